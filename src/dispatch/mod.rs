@@ -1,0 +1,2 @@
+//! Dispatch.
+pub mod outlet;

@@ -1,0 +1,95 @@
+//! What the handlers need from the worker: ways to reach other connections.
+
+use bytes::Bytes;
+
+use crate::net::ConnId;
+use crate::protocol::{Answer, CloseMode};
+
+/// Reaches connections of this worker from any thread. Implemented by `worker`,
+/// and by the fake worker of `app.test()`.
+///
+/// Nothing here blocks. A name whose connection is gone is counted `stale`.
+pub trait Outlet: Send + Sync {
+    /// Queues a push for each of `to`; encoded once per wire format. Returns
+    /// how many of them are connected.
+    fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize;
+
+    /// Closes each of `to`. Returns how many of them were connected.
+    fn close(&self, to: &[ConnId], mode: CloseMode) -> usize;
+
+    /// Hands over the reply that a handler put off. False: nobody waits for it.
+    fn answer(&self, to: ConnId, token: u64, answer: Answer) -> bool;
+
+    /// Runs `Dispatch::timer(token)` of `to` in its turn, `after` from now.
+    fn after(&self, to: ConnId, after: std::time::Duration, token: u64);
+
+    /// Whether unsent bytes of `to` are below the high-water mark.
+    fn writable(&self, to: ConnId) -> bool;
+
+    /// Bytes that wait to be sent to `to`.
+    fn queued(&self, to: ConnId) -> usize;
+
+    /// Everybody who is connected now.
+    fn everybody(&self) -> Vec<ConnId>;
+}
+
+/// What a worker asks of the program that it runs. Implemented by `app`.
+pub trait Application: Send + Sync {
+    /// Called once in each worker, after fork, on its main thread, before any
+    /// connection: makes the user's data and runs `started`.
+    ///
+    /// # Errors
+    ///
+    /// The text that ends the start.
+    fn start(&self, worker: Surroundings) -> Result<Box<dyn Service>, String>;
+}
+
+/// Where a service finds itself.
+pub struct Surroundings {
+    /// The way to its connections.
+    pub outlet: std::sync::Arc<dyn Outlet>,
+    /// Its counters.
+    pub row: crate::scoreboard::Row,
+    /// What to do with ids that nobody claimed.
+    pub unknown_id: UnknownId,
+}
+
+/// What to do with a message whose id no handler claimed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UnknownId {
+    /// Answer error 404.
+    #[default]
+    Error,
+    /// Drop the message.
+    Ignore,
+    /// Close the connection.
+    Close,
+}
+
+/// A program that runs in one worker. All methods may be called from any of
+/// the worker's business threads; user code in them never unwinds out.
+pub trait Service: Send + Sync {
+    /// A seat for connections, empty. Seats are reused.
+    fn seat(&self) -> Box<dyn Seat>;
+
+    /// Periods of the jobs given to `every`; job `n` is run by `tick(n)`.
+    fn periods(&self) -> Vec<std::time::Duration>;
+
+    /// Runs a periodic job.
+    fn tick(&self, job: usize);
+
+    /// Whether `opened` has anything to do; saves a turn per accept if not.
+    fn greets(&self) -> bool;
+
+    /// Runs `stopping`, once, after the last connection is closed.
+    fn stopping(&self);
+}
+
+/// The handlers of one connection at a time, with its state.
+pub trait Seat: crate::protocol::Dispatch {
+    /// A connection takes the seat; its state is made new.
+    fn take(&mut self, conn: ConnId, peer: crate::sys::socket::Peer);
+
+    /// The connection is over: runs `closed`, leaves rooms, drops the state.
+    fn leave(&mut self);
+}

@@ -1,0 +1,11 @@
+//! purlin
+#[cfg(not(target_os = "linux"))]
+compile_error!("purlin runs on Linux only: it is built on epoll, signalfd and memfd");
+
+pub mod body;
+pub mod dispatch;
+pub mod net;
+pub mod protocol;
+pub mod scoreboard;
+#[doc(hidden)]
+pub mod sys;

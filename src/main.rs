@@ -1,0 +1,2 @@
+//! The purlin daemon.
+fn main() {}

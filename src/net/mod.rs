@@ -1,0 +1,7 @@
+//! Listeners, the connection pool, and the names of connections.
+
+mod id;
+mod pool;
+
+pub use id::ConnId;
+pub use pool::Pool;

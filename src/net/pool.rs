@@ -1,0 +1,3 @@
+//! Pool.
+/// x
+pub struct Pool;

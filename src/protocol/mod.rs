@@ -1,0 +1,336 @@
+//! Bytes ⇄ messages. No descriptor, no clock, no thread: bytes come in as
+//! arguments, and what comes out is bytes again.
+//!
+//! A worker knows a protocol as two halves with separate state, because two
+//! threads use them at the same time:
+//!
+//! ```text
+//! socket --> Cutter (reactor): where does the last whole message end?
+//!              | whole messages, as one chunk
+//!              v
+//!            Server (holder of the turn): each message --> Dispatch --> out
+//! ```
+//!
+//! The cutter never looks at bodies and never allocates from a claimed length.
+//! The server runs handlers through [`Dispatch`], which the layer above
+//! implements, and appends what they say to [`Out`].
+
+pub mod first_bytes;
+pub mod frame;
+
+use bytes::Bytes;
+
+use crate::scoreboard::Counter;
+
+/// What one listener speaks. Shared by all its connections and threads.
+pub trait Protocol: Send + Sync {
+    /// State for one connection. Slots are reused: see [`Cutter::reset`].
+    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>);
+
+    /// Which bytes a push becomes. Equal numbers mean equal bytes, so that a
+    /// push to many is encoded once for each different number.
+    fn wire(&self) -> Wire;
+
+    /// Appends `push` as it goes over the wire.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] when no legal message can carry the body; `out` is unchanged.
+    fn push(&self, push: Push<'_>, out: &mut Vec<u8>) -> Result<(), TooLong>;
+}
+
+/// Identifies an encoding, see [`Protocol::wire`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Wire(pub u32);
+
+/// A message that answers no request.
+#[derive(Clone, Copy, Debug)]
+pub struct Push<'a> {
+    /// Message id; protocols without ids ignore it.
+    pub id: u32,
+    /// Body.
+    pub body: &'a [u8],
+}
+
+/// A body that no legal message can carry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TooLong {
+    /// Bytes of the body.
+    pub len: usize,
+    /// Bytes that a body may have.
+    pub max: usize,
+}
+
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { len, max } = self;
+        write!(
+            f,
+            "body of {len} bytes is over the {max} that a message can carry"
+        )
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+/// Finds message boundaries. Owned by the reactor.
+pub trait Cutter: Send {
+    /// Looks at all bytes that are not yet part of a whole message.
+    ///
+    /// Called again with the same bytes and more of them; may remember how far
+    /// it looked, but must find the same boundaries however the stream is cut.
+    fn cut(&mut self, bytes: &[u8]) -> Cut;
+
+    /// Forgets the connection; a new one begins.
+    fn reset(&mut self);
+}
+
+/// What a cutter found.
+#[derive(Debug)]
+pub struct Cut {
+    /// Length of the prefix that consists of whole messages.
+    pub units: usize,
+    /// What to do about the rest.
+    pub then: Then,
+}
+
+/// What follows the whole messages.
+#[derive(Debug)]
+pub enum Then {
+    /// Part of a message, or nothing: read on.
+    Read,
+    /// Nothing that can ever be a message: close behind the whole ones.
+    Refuse(Refusal),
+}
+
+/// Why the peer is closed, for the operator and for the peer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Counted under this name.
+    pub counter: Counter,
+    /// For the log: what was claimed, and what the limit is.
+    pub detail: String,
+    /// Sent to the peer before the close; empty: nothing.
+    pub answer: &'static [u8],
+}
+
+/// Bytes that may belong to a shared buffer, so that keeping them need not copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Units<'a> {
+    bytes: &'a [u8],
+    owner: Option<&'a Bytes>,
+}
+
+impl<'a> Units<'a> {
+    /// Bytes of a buffer that is used again after the call.
+    #[must_use]
+    pub const fn borrowed(bytes: &'a [u8]) -> Self {
+        Self { bytes, owner: None }
+    }
+
+    /// Bytes that live as long as anybody wants them.
+    #[must_use]
+    pub fn shared(owner: &'a Bytes) -> Self {
+        Self {
+            bytes: owner,
+            owner: Some(owner),
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// A part of them.
+    ///
+    /// # Panics
+    ///
+    /// When `range` is outside: the caller miscounted.
+    #[must_use]
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
+        Self {
+            bytes: &self.bytes[range],
+            owner: self.owner,
+        }
+    }
+
+    /// The bytes for keeps. Small ones are copied (cheaper than sharing, and
+    /// they do not hold a large chunk in memory), large ones are shared.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        match self.owner {
+            Some(owner) if self.bytes.len() >= Self::WORTH_SHARING => owner.slice_ref(self.bytes),
+            Some(_) | None => Bytes::copy_from_slice(self.bytes),
+        }
+    }
+
+    const WORTH_SHARING: usize = 1024;
+}
+
+/// Serves the messages of one connection, in order. Used by whoever holds the
+/// connection's turn: a business thread, or the reactor for inline handlers.
+pub trait Server: Send {
+    /// Serves whole messages; returns how many bytes of them are done, and why
+    /// it stopped. Must stop when [`Turn::over`] says so.
+    fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step);
+
+    /// Takes note of something that is not a message.
+    fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
+
+    /// Forgets the connection; a new one begins.
+    fn reset(&mut self);
+}
+
+/// What reaches a server beside messages. Comes in order with them.
+#[derive(Debug)]
+pub enum Event {
+    /// The connection was accepted, nothing has been read.
+    Opened,
+    /// The reply to the request that answered [`Answer::Later`] with this token.
+    Reply(u64, Answer),
+    /// The cutter gave up on the bytes behind the last unit.
+    Refused(Refusal),
+    /// The peer has sent its last byte; it may still read.
+    Eof,
+    /// The worker wants to end: answer what came, say good-bye, close.
+    GoAway,
+    /// A timer set through [`Dispatch`] fell due.
+    Timer(u64),
+}
+
+/// Why a server stopped.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Everything is done, or the turn is over and the rest waits.
+    Next,
+    /// The next message must run on the business pool.
+    NotInline,
+    /// Nothing may run before the [`Event::Reply`] that is owed.
+    AwaitReply,
+    /// The connection is over.
+    Close(CloseMode),
+    /// The connection is over because its peer broke a rule; flush, then close.
+    Refuse(Refusal),
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CloseMode {
+    /// Everything that was written reaches the peer first.
+    Flush,
+    /// At once, with a reset; unsent bytes are lost.
+    Abort,
+}
+
+/// What the holder of a turn lends to a server.
+pub struct Turn<'a> {
+    /// Where handlers may run.
+    pub lane: Lane,
+    /// What will be written, all of it with one system call.
+    pub out: Out<'a>,
+    /// The handlers.
+    pub app: &'a mut dyn Dispatch,
+    /// Says when to stop.
+    pub budget: &'a mut dyn FnMut() -> bool,
+    /// Stop when this many bytes wait to be written.
+    pub room: usize,
+}
+
+impl Turn<'_> {
+    /// Whether to stop, asked after each message: the budget of messages or
+    /// time is used, or enough bytes wait to be written.
+    pub fn over(&mut self) -> bool {
+        self.out.bytes.len() >= self.room || (self.budget)()
+    }
+}
+
+/// Where the turn runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lane {
+    /// On the event loop: only handlers that said they do not block.
+    Inline,
+    /// On a business thread: any handler.
+    Pool,
+}
+
+/// What a turn has to say.
+pub struct Out<'a> {
+    /// Encoded messages, in order.
+    pub bytes: Vec<u8>,
+    /// Set by a handler that wants the connection closed after its reply.
+    pub close: Option<CloseMode>,
+    protocol: &'a dyn Protocol,
+}
+
+impl<'a> Out<'a> {
+    /// Empty; reuses the memory of `bytes`.
+    #[must_use]
+    pub fn new(mut bytes: Vec<u8>, protocol: &'a dyn Protocol) -> Self {
+        bytes.clear();
+        Self {
+            bytes,
+            close: None,
+            protocol,
+        }
+    }
+
+    /// Appends a message that answers no request.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`]; nothing is appended.
+    pub fn push(&mut self, push: Push<'_>) -> Result<(), TooLong> {
+        self.protocol.push(push, &mut self.bytes)
+    }
+}
+
+/// The handlers of one connection, with its state. Implemented by `dispatch`.
+pub trait Dispatch: Send {
+    /// Whether the handler of `route` may run on the event loop.
+    fn inline(&self, route: Route) -> bool;
+
+    /// Runs the handler of `route`. Never panics: a panic is caught, counted
+    /// and answered with an error.
+    fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>) -> Answer;
+
+    /// Runs what the user wants done at the start of a connection.
+    fn opened(&mut self, out: &mut Out<'_>);
+
+    /// Runs a timer of this connection.
+    fn timer(&mut self, token: u64, out: &mut Out<'_>);
+}
+
+/// Which handler a message is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// Message id; `None` where the protocol has none.
+    pub id: Option<u32>,
+    /// Whether the protocol calls this id its heartbeat: answered with the same
+    /// message unless the user registered a handler for it.
+    pub heartbeat: bool,
+}
+
+/// What a handler answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// No reply.
+    None,
+    /// This body, under the request's id unless another one is given.
+    Reply {
+        /// Instead of the request's.
+        id: Option<u32>,
+        /// Body.
+        body: Bytes,
+    },
+    /// An error frame, or the connection's end where the protocol has none.
+    Error {
+        /// As in HTTP: 4xx the request's fault, 5xx ours.
+        code: u16,
+        /// For people.
+        text: String,
+    },
+    /// The reply comes as [`Event::Reply`] with this token.
+    Later(u64),
+}

@@ -1,0 +1,36 @@
+//! The monotonic clock, in the resolution that a server needs.
+//!
+//! Never the time of day: a deadline must not jump when an operator sets the
+//! clock. Any thread may ask.
+
+use nix::time::{ClockId, clock_gettime};
+
+/// Milliseconds of the kernel's coarse monotonic clock.
+///
+/// Costs about 5 ns because no counter is read; lags at most one kernel tick
+/// (1 to 4 ms). Only differences mean anything. Never 0, so that 0 can say
+/// "never" in an atomic word.
+#[must_use]
+pub fn coarse_millis() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
+        .expect("every Linux since 2.6.32 has the coarse monotonic clock");
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+    let millis = u64::try_from(now.tv_nsec()).unwrap_or(0) / 1_000_000;
+    seconds * 1000 + millis + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_never_goes_back_and_is_never_zero() {
+        let mut last = coarse_millis();
+        assert_ne!(last, 0);
+        for _ in 0..1000 {
+            let now = coarse_millis();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! A bell: one thread or process rings, another sleeps in epoll on it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+/// Wakes whoever has it in an epoll. Ringing twice wakes once.
+#[derive(Debug)]
+pub struct Bell(EventFd);
+
+impl Bell {
+    /// A silent bell, non-blocking, closed on exec.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, `ENFILE` or `ENOMEM`.
+    pub fn new() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Self(EventFd::from_value_and_flags(0, flags)?))
+    }
+
+    /// Wakes the sleeper, or makes its next wait return at once.
+    pub fn ring(&self) {
+        // Fails only when the counter is at its maximum; then the sleeper has
+        // been woken already and has not looked yet.
+        let _already_ringing = self.0.write(1);
+    }
+
+    /// Makes the bell silent. Do this *before* looking at what it announces:
+    /// the other order loses what is announced in between.
+    pub fn hush(&self) {
+        let _was_silent = self.0.read();
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::epoll::{Epoll, Events, Interest};
+    use std::time::Duration;
+
+    #[test]
+    fn it_rings_until_hushed() {
+        let bell = Bell::new().unwrap();
+        let epoll = Epoll::new().unwrap();
+        epoll.add(&bell, Interest::Read, 3).unwrap();
+        let mut events = Events::with_capacity(4);
+        let mut rings = |epoll: &Epoll| {
+            epoll
+                .wait(&mut events, Some(Duration::ZERO))
+                .unwrap()
+                .count()
+        };
+        assert_eq!(rings(&epoll), 0);
+        bell.ring();
+        bell.ring();
+        assert_eq!(rings(&epoll), 1);
+        assert_eq!(rings(&epoll), 1, "level-triggered until hushed");
+        bell.hush();
+        assert_eq!(rings(&epoll), 0);
+        bell.hush();
+    }
+}

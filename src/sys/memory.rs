@@ -1,0 +1,123 @@
+//! Memory that a process and its children share: atomic words, nothing else.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::atomic::AtomicU64;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// An array of atomic words that this process and its future children share.
+///
+/// Words, not structs: an `AtomicU64` is valid whatever its bytes are, so no
+/// process can hand another one an invalid value, and no caller needs `unsafe`.
+/// What each word means is for the owner to say (see `scoreboard`).
+#[derive(Debug)]
+pub struct SharedWords {
+    start: NonNull<AtomicU64>,
+    len: usize,
+    file: OwnedFd,
+}
+
+// SAFETY: the mapping is not tied to a thread, and its contents are atomics.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above: all access through `&SharedWords` is atomic.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    /// `len` words, all zero, in a `memfd` sealed against changes of its size.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `EMFILE` or `ENFILE`.
+    ///
+    /// # Panics
+    ///
+    /// When `len` is 0: there would be nothing to share.
+    pub fn new(len: usize) -> io::Result<Self> {
+        let file = memfd_create(
+            c"purlin-scoreboard",
+            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+        )?;
+        let bytes = len * size_of::<AtomicU64>();
+        nix::unistd::ftruncate(
+            &file,
+            libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX),
+        )?;
+        // A mapping of a file that somebody shrinks kills its readers (SIGBUS).
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        Self::map(file, len)
+    }
+
+    fn map(file: OwnedFd, len: usize) -> io::Result<Self> {
+        let bytes = NonZeroUsize::new(len * size_of::<AtomicU64>()).expect("at least one word");
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases
+        // nothing that Rust knows of.
+        let start = unsafe {
+            mmap(
+                None,
+                bytes,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                &file,
+                0,
+            )
+        }?;
+        Ok(Self {
+            start: start.cast(),
+            len,
+            file,
+        })
+    }
+}
+
+impl AsFd for SharedWords {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Deref for SharedWords {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: `start` is page-aligned and followed by `len` words that stay
+        // mapped as long as `self`; everyone changes them atomically.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` with this length, and no slice
+        // of it outlives `self`.
+        let _unmapped = unsafe { munmap(self.start.cast(), self.len * size_of::<AtomicU64>()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn a_second_mapping_sees_the_same_words() {
+        let first = SharedWords::new(1000).unwrap();
+        let second = SharedWords::map(first.as_fd().try_clone_to_owned().unwrap(), 1000).unwrap();
+        assert!(first.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        first[999].store(7, Ordering::SeqCst);
+        assert_eq!(second[999].load(Ordering::SeqCst), 7);
+    }
+
+    #[test]
+    fn nobody_can_shrink_it() {
+        let words = SharedWords::new(1000).unwrap();
+        assert!(nix::unistd::ftruncate(words.as_fd(), 0).is_err());
+    }
+}

@@ -1,0 +1,393 @@
+//! Sockets: addresses, listening, accepting, and the calls that move bytes.
+//!
+//! Everything is non-blocking and closed on exec. `MSG_NOSIGNAL` on every
+//! write, so a vanished peer is an error code and never `SIGPIPE`.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use nix::sys::socket as kernel;
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
+    sockopt,
+};
+
+/// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Address {
+    /// TCP over IPv4 or IPv6.
+    Tcp(SocketAddr),
+    /// A Unix stream socket at this path.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err(format!("`{text}` names no path after `unix:`"));
+            }
+            return Ok(Self::Unix(path.into()));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| {
+            format!(
+                "`{text}` is no address; expected IP:PORT such as `127.0.0.1:7000` or \
+                 `[::1]:7000`, or `unix:PATH`"
+            )
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The other end of a connection. Unix peers have no address of their own.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Peer {
+    /// A TCP peer.
+    Tcp(SocketAddr),
+    /// A process of this machine, over a Unix socket.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// Binds and listens. The kernel queues at most `backlog` connections.
+///
+/// TCP sockets reuse addresses in `TIME_WAIT`, so a restart never waits. A Unix
+/// path that nobody listens on any more is replaced; one in use is refused.
+/// `share` lets several sockets be bound to one port (`SO_REUSEPORT`).
+///
+/// # Errors
+///
+/// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL` and what else `bind(2)` and
+/// `listen(2)` say; name the address when you report it.
+pub fn listen(address: &Address, backlog: u16, share: bool) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = match address {
+        Address::Tcp(at) => {
+            let family = if at.is_ipv4() {
+                AddressFamily::Inet
+            } else {
+                AddressFamily::Inet6
+            };
+            let socket = kernel::socket(family, SockType::Stream, flags, None)?;
+            kernel::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+            kernel::setsockopt(&socket, sockopt::ReusePort, &share)?;
+            if at.is_ipv6() {
+                // `[::]` and `0.0.0.0` on one port stay two listeners.
+                kernel::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+            }
+            kernel::bind(socket.as_raw_fd(), &SockaddrStorage::from(*at))?;
+            socket
+        }
+        Address::Unix(path) => {
+            let socket = kernel::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+            remove_stale(path)?;
+            kernel::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+            socket
+        }
+    };
+    let backlog = Backlog::new(i32::from(backlog)).unwrap_or(Backlog::MAXCONN);
+    kernel::listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// Unlinks the socket file at `path` if nobody listens on it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(found) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path exists and is not a socket",
+        ));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The address a listener is really bound to: port 0 became a real port.
+///
+/// # Errors
+///
+/// Only for a descriptor that is no socket.
+pub fn local_address(socket: impl AsFd) -> io::Result<Address> {
+    let found: SockaddrStorage = kernel::getsockname(socket.as_fd().as_raw_fd())?;
+    if let Some(at) = found.as_sockaddr_in() {
+        return Ok(Address::Tcp(SocketAddr::V4((*at).into())));
+    }
+    if let Some(at) = found.as_sockaddr_in6() {
+        return Ok(Address::Tcp(SocketAddr::V6((*at).into())));
+    }
+    let path = found.as_unix_addr().and_then(UnixAddr::path);
+    Ok(Address::Unix(path.unwrap_or(Path::new("")).to_path_buf()))
+}
+
+/// One waiting connection, or `None` when the backlog is empty.
+///
+/// A connection that its peer gave up while it waited (`ECONNABORTED`) is
+/// skipped.
+///
+/// # Errors
+///
+/// `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`: out of a resource; the connection
+/// stays in the backlog, so pause accepting instead of spinning.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Peer)>> {
+    loop {
+        let mut storage = SockaddrStorageRaw::default();
+        let result = storage.accept(listener);
+        match result {
+            Ok(socket) => return Ok(Some((socket, storage.peer()))),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN) => return Ok(None),
+                Some(libc::EINTR | libc::ECONNABORTED | libc::EPROTO) => {}
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+/// Room for the peer's address, filled by the same call that accepts: asking
+/// with `getpeername` afterwards would be a second system call, and fails when
+/// the peer is gone already.
+struct SockaddrStorageRaw {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl Default for SockaddrStorageRaw {
+    fn default() -> Self {
+        Self {
+            // SAFETY: all zeroes is a valid `sockaddr_storage` (AF_UNSPEC).
+            storage: unsafe { std::mem::zeroed() },
+            len: size_of::<libc::sockaddr_storage>() as libc::socklen_t,
+        }
+    }
+}
+
+impl SockaddrStorageRaw {
+    fn accept(&mut self, listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        // SAFETY: the kernel writes at most `len` bytes into `storage`, both
+        // borrowed exclusively for the call.
+        let fd = unsafe {
+            libc::accept4(
+                listener.as_raw_fd(),
+                (&raw mut self.storage).cast(),
+                &raw mut self.len,
+                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            )
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just made this descriptor; nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn peer(&self) -> Peer {
+        // SAFETY: `storage` holds `len` bytes that the kernel wrote, and it is
+        // large and aligned enough for every family.
+        let found =
+            unsafe { SockaddrStorage::from_raw((&raw const self.storage).cast(), Some(self.len)) };
+        let Some(found) = found else {
+            return Peer::Unix;
+        };
+        if let Some(at) = found.as_sockaddr_in() {
+            return Peer::Tcp(SocketAddr::V4((*at).into()));
+        }
+        found
+            .as_sockaddr_in6()
+            .map_or(Peer::Unix, |at| Peer::Tcp(SocketAddr::V6((*at).into())))
+    }
+}
+
+/// Sends small writes at once instead of waiting for more (`TCP_NODELAY`).
+/// A Unix socket does so anyway and ignores this.
+pub fn no_delay(socket: impl AsFd) {
+    let _not_tcp = kernel::setsockopt(&socket.as_fd(), sockopt::TcpNoDelay, &true);
+}
+
+/// Reads what is there. 0 means the peer has sent its last byte.
+///
+/// # Errors
+///
+/// `WouldBlock` when nothing is there; anything else: the connection is broken.
+pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match kernel::recv(socket.as_fd().as_raw_fd(), into, MsgFlags::MSG_DONTWAIT) {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Writes as much as the kernel takes.
+///
+/// # Errors
+///
+/// `WouldBlock` when it takes nothing; anything else: the connection is broken.
+pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match kernel::send(socket.as_fd().as_raw_fd(), bytes, flags) {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Writes several pieces with one call, as much as the kernel takes.
+///
+/// # Errors
+///
+/// As [`send`].
+pub fn send_pieces(socket: impl AsFd, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match kernel::sendmsg::<()>(socket.as_fd().as_raw_fd(), pieces, &[], flags, None) {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Tells the peer that nothing more will come; reading goes on.
+pub fn finish(socket: impl AsFd) {
+    let _already_gone = kernel::shutdown(socket.as_fd().as_raw_fd(), kernel::Shutdown::Write);
+}
+
+/// Ends both directions at once, dropping what waits to be sent; a TCP peer
+/// sees a reset. The descriptor stays valid, and every later call on it fails.
+pub fn abort(socket: impl AsFd) {
+    let fd = socket.as_fd();
+    let _reset_on_close = kernel::setsockopt(
+        &fd,
+        sockopt::Linger,
+        &libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        },
+    );
+    let nowhere = libc::sockaddr {
+        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sa_data: [0; 14],
+    };
+    // Connecting to AF_UNSPEC dissolves a TCP association with a reset, now
+    // rather than when the last holder of the descriptor closes it.
+    // SAFETY: `nowhere` is a complete `sockaddr` that outlives the call.
+    let dissolved = unsafe {
+        libc::connect(
+            fd.as_raw_fd(),
+            &raw const nowhere,
+            size_of::<libc::sockaddr>() as libc::socklen_t,
+        )
+    };
+    if dissolved != 0 {
+        let _already_gone = kernel::shutdown(fd.as_raw_fd(), kernel::Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    fn pair() -> (TcpStream, OwnedFd, Peer) {
+        let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8, false).unwrap();
+        let Address::Tcp(at) = local_address(&listener).unwrap() else {
+            panic!("tcp")
+        };
+        let client = TcpStream::connect(at).unwrap();
+        let (server, peer) = accept(listener.as_fd()).unwrap().unwrap();
+        assert!(accept(listener.as_fd()).unwrap().is_none());
+        (client, server, peer)
+    }
+
+    #[test]
+    fn addresses_are_read_and_written_alike() {
+        for text in ["127.0.0.1:7000", "[::1]:7000", "unix:run/purlin.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in ["7000", "localhost", "127.0.0.1", "unix:", "127.0.0.1:99999"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn accept_tells_the_peer_and_bytes_pass_both_ways() {
+        let (mut client, server, peer) = pair();
+        assert_eq!(peer, Peer::Tcp(client.local_addr().unwrap()));
+        assert_eq!(
+            receive(&server, &mut [0; 8]).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        assert_eq!(send(&server, b"abc").unwrap(), 3);
+        let pieces = [io::IoSlice::new(b"de"), io::IoSlice::new(b"f")];
+        assert_eq!(send_pieces(&server, &pieces).unwrap(), 3);
+        finish(&server);
+        let mut got = String::new();
+        client.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "abcdef");
+        client.write_all(b"x").unwrap();
+        let mut into = [0; 8];
+        while receive(&server, &mut into).is_err() {}
+        assert_eq!(into[0], b'x');
+    }
+
+    #[test]
+    fn an_abort_resets_the_peer_while_the_descriptor_lives() {
+        let (mut client, server, _) = pair();
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        abort(&server);
+        let error = client.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(send(&server, b"late").is_err());
+    }
+
+    #[test]
+    fn a_stale_unix_path_is_replaced_and_a_live_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix(folder.path().join("s"));
+        let first = listen(&address, 8, false).unwrap();
+        assert_eq!(
+            listen(&address, 8, false).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        drop(first);
+        let second = listen(&address, 8, false).unwrap();
+        assert_eq!(local_address(&second).unwrap(), address);
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert!(listen(&Address::Unix(folder.path().join("file")), 8, false).is_err());
+    }
+}
