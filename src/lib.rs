@@ -9,3 +9,4 @@ pub mod protocol;
 pub mod scoreboard;
 #[doc(hidden)]
 pub mod sys;
+pub mod worker;

@@ -183,6 +183,11 @@ impl Row {
         self.word(counter).fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// Sets a gauge.
+    pub fn set(&self, counter: Counter, value: u64) {
+        self.word(counter).store(value, Ordering::Relaxed);
+    }
+
     /// The value now.
     #[must_use]
     pub fn read(&self, counter: Counter) -> u64 {

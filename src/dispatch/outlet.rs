@@ -50,8 +50,6 @@ pub struct Surroundings {
     pub outlet: std::sync::Arc<dyn Outlet>,
     /// Its counters.
     pub row: crate::scoreboard::Row,
-    /// What to do with ids that nobody claimed.
-    pub unknown_id: UnknownId,
 }
 
 /// What to do with a message whose id no handler claimed.
@@ -87,8 +85,8 @@ pub trait Service: Send + Sync {
 
 /// The handlers of one connection at a time, with its state.
 pub trait Seat: crate::protocol::Dispatch {
-    /// A connection takes the seat; its state is made new.
-    fn take(&mut self, conn: ConnId, peer: crate::sys::socket::Peer);
+    /// A connection takes the seat; its state is made new. Runs on the reactor.
+    fn take(&mut self, conn: ConnId, peer: crate::sys::socket::Peer, unknown_id: UnknownId);
 
     /// The connection is over: runs `closed`, leaves rooms, drops the state.
     fn leave(&mut self);

@@ -64,7 +64,8 @@ impl ConnId {
     /// Which worker of that row.
     #[must_use]
     pub const fn epoch(self) -> u16 {
-        (self.0 >> 40) as u16
+        let [_, _, _, _, _, low, high, _] = self.0.to_le_bytes();
+        u16::from_le_bytes([low, high])
     }
 
     /// Index into the worker's pool.

@@ -4,4 +4,4 @@ mod id;
 mod pool;
 
 pub use id::ConnId;
-pub use pool::Pool;
+pub use pool::{Pool, Vacancy};

@@ -174,6 +174,10 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Peer)>> {
     }
 }
 
+fn length_of<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).expect("addresses are small")
+}
+
 /// Room for the peer's address, filled by the same call that accepts: asking
 /// with `getpeername` afterwards would be a second system call, and fails when
 /// the peer is gone already.
@@ -187,7 +191,7 @@ impl Default for SockaddrStorageRaw {
         Self {
             // SAFETY: all zeroes is a valid `sockaddr_storage` (AF_UNSPEC).
             storage: unsafe { std::mem::zeroed() },
-            len: size_of::<libc::sockaddr_storage>() as libc::socklen_t,
+            len: length_of::<libc::sockaddr_storage>(),
         }
     }
 }
@@ -296,7 +300,7 @@ pub fn abort(socket: impl AsFd) {
         },
     );
     let nowhere = libc::sockaddr {
-        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or_default(),
         sa_data: [0; 14],
     };
     // Connecting to AF_UNSPEC dissolves a TCP association with a reset, now
@@ -306,7 +310,7 @@ pub fn abort(socket: impl AsFd) {
         libc::connect(
             fd.as_raw_fd(),
             &raw const nowhere,
-            size_of::<libc::sockaddr>() as libc::socklen_t,
+            length_of::<libc::sockaddr>(),
         )
     };
     if dissolved != 0 {

@@ -1,0 +1,149 @@
+//! One connection, as all threads of a worker share it.
+//!
+//! | part | who |
+//! |---|---|
+//! | `fd`, `id`, `peer`, `protocol`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
+//! | `heard`, `queued`, `dead` | atomic words, anyone |
+//! | `mailbox` | a leaf lock, never held over a system call |
+//! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
+//! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::mailbox::Mailbox;
+use super::outbound::Outbound;
+use crate::dispatch::outlet::Seat;
+use crate::net::ConnId;
+use crate::protocol::{CloseMode, Event, Protocol, Server};
+use crate::sys::socket::Peer;
+use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+
+/// What waits in a mailbox.
+pub(crate) enum Item {
+    /// Whole messages, and how many bytes of them are done.
+    Units(Bytes),
+    /// Something beside messages.
+    Event(Box<Event>),
+    /// A handler somewhere wants the connection closed.
+    Close(CloseMode),
+    /// The connection is over; the last item.
+    Ended,
+}
+
+impl Item {
+    pub(crate) fn event(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
+
+    /// Runs even when the peer does not read its replies.
+    pub(crate) fn ends(&self) -> bool {
+        matches!(self, Self::Close(_) | Self::Ended)
+    }
+
+    /// Runs even when everything else waits for a reply.
+    pub(crate) fn ends_or_replies(&self) -> bool {
+        match self {
+            Self::Event(event) => matches!(**event, Event::Reply(..)),
+            Self::Close(_) | Self::Ended => true,
+            Self::Units(_) => false,
+        }
+    }
+}
+
+/// The halves of a protocol and of the program that serve this connection.
+/// They stay with the slot and are used again: accepting allocates nothing.
+pub(crate) struct Parts {
+    pub(crate) server: Box<dyn Server>,
+    pub(crate) app: Box<dyn Seat>,
+}
+
+/// See the module's table for who may touch what.
+pub(crate) struct Connection {
+    pub(crate) fd: Option<OwnedFd>,
+    pub(crate) id: ConnId,
+    pub(crate) peer: Peer,
+    pub(crate) protocol: Option<Arc<dyn Protocol>>,
+    /// When it was accepted, in milliseconds of the coarse clock.
+    pub(crate) opened: u64,
+    /// When the peer's last whole message arrived; 0: none yet.
+    pub(crate) heard: AtomicU64,
+    /// Bytes that wait to be sent, pushes on their way to the sender included.
+    pub(crate) queued: AtomicUsize,
+    /// The reactor has decided: nothing may be written any more.
+    dead: AtomicBool,
+    /// The peer has sent its last byte: closing needs no lingering.
+    pub(crate) peer_done: AtomicBool,
+    pub(crate) mailbox: Mailbox<Item>,
+    pub(crate) turn: Mutex<Option<Parts>>,
+    pub(crate) outbound: Mutex<Outbound>,
+}
+
+impl Connection {
+    /// A connection for a slot nobody lives in.
+    pub(crate) fn vacant() -> Self {
+        Self {
+            fd: None,
+            id: ConnId::first(0, 0, 0),
+            peer: Peer::Unix,
+            protocol: None,
+            opened: 0,
+            heard: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
+            dead: AtomicBool::new(false),
+            peer_done: AtomicBool::new(false),
+            mailbox: Mailbox::new(),
+            turn: Mutex::new(None),
+            outbound: Mutex::new(Outbound::default()),
+        }
+    }
+
+    /// The socket.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.fd
+            .as_ref()
+            .expect("a connection that can be found has its socket")
+            .as_fd()
+    }
+
+    /// What the peer speaks.
+    pub(crate) fn protocol(&self) -> &Arc<dyn Protocol> {
+        self.protocol
+            .as_ref()
+            .expect("a connection that can be found speaks something")
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// From now on every holder drops what it wanted to write.
+    pub(crate) fn bury(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.queued.load(Ordering::SeqCst)
+    }
+
+    /// Forgets everything but the parts, which the next connection uses again.
+    pub(crate) fn clean(&mut self) {
+        self.fd = None;
+        self.heard.store(0, Ordering::Relaxed);
+        self.queued.store(0, Ordering::Relaxed);
+        self.dead.store(false, Ordering::Relaxed);
+        self.peer_done.store(false, Ordering::Relaxed);
+        self.mailbox.reset();
+        self.outbound = Mutex::new(Outbound::default());
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({} of {})", self.id, self.peer)
+    }
+}

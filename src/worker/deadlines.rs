@@ -1,0 +1,114 @@
+//! Deadlines: a heap of what falls due when. Pure: time comes in.
+//!
+//! Activity does not touch the heap. A connection that speaks only stores the
+//! time; when its entry falls due, the real deadline is computed from that
+//! and the entry goes back. So a busy connection costs one heap operation per
+//! timeout, not one per message, and a slot has at most a few entries however
+//! many connections pass through it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::net::ConnId;
+
+/// What falls due.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Due {
+    /// Look whether the connection in this slot has been silent too long.
+    Silence(usize),
+    /// Run timer `.1` of this connection.
+    Timer(ConnId, u64),
+    /// Run this periodic job.
+    Tick(usize),
+}
+
+/// Times are milliseconds of the coarse clock.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    heap: BinaryHeap<Reverse<(u64, Due)>>,
+    /// For each slot the earliest time in the heap at which it is looked at;
+    /// 0: none.
+    watched: Vec<u64>,
+}
+
+impl Deadlines {
+    /// Adds a deadline; tells whether it is now the earliest.
+    pub(crate) fn add(&mut self, at: u64, due: Due) -> bool {
+        let earliest = self.next().is_none_or(|next| at < next);
+        self.heap.push(Reverse((at, due)));
+        earliest
+    }
+
+    /// Sees to it that `slot` is looked at no later than `at`; tells whether
+    /// that is now the earliest deadline.
+    pub(crate) fn watch(&mut self, slot: usize, at: u64) -> bool {
+        if self.watched.len() <= slot {
+            self.watched.resize(slot + 1, 0);
+        }
+        if self.watched[slot] != 0 && self.watched[slot] <= at {
+            return false;
+        }
+        self.watched[slot] = at;
+        self.add(at, Due::Silence(slot))
+    }
+
+    /// When the next one falls due.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Takes out one that is due at `now`.
+    pub(crate) fn pop(&mut self, now: u64) -> Option<Due> {
+        while self.next()? <= now {
+            let Reverse((at, due)) = self.heap.pop()?;
+            if let Due::Silence(slot) = due {
+                // A later entry of a slot that got an earlier one since.
+                if self.watched[slot] != at {
+                    continue;
+                }
+                self.watched[slot] = 0;
+            }
+            return Some(due);
+        }
+        None
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_fall_due_in_order_and_never_early() {
+        let mut deadlines = Deadlines::default();
+        assert!(deadlines.add(30, Due::Tick(3)));
+        assert!(deadlines.add(10, Due::Tick(1)));
+        assert!(!deadlines.add(20, Due::Tick(2)));
+        assert_eq!(deadlines.pop(9), None);
+        assert_eq!(deadlines.pop(25), Some(Due::Tick(1)));
+        assert_eq!(deadlines.pop(25), Some(Due::Tick(2)));
+        assert_eq!(deadlines.pop(25), None);
+        assert_eq!(deadlines.next(), Some(30));
+    }
+
+    #[test]
+    fn a_slot_is_looked_at_once_however_many_connections_it_saw() {
+        let mut deadlines = Deadlines::default();
+        for opened in 0..1000 {
+            deadlines.watch(7, opened + 100);
+        }
+        assert_eq!(deadlines.heap.len(), 1);
+        assert_eq!(deadlines.pop(99), None);
+        assert_eq!(deadlines.pop(100), Some(Due::Silence(7)));
+        assert_eq!(deadlines.pop(u64::MAX), None);
+    }
+
+    #[test]
+    fn an_earlier_look_replaces_a_later_one() {
+        let mut deadlines = Deadlines::default();
+        deadlines.watch(0, 50);
+        assert!(deadlines.watch(0, 20));
+        assert_eq!(deadlines.pop(20), Some(Due::Silence(0)));
+        assert_eq!(deadlines.pop(60), None, "the later entry is void");
+    }
+}

@@ -1,0 +1,79 @@
+//! What only the reactor knows of a connection: how far its stream was read.
+
+use std::sync::Arc;
+
+use super::connection::Connection;
+use crate::net::ConnId;
+use crate::protocol::Cutter;
+
+/// One slot of the reactor's own table.
+#[derive(Default)]
+pub(super) struct Inbound {
+    conn: Option<Arc<Connection>>,
+    cutter: Option<Box<dyn Cutter>>,
+    /// Index of the listener whose protocol the cutter is for.
+    pub(super) listener: usize,
+    /// The start of an unfinished message; no memory when there is none.
+    pub(super) partial: Vec<u8>,
+    /// The socket is in the reactor's epoll.
+    pub(super) reading: bool,
+    /// Nothing more will be read: end-of-file, refused, or draining.
+    pub(super) over: bool,
+}
+
+impl Inbound {
+    pub(super) fn conn(&self) -> Option<&Arc<Connection>> {
+        self.conn.as_ref()
+    }
+
+    /// The connection, if it is still `id`.
+    pub(super) fn find(&self, id: ConnId) -> Option<Arc<Connection>> {
+        self.conn.as_ref().filter(|conn| conn.id == id).cloned()
+    }
+
+    /// Takes the connection out, if it is still `id`.
+    pub(super) fn vacate(&mut self, id: ConnId) -> Option<Arc<Connection>> {
+        self.conn.take_if(|conn| conn.id == id)
+    }
+
+    /// A connection moves in, with a cutter of its own if the slot has none
+    /// for its listener.
+    pub(super) fn settle(
+        &mut self,
+        conn: Arc<Connection>,
+        listener: usize,
+        cutter: Option<Box<dyn Cutter>>,
+    ) {
+        match (cutter, &mut self.cutter) {
+            (Some(fresh), slot) => *slot = Some(fresh),
+            (None, Some(used)) => used.reset(),
+            (None, None) => {}
+        }
+        self.conn = Some(conn);
+        self.listener = listener;
+        self.reading = true;
+        self.over = false;
+    }
+
+    /// Whether the slot's cutter can serve a connection of `listener`.
+    pub(super) fn fits(&self, listener: usize) -> bool {
+        self.cutter.is_some() && self.listener == listener
+    }
+
+    pub(super) fn cutter(&mut self) -> &mut dyn Cutter {
+        &mut **self
+            .cutter
+            .as_mut()
+            .expect("a settled connection has a cutter")
+    }
+
+    /// Forgets the stream; tells how many bytes of it were kept.
+    pub(super) fn forget(&mut self) -> usize {
+        std::mem::take(&mut self.partial).len()
+    }
+
+    /// Bytes that the worker holds for this connection.
+    pub(super) fn held(&self, conn: &Connection) -> usize {
+        self.partial.capacity() + conn.mailbox.bytes() + conn.unsent()
+    }
+}

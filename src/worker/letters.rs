@@ -1,0 +1,104 @@
+//! Letters: what one thread of a worker asks of another.
+//!
+//! Each kind of letter is a closed enum, matched without `_`: what can wake a
+//! thread is listed in one place. Posting never blocks, and rings the bell only
+//! when the reader has not been called since it last looked.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam::queue::SegQueue;
+
+use super::connection::Connection;
+use crate::net::ConnId;
+use crate::protocol::CloseMode;
+use crate::scoreboard::Counter;
+use crate::sys::eventfd::Bell;
+use crate::sys::sync::{AtomicBool, Ordering};
+
+/// To the reactor, which decides who lives and who is read.
+#[derive(Debug)]
+pub(crate) enum ToReactor {
+    /// The mailbox has room again.
+    Resume(ConnId),
+    /// End this connection; counted under the name, if any.
+    Decide(ConnId, CloseMode, Option<Counter>),
+    /// The worker holds too many bytes: close whoever holds the most.
+    Relieve,
+    /// A slot of the pool is free again.
+    Vacancy,
+    /// A thread of the worker died; it must end as a whole.
+    ThreadDied,
+}
+
+/// To the sender.
+#[derive(Debug)]
+pub(crate) enum ToSender {
+    /// Send this behind what waits already; its bytes are accounted for.
+    Push(Arc<Connection>, Bytes),
+}
+
+/// To the recycler.
+#[derive(Debug)]
+pub(crate) enum ToRecycler {
+    /// The last turn is over: half-close, linger, close the descriptor.
+    Left(Arc<Connection>),
+}
+
+/// A queue with a bell. One thread reads, any may post.
+#[derive(Debug)]
+pub(crate) struct Letters<T> {
+    queue: SegQueue<T>,
+    called: AtomicBool,
+    bell: Bell,
+}
+
+impl<T> Letters<T> {
+    /// # Errors
+    ///
+    /// As [`Bell::new`].
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            queue: SegQueue::new(),
+            called: AtomicBool::new(false),
+            bell: Bell::new()?,
+        })
+    }
+
+    /// Posts without waking anybody; [`Self::call`] must follow.
+    pub(crate) fn put(&self, letter: T) {
+        self.queue.push(letter);
+    }
+
+    /// Wakes the reader.
+    pub(crate) fn call(&self) {
+        if !self.called.swap(true, Ordering::SeqCst) {
+            self.bell.ring();
+        }
+    }
+
+    /// Posts and wakes the reader.
+    pub(crate) fn post(&self, letter: T) {
+        self.put(letter);
+        self.call();
+    }
+
+    /// The bell has rung: makes it silent. Must come *before* the letters are
+    /// read; the other order loses a letter posted in between.
+    pub(crate) fn hush(&self) {
+        self.bell.hush();
+        self.called.store(false, Ordering::SeqCst);
+    }
+
+    /// The next letter, if any.
+    pub(crate) fn next(&self) -> Option<T> {
+        self.queue.pop()
+    }
+}
+
+impl<T> AsFd for Letters<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}

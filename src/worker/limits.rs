@@ -1,0 +1,58 @@
+//! The numbers a worker obeys.
+
+use std::time::Duration;
+
+/// Limits of one worker. Every number has a key in `conf/purlin.toml`, where
+/// its reason and its range are explained.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Connections at most, 1 to 1,048,575.
+    pub connections_max: usize,
+    /// Connections whose memory is made at the start.
+    pub connections_initial: usize,
+    /// Threads that run handlers, at least 1.
+    pub business_threads: usize,
+    /// When the reactor yields its core after handing work over.
+    pub yield_after_handover: Yield,
+    /// Messages of one connection before others get a turn.
+    pub turn_messages: usize,
+    /// Time of one connection before others get a turn.
+    pub turn_time: Duration,
+    /// Bytes of messages that wait for a turn before reading pauses.
+    pub mailbox_high: usize,
+    /// Unsent bytes before reading and serving pause.
+    pub outbound_high: usize,
+    /// Unsent bytes over which pushes are not queued.
+    pub outbound_max: usize,
+    /// What happens to a push over `outbound_max`.
+    pub outbound_over: Over,
+    /// Bytes that the worker holds for all connections.
+    pub buffered_max: usize,
+    /// How long a closing connection may take to read its last bytes, and to
+    /// send its own end-of-file.
+    pub linger: Duration,
+    /// Silence after which a peer is closed.
+    pub idle: Option<Duration>,
+    /// Time a new peer has to send its first whole message.
+    pub first_message: Option<Duration>,
+}
+
+/// When the reactor yields its core after handing work over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Yield {
+    /// When a sleeping business thread was woken.
+    Auto,
+    /// After every batch.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What happens to a push that finds too many unsent bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Over {
+    /// The push is lost and counted.
+    Drop,
+    /// The slow receiver is closed.
+    Close,
+}

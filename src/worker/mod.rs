@@ -1,0 +1,48 @@
+//! One worker process: an event loop and the threads around it.
+//!
+//! ```text
+//! sockets --> reactor --> mailbox --> business 1..n --> sockets
+//!             ^     |                      | what the kernel refused
+//!    "close!" +     +--> recycler          v
+//!    (business, sender, heartbeat)       sender --> sockets
+//! ```
+//!
+//! Invariants:
+//! - One thread owns each thing. The reactor alone reads open connections and
+//!   decides which of them live; whoever holds a connection's turn runs its
+//!   handlers and writes its replies; the sender owns what waits for room; the
+//!   recycler alone closes descriptors.
+//! - A worker lives and dies as one. Whichever thread ends first, by returning
+//!   or by panicking, ends them all; the master then starts a new worker.
+//! - Every end of a connection is one path: whoever wants it closed *asks* (a
+//!   letter to the reactor), the reactor *decides* (nobody finds it any more),
+//!   the last turn says good-bye, the recycler *does* `close(2)`.
+//!
+//! Nothing here knows what a frame is: see [`crate::protocol`].
+
+mod accept;
+mod business;
+mod connection;
+mod deadlines;
+mod heartbeat;
+mod inbound;
+mod items;
+mod letters;
+mod limits;
+mod mailbox;
+mod outbound;
+mod outlet;
+mod reactor;
+mod read;
+mod recycler;
+mod run_queue;
+mod sender;
+mod setup;
+mod shared;
+mod threads;
+mod turn;
+mod write;
+
+pub use limits::{Limits, Over, Yield};
+pub use setup::{Control, Listening, Order, Setup};
+pub use threads::{Failure, Farewell, run};

@@ -1,0 +1,365 @@
+//! The reactor: the worker's main thread. It alone reads open connections,
+//! accepts new ones, and decides which of them live.
+//!
+//! ```text
+//!   epoll --> accept --> settle in the pool
+//!         --> read ----> whole messages --> inline handler, or the mailbox
+//!         --> letters -> resume reading, end a connection
+//!         --> control -> drain, end
+//! ```
+//!
+//! Level-triggered. One large buffer is read into for all connections; only the
+//! start of an unfinished message stays with its connection, so an idle one
+//! holds no buffer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::inbound::Inbound;
+use super::letters::ToReactor;
+use super::limits::Yield;
+use super::mailbox::After;
+use super::setup::{Control, Listening, Order};
+use super::shared::{Job, Shared};
+use crate::dispatch::outlet::Service;
+use crate::net::ConnId;
+use crate::protocol::CloseMode;
+use crate::scoreboard::Counter;
+use crate::sys::clock::coarse_millis;
+use crate::sys::epoll::{Epoll, Event, Events, Interest};
+use crate::sys::process;
+use crate::sys::socket;
+use crate::sys::sync::Ordering;
+
+/// Events taken from the kernel at once.
+const BATCH: usize = 512;
+
+/// Bytes read from one connection before the others get their turn.
+const SCRATCH: usize = 256 * 1024;
+
+/// How soon another business thread is woken while jobs wait and one sleeps.
+const NUDGE: Duration = Duration::from_millis(1);
+
+/// How soon accepting is tried again when the system was out of descriptors.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How often a draining reactor looks whether it is done.
+const DRAIN: Duration = Duration::from_millis(20);
+
+const BELL: u64 = u64::MAX;
+const CONTROL: u64 = u64::MAX - 1;
+/// Listener `n` has this token less `n`. No connection has such a name: the
+/// last row is never given to a worker.
+const LISTENER: u64 = u64::MAX - 2;
+
+/// The state of the reactor thread.
+pub(super) struct Reactor<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) service: &'a dyn Service,
+    pub(super) epoll: Epoll,
+    pub(super) listeners: Vec<Listening>,
+    /// What only the reactor knows of each connection, by slot.
+    pub(super) inbound: Vec<Inbound>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
+    /// Turns to hand to the business threads after this batch of events.
+    pub(super) ready: Vec<Job>,
+    pub(super) accepting: Accepting,
+    control: &'a mut dyn Control,
+    drain: Option<Drain>,
+    pub(super) now: u64,
+    pub(super) live: usize,
+}
+
+/// Whether new connections are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Accepting {
+    /// The listeners are in the epoll.
+    Yes,
+    /// Every slot is taken: the recycler tells when one is free.
+    PoolFull,
+    /// No descriptors: tried again soon.
+    OutOfDescriptors,
+    /// The worker drains.
+    Over,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    until: Option<u64>,
+}
+
+/// Why the loop ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// Everybody was served and is gone.
+    Drained,
+    /// Time was up, or it was ordered: these connections were cut.
+    Cut(usize),
+    /// A thread of the worker died.
+    ThreadDied,
+}
+
+impl<'a> Reactor<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        service: &'a dyn Service,
+        listeners: Vec<Listening>,
+        control: &'a mut dyn Control,
+    ) -> io::Result<Self> {
+        let reactor = Self {
+            shared,
+            service,
+            epoll: Epoll::new()?,
+            listeners,
+            inbound: Vec::new(),
+            scratch: vec![0; SCRATCH],
+            buffer: Vec::new(),
+            ready: Vec::with_capacity(BATCH),
+            accepting: Accepting::Yes,
+            control,
+            drain: None,
+            now: coarse_millis(),
+            live: 0,
+        };
+        reactor
+            .epoll
+            .add(&shared.to_reactor, Interest::Read, BELL)?;
+        reactor
+            .epoll
+            .add(reactor.control.descriptor(), Interest::Read, CONTROL)?;
+        reactor.watch_listeners()?;
+        Ok(reactor)
+    }
+
+    fn watch_listeners(&self) -> io::Result<()> {
+        for (token, listener) in (0..).zip(&self.listeners) {
+            self.epoll
+                .add(&listener.socket, Interest::Read, LISTENER - token)?;
+        }
+        Ok(())
+    }
+
+    /// The loop of the reactor thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of epoll, none of which the worker can survive.
+    pub(super) fn run(&mut self) -> io::Result<End> {
+        let mut events = Events::with_capacity(BATCH);
+        let mut batch: Vec<Event> = Vec::with_capacity(BATCH);
+        loop {
+            let (timeout, waiting) = self.timeout();
+            batch.extend(self.epoll.wait(&mut events, timeout)?);
+            self.shared.row.count(Counter::Loops);
+            self.now = coarse_millis();
+            if batch.is_empty() && waiting && self.shared.queue.wake_if_waiting() {
+                self.shared.row.count(Counter::Wakes);
+            }
+            for event in batch.drain(..) {
+                if let Some(end) = self.handle(event)? {
+                    return Ok(end);
+                }
+            }
+            if self.accepting == Accepting::OutOfDescriptors {
+                self.accept_again();
+            }
+            self.hand_over();
+            if let Some(end) = self.drained() {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// How long to sleep, and whether that is because jobs wait.
+    fn timeout(&self) -> (Option<Duration>, bool) {
+        let waiting = self.shared.queue.is_waiting();
+        let timeout = if waiting {
+            Some(NUDGE)
+        } else if self.drain.is_some() {
+            Some(DRAIN)
+        } else {
+            (self.accepting == Accepting::OutOfDescriptors).then_some(RETRY)
+        };
+        (timeout, waiting)
+    }
+
+    fn handle(&mut self, event: Event) -> io::Result<Option<End>> {
+        match event.token {
+            BELL => return Ok(self.read_letters()),
+            CONTROL => return Ok(self.obey()),
+            token if LISTENER - token < self.listeners.len() as u64 => {
+                self.accept(usize::try_from(LISTENER - token).unwrap_or(usize::MAX));
+            }
+            token => self.read(ConnId::from_word(token)),
+        }
+        Ok(None)
+    }
+
+    fn read_letters(&mut self) -> Option<End> {
+        self.shared.to_reactor.hush();
+        while let Some(letter) = self.shared.to_reactor.next() {
+            match letter {
+                ToReactor::Resume(id) => self.resume(id),
+                ToReactor::Decide(id, mode, counter) => self.decide(id, mode, counter),
+                ToReactor::Relieve => self.relieve(),
+                ToReactor::Vacancy => self.accept_again(),
+                ToReactor::ThreadDied => return Some(End::ThreadDied),
+            }
+        }
+        None
+    }
+
+    fn obey(&mut self) -> Option<End> {
+        while let Some(order) = self.control.order() {
+            match order {
+                Order::Drain(patience) => self.begin_drain(patience),
+                Order::End => return Some(End::Cut(self.live)),
+            }
+        }
+        None
+    }
+
+    /// Hands the batch to the business threads: one lock, at most one wake, and
+    /// the core, so that the woken thread serves the whole batch before the
+    /// next one is read.
+    fn hand_over(&mut self) {
+        let handed = !self.ready.is_empty();
+        let woke = self.shared.queue.push_all(&mut self.ready);
+        if woke {
+            self.shared.row.count(Counter::Wakes);
+        }
+        let give_way = match self.shared.limits.yield_after_handover {
+            Yield::Auto => woke,
+            Yield::Always => handed,
+            Yield::Never => false,
+        };
+        if give_way {
+            self.shared.row.count(Counter::Yields);
+            process::yield_now();
+        }
+    }
+
+    /// As [`Shared::follow`], but schedules with the rest of the batch.
+    pub(super) fn follow(&mut self, conn: &Arc<Connection>, after: After) {
+        if after.schedule {
+            self.ready.push(Job::Turn(Arc::clone(conn)));
+        }
+        self.shared.follow(
+            conn,
+            After {
+                schedule: false,
+                ..after
+            },
+        );
+    }
+
+    /// Stops accepting for this reason; clients wait in the kernel's backlog.
+    pub(super) fn pause_accepting(&mut self, why: Accepting) {
+        if self.accepting == Accepting::Yes {
+            for listener in &self.listeners {
+                let _gone = self.epoll.delete(&listener.socket);
+            }
+        }
+        if self.accepting != Accepting::Over {
+            self.accepting = why;
+        }
+    }
+
+    fn accept_again(&mut self) {
+        if matches!(
+            self.accepting,
+            Accepting::PoolFull | Accepting::OutOfDescriptors
+        ) && self.watch_listeners().is_ok()
+        {
+            self.accepting = Accepting::Yes;
+        }
+    }
+
+    /// Stops accepting, reads what has arrived, and has every connection closed
+    /// behind its last answer.
+    fn begin_drain(&mut self, patience: Option<Duration>) {
+        let patience = patience.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let until = patience.map(|limit| self.now.saturating_add(limit));
+        if let Some(drain) = &mut self.drain {
+            drain.until = until;
+            return;
+        }
+        self.drain = Some(Drain { until });
+        self.pause_accepting(Accepting::Over);
+        self.listeners.clear();
+        for slot in 0..self.inbound.len() {
+            self.say_goodbye(slot);
+        }
+    }
+
+    fn drained(&self) -> Option<End> {
+        let drain = self.drain?;
+        if self.live == 0 && self.shared.row.read(Counter::Quarantined) == 0 {
+            return Some(End::Drained);
+        }
+        let over = drain.until.is_some_and(|until| self.now >= until);
+        over.then_some(End::Cut(self.live))
+    }
+
+    /// Ends a connection: nobody finds it any more, nothing is read, its last
+    /// turn is scheduled. Asked twice, it does nothing.
+    pub(super) fn decide(&mut self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
+        let Some(conn) = self
+            .inbound
+            .get_mut(id.slot())
+            .and_then(|inbound| inbound.vacate(id))
+        else {
+            return;
+        };
+        let inbound = &mut self.inbound[id.slot()];
+        if std::mem::take(&mut inbound.reading) {
+            let _gone = self.epoll.delete(conn.socket());
+        }
+        let partial = inbound.forget();
+        self.shared.row.subtract(Counter::Buffered, partial as u64);
+        self.shared.pool.evict(id);
+        conn.bury();
+        if mode == CloseMode::Abort {
+            conn.peer_done.store(true, Ordering::SeqCst);
+            socket::abort(conn.socket());
+        }
+        self.live -= 1;
+        self.count_end(&conn, counter);
+        let (dropped, after) = conn.mailbox.end(super::connection::Item::Ended);
+        drop(dropped);
+        self.follow(&conn, after);
+    }
+
+    fn count_end(&self, conn: &Connection, counter: Option<Counter>) {
+        let row = &self.shared.row;
+        row.add(Counter::Quarantined, 1);
+        row.subtract(Counter::Live, 1);
+        row.count(Counter::Closed);
+        if let Some(counter) = counter {
+            row.count(counter);
+            if !matches!(counter, Counter::Broken | Counter::ClosedByHandler) {
+                self.shared
+                    .peer_fault(conn.id, conn.peer, counter, counter.help());
+            }
+        }
+    }
+
+    /// The worker holds too much: closes whoever holds the most.
+    fn relieve(&mut self) {
+        self.shared.relieving();
+        if self.shared.row.read(Counter::Buffered) <= self.shared.limits.buffered_max as u64 {
+            return;
+        }
+        let largest = self
+            .inbound
+            .iter()
+            .filter_map(|inbound| inbound.conn().map(|conn| (inbound.held(conn), conn.id)))
+            .max();
+        if let Some((_, id)) = largest {
+            self.decide(id, CloseMode::Abort, Some(Counter::BufferedOverflow));
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Reading: from the socket to whole messages, to a handler or the mailbox.
+//!
+//! ```text
+//!   recv --> scratch --cut--> whole messages --> inline handlers, in place
+//!                        |                  \--> one chunk into the mailbox
+//!                        +--> the start of a message stays with the connection
+//! ```
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::connection::{Connection, Item};
+use super::items::Items;
+use super::mailbox::Posted;
+use super::reactor::Reactor;
+use super::turn::{self, Budget, Ran, Why};
+use super::write;
+use crate::net::ConnId;
+use crate::protocol::{CloseMode, Event, Lane, Out, Step, Then, Turn, Units};
+use crate::scoreboard::Counter;
+use crate::sys::epoll::Interest;
+use crate::sys::socket;
+use crate::sys::sync::{Ordering, try_lock};
+
+/// A started message up to this length is put in front of the next read; a
+/// longer one is read into memory of its own.
+const SHORT: usize = 16 * 1024;
+
+/// Bytes that a draining worker reads from one connection before it stops.
+const LAST_READ: usize = 4 * 1024 * 1024;
+
+impl Reactor<'_> {
+    /// The socket of `id` is readable: reads once. Tells how much came.
+    pub(super) fn read(&mut self, id: ConnId) {
+        let Some(conn) = self
+            .inbound
+            .get(id.slot())
+            .and_then(|inbound| inbound.find(id))
+        else {
+            return;
+        };
+        if self.inbound[id.slot()].reading {
+            self.read_once(&conn);
+        }
+    }
+
+    /// Reads once; tells how many bytes came, none at the end or an error.
+    fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        let kept = if inbound.partial.len() <= SHORT {
+            inbound.partial.len()
+        } else {
+            0
+        };
+        self.scratch[..kept].copy_from_slice(&inbound.partial[..kept]);
+        self.shared.row.count(Counter::Reads);
+        match socket::receive(conn.socket(), &mut self.scratch[kept..]) {
+            Ok(0) => {
+                self.end_of_file(conn);
+                0
+            }
+            Ok(came) => {
+                self.shared.row.add(Counter::BytesIn, came as u64);
+                self.received(conn, kept, came);
+                came
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.decide(conn.id, CloseMode::Abort, Some(Counter::Broken));
+                0
+            }
+        }
+    }
+
+    /// `came` bytes arrived behind `kept` bytes that were put in front.
+    fn received(&mut self, conn: &Arc<Connection>, kept: usize, came: usize) {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        if kept == inbound.partial.len() {
+            self.received_short(conn, kept + came);
+        } else {
+            inbound.partial.extend_from_slice(&self.scratch[..came]);
+            self.shared.buffered(came);
+            self.received_long(conn);
+        }
+    }
+
+    /// Everything unread by the cutter stands at the start of the scratch.
+    fn received_short(&mut self, conn: &Arc<Connection>, len: usize) {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        let forgotten = inbound.partial.len();
+        let cut = inbound.cutter().cut(&self.scratch[..len]);
+        let keep = matches!(cut.then, Then::Read);
+        let rest = if keep {
+            &self.scratch[cut.units..len]
+        } else {
+            &[]
+        };
+        if rest.is_empty() {
+            inbound.partial = Vec::new();
+        } else {
+            inbound.partial.clear();
+            inbound.partial.extend_from_slice(rest);
+        }
+        self.shared
+            .row
+            .subtract(Counter::Buffered, forgotten as u64);
+        self.shared.buffered(rest.len());
+        if cut.units > 0 {
+            conn.heard.store(self.now, Ordering::Relaxed);
+            self.take_units(conn, cut.units);
+        }
+        self.then(conn, cut.then);
+    }
+
+    /// Everything unread by the cutter stands in the connection's own buffer.
+    fn received_long(&mut self, conn: &Arc<Connection>) {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        let mut partial = std::mem::take(&mut inbound.partial);
+        let cut = inbound.cutter().cut(&partial);
+        if cut.units > 0 {
+            conn.heard.store(self.now, Ordering::Relaxed);
+            let rest = partial.split_off(cut.units);
+            self.shared
+                .row
+                .subtract(Counter::Buffered, cut.units as u64);
+            inbound.partial = rest;
+            self.post_units(conn, Bytes::from(partial));
+        } else {
+            inbound.partial = partial;
+        }
+        self.then(conn, cut.then);
+    }
+
+    fn then(&mut self, conn: &Arc<Connection>, then: Then) {
+        match then {
+            Then::Read => {}
+            Then::Refuse(refusal) => {
+                let forgotten = self.inbound[conn.id.slot()].forget();
+                self.shared
+                    .row
+                    .subtract(Counter::Buffered, forgotten as u64);
+                self.stop_reading(conn);
+                self.post_event(conn, Event::Refused(refusal));
+            }
+        }
+    }
+
+    /// Whole messages stand at the start of the scratch: runs them here if
+    /// their handlers may, and leaves the rest to the business threads.
+    fn take_units(&mut self, conn: &Arc<Connection>, units: usize) {
+        if !self.serve_inline(conn, units) {
+            let chunk = Bytes::copy_from_slice(&self.scratch[..units]);
+            self.post_units(conn, chunk);
+        }
+    }
+
+    fn post_units(&mut self, conn: &Arc<Connection>, chunk: Bytes) {
+        let bytes = chunk.len();
+        let high = self.shared.limits.mailbox_high;
+        match conn.mailbox.post_units(Item::Units(chunk), bytes, high) {
+            Posted::Waits { schedule, pause } => {
+                self.shared.buffered(bytes);
+                self.follow(
+                    conn,
+                    super::mailbox::After {
+                        schedule,
+                        resume: false,
+                    },
+                );
+                if pause {
+                    self.pause_reading(conn);
+                }
+            }
+            Posted::Refused => self.stop_reading(conn),
+        }
+    }
+
+    fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
+        if let Some(after) = conn.mailbox.post(Item::event(event)) {
+            self.follow(conn, after);
+        }
+    }
+
+    /// Serves messages on this thread, if nothing of the connection waits or
+    /// runs, nobody writes to it, and the first handler does not block. False:
+    /// nothing was done.
+    fn serve_inline(&mut self, conn: &Arc<Connection>, units: usize) -> bool {
+        if conn.unsent() > self.shared.limits.outbound_high || !conn.mailbox.begin_inline() {
+            return false;
+        }
+        let locks = try_lock(&conn.turn).zip(try_lock(&conn.outbound));
+        let Some((mut parts, mut outbound)) = locks else {
+            self.give_up_inline(conn);
+            return false;
+        };
+        let parts = parts
+            .as_mut()
+            .expect("a connection that was settled has its parts");
+        let shared = self.shared;
+        let mut budget = Budget::inline(shared);
+        let mut done = 0;
+        let why = loop {
+            let mut turn = Turn {
+                lane: Lane::Inline,
+                out: Out::new(std::mem::take(&mut self.buffer), &**conn.protocol()),
+                app: &mut *parts.app,
+                budget: &mut || budget.spend(),
+                room: shared.limits.outbound_high,
+            };
+            let rest = Units::borrowed(&self.scratch[done..units]);
+            let (served, step) = parts.server.serve(rest, &mut turn);
+            done += served;
+            let close = turn.out.close;
+            self.buffer = turn.out.bytes;
+            write::reply(shared, conn, &mut outbound, &mut self.buffer);
+            let blocked = conn.unsent() > shared.limits.outbound_high || budget.is_spent();
+            let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
+            if !goes_on {
+                break Why::from_step(step, close, done < units);
+            }
+        };
+        drop(outbound);
+        shared.row.add(Counter::HandledInline, budget.messages());
+        if done == 0 && why == Why::Over {
+            self.give_up_inline(conn);
+            return false;
+        }
+        let mut left = Items::default();
+        if done < units {
+            left.push_back(Item::Units(Bytes::copy_from_slice(
+                &self.scratch[done..units],
+            )));
+            conn.mailbox.adopt(units - done);
+            shared.buffered(units - done);
+        }
+        let (more, after) = turn::settle(shared, conn, parts, Ran { done: 0, left, why });
+        self.follow(conn, after);
+        if let Some(more) = more {
+            // Posted by others while this ran; theirs is the pool's to serve.
+            let after = conn.mailbox.requeue(0, shared.limits.mailbox_high, more);
+            self.follow(conn, after);
+        }
+        true
+    }
+
+    /// The pool serves instead: a handler may block, or another thread holds a
+    /// lock for a moment.
+    fn give_up_inline(&mut self, conn: &Arc<Connection>) {
+        let after = conn
+            .mailbox
+            .requeue(0, self.shared.limits.mailbox_high, Items::default());
+        self.follow(conn, after);
+    }
+
+    fn end_of_file(&mut self, conn: &Arc<Connection>) {
+        conn.peer_done.store(true, Ordering::SeqCst);
+        let truncated = self.inbound[conn.id.slot()].forget();
+        if truncated > 0 {
+            self.shared
+                .row
+                .subtract(Counter::Buffered, truncated as u64);
+            self.shared.row.count(Counter::Truncated);
+        }
+        self.stop_reading(conn);
+        self.post_event(conn, Event::Eof);
+    }
+
+    /// Reads no more of this connection, ever.
+    fn stop_reading(&mut self, conn: &Arc<Connection>) {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        inbound.over = true;
+        if std::mem::take(&mut inbound.reading) {
+            let _gone = self.epoll.delete(conn.socket());
+        }
+    }
+
+    /// Reads no more until the mailbox asks for it. By deletion: with an empty
+    /// interest a level-triggered epoll would report a reset for ever.
+    fn pause_reading(&mut self, conn: &Arc<Connection>) {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        if std::mem::take(&mut inbound.reading) {
+            self.shared.row.count(Counter::ReadPaused);
+            let _gone = self.epoll.delete(conn.socket());
+        }
+    }
+
+    /// The mailbox has room again.
+    pub(super) fn resume(&mut self, id: ConnId) {
+        let Some(inbound) = self.inbound.get_mut(id.slot()) else {
+            return;
+        };
+        let Some(conn) = inbound.find(id) else { return };
+        if inbound.reading || inbound.over {
+            return;
+        }
+        inbound.reading = true;
+        self.shared.row.count(Counter::ReadResumed);
+        if self
+            .epoll
+            .add(conn.socket(), Interest::Read, id.word())
+            .is_err()
+        {
+            self.inbound[id.slot()].reading = false;
+            self.decide(id, CloseMode::Abort, Some(Counter::Broken));
+        }
+    }
+
+    /// The worker drains: what has arrived is read, and behind it the
+    /// connection is told to close.
+    pub(super) fn say_goodbye(&mut self, slot: usize) {
+        let Some(conn) = self.inbound[slot].conn().cloned() else {
+            return;
+        };
+        let mut came = 0;
+        while came < LAST_READ && self.inbound[slot].reading {
+            match self.read_once(&conn) {
+                0 => break,
+                n => came += n,
+            }
+        }
+        if self.inbound[slot].find(conn.id).is_none() {
+            return;
+        }
+        let forgotten = self.inbound[slot].forget();
+        self.shared
+            .row
+            .subtract(Counter::Buffered, forgotten as u64);
+        self.stop_reading(&conn);
+        self.post_event(&conn, Event::GoAway);
+    }
+}

@@ -1,0 +1,56 @@
+//! What a worker is given to start with.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::limits::Limits;
+use crate::dispatch::outlet::UnknownId;
+use crate::protocol::Protocol;
+use crate::scoreboard::Row;
+use crate::sys::socket::Address;
+
+/// A bound socket, and what is spoken on it.
+pub struct Listening {
+    /// Listening, non-blocking.
+    pub socket: OwnedFd,
+    /// Where it is really bound.
+    pub address: Address,
+    /// What is spoken.
+    pub protocol: Arc<dyn Protocol>,
+    /// What to do with ids that no handler claimed.
+    pub unknown_id: UnknownId,
+}
+
+/// Everything that makes one worker differ from another.
+pub struct Setup {
+    /// Where to accept; may be none.
+    pub listeners: Vec<Listening>,
+    /// What to obey.
+    pub limits: Limits,
+    /// Where to count.
+    pub row: Row,
+    /// Which row that is, 0 to 254.
+    pub number: u8,
+    /// How many workers had that row before.
+    pub epoch: u16,
+}
+
+/// Where a worker's orders come from.
+pub trait Control: Send {
+    /// Readable while an order may wait.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// The next order. Must come back empty before the worker sleeps again.
+    fn order(&mut self) -> Option<Order>;
+}
+
+/// What a worker can be told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// Stop accepting, answer what was received, close, return; cut what is
+    /// left after this time. A second one replaces the time.
+    Drain(Option<Duration>),
+    /// Return at once.
+    End,
+}

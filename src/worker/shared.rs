@@ -1,0 +1,151 @@
+//! What the threads of a worker share: atomic words, mailboxes, queues.
+
+use std::sync::Arc;
+
+use super::connection::{Connection, Item};
+use super::heartbeat::{Heartbeat, millis};
+use super::letters::{Letters, ToReactor, ToRecycler, ToSender};
+use super::limits::Limits;
+use super::mailbox::After;
+use super::run_queue::RunQueue;
+use crate::net::{ConnId, Pool};
+use crate::protocol::CloseMode;
+use crate::scoreboard::{Counter, Row};
+use crate::sys::clock::coarse_millis;
+use crate::sys::epoll::Epoll;
+use crate::sys::socket::Peer;
+use crate::sys::sync::{AtomicBool, Ordering};
+
+/// What a business thread can be asked to do.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Take this connection's turn.
+    Turn(Arc<Connection>),
+    /// Run this periodic job.
+    Tick(usize),
+}
+
+/// One worker, seen from any of its threads.
+pub(crate) struct Shared {
+    pub(crate) row: Row,
+    pub(crate) limits: Limits,
+    pub(crate) pool: Pool<Connection>,
+    pub(crate) queue: RunQueue<Job>,
+    pub(crate) to_reactor: Letters<ToReactor>,
+    pub(crate) to_sender: Letters<ToSender>,
+    pub(crate) to_recycler: Letters<ToRecycler>,
+    pub(crate) heartbeat: Heartbeat,
+    /// Tells the sender who has room; anyone registers, the sender waits.
+    pub(crate) room: Epoll,
+    /// The reactor has no slot to accept into and wants to hear of one.
+    pub(crate) wants_vacancy: AtomicBool,
+    relief_asked: AtomicBool,
+    ending: AtomicBool,
+}
+
+impl Shared {
+    /// # Errors
+    ///
+    /// Out of descriptors or memory: the worker cannot serve.
+    pub(crate) fn new(row: Row, number: u8, epoch: u16, limits: Limits) -> std::io::Result<Self> {
+        let (initial, max) = (limits.connections_initial, limits.connections_max);
+        Ok(Self {
+            row,
+            limits,
+            pool: Pool::new(number, epoch, initial, max, Connection::vacant),
+            queue: RunQueue::new(),
+            to_reactor: Letters::new()?,
+            to_sender: Letters::new()?,
+            to_recycler: Letters::new()?,
+            heartbeat: Heartbeat::default(),
+            room: Epoll::new()?,
+            wants_vacancy: AtomicBool::new(false),
+            relief_asked: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+        })
+    }
+
+    /// Carries out what a mailbox asked for.
+    pub(crate) fn follow(&self, conn: &Arc<Connection>, after: After) {
+        if after.schedule && self.queue.push(Job::Turn(Arc::clone(conn))) {
+            self.row.count(Counter::Wakes);
+        }
+        if after.resume {
+            self.to_reactor.post(ToReactor::Resume(conn.id));
+        }
+    }
+
+    /// Posts `item` to `id`; false: nobody will serve it. Counts nothing.
+    pub(crate) fn post(&self, id: ConnId, item: Item) -> bool {
+        let Some(conn) = self.pool.find(id) else {
+            return false;
+        };
+        let after = match &item {
+            Item::Close(_) => conn.mailbox.post_close(item),
+            Item::Event(_) if item.ends_or_replies() => conn.mailbox.post_reply(item),
+            Item::Event(_) | Item::Units(_) | Item::Ended => conn.mailbox.post(item),
+        };
+        after.is_some_and(|after| {
+            self.follow(&conn, after);
+            true
+        })
+    }
+
+    /// Asks the reactor to end `id`.
+    pub(crate) fn decide(&self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
+        self.to_reactor.post(ToReactor::Decide(id, mode, counter));
+    }
+
+    /// `bytes` more are held for `conn` until they are sent.
+    pub(crate) fn queued(&self, conn: &Connection, bytes: usize) {
+        conn.queued.fetch_add(bytes, Ordering::SeqCst);
+        self.buffered(bytes);
+    }
+
+    /// `bytes` less wait to be sent to `conn`.
+    pub(crate) fn unqueued(&self, conn: &Connection, bytes: usize) {
+        conn.queued.fetch_sub(bytes, Ordering::SeqCst);
+        self.row.subtract(Counter::Buffered, bytes as u64);
+    }
+
+    /// The worker holds `bytes` more; asks for relief when that is too much.
+    pub(crate) fn buffered(&self, bytes: usize) {
+        self.row.add(Counter::Buffered, bytes as u64);
+        if self.row.read(Counter::Buffered) > self.limits.buffered_max as u64
+            && !self.relief_asked.swap(true, Ordering::SeqCst)
+        {
+            self.to_reactor.post(ToReactor::Relieve);
+        }
+    }
+
+    /// Sees to it that a connection that closes when everything is sent does not
+    /// wait for ever for a peer that reads nothing.
+    pub(crate) fn watch_flush(&self, id: ConnId) {
+        self.heartbeat
+            .watch(id.slot(), coarse_millis() + millis(self.limits.linger));
+    }
+
+    /// Says in the log what a peer did wrong, and that it is closed for it.
+    pub(crate) fn peer_fault(&self, id: ConnId, peer: Peer, counter: Counter, detail: &str) {
+        let name = counter.name();
+        ::log::warn!("serve {peer} as {id}: {detail}; connection closed ({name})");
+    }
+
+    /// The reactor has heard the call for relief.
+    pub(crate) fn relieving(&self) {
+        self.relief_asked.store(false, Ordering::SeqCst);
+    }
+
+    /// Tells every thread to return.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+        self.queue.end();
+        self.to_sender.call();
+        self.to_recycler.call();
+        self.heartbeat.end();
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,242 @@
+//! A connection's turn: run what waits, write it once, and say what is next.
+//!
+//! Used by business threads for everything and by the reactor for handlers
+//! that do not block. Whoever calls has moved the mailbox to `Running`.
+
+use std::sync::Arc;
+
+use super::connection::{Connection, Item, Parts};
+use super::items::Items;
+use super::letters::ToRecycler;
+use super::mailbox::After;
+use super::shared::Shared;
+use super::write;
+use crate::protocol::{CloseMode, Lane, Out, Refusal, Step, Turn, Units};
+use crate::scoreboard::Counter;
+use crate::sys::clock::coarse_millis;
+use crate::sys::sync::lock;
+
+/// How much a turn may do before others get theirs.
+pub(crate) struct Budget {
+    messages: usize,
+    max: usize,
+    until: u64,
+    spent: bool,
+}
+
+impl Budget {
+    /// For a business thread: as many messages and as much time as configured.
+    pub(crate) fn new(shared: &Shared) -> Self {
+        Self {
+            max: shared.limits.turn_messages,
+            ..Self::inline(shared)
+        }
+    }
+
+    /// For the reactor: handlers that do not block are limited by time alone.
+    pub(crate) fn inline(shared: &Shared) -> Self {
+        let time = u64::try_from(shared.limits.turn_time.as_millis()).unwrap_or(u64::MAX);
+        let until = coarse_millis().saturating_add(time);
+        Self {
+            messages: 0,
+            max: usize::MAX,
+            until,
+            spent: false,
+        }
+    }
+
+    /// Takes note of one message; tells whether that was enough.
+    pub(crate) fn spend(&mut self) -> bool {
+        self.messages += 1;
+        self.spent = self.messages >= self.max || coarse_millis() > self.until;
+        self.spent
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent
+    }
+
+    /// Messages that were served.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages as u64
+    }
+}
+
+/// What a turn came to.
+pub(crate) struct Ran {
+    /// Bytes of units that are done and were counted in the mailbox.
+    pub(crate) done: usize,
+    /// What could not run.
+    pub(crate) left: Items<Item>,
+    pub(crate) why: Why,
+}
+
+/// Why a turn stopped.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Why {
+    /// Nothing is left.
+    Done,
+    /// The budget is used, or enough bytes wait to be written, or what is left
+    /// must run on the pool.
+    Over,
+    /// A reply is owed, and order matches replies to requests.
+    AwaitReply,
+    Close(CloseMode),
+    Refuse(Refusal),
+    /// The end was among the items.
+    Ended,
+}
+
+impl Why {
+    /// What `step` means when `rest` tells whether bytes of the unit are left.
+    pub(crate) fn from_step(step: Step, close: Option<CloseMode>, rest: bool) -> Self {
+        match (step, close) {
+            (Step::Next, Some(mode)) | (Step::Close(mode), _) => Self::Close(mode),
+            (Step::Next, None) if rest => Self::Over,
+            (Step::Next, None) => Self::Done,
+            (Step::NotInline, _) => Self::Over,
+            (Step::AwaitReply, _) => Self::AwaitReply,
+            (Step::Refuse(refusal), _) => Self::Refuse(refusal),
+        }
+    }
+}
+
+/// Runs `items` until they are done or something stops the turn. What is to be
+/// written stands in `buffer` afterwards.
+pub(crate) fn run(
+    shared: &Shared,
+    conn: &Connection,
+    parts: &mut Parts,
+    mut items: Items<Item>,
+    budget: &mut Budget,
+    buffer: &mut Vec<u8>,
+) -> Ran {
+    let mut done = 0;
+    let mut why = Why::Done;
+    let mut turn = Turn {
+        lane: Lane::Pool,
+        out: Out::new(std::mem::take(buffer), &**conn.protocol()),
+        app: &mut *parts.app,
+        budget: &mut || budget.spend(),
+        room: shared.limits.outbound_high,
+    };
+    while let Some(item) = items.pop_front() {
+        why = match item {
+            Item::Units(units) => {
+                let (served, step) = parts.server.serve(Units::shared(&units), &mut turn);
+                done += served;
+                let rest = served < units.len();
+                if rest {
+                    items.push_front(Item::Units(units.slice(served..)));
+                }
+                Why::from_step(step, turn.out.close, rest)
+            }
+            Item::Event(event) => {
+                let step = parts.server.event(*event, &mut turn);
+                Why::from_step(step, turn.out.close, false)
+            }
+            Item::Close(mode) => Why::Close(mode),
+            Item::Ended => Why::Ended,
+        };
+        if why != Why::Done {
+            break;
+        }
+        if !items.is_empty() && turn.over() {
+            why = Why::Over;
+            break;
+        }
+    }
+    *buffer = turn.out.bytes;
+    Ran {
+        done,
+        left: items,
+        why,
+    }
+}
+
+/// Ends a turn, or gives the items with which it goes on. The replies have been
+/// written; the caller carries out what `After` says.
+pub(crate) fn settle(
+    shared: &Arc<Shared>,
+    conn: &Arc<Connection>,
+    parts: &mut Parts,
+    ran: Ran,
+) -> (Option<Items<Item>>, After) {
+    let Ran { done, left, why } = ran;
+    let high = shared.limits.mailbox_high;
+    match why {
+        Why::Ended => {
+            end(shared, conn, parts);
+            (None, After::default())
+        }
+        Why::Close(mode) => (None, close(shared, conn, mode)),
+        Why::Refuse(refusal) => (None, refuse(shared, conn, &refusal)),
+        Why::AwaitReply => {
+            consumed(shared, done);
+            (
+                None,
+                conn.mailbox
+                    .await_reply(done, high, left, Item::ends_or_replies),
+            )
+        }
+        Why::Done | Why::Over if conn.unsent() > shared.limits.outbound_high => {
+            consumed(shared, done);
+            let after = conn.mailbox.await_room(done, high, left, Item::ends);
+            (None, after.and(write::look_for_room(shared, conn)))
+        }
+        Why::Over => {
+            consumed(shared, done);
+            (None, conn.mailbox.requeue(done, high, left))
+        }
+        Why::Done => {
+            consumed(shared, done);
+            conn.mailbox.finish(done, high)
+        }
+    }
+}
+
+fn consumed(shared: &Shared, bytes: usize) {
+    shared.row.subtract(Counter::Buffered, bytes as u64);
+}
+
+/// The peer broke a rule: say so, tell it, close.
+fn refuse(shared: &Arc<Shared>, conn: &Arc<Connection>, refusal: &Refusal) -> After {
+    shared.row.count(refusal.counter);
+    shared.peer_fault(conn.id, conn.peer, refusal.counter, &refusal.detail);
+    write::reply(
+        shared,
+        conn,
+        &mut lock(&conn.outbound),
+        &mut refusal.answer.to_vec(),
+    );
+    close(shared, conn, CloseMode::Flush)
+}
+
+/// Nothing of this connection is served any more; the reactor ends it, once
+/// everything is sent if `mode` says so.
+fn close(shared: &Arc<Shared>, conn: &Arc<Connection>, mode: CloseMode) -> After {
+    let (dropped, after) = conn.mailbox.close();
+    drop(dropped);
+    let mut outbound = lock(&conn.outbound);
+    if mode == CloseMode::Flush && !outbound.is_empty() {
+        outbound.flush_then_close = true;
+        outbound.progress = coarse_millis();
+        drop(outbound);
+        shared.watch_flush(conn.id);
+    } else {
+        drop(outbound);
+        shared.decide(conn.id, mode, None);
+    }
+    after
+}
+
+/// The last turn: nothing can be written any more; the user says good-bye, and
+/// the recycler takes over.
+fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
+    parts.app.leave();
+    parts.server.reset();
+    let unsent = lock(&conn.outbound).clear();
+    shared.unqueued(conn, unsent);
+    consumed(shared, conn.mailbox.bytes());
+    shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
+}
