@@ -35,8 +35,8 @@ pub trait Protocol: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`TooLong`] when no legal message can carry the body; `out` is unchanged.
-    fn push(&self, push: Push<'_>, out: &mut Vec<u8>) -> Result<(), TooLong>;
+    /// [`Unsendable`] when no legal message can say this; `out` is unchanged.
+    fn push(&self, push: Push<'_>, out: &mut Vec<u8>) -> Result<(), Unsendable>;
 }
 
 /// Identifies an encoding, see [`Protocol::wire`].
@@ -52,26 +52,45 @@ pub struct Push<'a> {
     pub body: &'a [u8],
 }
 
-/// A body that no legal message can carry.
+/// Why no legal message can say this.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct TooLong {
-    /// Bytes of the body.
-    pub len: usize,
-    /// Bytes that a body may have.
-    pub max: usize,
+pub enum Unsendable {
+    /// The body is longer than a message may be.
+    TooLong {
+        /// Bytes of the body.
+        len: usize,
+        /// Bytes that a body may have.
+        max: usize,
+    },
+    /// The id does not fit into its field.
+    NoSuchId {
+        /// The id.
+        id: u32,
+        /// The largest that fits.
+        max: u64,
+    },
 }
 
-impl std::fmt::Display for TooLong {
+impl std::fmt::Display for Unsendable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { len, max } = self;
-        write!(
-            f,
-            "body of {len} bytes is over the {max} that a message can carry"
-        )
+        match self {
+            Self::TooLong { len, max } => {
+                write!(
+                    f,
+                    "body of {len} bytes is over the {max} that a message can carry"
+                )
+            }
+            Self::NoSuchId { id, max } => {
+                write!(
+                    f,
+                    "message id {id} is over the {max} that the format can express"
+                )
+            }
+        }
     }
 }
 
-impl std::error::Error for TooLong {}
+impl std::error::Error for Unsendable {}
 
 /// Finds message boundaries. Owned by the reactor.
 pub trait Cutter: Send {
@@ -280,8 +299,8 @@ impl<'a> Out<'a> {
     ///
     /// # Errors
     ///
-    /// [`TooLong`]; nothing is appended.
-    pub fn push(&mut self, push: Push<'_>) -> Result<(), TooLong> {
+    /// [`Unsendable`]; nothing is appended.
+    pub fn push(&mut self, push: Push<'_>) -> Result<(), Unsendable> {
         self.protocol.push(push, &mut self.bytes)
     }
 }

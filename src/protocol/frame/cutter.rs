@@ -1,0 +1,67 @@
+//! Finds the end of the last whole frame, by lengths alone. The reactor's.
+
+use std::sync::Arc;
+
+use super::layout::Layout;
+use crate::protocol::first_bytes::{self, Guess};
+use crate::protocol::{Cut, Cutter, Then};
+
+/// Finds frame boundaries.
+#[derive(Debug)]
+pub(super) struct FrameCutter {
+    layout: Arc<Layout>,
+    /// The connection's first bytes were looked at and are frames.
+    trusted: bool,
+}
+
+impl FrameCutter {
+    pub(super) const fn new(layout: Arc<Layout>) -> Self {
+        Self {
+            layout,
+            trusted: false,
+        }
+    }
+}
+
+impl Cutter for FrameCutter {
+    fn cut(&mut self, bytes: &[u8]) -> Cut {
+        if !self.trusted {
+            match first_bytes::guess(bytes) {
+                Guess::Frames => self.trusted = true,
+                // A whole frame is a frame, whatever else it might begin like.
+                Guess::NotYet => {}
+                Guess::Foreign(refusal) => {
+                    return Cut {
+                        units: 0,
+                        then: Then::Refuse(refusal),
+                    };
+                }
+            }
+        }
+        let mut units = 0;
+        loop {
+            match self.layout.measure(&bytes[units..]) {
+                Ok(Some(total)) => units += total,
+                Ok(None) => break,
+                // Foreign first bytes may look like a bad length: the next
+                // bytes will tell what to call it.
+                Err(_) if !self.trusted && units == 0 => break,
+                Err(refusal) => {
+                    return Cut {
+                        units,
+                        then: Then::Refuse(refusal),
+                    };
+                }
+            }
+        }
+        self.trusted |= units > 0;
+        Cut {
+            units,
+            then: Then::Read,
+        }
+    }
+
+    fn reset(&mut self) {
+        self.trusted = false;
+    }
+}

@@ -1,0 +1,188 @@
+//! Serves whole frames: checksum, handler, reply. Used by whoever holds the
+//! connection's turn.
+
+use std::sync::Arc;
+
+use super::codec::{ErrorBody, Frame, encode};
+use super::layout::Layout;
+use crate::protocol::{
+    Answer, CloseMode, Event, Lane, Out, Refusal, Route, Server, Step, Turn, Units, Unsendable,
+};
+
+/// The frames of one connection.
+#[derive(Debug)]
+pub(super) struct FrameServer {
+    layout: Arc<Layout>,
+    /// Requests whose reply was put off.
+    owed: Vec<Owed>,
+    /// What happens when nothing is owed any more.
+    then: Option<Step>,
+}
+
+/// A request whose reply comes later.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    token: u64,
+    to: Request,
+}
+
+/// What a reply needs to know of its request.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    id: Option<u32>,
+    sequence: u32,
+}
+
+impl FrameServer {
+    pub(super) const fn new(layout: Arc<Layout>) -> Self {
+        Self {
+            layout,
+            owed: Vec::new(),
+            then: None,
+        }
+    }
+
+    /// Writes the answer; tells how to go on if not with the next frame.
+    fn answer(&mut self, to: Request, answer: Answer, out: &mut Out<'_>) -> Option<Step> {
+        match answer {
+            Answer::None => None,
+            Answer::Reply { id, body } => {
+                let written = encode(
+                    &self.layout,
+                    id.or(to.id),
+                    to.sequence,
+                    &body,
+                    &mut out.bytes,
+                );
+                written
+                    .err()
+                    .and_then(|error| self.cannot_say(to, error, out))
+            }
+            Answer::Error { code, text } => self.error(to, code, &text, out),
+            Answer::Later(token) => {
+                self.owed.push(Owed { token, to });
+                self.layout.sequence.is_none().then_some(Step::AwaitReply)
+            }
+        }
+    }
+
+    #[cold]
+    fn cannot_say(&self, to: Request, why: Unsendable, out: &mut Out<'_>) -> Option<Step> {
+        ::log::error!(
+            "reply to message {}: {why}; answered with error 500",
+            to.id.unwrap_or(0)
+        );
+        self.error(to, 500, &format!("the reply cannot be sent: {why}"), out)
+    }
+
+    /// Writes an error frame; where the layout has none, the connection ends.
+    fn error(&self, to: Request, code: u16, text: &str, out: &mut Out<'_>) -> Option<Step> {
+        let Some(error_id) = self.layout.error_id else {
+            return Some(Step::Close(CloseMode::Flush));
+        };
+        let body = ErrorBody {
+            request: to.id.unwrap_or(0),
+            code,
+            text,
+        };
+        let body = body.write(self.layout.max_body());
+        encode(
+            &self.layout,
+            Some(error_id),
+            to.sequence,
+            &body,
+            &mut out.bytes,
+        )
+        .is_err()
+        .then_some(Step::Close(CloseMode::Flush))
+    }
+
+    /// The connection ends as soon as no reply is owed.
+    fn end(&mut self, how: Step) -> Step {
+        if self.owed.is_empty() {
+            return how;
+        }
+        // The first reason stands: what comes behind it is its consequence.
+        self.then.get_or_insert(how);
+        Step::Next
+    }
+
+    fn reply(&mut self, token: u64, answer: Answer, out: &mut Out<'_>) -> Step {
+        let Some(at) = self.owed.iter().position(|owed| owed.token == token) else {
+            return Step::Next;
+        };
+        let owed = self.owed.swap_remove(at);
+        if let Some(step) = self.answer(owed.to, answer, out) {
+            return step;
+        }
+        if self.owed.is_empty() {
+            self.then.take().unwrap_or(Step::Next)
+        } else {
+            Step::Next
+        }
+    }
+
+    fn frame<'a>(&self, bytes: &'a [u8]) -> Result<Frame<'a>, Refusal> {
+        let frame = self.layout.frame(bytes)?;
+        Ok(frame.expect("the cutter passes whole frames on"))
+    }
+}
+
+impl Server for FrameServer {
+    fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
+        let bytes = units.bytes();
+        if self.then.is_some() {
+            // The connection ends; only replies that are owed still go out.
+            return (bytes.len(), Step::Next);
+        }
+        let mut done = 0;
+        while done < bytes.len() {
+            let frame = match self.frame(&bytes[done..]) {
+                Ok(frame) => frame,
+                Err(refusal) => return (done, self.end(Step::Refuse(refusal))),
+            };
+            let route = Route {
+                id: frame.id,
+                heartbeat: frame.id.is_some() && frame.id == self.layout.heartbeat,
+            };
+            if turn.lane == Lane::Inline && !turn.app.inline(route) {
+                return (done, Step::NotInline);
+            }
+            if let Err(refusal) = frame.verify() {
+                return (bytes.len(), self.end(Step::Refuse(refusal)));
+            }
+            let body = units.slice(done + self.layout.header..done + frame.total);
+            let answer = turn.app.call(route, body, &mut turn.out);
+            done += frame.total;
+            let request = Request {
+                id: frame.id,
+                sequence: frame.sequence,
+            };
+            let step = self.answer(request, answer, &mut turn.out);
+            let over = turn.over();
+            match (step, turn.out.close) {
+                (_, Some(mode)) => return (done, Step::Close(mode)),
+                (Some(step), None) => return (done, step),
+                (None, None) if over => return (done, Step::Next),
+                (None, None) => {}
+            }
+        }
+        (done, Step::Next)
+    }
+
+    fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {
+        match event {
+            Event::Opened => turn.app.opened(&mut turn.out),
+            Event::Timer(token) => turn.app.timer(token, &mut turn.out),
+            Event::Reply(token, answer) => return self.reply(token, answer, &mut turn.out),
+            Event::Refused(refusal) => return self.end(Step::Refuse(refusal)),
+            Event::Eof | Event::GoAway => return self.end(Step::Close(CloseMode::Flush)),
+        }
+        turn.out.close.map_or(Step::Next, Step::Close)
+    }
+
+    fn reset(&mut self) {
+        self.owed = Vec::new();
+        self.then = None;
+    }
+}
