@@ -153,3 +153,73 @@ pub fn adopt(file: OwnedFd) {
 pub fn lost() -> Lost {
     LOGGER.get().map(Logger::lost).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+
+    const FOLDER: &str = "PURLIN_TEST_LOG_FOLDER";
+
+    /// The facade has one logger for each process, so it gets one of its own.
+    #[test]
+    fn the_facades_macros_write_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact"])
+            .arg("log::tests::a_process_that_logs")
+            .env(FOLDER, folder.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let texts = ["first", "moved", "log"].map(|name| {
+            let lines = fs::read_to_string(folder.path().join(name)).unwrap();
+            let said = lines.lines().map(|line| line.split_once("Z ").unwrap().1);
+            said.map(|said| said.replace(char::is_numeric, ""))
+                .collect::<Vec<String>>()
+        });
+        assert_eq!(
+            texts,
+            [
+                vec!["info purlin/start : a"],
+                vec!["debug worker-/start : c"],
+                vec!["warn worker-/start : d", "error worker-/start : e"],
+            ]
+        );
+    }
+
+    #[test]
+    #[ignore = "the process that the test above starts"]
+    fn a_process_that_logs() {
+        let Some(folder) = std::env::var_os(FOLDER) else {
+            return;
+        };
+        let path = |name: &str| Path::new(&folder).join(name);
+        let mut settings = Settings {
+            file: Some(path("no folder/log")),
+            stderr: false,
+            ..Settings::default()
+        };
+        assert_eq!(reopen().map_err(|error| error.kind()), Ok(()));
+        assert!(init(&settings).is_err());
+        settings.file = Some(path("log"));
+        init(&settings).unwrap();
+        name_thread("start");
+        info!("a");
+        debug!("b");
+        fs::rename(path("log"), path("first")).unwrap();
+        set_level(LevelFilter::Debug);
+        forked("worker-2");
+        reopen().unwrap();
+        debug!("c");
+        fs::rename(path("log"), path("moved")).unwrap();
+        init(&settings).unwrap();
+        warn!("d");
+        debug!("not at this level");
+        adopt(file_descriptor().unwrap().unwrap());
+        error!("e");
+        assert_eq!(lost(), Lost::default());
+    }
+}
