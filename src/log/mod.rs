@@ -167,13 +167,13 @@ mod tests {
     #[test]
     fn the_facades_macros_write_here() {
         let folder = tempfile::tempdir().unwrap();
-        let status = Command::new(std::env::current_exe().unwrap())
+        let output = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact"])
             .arg("log::tests::a_process_that_logs")
             .env(FOLDER, folder.path())
-            .status()
+            .output()
             .unwrap();
-        assert!(status.success());
+        assert!(output.status.success(), "{output:?}");
         let texts = ["first", "moved", "log"].map(|name| {
             let lines = fs::read_to_string(folder.path().join(name)).unwrap();
             let said = lines.lines().map(|line| line.split_once("Z ").unwrap().1);
