@@ -2,12 +2,16 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("purlin runs on Linux only: it is built on epoll, signalfd and memfd");
 
+pub mod app;
 pub mod body;
 pub mod dispatch;
 pub mod log;
 pub mod net;
+pub mod prelude;
 pub mod protocol;
 pub mod scoreboard;
 #[doc(hidden)]
 pub mod sys;
 pub mod worker;
+
+pub use app::App;

@@ -1,1 +1,57 @@
-//! Bodies.
+//! Typed bodies, replies and errors: what server and client share.
+//!
+//! A handler is `(context, body) -> reply`. [`FromBody`] turns bytes into the
+//! body that a handler asks for, [`IntoReply`] turns what it returns into
+//! bytes. Pure; any thread.
+
+mod error;
+mod fixed;
+mod json;
+mod plain;
+mod reply;
+
+pub use error::Error;
+pub use fixed::{Fixed, Packed, Reader, Writer};
+pub use json::Json;
+pub use reply::{IntoReply, Outcome, Reply};
+
+use crate::protocol::Units;
+
+/// Message id.
+pub type Id = u32;
+
+/// The bytes of a message, as they arrived.
+pub type Raw<'a> = Units<'a>;
+
+/// A type that a handler can take as its body.
+///
+/// Implemented for `()` (any body, ignored), [`bytes::Bytes`], [`String`],
+/// `Vec<u8>`, [`Json<T>`](Json) and [`Packed<T>`](Packed). Implement it for
+/// formats of your own:
+///
+/// ```
+/// use purlin::prelude::*;
+///
+/// struct Point(u8, u8);
+///
+/// impl FromBody for Point {
+///     fn from_body(body: Raw<'_>) -> Result<Self, Error> {
+///         match *body.bytes() {
+///             [x, y] => Ok(Self(x, y)),
+///             _ => Err(Error::new(400, "a point has two bytes")),
+///         }
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the body of a message",
+    label = "take `()`, `Bytes`, `String`, `Vec<u8>`, `Json<T>` or `Packed<T>`, or implement `FromBody`"
+)]
+pub trait FromBody: Sized {
+    /// Reads the body.
+    ///
+    /// # Errors
+    ///
+    /// 400 with the reason, by custom: the peer gets it as an error frame.
+    fn from_body(body: Raw<'_>) -> Result<Self, Error>;
+}

@@ -1,2 +1,31 @@
-//! Dispatch.
+//! Which code runs for a message: id → handler, with its context.
+//!
+//! ```text
+//!   message --> Seat (one connection's state) --> Router: id -> handler
+//!                 |                                        |
+//!                 +--> Ctx: send, close, after, later <----+
+//!                 +--> Hub: connections, users, rooms, everybody
+//! ```
+//!
+//! A seat is used by one thread at a time, so the state needs no lock. What
+//! user code does wrong stays in its message: panics are caught here, counted,
+//! logged with the message id and answered with error 500.
+
+mod core;
+mod ctx;
+mod data;
+mod directory;
+mod guard;
+mod hub;
+mod later;
 pub mod outlet;
+mod router;
+mod seat;
+
+pub use self::core::{Core, Hooks};
+pub use ctx::Ctx;
+pub use data::Data;
+pub use hub::{Hub, Target};
+pub use later::{Later, Replier};
+pub(crate) use router::wrapped;
+pub use router::{Handler, Middleware, Next, Router};

@@ -26,6 +26,9 @@ pub trait Outlet: Send + Sync {
     /// Whether unsent bytes of `to` are below the high-water mark.
     fn writable(&self, to: ConnId) -> bool;
 
+    /// Whether `to` is connected.
+    fn knows(&self, to: ConnId) -> bool;
+
     /// Bytes that wait to be sent to `to`.
     fn queued(&self, to: ConnId) -> usize;
 

@@ -78,6 +78,10 @@ impl Outlet for Shared {
             .is_some_and(|conn| conn.unsent() <= self.limits.outbound_high)
     }
 
+    fn knows(&self, to: ConnId) -> bool {
+        self.pool.find(to).is_some()
+    }
+
     fn queued(&self, to: ConnId) -> usize {
         self.pool.find(to).map_or(0, |conn| conn.unsent())
     }

@@ -1,0 +1,396 @@
+//! Registration: the program as its user writes it.
+
+mod test;
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::body::{FromBody, Id, IntoReply, Outcome, Raw};
+use crate::body::{Error, Reply};
+use crate::dispatch::outlet::{Application, Service, Surroundings};
+use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
+
+pub use test::{Test, TestConn};
+
+type MakeData = Box<dyn Fn(&mut Data) -> Result<(), String> + Send + Sync>;
+type OnStart = Box<dyn Fn(&Hub) -> Result<(), String> + Send + Sync>;
+
+/// A program: functions by message id, and what runs around them.
+///
+/// `S` is the state of one connection, made by [`Default`] when it opens and
+/// dropped when it ends; a handler reaches it through its [`Ctx`].
+///
+/// ```
+/// use purlin::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Guest { name: String }
+///
+/// let app = App::<Guest>::new()
+///     .on(1, |c, name: String| c.name = name)
+///     .on(2, |c, (): ()| format!("hello {}", c.name));
+///
+/// let mut test = app.test();
+/// let ann = test.connect();
+/// test.send(ann, 1, "ann");
+/// assert_eq!(test.call(ann, 2, ()).unwrap(), "hello ann");
+/// ```
+pub struct App<S> {
+    routes: Vec<Registered<S>>,
+    otherwise: Option<Handler<S>>,
+    wraps: Vec<Middleware<S>>,
+    data: Vec<MakeData>,
+    started: Vec<OnStart>,
+    hooks: Hooks<S>,
+}
+
+/// A handler, and where in the program it was registered.
+struct Registered<S> {
+    id: Id,
+    handler: Handler<S>,
+    inline: bool,
+    place: &'static Location<'static>,
+}
+
+impl<S> fmt::Debug for App<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "App({} handlers)", self.routes.len())
+    }
+}
+
+impl<S: Default + Send + 'static> Default for App<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn erase<S, T, R>(f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static) -> Handler<S>
+where
+    T: FromBody,
+    R: IntoReply,
+{
+    Arc::new(move |ctx, body| match T::from_body(body) {
+        Ok(body) => f(ctx, body).into_reply(),
+        Err(error) => Outcome::Failure(error),
+    })
+}
+
+fn register<S>(routes: &mut Vec<Registered<S>>, new: Registered<S>) {
+    if let Some(old) = routes.iter().find(|old| old.id == new.id) {
+        let Registered { id, place, .. } = new;
+        panic!("message id {id} has two handlers, at {} and at {place}", old.place);
+    }
+    routes.push(new);
+}
+
+impl<S: Default + Send + 'static> App<S> {
+    /// A program that does nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            routes: Vec::new(),
+            otherwise: None,
+            wraps: Vec::new(),
+            data: Vec::new(),
+            started: Vec::new(),
+            hooks: Hooks::default(),
+        }
+    }
+
+    /// Handles `id` on the business pool, where `f` may block. Messages of one
+    /// connection run one at a time, in order of arrival.
+    ///
+    /// # Panics
+    ///
+    /// When `id` has a handler already; both places are named.
+    #[must_use]
+    #[track_caller]
+    pub fn on<T, R>(
+        mut self,
+        id: Id,
+        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: FromBody,
+        R: IntoReply,
+    {
+        let place = Location::caller();
+        register(&mut self.routes, Registered { id, handler: erase(f), inline: false, place });
+        self
+    }
+
+    /// As [`Self::on`], but on the event loop when nothing of the connection
+    /// waits or runs: the fastest way, for an `f` that never blocks. One that
+    /// does stops every connection of the worker.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::on`].
+    #[must_use]
+    #[track_caller]
+    pub fn on_inline<T, R>(
+        mut self,
+        id: Id,
+        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: FromBody,
+        R: IntoReply,
+    {
+        let place = Location::caller();
+        register(&mut self.routes, Registered { id, handler: erase(f), inline: true, place });
+        self
+    }
+
+    /// Handles every id that nothing else handles, and all frames of formats
+    /// without ids.
+    #[must_use]
+    pub fn otherwise<T, R>(
+        mut self,
+        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: FromBody,
+        R: IntoReply,
+    {
+        self.otherwise = Some(erase(f));
+        self
+    }
+
+    /// Handlers whose ids lie in `range`, with middleware of their own.
+    ///
+    /// # Panics
+    ///
+    /// When an id lies outside, or has a handler already; the places are named.
+    #[must_use]
+    #[track_caller]
+    pub fn group(
+        mut self,
+        range: RangeInclusive<Id>,
+        f: impl FnOnce(Group<S>) -> Group<S>,
+    ) -> Self {
+        let place = Location::caller();
+        let group = f(Group { range, place, routes: Vec::new(), wraps: Vec::new() });
+        for mut route in group.routes {
+            route.handler = wrapped(route.handler, &group.wraps);
+            register(&mut self.routes, route);
+        }
+        self
+    }
+
+    /// Middleware around every handler, [`Self::otherwise`] included, wherever
+    /// in the chain it is registered; the first one is outermost.
+    #[must_use]
+    pub fn wrap(
+        mut self,
+        f: impl Fn(&mut Ctx<'_, S>, Raw<'_>, Next<'_, S>) -> Result<Reply, Error>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.wraps.push(Arc::new(f));
+        self
+    }
+
+    /// A value of the worker, made once in each worker after the fork: a
+    /// database, a table. Reached by its type: `c.data::<T>()`.
+    ///
+    /// An error ends the start with its text.
+    #[must_use]
+    pub fn data<T, E>(mut self, make: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Self
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display,
+    {
+        self.data.push(Box::new(move |data| {
+            data.insert(make().map_err(|error| error.to_string())?);
+            Ok(())
+        }));
+        self
+    }
+
+    /// Runs once in each worker, after its data is made and before the first
+    /// connection. An error ends the start with its text.
+    #[must_use]
+    pub fn started<V: Verdict>(mut self, f: impl Fn(&Hub) -> V + Send + Sync + 'static) -> Self {
+        self.started.push(Box::new(move |hub| f(hub).verdict()));
+        self
+    }
+
+    /// Runs once in each worker, after its last connection has ended.
+    #[must_use]
+    pub fn stopping(mut self, f: impl Fn(&Hub) + Send + Sync + 'static) -> Self {
+        self.hooks.stopping.push(Arc::new(f));
+        self
+    }
+
+    /// Runs `f` on the business pool of each worker every `period`, never
+    /// beside itself.
+    ///
+    /// # Panics
+    ///
+    /// When `period` is zero: it would never let anything else run.
+    #[must_use]
+    pub fn every(mut self, period: Duration, f: impl Fn(&Hub) + Send + Sync + 'static) -> Self {
+        assert!(!period.is_zero(), "a periodic job needs a period");
+        self.hooks.every.push((period, Arc::new(f)));
+        self
+    }
+
+    /// Runs when a connection opens, before its first message.
+    #[must_use]
+    pub fn opened(mut self, f: impl Fn(&mut Ctx<'_, S>) + Send + Sync + 'static) -> Self {
+        self.hooks.opened = Some(Arc::new(f));
+        self
+    }
+
+    /// Runs when a connection has ended, behind its last message. Sending to it
+    /// goes nowhere; the hub works.
+    #[must_use]
+    pub fn closed(mut self, f: impl Fn(&mut Ctx<'_, S>) + Send + Sync + 'static) -> Self {
+        self.hooks.closed = Some(Arc::new(f));
+        self
+    }
+
+    /// Connections without sockets, with a clock of your own: see [`Test`].
+    ///
+    /// # Panics
+    ///
+    /// When `data` or `started` gives an error: the test cannot begin.
+    #[must_use]
+    pub fn test(self) -> Test<S> {
+        Test::new(&self)
+    }
+
+    fn router(&self) -> Router<S> {
+        let mut router = Router::default();
+        for route in &self.routes {
+            let handler = wrapped(Arc::clone(&route.handler), &self.wraps);
+            router.insert(route.id, handler, route.inline);
+        }
+        if let Some(handler) = &self.otherwise {
+            router.otherwise(wrapped(Arc::clone(handler), &self.wraps));
+        }
+        router
+    }
+
+    fn core(&self, worker: Surroundings) -> Result<Arc<Core<S>>, String> {
+        let mut data = Data::default();
+        for make in &self.data {
+            make(&mut data)?;
+        }
+        let hub = Hub::new(worker.outlet, worker.row, data);
+        for started in &self.started {
+            started(&hub)?;
+        }
+        let hooks = self.hooks.clone();
+        Ok(Arc::new(Core { router: self.router(), hooks, hub }))
+    }
+}
+
+impl<S: Default + Send + 'static> Application for App<S> {
+    fn start(&self, worker: Surroundings) -> Result<Box<dyn Service>, String> {
+        Ok(Box::new(self.core(worker)?))
+    }
+}
+
+/// Handlers of a range of ids: see [`App::group`].
+pub struct Group<S> {
+    range: RangeInclusive<Id>,
+    place: &'static Location<'static>,
+    routes: Vec<Registered<S>>,
+    wraps: Vec<Middleware<S>>,
+}
+
+impl<S> fmt::Debug for Group<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Group({:?}, {} handlers)", self.range, self.routes.len())
+    }
+}
+
+impl<S: 'static> Group<S> {
+    /// As [`App::on`], within the group.
+    ///
+    /// # Panics
+    ///
+    /// When `id` lies outside of the group or has a handler already.
+    #[must_use]
+    #[track_caller]
+    pub fn on<T: FromBody, R: IntoReply>(
+        self,
+        id: Id,
+        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.add(id, erase(f), false, Location::caller())
+    }
+
+    /// As [`App::on_inline`], within the group.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::on`].
+    #[must_use]
+    #[track_caller]
+    pub fn on_inline<T: FromBody, R: IntoReply>(
+        self,
+        id: Id,
+        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.add(id, erase(f), true, Location::caller())
+    }
+
+    /// Middleware around every handler of the group, inside that of the app.
+    #[must_use]
+    pub fn wrap(
+        mut self,
+        f: impl Fn(&mut Ctx<'_, S>, Raw<'_>, Next<'_, S>) -> Result<Reply, Error>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.wraps.push(Arc::new(f));
+        self
+    }
+
+    fn add(
+        mut self,
+        id: Id,
+        handler: Handler<S>,
+        inline: bool,
+        place: &'static Location<'static>,
+    ) -> Self {
+        assert!(
+            self.range.contains(&id),
+            "message id {id} at {place} lies outside of the group {:?} at {}",
+            self.range,
+            self.place
+        );
+        register(&mut self.routes, Registered { id, handler, inline, place });
+        self
+    }
+}
+
+/// What `started` may return: nothing, or a result whose error ends the start.
+pub trait Verdict {
+    /// The text of the error, if any.
+    ///
+    /// # Errors
+    ///
+    /// The start ends with this text.
+    fn verdict(self) -> Result<(), String>;
+}
+
+impl Verdict for () {
+    fn verdict(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: fmt::Display> Verdict for Result<(), E> {
+    fn verdict(self) -> Result<(), String> {
+        self.map_err(|error| error.to_string())
+    }
+}

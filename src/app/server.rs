@@ -1,0 +1,201 @@
+//! A worker on threads of the calling process: for tests, and for programs
+//! that embed a server.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::queue::SegQueue;
+
+use super::App;
+use crate::config::{Config, ConfigError};
+use crate::scoreboard::{Counter, Row};
+use crate::sys::eventfd::Bell;
+use crate::sys::socket::Address;
+use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, Setup};
+
+/// A running worker. Dropping it drains the connections for a second and ends
+/// it.
+///
+/// It runs through the same function that the master calls after fork, on
+/// threads of this process; it never forks and touches no signal.
+///
+/// ```
+/// use purlin::{Server, prelude::*};
+///
+/// let app = App::<()>::new().on_inline(1, |_, body: Bytes| body);
+/// let server = Server::spawn(app)?;
+/// println!("{}", server.addresses()[0]);
+/// # Ok::<(), purlin::SpawnError>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<Address>,
+    row: Row,
+    orders: Arc<Orders>,
+    thread: Option<JoinHandle<Result<Farewell, Failure>>>,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum SpawnError {
+    /// The configuration is wrong: correct what the text names.
+    Config(ConfigError),
+    /// An address cannot be listened on: choose another.
+    Bind(BindError),
+    /// The system has no memory or descriptors for the counters.
+    System(std::io::Error),
+    /// The worker did not start: the user's `data` or `started` said no, or
+    /// the system refused a resource.
+    Worker(Failure),
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Bind(error) => error.fmt(f),
+            Self::System(error) => write!(f, "make the counters: {error}"),
+            Self::Worker(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}
+
+impl Server {
+    /// Serves `app` with the default configuration, on a free port of
+    /// 127.0.0.1; returns when clients are served.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`].
+    pub fn spawn<S: Default + Send + 'static>(app: App<S>) -> Result<Self, SpawnError> {
+        Self::configured(app, &[])
+    }
+
+    /// As [`Self::spawn`], with some keys of the configuration changed, each
+    /// written as behind `--set`: `("worker.business_threads", "8")`.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`].
+    pub fn configured<S: Default + Send + 'static>(
+        app: App<S>,
+        keys: &[(&str, &str)],
+    ) -> Result<Self, SpawnError> {
+        let first = [("listener.0.address", "127.0.0.1:0")];
+        let keys: Vec<(String, String)> = first
+            .iter()
+            .chain(keys)
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let config =
+            Config::load(None, std::iter::empty(), &keys).map_err(SpawnError::Config)?;
+        Self::start(app, &config)
+    }
+
+    fn start<S: Default + Send + 'static>(
+        app: App<S>,
+        config: &Config,
+    ) -> Result<Self, SpawnError> {
+        let listeners = worker::bind(config).map_err(SpawnError::Bind)?;
+        let addresses = listeners.iter().map(|listening| listening.address.clone()).collect();
+        let row = Row::alone().map_err(SpawnError::System)?;
+        let setup = Setup {
+            listeners,
+            limits: Limits::from(config),
+            row: row.clone(),
+            number: 0,
+            epoch: 0,
+        };
+        let orders = Arc::new(Orders::new().map_err(SpawnError::System)?);
+        let (tell, told) = mpsc::channel();
+        let mut control = Obeys(Arc::clone(&orders));
+        let thread = thread::Builder::new()
+            .name("reactor".into())
+            .spawn(move || worker::run(setup, &app, &mut control, || drop(tell.send(()))))
+            .map_err(SpawnError::System)?;
+        let mut server = Self { addresses, row, orders, thread: Some(thread) };
+        match told.recv() {
+            Ok(()) => Ok(server),
+            // The worker returned before it was ready, and took the sender along.
+            Err(_) => match server.join() {
+                Err(failure) => Err(SpawnError::Worker(failure)),
+                Ok(_) => Err(SpawnError::Worker(Failure::ThreadDied)),
+            },
+        }
+    }
+
+    /// Where it listens, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// A counter, now.
+    #[must_use]
+    pub fn read(&self, counter: Counter) -> u64 {
+        self.row.read(counter)
+    }
+
+    /// Stops accepting, answers what was received, and ends; connections that
+    /// are left after `patience` are cut.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::ThreadDied`] when the worker had died before.
+    pub fn stop(mut self, patience: Duration) -> Result<Farewell, Failure> {
+        self.orders.give(Order::Drain(Some(patience)));
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<Farewell, Failure> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(Failure::ThreadDied),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.orders.give(Order::Drain(Some(Duration::from_secs(1))));
+            let _reported_by_stop_alone = self.join();
+        }
+    }
+}
+
+/// Orders on their way to the worker.
+#[derive(Debug)]
+struct Orders {
+    queue: SegQueue<Order>,
+    bell: Bell,
+}
+
+impl Orders {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { queue: SegQueue::new(), bell: Bell::new()? })
+    }
+
+    fn give(&self, order: Order) {
+        self.queue.push(order);
+        self.bell.ring();
+    }
+}
+
+struct Obeys(Arc<Orders>);
+
+impl Control for Obeys {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.bell.as_fd()
+    }
+
+    fn order(&mut self) -> Option<Order> {
+        self.0.bell.hush();
+        self.0.queue.pop()
+    }
+}

@@ -1,0 +1,71 @@
+//! Bodies that are bytes or text.
+
+use bytes::Bytes;
+
+use super::reply::{IntoReply, Outcome};
+use super::{Error, FromBody, Raw};
+
+/// Any body, ignored.
+impl FromBody for () {
+    fn from_body(_: Raw<'_>) -> Result<Self, Error> {
+        Ok(())
+    }
+}
+
+impl FromBody for Bytes {
+    fn from_body(body: Raw<'_>) -> Result<Self, Error> {
+        Ok(body.to_bytes())
+    }
+}
+
+impl FromBody for Vec<u8> {
+    fn from_body(body: Raw<'_>) -> Result<Self, Error> {
+        Ok(body.bytes().to_vec())
+    }
+}
+
+impl FromBody for String {
+    fn from_body(body: Raw<'_>) -> Result<Self, Error> {
+        match std::str::from_utf8(body.bytes()) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(error) => Err(Error::new(400, format!("the body is no UTF-8 text: {error}"))),
+        }
+    }
+}
+
+/// No reply.
+impl IntoReply for () {
+    fn into_reply(self) -> Outcome {
+        Outcome::Silence
+    }
+}
+
+impl IntoReply for Bytes {
+    fn into_reply(self) -> Outcome {
+        Outcome::body(self)
+    }
+}
+
+impl IntoReply for Vec<u8> {
+    fn into_reply(self) -> Outcome {
+        Outcome::body(self.into())
+    }
+}
+
+impl IntoReply for &'static [u8] {
+    fn into_reply(self) -> Outcome {
+        Outcome::body(Bytes::from_static(self))
+    }
+}
+
+impl IntoReply for String {
+    fn into_reply(self) -> Outcome {
+        Outcome::body(self.into())
+    }
+}
+
+impl IntoReply for &'static str {
+    fn into_reply(self) -> Outcome {
+        Outcome::body(Bytes::from_static(self.as_bytes()))
+    }
+}

@@ -1,0 +1,185 @@
+//! What a handler can do beside returning its reply.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use super::hub::{Hub, push};
+use super::later::{Later, Replier};
+use super::seat::Timers;
+use crate::body::{Id, IntoReply};
+use crate::net::ConnId;
+use crate::protocol::{CloseMode, Out, Push, Unsendable};
+use crate::sys::socket::Peer;
+
+/// One connection, for the time of one handler. Derefs to its state `S`.
+pub struct Ctx<'a, S> {
+    pub(super) state: &'a mut S,
+    pub(super) conn: ConnId,
+    pub(super) peer: Peer,
+    pub(super) hub: &'a Hub,
+    pub(super) timers: &'a mut Timers<S>,
+    pub(super) member: &'a mut bool,
+    pub(super) out: &'a mut dyn Sink,
+}
+
+/// Where pushes and the wish to close go; hides the lifetime of [`Out`].
+pub(super) trait Sink {
+    fn push(&mut self, push: Push<'_>) -> Result<(), Unsendable>;
+    fn close(&mut self, mode: CloseMode);
+    fn pending(&self) -> usize;
+}
+
+impl Sink for Out<'_> {
+    fn push(&mut self, push: Push<'_>) -> Result<(), Unsendable> {
+        Out::push(self, push)
+    }
+
+    fn close(&mut self, mode: CloseMode) {
+        // An abort stays an abort, whatever is asked for afterwards.
+        if self.close != Some(CloseMode::Abort) {
+            self.close = Some(mode);
+        }
+    }
+
+    fn pending(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl<S> Ctx<'_, S> {
+    /// Pushes a message to this connection, before the reply of this handler.
+    ///
+    /// Goes out with the reply in one write. A body that no message can carry
+    /// is dropped, logged and counted.
+    pub fn send(&mut self, id: Id, body: impl IntoReply) {
+        let Some((id, body)) = push(id, body) else { return };
+        if let Err(error) = self.out.push(Push { id, body: &body }) {
+            self.hub.dropped();
+            ::log::warn!("push message {id} to {}: {error}; not sent", self.conn);
+        }
+    }
+
+    /// Enters a room. Rooms come into being with their first member.
+    pub fn join(&mut self, room: &str) {
+        *self.member = true;
+        self.hub.directory().join(self.conn, room);
+    }
+
+    /// Leaves a room.
+    pub fn leave(&mut self, room: &str) {
+        self.hub.directory().leave(self.conn, room);
+    }
+
+    /// From now on this connection is reached as `hub.user(name)`, beside other
+    /// connections of the same user. A second call replaces the name.
+    pub fn bind(&mut self, user: &str) {
+        *self.member = true;
+        self.hub.directory().bind(self.conn, user);
+    }
+
+    /// Closes the connection behind this handler's reply; messages behind this
+    /// one are not served.
+    pub fn close(&mut self) {
+        self.out.close(CloseMode::Flush);
+    }
+
+    /// Closes the connection at once, with a reset; unsent bytes are lost.
+    pub fn abort(&mut self) {
+        self.out.close(CloseMode::Abort);
+    }
+
+    /// Runs `f` in this connection's turn, `delay` from now, unless the
+    /// connection ends before. Never runs beside another handler of it.
+    pub fn after(&mut self, delay: Duration, f: impl FnOnce(&mut Ctx<'_, S>) + Send + 'static) {
+        let token = self.timers.add(Box::new(f));
+        self.hub.outlet().after(self.conn, delay, token);
+    }
+
+    /// Puts the reply off: `f` gets a [`Replier`], to be sent to any thread.
+    /// Return what this returns.
+    ///
+    /// With a sequence in the frame (`rpc`) the next message is served at once;
+    /// without one this connection waits, because order is what matches replies
+    /// to requests.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let app = App::<()>::new().on(1, |c, n: String| {
+    ///     c.later(move |replier| {
+    ///         std::thread::spawn(move || replier.send(format!("{n}, at last")));
+    ///     })
+    /// });
+    /// let mut test = app.test();
+    /// let ann = test.connect();
+    /// assert_eq!(test.call(ann, 1, "hello").unwrap(), "hello, at last");
+    /// ```
+    pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
+        let token = self.timers.token();
+        f(Replier { hub: self.hub.clone(), conn: self.conn, token, sent: false });
+        Later(token)
+    }
+
+    /// The connection's name, good for [`Hub::conn`] from anywhere.
+    #[must_use]
+    pub const fn conn(&self) -> ConnId {
+        self.conn
+    }
+
+    /// The other end.
+    #[must_use]
+    pub const fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The way to other connections.
+    #[must_use]
+    pub const fn hub(&self) -> &Hub {
+        self.hub
+    }
+
+    /// The worker's data of type `T`.
+    ///
+    /// # Panics
+    ///
+    /// When no `.data(…)` gave one: the program lacks a part, and the request
+    /// is answered with error 500.
+    #[must_use]
+    pub fn data<T: Send + Sync + 'static>(&self) -> &T {
+        self.hub.data()
+    }
+
+    /// Whether the peer keeps up: its unsent bytes are below
+    /// `limits.outbound_high`.
+    #[must_use]
+    pub fn writable(&self) -> bool {
+        self.hub.outlet().writable(self.conn)
+    }
+
+    /// Bytes that wait to be sent to the peer, those of this turn included.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.hub.outlet().queued(self.conn) + self.out.pending()
+    }
+}
+
+impl<S> Deref for Ctx<'_, S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        self.state
+    }
+}
+
+impl<S> DerefMut for Ctx<'_, S> {
+    fn deref_mut(&mut self) -> &mut S {
+        self.state
+    }
+}
+
+impl<S> fmt::Debug for Ctx<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ctx({} of {})", self.conn, self.peer)
+    }
+}

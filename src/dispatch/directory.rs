@@ -1,0 +1,127 @@
+//! Who is in which room, and which user is which connection.
+//!
+//! One lock for both: a connection that ends leaves everything at once, and
+//! nobody sees it half gone. Any thread.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::net::ConnId;
+
+/// Rooms and users of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Directory(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    rooms: HashMap<String, HashSet<ConnId>>,
+    users: HashMap<String, HashSet<ConnId>>,
+    /// What each connection belongs to: the way back when it ends.
+    members: HashMap<ConnId, Member>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    rooms: HashSet<String>,
+    user: Option<String>,
+}
+
+fn take_out(groups: &mut HashMap<String, HashSet<ConnId>>, name: &str, conn: ConnId) {
+    if let Entry::Occupied(mut group) = groups.entry(name.to_owned()) {
+        group.get_mut().remove(&conn);
+        if group.get().is_empty() {
+            group.remove();
+        }
+    }
+}
+
+impl Directory {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("nothing under this lock panics")
+    }
+
+    pub(super) fn join(&self, conn: ConnId, room: &str) {
+        let mut inner = self.lock();
+        inner.rooms.entry(room.to_owned()).or_default().insert(conn);
+        inner.members.entry(conn).or_default().rooms.insert(room.to_owned());
+    }
+
+    pub(super) fn leave(&self, conn: ConnId, room: &str) {
+        let mut inner = self.lock();
+        take_out(&mut inner.rooms, room, conn);
+        if let Some(member) = inner.members.get_mut(&conn) {
+            member.rooms.remove(room);
+        }
+    }
+
+    /// From now on `conn` is (also) `user`, and nobody else.
+    pub(super) fn bind(&self, conn: ConnId, user: &str) {
+        let mut inner = self.lock();
+        let before = inner.members.entry(conn).or_default().user.replace(user.to_owned());
+        if let Some(before) = before {
+            take_out(&mut inner.users, &before, conn);
+        }
+        inner.users.entry(user.to_owned()).or_default().insert(conn);
+    }
+
+    /// The connection has ended.
+    pub(super) fn forget(&self, conn: ConnId) {
+        let mut inner = self.lock();
+        let Some(member) = inner.members.remove(&conn) else { return };
+        for room in member.rooms {
+            take_out(&mut inner.rooms, &room, conn);
+        }
+        if let Some(user) = member.user {
+            take_out(&mut inner.users, &user, conn);
+        }
+    }
+
+    pub(super) fn room(&self, name: &str) -> Vec<ConnId> {
+        self.lock().rooms.get(name).into_iter().flatten().copied().collect()
+    }
+
+    pub(super) fn user(&self, name: &str) -> Vec<ConnId> {
+        self.lock().users.get(name).into_iter().flatten().copied().collect()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn conn(slot: usize) -> ConnId {
+        ConnId::first(0, 0, slot)
+    }
+
+    #[test]
+    fn who_ends_leaves_every_room_and_user_and_nothing_stays() {
+        let directory = Directory::default();
+        for slot in 0..2 {
+            directory.join(conn(slot), "a");
+            directory.join(conn(slot), "b");
+            directory.bind(conn(slot), "ann");
+        }
+        directory.leave(conn(0), "b");
+        assert_eq!(directory.room("b"), [conn(1)]);
+        assert_eq!(directory.user("ann").len(), 2);
+        directory.forget(conn(1));
+        assert_eq!(directory.room("a"), [conn(0)]);
+        assert_eq!(directory.user("ann"), [conn(0)]);
+        directory.forget(conn(0));
+        directory.forget(conn(0));
+        let inner = directory.lock();
+        assert!(inner.rooms.is_empty() && inner.users.is_empty() && inner.members.is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_one_user_at_a_time() {
+        let directory = Directory::default();
+        directory.bind(conn(0), "ann");
+        directory.bind(conn(0), "bob");
+        assert!(directory.user("ann").is_empty());
+        assert_eq!(directory.user("bob"), [conn(0)]);
+        directory.bind(conn(0), "bob");
+        assert_eq!(directory.user("bob"), [conn(0)]);
+    }
+}

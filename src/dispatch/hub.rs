@@ -1,0 +1,193 @@
+//! The hub: reaches connections from any thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::data::Data;
+use super::directory::Directory;
+use super::outlet::Outlet;
+use crate::body::{Id, IntoReply, Outcome};
+use crate::net::ConnId;
+use crate::protocol::CloseMode;
+use crate::scoreboard::{Counter, Row};
+
+/// Reaches connections by name, by user, by room, or all of them.
+///
+/// Cheap to clone, usable from any thread, as long as the worker runs. For now
+/// it reaches the connections of its own worker process.
+///
+/// ```
+/// use purlin::prelude::*;
+///
+/// let app = App::<()>::new()
+///     .on(1, |c, room: String| c.join(&room))
+///     .on(2, |c, text: String| {
+///         let heard = c.hub().room("lobby").except(c.conn()).send(3, text);
+///         format!("{heard} heard you")
+///     });
+/// let mut test = app.test();
+/// let (ann, bob) = (test.connect(), test.connect());
+/// test.send(ann, 1, "lobby");
+/// test.send(bob, 1, "lobby");
+/// assert_eq!(test.call(bob, 2, "hello").unwrap(), "1 heard you");
+/// assert_eq!(test.received(ann), [(3, Bytes::from("hello"))]);
+/// ```
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    outlet: Arc<dyn Outlet>,
+    directory: Directory,
+    data: Data,
+    row: Row,
+}
+
+impl Hub {
+    pub(crate) fn new(outlet: Arc<dyn Outlet>, row: Row, data: Data) -> Self {
+        Self(Arc::new(Inner { outlet, directory: Directory::default(), data, row }))
+    }
+
+    /// One connection. When it is gone nobody is reached, whoever has its slot
+    /// by then.
+    #[must_use]
+    pub fn conn(&self, conn: ConnId) -> Target<'_> {
+        self.target(Who::Conn(conn))
+    }
+
+    /// Every connection bound to this user.
+    #[must_use]
+    pub fn user<'a>(&'a self, name: &'a str) -> Target<'a> {
+        self.target(Who::User(name))
+    }
+
+    /// Everybody in this room.
+    #[must_use]
+    pub fn room<'a>(&'a self, name: &'a str) -> Target<'a> {
+        self.target(Who::Room(name))
+    }
+
+    /// Everybody.
+    #[must_use]
+    pub fn all(&self) -> Target<'_> {
+        self.target(Who::All)
+    }
+
+    /// The worker's data of type `T`.
+    ///
+    /// # Panics
+    ///
+    /// When no `.data(…)` gave one: the program lacks a part.
+    #[must_use]
+    pub fn data<T: Send + Sync + 'static>(&self) -> &T {
+        self.0.data.find()
+    }
+
+    const fn target<'a>(&'a self, who: Who<'a>) -> Target<'a> {
+        Target { hub: self, who, except: None }
+    }
+
+    pub(super) fn outlet(&self) -> &dyn Outlet {
+        &*self.0.outlet
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+
+    pub(super) fn row(&self) -> &Row {
+        &self.0.row
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hub")
+    }
+}
+
+/// Some connections, chosen by [`Hub`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a target does nothing until something is sent to it"]
+pub struct Target<'a> {
+    hub: &'a Hub,
+    who: Who<'a>,
+    except: Option<ConnId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Who<'a> {
+    Conn(ConnId),
+    User(&'a str),
+    Room(&'a str),
+    All,
+}
+
+impl Target<'_> {
+    /// All of them but this one.
+    pub const fn except(self, conn: ConnId) -> Self {
+        Self { except: Some(conn), ..self }
+    }
+
+    fn names(&self) -> Vec<ConnId> {
+        let mut names = match self.who {
+            Who::Conn(conn) => vec![conn],
+            Who::User(name) => self.hub.directory().user(name),
+            Who::Room(name) => self.hub.directory().room(name),
+            Who::All => self.hub.outlet().everybody(),
+        };
+        names.retain(|name| Some(*name) != self.except);
+        names
+    }
+
+    /// Pushes `body` to each of them under `id`; returns to how many. Never
+    /// waits: a peer with too many unsent bytes (`limits.outbound_max`) loses
+    /// the push or its connection, as configured, and that is counted.
+    pub fn send(self, id: Id, body: impl IntoReply) -> usize {
+        match push(id, body) {
+            Some((id, body)) => self.hub.outlet().send(&self.names(), id, body),
+            None => 0,
+        }
+    }
+
+    /// Closes each of them behind what was sent, and says `why` in the log;
+    /// returns how many that were.
+    #[expect(clippy::must_use_candidate, reason = "the number is a courtesy")]
+    pub fn close(self, why: &str) -> usize {
+        let names = self.names();
+        let closed = self.hub.outlet().close(&names, CloseMode::Flush);
+        ::log::info!("close {closed} connections: {why}");
+        closed
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(self) -> usize {
+        match self.who {
+            Who::Conn(conn) => {
+                usize::from(Some(conn) != self.except && self.hub.outlet().knows(conn))
+            }
+            Who::User(_) | Who::Room(_) | Who::All => self.names().len(),
+        }
+    }
+}
+
+/// The id and bytes of a push; `None`: there is nothing to send.
+pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes)> {
+    match body.into_reply() {
+        Outcome::Body { id: other, body } => Some((other.unwrap_or(id), body)),
+        Outcome::Failure(error) => {
+            ::log::warn!("push message {id}: {error}; not sent");
+            None
+        }
+        Outcome::Silence | Outcome::Later(_) => None,
+    }
+}
+
+impl Hub {
+    /// A push that its own connection could not take.
+    pub(super) fn dropped(&self) {
+        self.0.row.count(Counter::PushesDropped);
+    }
+}

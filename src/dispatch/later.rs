@@ -1,0 +1,54 @@
+//! Replies that come later, from any thread.
+
+use std::fmt;
+
+use super::hub::Hub;
+use super::seat::answer;
+use crate::body::{Error, IntoReply, Outcome};
+use crate::net::ConnId;
+use crate::scoreboard::Counter;
+
+/// What a handler returns when it has handed its reply over with `c.later`.
+#[derive(Debug)]
+#[must_use = "return it from the handler, or its reply is never awaited"]
+pub struct Later(pub(super) u64);
+
+impl IntoReply for Later {
+    fn into_reply(self) -> Outcome {
+        Outcome::Later(self.0)
+    }
+}
+
+/// Owes one reply. Send it to any thread; dropping it unsent answers error 500
+/// and is counted.
+pub struct Replier {
+    pub(super) hub: Hub,
+    pub(super) conn: ConnId,
+    pub(super) token: u64,
+    pub(super) sent: bool,
+}
+
+impl Replier {
+    /// Sends the reply. False: the connection is gone.
+    #[expect(clippy::must_use_candidate, reason = "who is gone needs no reply")]
+    pub fn send(mut self, reply: impl IntoReply) -> bool {
+        self.sent = true;
+        self.hub.outlet().answer(self.conn, self.token, answer(reply.into_reply()))
+    }
+}
+
+impl Drop for Replier {
+    fn drop(&mut self) {
+        if !self.sent {
+            self.hub.row().count(Counter::RepliersDropped);
+            let error = Error::new(500, "the reply was never given");
+            self.hub.outlet().answer(self.conn, self.token, answer(Outcome::Failure(error)));
+        }
+    }
+}
+
+impl fmt::Debug for Replier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Replier({} of {})", self.token, self.conn)
+    }
+}

@@ -1,0 +1,224 @@
+//! The handlers of one connection, with its state.
+//!
+//! Used by one thread at a time: whoever holds the connection's turn. Seats are
+//! used again for later connections; the state is not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::ctx::{Ctx, Sink};
+use super::guard::guard;
+use super::outlet::{Seat, UnknownId};
+use super::router::Handler;
+use crate::body::{Error, Outcome};
+use crate::net::ConnId;
+use crate::protocol::{Answer, CloseMode, Dispatch, Out, Push, Route, Units, Unsendable};
+use crate::scoreboard::Counter;
+use crate::sys::socket::Peer;
+
+type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
+
+/// Timers that have not run yet, and the numbers of timers and late replies.
+pub(super) struct Timers<S> {
+    waiting: HashMap<u64, Timer<S>>,
+    last: u64,
+}
+
+impl<S> Timers<S> {
+    /// A number that this seat has not used before, for any connection.
+    pub(super) const fn token(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub(super) fn add(&mut self, timer: Timer<S>) -> u64 {
+        let token = self.token();
+        self.waiting.insert(token, timer);
+        token
+    }
+}
+
+/// See the module.
+pub(super) struct ConnSeat<S> {
+    core: Arc<Core<S>>,
+    tenant: Tenant<S>,
+}
+
+/// Who sits here now. Apart from the core, so that both can be borrowed.
+struct Tenant<S> {
+    state: Option<S>,
+    conn: ConnId,
+    peer: Peer,
+    unknown_id: UnknownId,
+    timers: Timers<S>,
+    /// It has joined a room or is bound to a user.
+    member: bool,
+}
+
+impl<S: Default + Send + 'static> ConnSeat<S> {
+    pub(super) fn new(core: Arc<Core<S>>) -> Self {
+        let tenant = Tenant {
+            state: None,
+            conn: ConnId::first(0, 0, 0),
+            peer: Peer::Unix,
+            unknown_id: UnknownId::default(),
+            timers: Timers { waiting: HashMap::new(), last: 0 },
+            member: false,
+        };
+        Self { core, tenant }
+    }
+}
+
+impl<S: Default + Send + 'static> Tenant<S> {
+    /// Runs user code with a context; `None`: it panicked, or the state could
+    /// not be made.
+    fn run<R>(
+        &mut self,
+        core: &Core<S>,
+        out: &mut dyn Sink,
+        what: impl FnOnce() -> String,
+        code: impl FnOnce(&mut Ctx<'_, S>) -> R,
+    ) -> Option<R> {
+        let state = self.state.as_mut()?;
+        let mut ctx = Ctx {
+            state,
+            conn: self.conn,
+            peer: self.peer,
+            hub: &core.hub,
+            timers: &mut self.timers,
+            member: &mut self.member,
+            out,
+        };
+        guard(core.hub.row(), what, || code(&mut ctx))
+    }
+
+    fn handle(
+        &mut self,
+        core: &Core<S>,
+        handler: &Handler<S>,
+        route: Route,
+        body: Units<'_>,
+        out: &mut Out<'_>,
+    ) -> Answer {
+        let row = core.hub.row();
+        row.count(Counter::Handled);
+        let what = || format!("the handler of message {}", route.id.unwrap_or(0));
+        let outcome = self.run(core, out, what, |ctx| handler(ctx, body)).unwrap_or_else(|| {
+            let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
+            Outcome::Failure(Error::new(500, text))
+        });
+        if matches!(outcome, Outcome::Failure(_)) {
+            row.count(Counter::HandlerErrors);
+        }
+        answer(outcome)
+    }
+
+    /// A message that no handler claims by its id.
+    fn unclaimed(
+        &mut self,
+        core: &Core<S>,
+        route: Route,
+        body: Units<'_>,
+        out: &mut Out<'_>,
+    ) -> Answer {
+        let row = core.hub.row();
+        if route.heartbeat {
+            row.count(Counter::Handled);
+            return Answer::Reply { id: None, body: body.to_bytes() };
+        }
+        if let Some(handler) = core.router.fallback() {
+            return self.handle(core, handler, route, body, out);
+        }
+        row.count(Counter::Unclaimed);
+        let id = route.id.unwrap_or(0);
+        match self.unknown_id {
+            UnknownId::Error => {
+                Answer::Error { code: 404, text: format!("no handler for message {id}") }
+            }
+            UnknownId::Ignore => Answer::None,
+            UnknownId::Close => {
+                row.count(Counter::UnknownId);
+                out.close = Some(CloseMode::Flush);
+                Answer::None
+            }
+        }
+    }
+}
+
+/// What the protocol makes of an outcome.
+pub(super) fn answer(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Silence => Answer::None,
+        Outcome::Body { id, body } => Answer::Reply { id, body },
+        Outcome::Failure(Error { code, text }) => Answer::Error { code, text },
+        Outcome::Later(token) => Answer::Later(token),
+    }
+}
+
+impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
+    fn inline(&self, route: Route) -> bool {
+        self.core.router.inline(route.id).unwrap_or(route.heartbeat)
+    }
+
+    fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>) -> Answer {
+        let Self { core, tenant } = self;
+        match core.router.find(route.id) {
+            Some(handler) => tenant.handle(core, handler, route, body, out),
+            None => tenant.unclaimed(core, route, body, out),
+        }
+    }
+
+    fn opened(&mut self, out: &mut Out<'_>) {
+        let Self { core, tenant } = self;
+        if let Some(opened) = &core.hooks.opened {
+            tenant.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
+        }
+    }
+
+    fn timer(&mut self, token: u64, out: &mut Out<'_>) {
+        let Self { core, tenant } = self;
+        if let Some(timer) = tenant.timers.waiting.remove(&token) {
+            tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
+        }
+    }
+}
+
+impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
+    fn take(&mut self, conn: ConnId, peer: Peer, unknown_id: UnknownId) {
+        let Self { core, tenant } = self;
+        tenant.conn = conn;
+        tenant.peer = peer;
+        tenant.unknown_id = unknown_id;
+        let what = || "`default` of the connection's state".to_owned();
+        tenant.state = guard(core.hub.row(), what, S::default);
+    }
+
+    fn leave(&mut self) {
+        let Self { core, tenant } = self;
+        if let Some(closed) = &core.hooks.closed {
+            tenant.run(core, &mut Nowhere, || "`closed`".to_owned(), |ctx| closed(ctx));
+        }
+        if std::mem::take(&mut tenant.member) {
+            core.hub.directory().forget(tenant.conn);
+        }
+        let (state, timers) = (tenant.state.take(), std::mem::take(&mut tenant.timers.waiting));
+        let what = || "`drop` of the connection's state".to_owned();
+        guard(core.hub.row(), what, || drop((state, timers)));
+    }
+}
+
+/// Where a connection that is over sends to.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn push(&mut self, _: Push<'_>) -> Result<(), Unsendable> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: CloseMode) {}
+
+    fn pending(&self) -> usize {
+        0
+    }
+}

@@ -1,0 +1,15 @@
+//! What a program needs: `use purlin::prelude::*;`.
+
+pub use std::process::ExitCode;
+pub use std::time::Duration;
+
+pub use ::log;
+pub use bytes::Bytes;
+pub use serde::{Deserialize, Serialize};
+
+pub use crate::app::App;
+pub use crate::body::{
+    Error, Fixed, FromBody, Id, IntoReply, Json, Packed, Raw, Reader, Reply, Writer,
+};
+pub use crate::dispatch::{Ctx, Hub, Later, Next, Replier};
+pub use crate::net::ConnId;

@@ -1,0 +1,276 @@
+//! Slow peers, slow handlers, half-closed and closing connections.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use purlin::Server;
+use purlin::prelude::*;
+use purlin::scoreboard::Counter;
+
+use crate::harness::{Client, PATIENCE, address, comm, rpc, wait_for, wait_until};
+
+const ECHO: u32 = 1;
+const INLINE: u32 = 2;
+const SLOW: u32 = 3;
+const BIG: u32 = 4;
+
+fn app() -> App<()> {
+    App::<()>::new()
+        .on(ECHO, |_, body: Bytes| body)
+        .on_inline(INLINE, |_, body: Bytes| body)
+        .on(SLOW, |_, body: Bytes| {
+            thread::sleep(Duration::from_secs(1));
+            body
+        })
+        .on(BIG, |_, (): ()| Bytes::from(vec![7; 100_000]))
+}
+
+/// A connection whose kernel buffers little, so that bytes pile up in the
+/// server and not on the way.
+fn narrow(server: &Server) -> Client {
+    let client = Client::to(server);
+    nix::sys::socket::setsockopt(&client.0, nix::sys::socket::sockopt::RcvBuf, &4096).unwrap();
+    client
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte_and_no_busy_loop() {
+    const MIB: usize = 1 << 20;
+    let server = Server::configured(app(), &[("listener.0.frame", "rpc")]).unwrap();
+    let mut client = narrow(&server);
+    let mut writer = client.0.try_clone().unwrap();
+    let requests = thread::spawn(move || {
+        for n in 0..64_u8 {
+            writer.write_all(&rpc(ECHO, u32::from(n) + 1, &vec![n; MIB])).unwrap();
+        }
+    });
+    let mut head = Vec::new();
+    for _ in 0..10 {
+        head.extend(client.exactly(1024));
+        thread::sleep(Duration::from_secs(1));
+    }
+    let expected: Vec<u8> =
+        (0..64_u8).flat_map(|n| rpc(ECHO, u32::from(n) + 1, &vec![n; MIB])).collect();
+    head.extend(client.exactly(expected.len() - head.len()));
+    assert!(head == expected, "the bytes differ");
+    requests.join().unwrap();
+    wait_until("nothing is armed", || {
+        server.read(Counter::WriteArmed) == server.read(Counter::WriteDisarmed)
+    });
+    assert!(server.read(Counter::WriteArmed) > 0, "the kernel never refused");
+    assert!(
+        server.read(Counter::WriteFutile) <= server.read(Counter::WriteArmed) / 10,
+        "woken {} times for nothing",
+        server.read(Counter::WriteFutile)
+    );
+    assert_eq!(server.read(Counter::Buffered), 0);
+}
+
+#[test]
+fn a_slow_handler_delays_nobody_else() {
+    let server = Server::spawn(app()).unwrap();
+    let mut slow = Client::to(&server);
+    let mut quick = Client::to(&server);
+    assert_eq!(quick.call(1, b"warm").1, b"warm");
+    slow.send(&comm(3, b"zzz"));
+    wait_for(&server, Counter::Handled, 2);
+    let begun = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(quick.call(1, b"quick").1, b"quick");
+    }
+    // The slow reply must still be on its way: nothing has arrived yet.
+    slow.0.set_nonblocking(true).unwrap();
+    let early = slow.0.peek(&mut [0; 1]).unwrap_err();
+    assert_eq!(early.kind(), std::io::ErrorKind::WouldBlock, "after {:?}", begun.elapsed());
+    slow.0.set_nonblocking(false).unwrap();
+    assert_eq!(slow.comm(), (3, b"zzz".to_vec()));
+}
+
+#[test]
+fn replies_owed_are_delivered_after_a_half_close() {
+    let server = Server::spawn(app()).unwrap();
+    for (id, body) in [(1, b"pooled".as_slice()), (2, b"inline"), (3, b"slow")] {
+        let mut client = Client::to(&server);
+        let mut batch = comm(1, b"first");
+        batch.extend(comm(id, body));
+        client.send(&batch);
+        client.finish();
+        let mut expected = comm(1, b"first");
+        expected.extend(comm(id, body));
+        assert_eq!(client.rest(), expected);
+    }
+    wait_for(&server, Counter::Live, 0);
+    wait_for(&server, Counter::Quarantined, 0);
+}
+
+#[test]
+fn what_was_queued_before_a_close_arrives_before_the_end() {
+    let app = App::<()>::new().on(1, |c, (): ()| {
+        for _ in 0..30 {
+            c.send(2, Bytes::from(vec![9; 100_000]));
+        }
+        c.close();
+    });
+    let keys = [("listener.0.frame", "zinx"), ("limits.outbound_max", "16MiB")];
+    let server = Server::configured(app, &keys).unwrap();
+    let mut client = narrow(&server);
+    let mut request = 1_u32.to_be_bytes().to_vec();
+    request.extend(0_u32.to_be_bytes());
+    client.send(&request);
+    wait_until("the close waits for the bytes", || server.read(Counter::Buffered) > 0);
+    assert_eq!(client.rest().len(), 30 * 100_008);
+    wait_for(&server, Counter::Live, 0);
+    assert_eq!(server.read(Counter::Buffered), 0);
+}
+
+#[test]
+fn closes_of_every_kind_end_once() {
+    let closing = || {
+        App::<()>::new()
+            .on(1, |c, body: Bytes| {
+                c.close();
+                c.close();
+                body
+            })
+            .on_inline(2, |c, body: Bytes| {
+                c.close();
+                body
+            })
+            .on(3, |c, (): ()| c.abort())
+            .on(4, |c, body: Bytes| {
+                let (hub, conn) = (c.hub().clone(), c.conn());
+                hub.conn(conn).close();
+                hub.conn(conn).close();
+                body
+            })
+            .on(5, |c, body: Bytes| {
+                c.after(Duration::from_millis(1), |c| c.close());
+                body
+            })
+            .on(6, |c, body: Bytes| {
+                c.close();
+                c.abort();
+                body
+            })
+            .closed(|c| {
+                c.close();
+                c.send(1, "into the void");
+                let (hub, conn) = (c.hub().clone(), c.conn());
+                assert_eq!(hub.conn(conn).send(1, "nobody"), 0);
+            })
+    };
+    let server = Server::spawn(closing()).unwrap();
+    for id in [1_u16, 2, 4, 5] {
+        let mut client = Client::to(&server);
+        client.send(&comm(id, b"bye"));
+        assert_eq!(client.rest(), comm(id, b"bye"), "id {id}");
+    }
+    for id in [3_u16, 6] {
+        let mut client = Client::to(&server);
+        client.send(&comm(id, b""));
+        let error = client.0.read(&mut [0; 64]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "id {id}");
+    }
+    wait_for(&server, Counter::Live, 0);
+    wait_for(&server, Counter::Quarantined, 0);
+    assert_eq!(server.read(Counter::Closed), 6);
+    assert_eq!(server.read(Counter::Recycled), 6);
+    assert_eq!(server.read(Counter::Panicked), 0);
+    assert_eq!(server.read(Counter::Buffered), 0);
+}
+
+#[test]
+fn a_close_while_a_reply_is_written_ends_once() {
+    let server = Server::configured(app(), &[("listener.0.frame", "zinx")]).unwrap();
+    for round in 0..50 {
+        let mut client = narrow(&server);
+        let mut request = BIG.to_be_bytes().to_vec();
+        request.extend(0_u32.to_be_bytes());
+        client.send(&request.repeat(20));
+        client.exactly(100 * (round + 1));
+        drop(client);
+    }
+    wait_for(&server, Counter::Live, 0);
+    wait_for(&server, Counter::Quarantined, 0);
+    assert_eq!(server.read(Counter::Closed), 50);
+    wait_for(&server, Counter::Buffered, 0);
+}
+
+#[test]
+fn clients_that_never_read_are_bounded_and_others_are_served() {
+    let keys = [
+        ("listener.0.frame", "zinx"),
+        ("limits.buffered_max", "8MiB"),
+        ("limits.outbound_max", "1MiB"),
+    ];
+    let server = Server::configured(app(), &keys).unwrap();
+    let mut greedy: Vec<Client> = (0..200).map(|_| narrow(&server)).collect();
+    let mut request = BIG.to_be_bytes().to_vec();
+    request.extend(0_u32.to_be_bytes());
+    for client in &mut greedy {
+        // May fail: the server closes whoever holds the most.
+        let _closed = client.0.write_all(&request.repeat(100));
+    }
+    let most = std::cell::Cell::new(0);
+    wait_until("somebody was closed for it", || {
+        most.set(most.get().max(server.read(Counter::Buffered)));
+        server.read(Counter::BufferedOverflow) > 0
+    });
+    // One turn may run over the mark by its replies; all pool threads may.
+    assert!(most.get() < 16 << 20, "{} bytes were held", most.get());
+    let mut honest = Client::to(&server);
+    let mut frame = 1_u32.to_be_bytes().to_vec();
+    frame.extend(5_u32.to_be_bytes());
+    frame.extend(b"hello");
+    for _ in 0..100 {
+        honest.send(&frame);
+        assert_eq!(honest.exactly(frame.len()), frame);
+    }
+    drop(greedy);
+    wait_for(&server, Counter::Live, 1);
+    wait_for(&server, Counter::Buffered, 0);
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_closed_and_one_that_speaks_is_not() {
+    let keys = [("heartbeat.first_message", "300ms"), ("heartbeat.timeout", "600ms")];
+    let server = Server::configured(app(), &keys).unwrap();
+    let begun = Instant::now();
+    let mut mute = Client::to(&server);
+    let mut talks = Client::to(&server);
+    let mut once = Client::to(&server);
+    once.call(1, b"once");
+    while server.read(Counter::FirstMessageTimeout) + server.read(Counter::IdleTimeout) < 2 {
+        assert!(begun.elapsed() < PATIENCE);
+        assert_eq!(talks.call(1, b"x").1, b"x");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(mute.rest(), b"");
+    assert_eq!(once.rest(), b"");
+    assert!(begun.elapsed() >= Duration::from_millis(590), "after {:?}", begun.elapsed());
+    assert_eq!(server.read(Counter::FirstMessageTimeout), 1);
+    assert_eq!(server.read(Counter::IdleTimeout), 1);
+    assert_eq!(talks.call(1, b"still here").1, b"still here");
+}
+
+#[test]
+fn a_server_that_stops_answers_what_it_has_received() {
+    let server = Server::spawn(app()).unwrap();
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::to(&server)).collect();
+    let mut idle = Client::to(&server);
+    idle.call(1, b"hello");
+    for client in &mut clients {
+        client.send(&comm(3, b"slow").repeat(2));
+    }
+    wait_for(&server, Counter::Accepted, 9);
+    wait_until("the handlers run", || server.read(Counter::Handled) > 1);
+    let at = address(&server);
+    assert_eq!(server.stop(PATIENCE).unwrap().cut, 0);
+    for client in &mut clients {
+        assert_eq!(client.rest(), comm(3, b"slow").repeat(2));
+    }
+    assert_eq!(idle.rest(), b"");
+    assert!(TcpStream::connect(at).is_err());
+}

@@ -1,0 +1,158 @@
+//! What the integration tests share: a server, and a client of plain sockets.
+//!
+//! The client is written from the byte layouts in the design, not with the
+//! crate's own codec: an error in that codec must not hide itself.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use purlin::Server;
+use purlin::scoreboard::Counter;
+use purlin::sys::socket::Address;
+
+/// A generous deadline: ten times and more what the slowest machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `ready`, or fails naming `what`.
+pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !ready() {
+        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Waits until a counter of the server has this value.
+pub(crate) fn wait_for(server: &Server, counter: Counter, value: u64) {
+    wait_until(&format!("{} is {value}", counter.name()), || server.read(counter) == value);
+}
+
+/// The TCP address of the server's first listener.
+pub(crate) fn address(server: &Server) -> SocketAddr {
+    match &server.addresses()[0] {
+        Address::Tcp(at) => *at,
+        Address::Unix(path) => panic!("expected TCP, found {}", path.display()),
+    }
+}
+
+/// CRC-32 as in zlib, bit by bit.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+        }
+    }
+    if bytes.is_empty() { 0 } else { !crc }
+}
+
+/// One frame of the `comm` preset.
+pub(crate) fn comm(id: u16, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(8 + body.len()).expect("a short body");
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend_from_slice(&id.to_be_bytes());
+    frame.extend_from_slice(&crc32(body).to_be_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// One frame of the `rpc` preset.
+pub(crate) fn rpc(id: u32, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(body.len()).expect("a short body").to_be_bytes().to_vec();
+    frame.extend_from_slice(&id.to_be_bytes());
+    frame.extend_from_slice(&sequence.to_be_bytes());
+    frame.extend_from_slice(&crc32(body).to_be_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// A client of plain blocking sockets.
+pub(crate) struct Client(pub(crate) TcpStream);
+
+impl Client {
+    pub(crate) fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).expect("connect");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
+        stream.set_nodelay(true).expect("nodelay");
+        Self(stream)
+    }
+
+    pub(crate) fn to(server: &Server) -> Self {
+        Self::connect(address(server))
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).expect("send");
+    }
+
+    pub(crate) fn exactly(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.0.read_exact(&mut bytes).expect("receive");
+        bytes
+    }
+
+    /// The next `comm` frame, its checksum verified.
+    pub(crate) fn comm(&mut self) -> (u16, Vec<u8>) {
+        let header = self.exactly(8);
+        let length = usize::from(u16::from_be_bytes([header[0], header[1]]));
+        let body = self.exactly(length - 8);
+        assert_eq!(u32::from_be_bytes(header[4..].try_into().expect("four")), crc32(&body));
+        (u16::from_be_bytes([header[2], header[3]]), body)
+    }
+
+    /// The next `rpc` frame, its checksum verified.
+    pub(crate) fn rpc(&mut self) -> (u32, u32, Vec<u8>) {
+        let header = self.exactly(16);
+        let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four"));
+        let body = self.exactly(word(0) as usize);
+        assert_eq!(word(12), crc32(&body));
+        (word(4), word(8), body)
+    }
+
+    pub(crate) fn call(&mut self, id: u16, body: &[u8]) -> (u16, Vec<u8>) {
+        self.send(&comm(id, body));
+        self.comm()
+    }
+
+    pub(crate) fn finish(&self) {
+        self.0.shutdown(Shutdown::Write).expect("half-close");
+    }
+
+    /// Everything up to the end-of-file.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).expect("an orderly end");
+        rest
+    }
+
+    /// Waits until the server has ended the connection, orderly or not; gives
+    /// what came before.
+    pub(crate) fn until_closed(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        match self.0.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
+        }
+        rest
+    }
+}
+
+/// Resident memory of a process in bytes.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    let kib = line.split_whitespace().nth(1).expect("a number");
+    kib.parse::<u64>().expect("a number") * 1024
+}
+
+/// Threads of a process.
+pub(crate) fn threads(pid: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let name = |task: io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    tasks.filter_map(name).map(|name| name.trim().to_owned()).collect()
+}
