@@ -3,6 +3,7 @@
 compile_error!("purlin runs on Linux only: it is built on epoll, signalfd and memfd");
 
 pub mod body;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod log;
