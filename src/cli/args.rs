@@ -1,0 +1,293 @@
+//! From arguments to what is asked for. Pure; only [`Declined::print`] writes.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::Exit;
+
+/// What the program is to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Serve in the foreground.
+    Run,
+    /// Check the configuration and end (`-t`).
+    Test,
+    /// Print the effective configuration and end (`-T`).
+    Print,
+    /// Print the version and end (`-v`).
+    Version,
+    /// Print the version and how it was built, and end (`-V`).
+    Build,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Arguments {
+    /// What to do.
+    pub command: Command,
+    /// The configuration file: `-c`, else `PURLIN_CONF`; `None`: the defaults.
+    pub file: Option<PathBuf>,
+    /// Keys and values of `--set`, in their order.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// The command line as clap sees it; its comments are the text of `--help`.
+#[derive(Parser)]
+#[command(
+    about = "Serves until it is told to stop: TERM or INT end it gracefully.",
+    disable_version_flag = true,
+    disable_help_subcommand = true
+)]
+struct Line {
+    #[command(subcommand)]
+    task: Option<Task>,
+
+    #[command(flatten)]
+    instead: Instead,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+/// The options of every task. Not `global`: of such an option clap keeps only
+/// what stands behind the task, and loses what stands before it.
+#[derive(clap::Args)]
+struct Options {
+    /// Configuration file; without one, defaults [env: PURLIN_CONF]
+    #[arg(short = 'c', long = "conf", value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Give a key of the configuration another value; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    overrides: Vec<(String, String)>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Serve in the foreground (default)
+    Run(Options),
+}
+
+/// What to do instead of serving.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Instead {
+    /// Check the configuration and exit
+    #[arg(short = 't', long)]
+    test: bool,
+
+    /// Print the effective configuration and where each value came from
+    #[arg(short = 'T', long)]
+    print: bool,
+
+    /// Print the version
+    #[arg(short = 'v', long)]
+    version: bool,
+
+    /// Print the version, the features and the build
+    #[arg(short = 'V', long)]
+    build: bool,
+}
+
+impl Arguments {
+    /// Reads `args`, which do not include the name of the program, and what
+    /// `env` has to say about them.
+    ///
+    /// # Errors
+    ///
+    /// [`Declined`] when there is nothing to do, because the arguments are wrong
+    /// or ask for help: print it and end.
+    pub fn parse(
+        program: &str,
+        args: impl IntoIterator<Item = OsString>,
+        env: &[(String, String)],
+    ) -> Result<Self, Declined> {
+        let args = std::iter::once(program.into()).chain(args);
+        let line = Line::command()
+            .after_help(examples(program))
+            .try_get_matches_from(args)
+            .and_then(|matches| Line::from_arg_matches(&matches))
+            .map_err(Declined)?;
+        let command = line.instead.command();
+        let Options {
+            mut file,
+            mut overrides,
+        } = line.options;
+        if let Some(Task::Run(behind)) = line.task {
+            file = behind.file.or(file);
+            overrides.extend(behind.overrides);
+        }
+        let variable = env.iter().find(|(name, _)| name == "PURLIN_CONF");
+        let variable = variable.filter(|(_, file)| !file.is_empty());
+        Ok(Self {
+            command,
+            file: file.or_else(|| Some((&variable?.1).into())),
+            overrides,
+        })
+    }
+}
+
+impl Instead {
+    fn command(&self) -> Command {
+        match self {
+            Self { test: true, .. } => Command::Test,
+            Self { print: true, .. } => Command::Print,
+            Self { version: true, .. } => Command::Version,
+            Self { build: true, .. } => Command::Build,
+            _ => Command::Run,
+        }
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        Some(_) | None => Err("expected KEY=VALUE, such as worker.business_threads=8".into()),
+    }
+}
+
+fn examples(program: &str) -> String {
+    format!(
+        "\
+Examples:
+  {program}                                     serve with the defaults, on 127.0.0.1
+  {program} -c conf/purlin.toml                 serve as the file says
+  {program} -t -c conf/purlin.toml              check the file
+  {program} --set listener.0.address=[::]:7000  one key otherwise, for this run
+  PURLIN__LOG__LEVEL=debug {program}            the same from the environment
+
+Exit codes: 0 ok, 64 usage, 69 address not available, 70 internal, 75 already running,
+77 not permitted, 78 configuration."
+    )
+}
+
+/// The arguments are wrong, or help was asked for.
+#[derive(Debug)]
+pub struct Declined(clap::Error);
+
+impl Declined {
+    /// Help on stdout, complaints on stderr; in colour on a terminal.
+    pub fn print(&self) {
+        // Nobody is left to tell when the terminal is gone.
+        let _ended = self.0.print();
+    }
+
+    /// With which code to end.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        if self.0.use_stderr() {
+            Exit::Usage
+        } else {
+            Exit::Ok
+        }
+    }
+}
+
+impl fmt::Display for Declined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.render().fmt(f)
+    }
+}
+
+impl std::error::Error for Declined {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Arguments, Declined> {
+        let env = [("PURLIN_CONF".to_owned(), "env.toml".to_owned())];
+        Arguments::parse("chat", args.iter().map(Into::into), &env)
+    }
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn each_command_has_its_flags() {
+        for (args, expected) in [
+            (&[][..], Command::Run),
+            (&["run"], Command::Run),
+            (&["-c", "x", "run"], Command::Run),
+            (&["-t"], Command::Test),
+            (&["--test", "-c", "x"], Command::Test),
+            (&["-tc", "x"], Command::Test),
+            (&["-T"], Command::Print),
+            (&["-v"], Command::Version),
+            (&["--version"], Command::Version),
+            (&["-V"], Command::Build),
+        ] {
+            assert_eq!(parse(args).unwrap().command, expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_that_of_the_flag_then_of_the_variable_then_none() {
+        let file = |args, env: &[(&str, &str)]| {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let env: Vec<_> = env.iter().map(own).collect();
+            let args: &[&str] = args;
+            Arguments::parse("chat", args.iter().map(Into::into), &env)
+                .unwrap()
+                .file
+        };
+        let variable = [("PURLIN_CONF", "env.toml")];
+        assert_eq!(file(&["run", "-c", "a"], &variable), Some("a".into()));
+        assert_eq!(file(&["-c", "a", "run"], &variable), Some("a".into()));
+        assert_eq!(file(&[], &variable), Some("env.toml".into()));
+        assert_eq!(file(&[], &[("PURLIN_CONF", "")]), None);
+        assert_eq!(file(&[], &[]), None);
+    }
+
+    #[test]
+    fn overrides_keep_their_order_and_their_later_equals_signs() {
+        let args = ["--set", "a.b=1", "run", "--set", "c = x=y"];
+        let overrides = parse(&args).unwrap().overrides;
+        let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        assert_eq!(overrides, [("a.b", "1"), ("c", "x=y")].map(own));
+    }
+
+    #[test]
+    fn wrong_arguments_end_with_64_and_name_what_is_wrong() {
+        for (args, expected) in [
+            (&["walk"][..], "walk"),
+            (&["--sett", "a=1"], "--set"),
+            (&["--set", "a"], "expected KEY=VALUE"),
+            (&["--set", "=1"], "expected KEY=VALUE"),
+            (&["-c"], "FILE"),
+            (&["-t", "-T"], "--print"),
+        ] {
+            let declined = parse(args).unwrap_err();
+            assert_eq!(declined.exit(), Exit::Usage, "{args:?}");
+            assert!(declined.to_string().contains(expected), "{declined}");
+        }
+    }
+
+    #[test]
+    fn help_names_the_program_shows_examples_and_is_no_error() {
+        for args in [&["-h"][..], &["--help"]] {
+            let declined = parse(args).unwrap_err();
+            assert_eq!(declined.exit(), Exit::Ok);
+            let text = declined.to_string();
+            for part in [
+                "Usage: chat [OPTIONS]",
+                "chat -t -c",
+                "PURLIN_CONF",
+                "--set <KEY=VALUE>",
+            ] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+            assert!(
+                text.lines().all(|line| line.chars().count() <= 90),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The rules between keys. Pure.
+
+use super::value::size_text;
+use super::{Address, Config, ConfigError, Listener, Place};
+
+impl Config {
+    /// Memory for more connections than there may be would be wasted. The lower
+    /// value comes from where the limit came from.
+    pub(super) fn lower_initial(&mut self) {
+        let max = self.worker.connections_max;
+        if self.worker.connections_initial > max {
+            self.worker.connections_initial = max;
+            let place = self.place("worker.connections_max").clone();
+            let key = "worker.connections_initial".into();
+            self.sources.0.insert(key, place);
+        }
+    }
+
+    /// The rules between keys.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.listener.is_empty() {
+            return Err(self.refuse("listener", "is empty; at least one address is needed"));
+        }
+        for (index, Listener { address, .. }) in self.listener.iter().enumerate() {
+            // The kernel gives each port 0 a port of its own.
+            let any_port = matches!(address, Address::Tcp(at) if at.port() == 0);
+            let mut earlier = self.listener[..index].iter();
+            let earlier = earlier.position(|other| other.address == *address);
+            if let Some(earlier) = earlier.filter(|_| !any_port) {
+                return Err(self.refuse(
+                    &format!("listener.{index}.address"),
+                    &format!("is {address}, which listener.{earlier}.address is already"),
+                ));
+            }
+        }
+        let limits = &self.limits;
+        let mailbox = ("limits.mailbox_high", limits.mailbox_high);
+        let high = ("limits.outbound_high", limits.outbound_high);
+        let max = ("limits.outbound_max", limits.outbound_max);
+        let all = ("limits.buffered_max", limits.buffered_max);
+        self.in_order(high, max)?;
+        self.in_order(max, all)?;
+        self.in_order(mailbox, all)
+    }
+
+    /// Refuses a `low` that is above `high`, at whichever was written last.
+    fn in_order(&self, low: (&str, usize), high: (&str, usize)) -> Result<(), ConfigError> {
+        if low.1 <= high.1 {
+            return Ok(());
+        }
+        let (low_text, high_text) = (size_text(low.1), size_text(high.1));
+        Err(if rank(self.place(high.0)) > rank(self.place(low.0)) {
+            let message = format!(
+                "is {high_text}, must be at least {}, which is {low_text}",
+                low.0
+            );
+            self.refuse(high.0, &message)
+        } else {
+            let message = format!(
+                "is {low_text}, must be at most {}, which is {high_text}",
+                high.0
+            );
+            self.refuse(low.0, &message)
+        })
+    }
+}
+
+/// Orders places by who wins; in the file, by line.
+fn rank(place: &Place) -> (u8, usize) {
+    match place {
+        Place::Default => (0, 0),
+        Place::File(at) => (1, at.line),
+        Place::Variable(_) => (2, 0),
+        Place::Flag(_) => (3, 0),
+    }
+}

@@ -1,0 +1,377 @@
+//! The configuration: `conf/purlin.toml`, over it the environment, over that
+//! the command line. Pure but for [`Config::load`], which reads the file.
+//!
+//! ```text
+//! defaults --> file --> PURLIN__SECTION__KEY --> --set section.key=value
+//! ```
+//!
+//! Invariants:
+//! - A [`Config`] was checked as a whole: every value is within its limits, and
+//!   those that depend on each other agree.
+//! - It knows where each of its values was written, so that whoever finds one
+//!   wrong later can still point at it: [`Config::refuse`].
+//!
+//! The tables below hold every key once: name, type, default, limits. Their
+//! explanation for the operator is in `conf/purlin.toml`; tests compare the two.
+
+mod check;
+mod effective;
+mod layout;
+mod load;
+mod nearest;
+mod place;
+mod setting;
+mod table;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::layout::{
+    Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField, PRESETS,
+};
+pub use self::place::{ConfigError, FilePlace, Place};
+use self::table::{Table, table};
+use self::value::choice;
+use crate::sys::socket::Address;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+table! {
+    /// The whole configuration. Two are equal when their values are, wherever
+    /// they came from.
+    pub struct Config {
+        /// How long a graceful stop may take before connections are cut.
+        pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+    }
+    beside {
+        /// `[[listener]]`: at least one.
+        pub listener: Vec<Listener> = vec![Listener::default()];
+        /// `[worker]`.
+        pub worker: Worker = Worker::default();
+        /// `[heartbeat]`.
+        pub heartbeat: Heartbeat = Heartbeat::default();
+        /// `[limits]`.
+        pub limits: Limits = Limits::default();
+        /// `[log]`.
+        pub log: Log = Log::default();
+        /// Where the values came from.
+        sources: Sources = Sources::default();
+    }
+}
+
+table! {
+    /// An address to listen on, and what is spoken there.
+    pub struct Listener {
+        /// Where to listen. Port 0 lets the kernel choose.
+        pub address: Address = Address::Tcp(([127, 0, 0, 1], 7000).into());
+        /// What is spoken.
+        pub protocol: Protocol = Protocol::Frame;
+        /// How frames are laid out.
+        pub frame: Framing = Framing::Preset("comm".into());
+        /// Connections that the kernel queues until they are accepted.
+        pub backlog: u16 = 511, in 1..=65_535;
+        /// What happens to a message whose id has no handler.
+        pub unknown_id: UnknownId = UnknownId::Error;
+    }
+}
+
+table! {
+    /// What one worker process may use.
+    pub struct Worker {
+        /// Connections that one worker holds at most.
+        pub connections_max: u32 = 4096, in 1..=1_048_575;
+        /// Connections that have memory from the start; never more than
+        /// `connections_max`, to which it is lowered.
+        pub connections_initial: u32 = 256, in 0..=1_048_575;
+        /// Threads that run handlers.
+        pub business_threads: u16 = 4, in 1..=256;
+        /// Whether the event loop yields its core to a thread it has woken.
+        pub yield_after_handover: Yield = Yield::Auto;
+        /// Messages of one connection that are served before others come first.
+        pub turn_messages: u32 = 256, in 1..=65_536;
+        /// Time for which one connection is served before others come first.
+        pub turn_time: Duration = millis(10), in millis(1)..=seconds(1);
+    }
+}
+
+table! {
+    /// When a silent peer is closed.
+    pub struct Heartbeat {
+        /// Nothing arrived for so long. `None`: never.
+        pub timeout: Option<Duration> = Some(seconds(60)), in seconds(1)..=seconds(86_400);
+        /// No whole message arrived so long after the accept. `None`: never.
+        pub first_message: Option<Duration> = Some(seconds(10)), in millis(100)..=seconds(3600);
+    }
+}
+
+table! {
+    /// What connections may hold in memory.
+    pub struct Limits {
+        /// Bytes of whole messages that wait for the connection's turn before
+        /// it is no longer read.
+        pub mailbox_high: usize = 256 * KIB, in 4 * KIB..=GIB;
+        /// Bytes that wait to be sent before the connection is no longer read
+        /// or served.
+        pub outbound_high: usize = 64 * KIB, in 4 * KIB..=GIB;
+        /// Bytes that wait to be sent before pushes are refused.
+        pub outbound_max: usize = 4 * MIB, in 4 * KIB..=GIB;
+        /// What happens to a push over `outbound_max`.
+        pub outbound_over: Overflow = Overflow::Drop;
+        /// Bytes that all connections of a worker may hold together.
+        pub buffered_max: usize = 256 * MIB, in MIB..=1024 * GIB;
+        /// How long a closed connection waits for its peer to close as well.
+        pub linger: Duration = seconds(5), in seconds(0)..=seconds(300);
+    }
+}
+
+table! {
+    /// What is logged, how and where.
+    pub struct Log {
+        /// Lines below this level are not written.
+        pub level: log::LevelFilter = log::LevelFilter::Info;
+        /// How a line looks.
+        pub format: LogFormat = LogFormat::Human;
+        /// Written beside stderr; `None`: stderr alone.
+        pub file: Option<PathBuf> = None;
+    }
+}
+
+choice! {
+    /// What is spoken on a listener.
+    pub enum Protocol {
+        /// Frames with a binary header.
+        Frame = "frame",
+    }
+}
+
+choice! {
+    /// What happens to a message whose id has no handler.
+    pub enum UnknownId {
+        /// It is answered with an error frame, or the connection is closed
+        /// where the layout has none.
+        Error = "error",
+        /// It is dropped.
+        Ignore = "ignore",
+        /// The connection is closed.
+        Close = "close",
+    }
+}
+
+choice! {
+    /// Whether the event loop yields its core after it handed work over.
+    pub enum Yield {
+        /// When a sleeping thread was woken.
+        Auto = "auto",
+        /// After each hand-over.
+        Always = "always",
+        /// Not at all.
+        Never = "never",
+    }
+}
+
+choice! {
+    /// What happens to a push for a connection that holds too much already.
+    pub enum Overflow {
+        /// The push is dropped and counted.
+        Drop = "drop",
+        /// The connection is closed.
+        Close = "close",
+    }
+}
+
+choice! {
+    /// How a log line looks.
+    pub enum LogFormat {
+        /// For people.
+        Human = "human",
+        /// For machines: one object a line.
+        Json = "json",
+    }
+}
+
+/// The tables that stand once in the file. `[[listener]]` may be repeated.
+const TABLES: &[&str] = &["worker", "heartbeat", "limits", "log"];
+
+impl Config {
+    /// The table at `path`: `""` for the keys above all tables, `"worker"`,
+    /// `"listener.0"`.
+    fn table_mut(&mut self, path: &str) -> Option<&mut dyn Table> {
+        Some(match path {
+            "" => self,
+            "worker" => &mut self.worker,
+            "heartbeat" => &mut self.heartbeat,
+            "limits" => &mut self.limits,
+            "log" => &mut self.log,
+            listener => {
+                let mut indices = 0..self.listener.len();
+                let index = indices.find(|index| listener == listener_path(*index))?;
+                &mut self.listener[index]
+            }
+        })
+    }
+
+    /// All tables with their paths, in the order of the file.
+    fn tables(&self) -> Vec<(String, &dyn Table)> {
+        let top: (String, &dyn Table) = (String::new(), self);
+        let listeners = self.listener.iter().enumerate();
+        let listeners = listeners.map(|(index, table)| (listener_path(index), table as &dyn Table));
+        let named: [&dyn Table; TABLES.len()] =
+            [&self.worker, &self.heartbeat, &self.limits, &self.log];
+        let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
+        std::iter::once(top).chain(listeners).chain(named).collect()
+    }
+
+    /// Where the value of `key` was written.
+    #[must_use]
+    pub fn place(&self, key: &str) -> &Place {
+        self.sources.0.get(key).unwrap_or(&Place::Default)
+    }
+
+    /// The refusal of a value that only its user can judge, such as a layout
+    /// whose fields overlap: `KEY MESSAGE`, with the place where `key` (as in
+    /// `listener.0.frame`) was written.
+    #[must_use]
+    pub fn refuse(&self, key: &str, message: &str) -> ConfigError {
+        ConfigError::Refused {
+            place: self.place(key).clone(),
+            message: format!("{key} {message}"),
+        }
+    }
+}
+
+fn listener_path(index: usize) -> String {
+    format!("listener.{index}")
+}
+
+/// `worker` and `connections_max` as `worker.connections_max`.
+fn dotted(table: &str, key: &str) -> String {
+    if table.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{table}.{key}")
+    }
+}
+
+/// Where each key that somebody wrote was written.
+#[derive(Clone, Debug, Default)]
+struct Sources(BTreeMap<String, Place>);
+
+/// Always equal: a configuration is the same wherever it was written.
+impl PartialEq for Sources {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../conf/purlin.toml");
+
+    /// Key, with its table as in `worker.turn_time`, and the line above it.
+    fn shipped_keys() -> Vec<(String, &'static str)> {
+        let mut table = String::new();
+        let mut keys = Vec::new();
+        let mut above = "";
+        for line in SHIPPED.lines() {
+            if let Some(name) = line.strip_prefix("[[") {
+                table = format!("{}.0", name.trim_end_matches(']'));
+            } else if let Some(name) = line.strip_prefix('[') {
+                table = name.trim_end_matches(']').to_owned();
+            } else if let Some((key, _)) = line.split_once(" = ")
+                && !line.starts_with('#')
+            {
+                keys.push((dotted(&table, key), above));
+            }
+            above = line;
+        }
+        keys
+    }
+
+    #[test]
+    fn the_shipped_file_says_what_holds_without_it() {
+        let file = Some(("conf/purlin.toml".as_ref(), SHIPPED.as_bytes()));
+        let config = Config::parse(file, [], &[]).unwrap();
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn the_shipped_file_has_every_key_in_the_order_of_the_tables() {
+        let config = Config::default();
+        let tables = config.tables();
+        let known = tables.iter().flat_map(|(path, table)| {
+            let keys = table.keys().iter();
+            keys.map(move |key| dotted(path, key))
+        });
+        let shipped: Vec<String> = shipped_keys().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(known.collect::<Vec<_>>(), shipped);
+    }
+
+    #[test]
+    fn every_key_of_the_shipped_file_is_explained() {
+        for (key, above) in shipped_keys() {
+            let (_, rest) = above
+                .split_once("# Unit: ")
+                .unwrap_or_else(|| panic!("no unit above `{key}`"));
+            let (_, rest) = rest.split_once(". Range: ").expect(&key);
+            let (_, applied) = rest.rsplit_once(". Applied at: ").expect(&key);
+            assert!(["start.", "reload."].contains(&applied), "{key}: {applied}");
+        }
+    }
+
+    #[test]
+    fn the_ranges_in_the_shipped_file_are_those_of_the_code() {
+        let config = Config::default();
+        let tables: BTreeMap<_, _> = config.tables().into_iter().collect();
+        for (key, above) in shipped_keys() {
+            let (table, leaf) = key.rsplit_once('.').unwrap_or(("", &key));
+            let limits = tables[table].limits(leaf).unwrap();
+            let limits = limits.trim_start_matches("from ");
+            let limits = limits.trim_start_matches("one of ");
+            assert!(
+                above.contains(&format!(". Range: {limits}. ")),
+                "{key}: {limits}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_layout_that_the_shipped_file_shows_is_one() {
+        let shown = SHIPPED.lines().filter(|line| line.starts_with("#   "));
+        let shown: Vec<&str> = shown.map(|line| line.trim_start_matches('#')).collect();
+        let text = format!("[[listener]]\n{}", shown.join("\n"));
+        let config = Config::parse(Some(("f".as_ref(), text.as_bytes())), [], &[]).unwrap();
+        let Framing::Custom(layout) = &config.listener[0].frame else {
+            panic!("no table in {text}");
+        };
+        assert_eq!((layout.header, layout.max), (Some(16), Some(MIB)));
+    }
+
+    #[test]
+    fn every_table_is_found_by_its_path() {
+        let mut config = Config::default();
+        let paths: Vec<String> = config.tables().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(paths.len(), TABLES.len() + 2);
+        for path in paths {
+            let expected = config.tables().into_iter().find(|(p, _)| *p == path);
+            let expected = expected.unwrap().1.keys();
+            assert_eq!(config.table_mut(&path).unwrap().keys(), expected, "{path}");
+        }
+        for path in ["listener", "listener.1", "listener.00", "listener.+0", "x"] {
+            assert!(config.table_mut(path).is_none(), "{path}");
+        }
+    }
+}
