@@ -16,4 +16,4 @@ pub mod scoreboard;
 pub mod sys;
 pub mod worker;
 
-pub use app::App;
+pub use app::{App, Server, SpawnError};

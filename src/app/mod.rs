@@ -1,5 +1,6 @@
 //! Registration: the program as its user writes it.
 
+mod server;
 mod test;
 
 use std::fmt;
@@ -8,11 +9,12 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::body::{FromBody, Id, IntoReply, Outcome, Raw};
 use crate::body::{Error, Reply};
+use crate::body::{FromBody, Id, IntoReply, Outcome, Raw};
 use crate::dispatch::outlet::{Application, Service, Surroundings};
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
 
+pub use server::{Server, SpawnError};
 pub use test::{Test, TestConn};
 
 type MakeData = Box<dyn Fn(&mut Data) -> Result<(), String> + Send + Sync>;
@@ -81,7 +83,10 @@ where
 fn register<S>(routes: &mut Vec<Registered<S>>, new: Registered<S>) {
     if let Some(old) = routes.iter().find(|old| old.id == new.id) {
         let Registered { id, place, .. } = new;
-        panic!("message id {id} has two handlers, at {} and at {place}", old.place);
+        panic!(
+            "message id {id} has two handlers, at {} and at {place}",
+            old.place
+        );
     }
     routes.push(new);
 }
@@ -118,7 +123,15 @@ impl<S: Default + Send + 'static> App<S> {
         R: IntoReply,
     {
         let place = Location::caller();
-        register(&mut self.routes, Registered { id, handler: erase(f), inline: false, place });
+        register(
+            &mut self.routes,
+            Registered {
+                id,
+                handler: erase(f),
+                inline: false,
+                place,
+            },
+        );
         self
     }
 
@@ -141,7 +154,15 @@ impl<S: Default + Send + 'static> App<S> {
         R: IntoReply,
     {
         let place = Location::caller();
-        register(&mut self.routes, Registered { id, handler: erase(f), inline: true, place });
+        register(
+            &mut self.routes,
+            Registered {
+                id,
+                handler: erase(f),
+                inline: true,
+                place,
+            },
+        );
         self
     }
 
@@ -173,7 +194,12 @@ impl<S: Default + Send + 'static> App<S> {
         f: impl FnOnce(Group<S>) -> Group<S>,
     ) -> Self {
         let place = Location::caller();
-        let group = f(Group { range, place, routes: Vec::new(), wraps: Vec::new() });
+        let group = f(Group {
+            range,
+            place,
+            routes: Vec::new(),
+            wraps: Vec::new(),
+        });
         for mut route in group.routes {
             route.handler = wrapped(route.handler, &group.wraps);
             register(&mut self.routes, route);
@@ -265,6 +291,18 @@ impl<S: Default + Send + 'static> App<S> {
         Test::new(&self)
     }
 
+    /// Runs the program as its command line says, and gives its exit code: see
+    /// `--help`. Call it first thing in `main`.
+    ///
+    /// Refuses to run (70) when the process has more than one thread.
+    #[must_use = "return it from `main`"]
+    pub fn main(self) -> std::process::ExitCode {
+        let path = std::env::args_os().next().map(std::path::PathBuf::from);
+        let name = path.as_deref().and_then(std::path::Path::file_name);
+        let name = name.map_or("purlin".into(), |name| name.to_string_lossy());
+        crate::cli::main(&name, &self).into()
+    }
+
     fn router(&self) -> Router<S> {
         let mut router = Router::default();
         for route in &self.routes {
@@ -287,7 +325,11 @@ impl<S: Default + Send + 'static> App<S> {
             started(&hub)?;
         }
         let hooks = self.hooks.clone();
-        Ok(Arc::new(Core { router: self.router(), hooks, hub }))
+        Ok(Arc::new(Core {
+            router: self.router(),
+            hooks,
+            hub,
+        }))
     }
 }
 
@@ -368,7 +410,15 @@ impl<S: 'static> Group<S> {
             self.range,
             self.place
         );
-        register(&mut self.routes, Registered { id, handler, inline, place });
+        register(
+            &mut self.routes,
+            Registered {
+                id,
+                handler,
+                inline,
+                place,
+            },
+        );
         self
     }
 }

@@ -92,8 +92,7 @@ impl Server {
             .chain(keys)
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        let config =
-            Config::load(None, std::iter::empty(), &keys).map_err(SpawnError::Config)?;
+        let config = Config::load(None, std::iter::empty(), &keys).map_err(SpawnError::Config)?;
         Self::start(app, &config)
     }
 
@@ -101,8 +100,12 @@ impl Server {
         app: App<S>,
         config: &Config,
     ) -> Result<Self, SpawnError> {
-        let listeners = worker::bind(config).map_err(SpawnError::Bind)?;
-        let addresses = listeners.iter().map(|listening| listening.address.clone()).collect();
+        let protocols = worker::protocols(config).map_err(SpawnError::Config)?;
+        let listeners = worker::bind(config, protocols).map_err(SpawnError::Bind)?;
+        let addresses = listeners
+            .iter()
+            .map(|listening| listening.address.clone())
+            .collect();
         let row = Row::alone().map_err(SpawnError::System)?;
         let setup = Setup {
             listeners,
@@ -114,11 +117,19 @@ impl Server {
         let orders = Arc::new(Orders::new().map_err(SpawnError::System)?);
         let (tell, told) = mpsc::channel();
         let mut control = Obeys(Arc::clone(&orders));
+        let ready = move || {
+            let _waited_for = tell.send(());
+        };
         let thread = thread::Builder::new()
             .name("reactor".into())
-            .spawn(move || worker::run(setup, &app, &mut control, || drop(tell.send(()))))
+            .spawn(move || worker::run(setup, &app, &mut control, ready))
             .map_err(SpawnError::System)?;
-        let mut server = Self { addresses, row, orders, thread: Some(thread) };
+        let mut server = Self {
+            addresses,
+            row,
+            orders,
+            thread: Some(thread),
+        };
         match told.recv() {
             Ok(()) => Ok(server),
             // The worker returned before it was ready, and took the sender along.
@@ -178,7 +189,10 @@ struct Orders {
 
 impl Orders {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { queue: SegQueue::new(), bell: Bell::new()? })
+        Ok(Self {
+            queue: SegQueue::new(),
+            bell: Bell::new()?,
+        })
     }
 
     fn give(&self, order: Order) {

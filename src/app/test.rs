@@ -60,7 +60,10 @@ impl<S: Default + Send + 'static> Test<S> {
         let world = Arc::new(World::default());
         let row = Row::alone().expect("a test has memory for its counters");
         let outlet = Arc::clone(&world) as Arc<dyn Outlet>;
-        let core = app.core(Surroundings { outlet, row: row.clone() });
+        let core = app.core(Surroundings {
+            outlet,
+            row: row.clone(),
+        });
         let service: Box<dyn Service> =
             Box::new(core.unwrap_or_else(|text| panic!("start the program: {text}")));
         for (job, period) in service.periods().into_iter().enumerate() {
@@ -68,7 +71,15 @@ impl<S: Default + Send + 'static> Test<S> {
         }
         let layout = Layout::preset("rpc").expect("a preset");
         let (protocol, seats) = (Frames::new(layout), HashMap::new());
-        Self { service, world, row, protocol, seats, next: 0, state: std::marker::PhantomData }
+        Self {
+            service,
+            world,
+            row,
+            protocol,
+            seats,
+            next: 0,
+            state: std::marker::PhantomData,
+        }
     }
 
     /// A new connection; `opened` has run.
@@ -95,7 +106,10 @@ impl<S: Default + Send + 'static> Test<S> {
         assert!(self.is_open(conn), "{conn} is closed");
         let body = bytes_of(body);
         self.run(conn, id, |seat, out| {
-            let route = Route { id: Some(id), heartbeat: false };
+            let route = Route {
+                id: Some(id),
+                heartbeat: false,
+            };
             seat.call(route, Units::shared(&body), out)
         });
     }
@@ -114,7 +128,10 @@ impl<S: Default + Send + 'static> Test<S> {
         assert!(self.is_open(conn), "{conn} is closed");
         let body = bytes_of(body);
         let answer = self.run(conn, id, |seat, out| {
-            let route = Route { id: Some(id), heartbeat: false };
+            let route = Route {
+                id: Some(id),
+                heartbeat: false,
+            };
             match seat.call(route, Units::shared(&body), out) {
                 Answer::Later(token) => Answer::Later(token),
                 answer => answer,
@@ -124,7 +141,11 @@ impl<S: Default + Send + 'static> Test<S> {
             Answer::Later(token) => self.world.wait(conn, token),
             answer => {
                 // It was delivered as the last message: take it back.
-                self.world.lock().inboxes.get_mut(&conn).and_then(VecDeque::pop_back);
+                self.world
+                    .lock()
+                    .inboxes
+                    .get_mut(&conn)
+                    .and_then(VecDeque::pop_back);
                 answer
             }
         };
@@ -140,7 +161,9 @@ impl<S: Default + Send + 'static> Test<S> {
     pub fn received(&mut self, conn: TestConn) -> Vec<(Id, Bytes)> {
         let mut inner = self.world.lock();
         let inbox = inner.inboxes.get_mut(&conn);
-        inbox.map(|inbox| inbox.drain(..).collect()).unwrap_or_default()
+        inbox
+            .map(|inbox| inbox.drain(..).collect())
+            .unwrap_or_default()
     }
 
     /// Lets time pass: timers and periodic jobs run in the order in which they
@@ -203,7 +226,9 @@ impl<S: Default + Send + 'static> Test<S> {
         request: Id,
         turn: impl FnOnce(&mut dyn Seat, &mut Out<'_>) -> Answer,
     ) -> Answer {
-        let Some(seat) = self.seats.get_mut(&conn) else { return Answer::None };
+        let Some(seat) = self.seats.get_mut(&conn) else {
+            return Answer::None;
+        };
         self.world.lock().open.insert(conn);
         let mut out = Out::new(Vec::new(), &self.protocol);
         let answer = turn(&mut **seat, &mut out);
@@ -284,7 +309,9 @@ impl World {
 
     fn wait(&self, conn: ConnId, token: u64) -> Answer {
         let missing = |inner: &mut Inner| !inner.answers.contains_key(&(conn, token));
-        let waited = self.answered.wait_timeout_while(self.lock(), PATIENCE, missing);
+        let waited = self
+            .answered
+            .wait_timeout_while(self.lock(), PATIENCE, missing);
         let (mut inner, _) = waited.expect("nothing under this lock panics");
         inner.answers.remove(&(conn, token)).unwrap_or(Answer::None)
     }
@@ -293,16 +320,28 @@ impl World {
 impl Outlet for World {
     fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize {
         let mut inner = self.lock();
-        let reached: Vec<_> = to.iter().filter(|conn| inner.open.contains(conn)).copied().collect();
+        let reached: Vec<_> = to
+            .iter()
+            .filter(|conn| inner.open.contains(conn))
+            .copied()
+            .collect();
         for conn in &reached {
-            inner.inboxes.entry(*conn).or_default().push_back((id, body.clone()));
+            inner
+                .inboxes
+                .entry(*conn)
+                .or_default()
+                .push_back((id, body.clone()));
         }
         reached.len()
     }
 
     fn close(&self, to: &[ConnId], _: CloseMode) -> usize {
         let mut inner = self.lock();
-        let known: Vec<_> = to.iter().filter(|conn| inner.open.remove(conn)).copied().collect();
+        let known: Vec<_> = to
+            .iter()
+            .filter(|conn| inner.open.remove(conn))
+            .copied()
+            .collect();
         inner.closing.extend(&known);
         known.len()
     }

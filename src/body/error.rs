@@ -19,7 +19,10 @@ impl Error {
     /// An error of this code and text.
     #[must_use]
     pub fn new(code: u16, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self {
+            code,
+            text: text.into(),
+        }
     }
 }
 

@@ -74,7 +74,11 @@ impl<T: Fixed> IntoReply for Packed<T> {
     fn into_reply(self) -> Outcome {
         let mut bytes = Vec::with_capacity(T::LEN);
         self.0.write(&mut Writer { bytes: &mut bytes });
-        assert_eq!(bytes.len(), T::LEN, "a fixed struct wrote another length than its own");
+        assert_eq!(
+            bytes.len(),
+            T::LEN,
+            "a fixed struct wrote another length than its own"
+        );
         Outcome::body(bytes.into())
     }
 }
@@ -170,10 +174,16 @@ impl Reader<'_> {
     pub fn text(&mut self, len: usize) -> Result<String, Error> {
         let field = self.bytes(len)?;
         let room = &field[..len.saturating_sub(1)];
-        let end = room.iter().position(|&byte| byte == 0).unwrap_or(room.len());
+        let end = room
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(room.len());
         match std::str::from_utf8(&room[..end]) {
             Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(Error::new(400, format!("a text of {len} bytes is no UTF-8"))),
+            Err(_) => Err(Error::new(
+                400,
+                format!("a text of {len} bytes is no UTF-8"),
+            )),
         }
     }
 }
@@ -219,7 +229,12 @@ mod tests {
         const LEN: usize = 4 + 8 + 2 + 8;
 
         fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
-            Ok(Self { kind: r.i32_be()?, user: r.text(8)?, big: r.u16_be()?, little: r.u64_le()? })
+            Ok(Self {
+                kind: r.i32_be()?,
+                user: r.text(8)?,
+                big: r.u16_be()?,
+                little: r.u64_le()?,
+            })
         }
 
         fn write(&self, w: &mut Writer<'_>) {
@@ -234,10 +249,17 @@ mod tests {
 
     #[test]
     fn fields_are_where_they_belong() {
-        let register = Register { kind: -2, user: "ann".into(), big: 0x102, little: 3 };
+        let register = Register {
+            kind: -2,
+            user: "ann".into(),
+            big: 0x102,
+            little: 3,
+        };
         let Packed(read) = Packed::<Register>::from_body(Raw::borrowed(BYTES)).unwrap();
         assert_eq!(read, register);
-        let Outcome::Body { body, .. } = Packed(register).into_reply() else { panic!("a body") };
+        let Outcome::Body { body, .. } = Packed(register).into_reply() else {
+            panic!("a body")
+        };
         assert_eq!(body, BYTES);
     }
 

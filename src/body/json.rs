@@ -15,7 +15,10 @@ impl<T: DeserializeOwned> FromBody for Json<T> {
     fn from_body(body: Raw<'_>) -> Result<Self, Error> {
         match serde_json::from_slice(body.bytes()) {
             Ok(value) => Ok(Self(value)),
-            Err(error) => Err(Error::new(400, format!("the JSON is not as expected: {error}"))),
+            Err(error) => Err(Error::new(
+                400,
+                format!("the JSON is not as expected: {error}"),
+            )),
         }
     }
 }

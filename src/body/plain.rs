@@ -28,7 +28,10 @@ impl FromBody for String {
     fn from_body(body: Raw<'_>) -> Result<Self, Error> {
         match std::str::from_utf8(body.bytes()) {
             Ok(text) => Ok(text.to_owned()),
-            Err(error) => Err(Error::new(400, format!("the body is no UTF-8 text: {error}"))),
+            Err(error) => Err(Error::new(
+                400,
+                format!("the body is no UTF-8 text: {error}"),
+            )),
         }
     }
 }

@@ -115,15 +115,27 @@ mod tests {
             ("ok".into_reply(), ok()),
             (String::from("ok").into_reply(), ok()),
             (b"ok".to_vec().into_reply(), ok()),
-            (Json("ok").into_reply(), Outcome::body(Bytes::from_static(b"\"ok\""))),
+            (
+                Json("ok").into_reply(),
+                Outcome::body(Bytes::from_static(b"\"ok\"")),
+            ),
             (Some("ok").into_reply(), ok()),
             (None::<String>.into_reply(), Outcome::Silence),
             (Ok::<_, Error>("ok").into_reply(), ok()),
-            (Err::<String, _>(teapot()).into_reply(), Outcome::Failure(teapot())),
-            (Err::<(), _>(io).into_reply(), Outcome::Failure(Error::new(500, "broken"))),
+            (
+                Err::<String, _>(teapot()).into_reply(),
+                Outcome::Failure(teapot()),
+            ),
+            (
+                Err::<(), _>(io).into_reply(),
+                Outcome::Failure(Error::new(500, "broken")),
+            ),
             (
                 Reply::with(7, "ok").into_reply(),
-                Outcome::Body { id: Some(7), body: Bytes::from_static(b"ok") },
+                Outcome::Body {
+                    id: Some(7),
+                    body: Bytes::from_static(b"ok"),
+                },
             ),
         ];
         for (got, expected) in cases {

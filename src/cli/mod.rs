@@ -3,11 +3,14 @@
 
 mod args;
 mod exit;
+mod foreground;
+mod run;
 
 use std::path::Path;
 
 pub use self::args::{Arguments, Command, Declined};
 pub use self::exit::Exit;
+pub use self::run::main;
 use crate::config::{Config, ConfigError};
 
 impl Arguments {

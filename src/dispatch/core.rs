@@ -28,7 +28,12 @@ pub struct Hooks<S> {
 
 impl<S> Default for Hooks<S> {
     fn default() -> Self {
-        Self { opened: None, closed: None, every: Vec::new(), stopping: Vec::new() }
+        Self {
+            opened: None,
+            closed: None,
+            every: Vec::new(),
+            stopping: Vec::new(),
+        }
     }
 }
 

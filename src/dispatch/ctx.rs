@@ -53,7 +53,9 @@ impl<S> Ctx<'_, S> {
     /// Goes out with the reply in one write. A body that no message can carry
     /// is dropped, logged and counted.
     pub fn send(&mut self, id: Id, body: impl IntoReply) {
-        let Some((id, body)) = push(id, body) else { return };
+        let Some((id, body)) = push(id, body) else {
+            return;
+        };
         if let Err(error) = self.out.push(Push { id, body: &body }) {
             self.hub.dropped();
             ::log::warn!("push message {id} to {}: {error}; not sent", self.conn);
@@ -117,7 +119,12 @@ impl<S> Ctx<'_, S> {
     /// ```
     pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
         let token = self.timers.token();
-        f(Replier { hub: self.hub.clone(), conn: self.conn, token, sent: false });
+        f(Replier {
+            hub: self.hub.clone(),
+            conn: self.conn,
+            token,
+            sent: false,
+        });
         Later(token)
     }
 

@@ -22,7 +22,10 @@ impl Data {
     /// that needed it is answered with error 500.
     #[must_use]
     pub fn find<T: Send + Sync + 'static>(&self) -> &T {
-        let value = self.0.get(&TypeId::of::<T>()).and_then(|value| value.downcast_ref());
+        let value = self
+            .0
+            .get(&TypeId::of::<T>())
+            .and_then(|value| value.downcast_ref());
         value.unwrap_or_else(|| panic!("no data of type {}: add it with .data()", type_name::<T>()))
     }
 }

@@ -44,7 +44,12 @@ impl Directory {
     pub(super) fn join(&self, conn: ConnId, room: &str) {
         let mut inner = self.lock();
         inner.rooms.entry(room.to_owned()).or_default().insert(conn);
-        inner.members.entry(conn).or_default().rooms.insert(room.to_owned());
+        inner
+            .members
+            .entry(conn)
+            .or_default()
+            .rooms
+            .insert(room.to_owned());
     }
 
     pub(super) fn leave(&self, conn: ConnId, room: &str) {
@@ -58,7 +63,12 @@ impl Directory {
     /// From now on `conn` is (also) `user`, and nobody else.
     pub(super) fn bind(&self, conn: ConnId, user: &str) {
         let mut inner = self.lock();
-        let before = inner.members.entry(conn).or_default().user.replace(user.to_owned());
+        let before = inner
+            .members
+            .entry(conn)
+            .or_default()
+            .user
+            .replace(user.to_owned());
         if let Some(before) = before {
             take_out(&mut inner.users, &before, conn);
         }
@@ -68,7 +78,9 @@ impl Directory {
     /// The connection has ended.
     pub(super) fn forget(&self, conn: ConnId) {
         let mut inner = self.lock();
-        let Some(member) = inner.members.remove(&conn) else { return };
+        let Some(member) = inner.members.remove(&conn) else {
+            return;
+        };
         for room in member.rooms {
             take_out(&mut inner.rooms, &room, conn);
         }
@@ -78,11 +90,23 @@ impl Directory {
     }
 
     pub(super) fn room(&self, name: &str) -> Vec<ConnId> {
-        self.lock().rooms.get(name).into_iter().flatten().copied().collect()
+        self.lock()
+            .rooms
+            .get(name)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
     }
 
     pub(super) fn user(&self, name: &str) -> Vec<ConnId> {
-        self.lock().users.get(name).into_iter().flatten().copied().collect()
+        self.lock()
+            .users
+            .get(name)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
     }
 }
 

@@ -46,7 +46,12 @@ struct Inner {
 
 impl Hub {
     pub(crate) fn new(outlet: Arc<dyn Outlet>, row: Row, data: Data) -> Self {
-        Self(Arc::new(Inner { outlet, directory: Directory::default(), data, row }))
+        Self(Arc::new(Inner {
+            outlet,
+            directory: Directory::default(),
+            data,
+            row,
+        }))
     }
 
     /// One connection. When it is gone nobody is reached, whoever has its slot
@@ -85,7 +90,11 @@ impl Hub {
     }
 
     const fn target<'a>(&'a self, who: Who<'a>) -> Target<'a> {
-        Target { hub: self, who, except: None }
+        Target {
+            hub: self,
+            who,
+            except: None,
+        }
     }
 
     pub(super) fn outlet(&self) -> &dyn Outlet {
@@ -127,7 +136,10 @@ enum Who<'a> {
 impl Target<'_> {
     /// All of them but this one.
     pub const fn except(self, conn: ConnId) -> Self {
-        Self { except: Some(conn), ..self }
+        Self {
+            except: Some(conn),
+            ..self
+        }
     }
 
     fn names(&self) -> Vec<ConnId> {

@@ -33,7 +33,9 @@ impl Replier {
     #[expect(clippy::must_use_candidate, reason = "who is gone needs no reply")]
     pub fn send(mut self, reply: impl IntoReply) -> bool {
         self.sent = true;
-        self.hub.outlet().answer(self.conn, self.token, answer(reply.into_reply()))
+        self.hub
+            .outlet()
+            .answer(self.conn, self.token, answer(reply.into_reply()))
     }
 }
 
@@ -42,7 +44,9 @@ impl Drop for Replier {
         if !self.sent {
             self.hub.row().count(Counter::RepliersDropped);
             let error = Error::new(500, "the reply was never given");
-            self.hub.outlet().answer(self.conn, self.token, answer(Outcome::Failure(error)));
+            self.hub
+                .outlet()
+                .answer(self.conn, self.token, answer(Outcome::Failure(error)));
         }
     }
 }

@@ -57,7 +57,11 @@ struct Route<S> {
 
 impl<S> Default for Router<S> {
     fn default() -> Self {
-        Self { direct: Vec::new(), hashed: HashMap::new(), otherwise: None }
+        Self {
+            direct: Vec::new(),
+            hashed: HashMap::new(),
+            otherwise: None,
+        }
     }
 }
 
@@ -114,10 +118,7 @@ impl<S: 'static> Router<S> {
 }
 
 /// `handler` with `middleware` around it, the first one outermost.
-pub(crate) fn wrapped<S: 'static>(
-    handler: Handler<S>,
-    middleware: &[Middleware<S>],
-) -> Handler<S> {
+pub(crate) fn wrapped<S: 'static>(handler: Handler<S>, middleware: &[Middleware<S>]) -> Handler<S> {
     middleware.iter().rev().fold(handler, |inner, outer| {
         let outer = Arc::clone(outer);
         Arc::new(move |ctx, body| match outer(ctx, body, Next(&inner)) {

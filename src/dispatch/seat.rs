@@ -63,7 +63,10 @@ impl<S: Default + Send + 'static> ConnSeat<S> {
             conn: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
             unknown_id: UnknownId::default(),
-            timers: Timers { waiting: HashMap::new(), last: 0 },
+            timers: Timers {
+                waiting: HashMap::new(),
+                last: 0,
+            },
             member: false,
         };
         Self { core, tenant }
@@ -104,10 +107,12 @@ impl<S: Default + Send + 'static> Tenant<S> {
         let row = core.hub.row();
         row.count(Counter::Handled);
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
-        let outcome = self.run(core, out, what, |ctx| handler(ctx, body)).unwrap_or_else(|| {
-            let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
-            Outcome::Failure(Error::new(500, text))
-        });
+        let outcome = self
+            .run(core, out, what, |ctx| handler(ctx, body))
+            .unwrap_or_else(|| {
+                let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
+                Outcome::Failure(Error::new(500, text))
+            });
         if matches!(outcome, Outcome::Failure(_)) {
             row.count(Counter::HandlerErrors);
         }
@@ -125,7 +130,10 @@ impl<S: Default + Send + 'static> Tenant<S> {
         let row = core.hub.row();
         if route.heartbeat {
             row.count(Counter::Handled);
-            return Answer::Reply { id: None, body: body.to_bytes() };
+            return Answer::Reply {
+                id: None,
+                body: body.to_bytes(),
+            };
         }
         if let Some(handler) = core.router.fallback() {
             return self.handle(core, handler, route, body, out);
@@ -133,9 +141,10 @@ impl<S: Default + Send + 'static> Tenant<S> {
         row.count(Counter::Unclaimed);
         let id = route.id.unwrap_or(0);
         match self.unknown_id {
-            UnknownId::Error => {
-                Answer::Error { code: 404, text: format!("no handler for message {id}") }
-            }
+            UnknownId::Error => Answer::Error {
+                code: 404,
+                text: format!("no handler for message {id}"),
+            },
             UnknownId::Ignore => Answer::None,
             UnknownId::Close => {
                 row.count(Counter::UnknownId);
@@ -197,12 +206,20 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
     fn leave(&mut self) {
         let Self { core, tenant } = self;
         if let Some(closed) = &core.hooks.closed {
-            tenant.run(core, &mut Nowhere, || "`closed`".to_owned(), |ctx| closed(ctx));
+            tenant.run(
+                core,
+                &mut Nowhere,
+                || "`closed`".to_owned(),
+                |ctx| closed(ctx),
+            );
         }
         if std::mem::take(&mut tenant.member) {
             core.hub.directory().forget(tenant.conn);
         }
-        let (state, timers) = (tenant.state.take(), std::mem::take(&mut tenant.timers.waiting));
+        let (state, timers) = (
+            tenant.state.take(),
+            std::mem::take(&mut tenant.timers.waiting),
+        );
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
     }

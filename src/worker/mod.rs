@@ -24,6 +24,7 @@ mod accept;
 mod business;
 mod connection;
 mod deadlines;
+mod from_config;
 mod heartbeat;
 mod inbound;
 mod items;
@@ -43,6 +44,7 @@ mod threads;
 mod turn;
 mod write;
 
+pub use from_config::{BindError, bind, protocols};
 pub use limits::{Limits, Over, Yield};
 pub use setup::{Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

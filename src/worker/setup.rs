@@ -22,6 +22,13 @@ pub struct Listening {
     pub unknown_id: UnknownId,
 }
 
+/// The address.
+impl std::fmt::Display for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
 /// Everything that makes one worker differ from another.
 pub struct Setup {
     /// Where to accept; may be none.

@@ -8,6 +8,7 @@ use super::letters::{Letters, ToReactor, ToRecycler, ToSender};
 use super::limits::Limits;
 use super::mailbox::After;
 use super::run_queue::RunQueue;
+use crate::log::{self, Limiter};
 use crate::net::{ConnId, Pool};
 use crate::protocol::CloseMode;
 use crate::scoreboard::{Counter, Row};
@@ -15,6 +16,9 @@ use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::Epoll;
 use crate::sys::socket::Peer;
 use crate::sys::sync::{AtomicBool, Ordering};
+
+/// Lines that each kind of peer's fault gets in the log.
+const FAULTS_PER_SECOND: u32 = 10;
 
 /// What a business thread can be asked to do.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(crate) struct Shared {
     /// The reactor has no slot to accept into and wants to hear of one.
     pub(crate) wants_vacancy: AtomicBool,
     relief_asked: AtomicBool,
+    /// A peer can cause a fault with every packet; the log must bear that.
+    faults: Limiter,
     ending: AtomicBool,
 }
 
@@ -61,6 +67,7 @@ impl Shared {
             room: Epoll::new()?,
             wants_vacancy: AtomicBool::new(false),
             relief_asked: AtomicBool::new(false),
+            faults: Limiter::new(Counter::ALL.len(), FAULTS_PER_SECOND),
             ending: AtomicBool::new(false),
         })
     }
@@ -127,8 +134,10 @@ impl Shared {
 
     /// Says in the log what a peer did wrong, and that it is closed for it.
     pub(crate) fn peer_fault(&self, id: ConnId, peer: Peer, counter: Counter, detail: &str) {
-        let name = counter.name();
-        ::log::warn!("serve {peer} as {id}: {detail}; connection closed ({name})");
+        if let Some(suppressed) = self.faults.admit(counter as usize, coarse_millis()) {
+            let name = counter.name();
+            log::warn!("serve {peer} as {id}: {detail}; connection closed ({name}){suppressed}");
+        }
     }
 
     /// The reactor has heard the call for relief.

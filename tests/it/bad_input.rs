@@ -7,12 +7,12 @@ use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
 use crate::daemon::Daemon;
-use crate::harness::{
-    Client, comm, crc32, resident, rpc, threads, wait_for, wait_until,
-};
+use crate::harness::{Client, comm, crc32, resident, rpc, threads, wait_for, wait_until};
 
 fn echo() -> App<()> {
-    App::<()>::new().on(1, |_, body: Bytes| body).on_inline(2, |_, body: Bytes| body)
+    App::<()>::new()
+        .on(1, |_, body: Bytes| body)
+        .on_inline(2, |_, body: Bytes| body)
 }
 
 /// A bad frame of each preset, and the counter under which its sender is
@@ -22,23 +22,53 @@ fn broken_frames_close_behind_the_good_ones() {
     let be = |n: u32| n.to_be_bytes().to_vec();
     let zinx = |len: u32| [be(1), be(len)].concat();
     let zinx_good = [be(1), be(2), b"ok".to_vec()].concat();
-    let ltv_good = [2_u32.to_le_bytes().to_vec(), 1_u32.to_le_bytes().to_vec(), b"ok".to_vec()].concat();
+    let ltv_good = [
+        2_u32.to_le_bytes().to_vec(),
+        1_u32.to_le_bytes().to_vec(),
+        b"ok".to_vec(),
+    ]
+    .concat();
     let mut wrong_sum = comm(1, b"body");
     wrong_sum[4] ^= 1;
     let mut wrong_rpc_sum = rpc(1, 7, b"body");
     wrong_rpc_sum[15] ^= 1;
     let no_body = [8_u16.to_be_bytes(), 1_u16.to_be_bytes(), [0, 1], [0, 0]].concat();
     let cases: Vec<(&str, Vec<u8>, Vec<u8>, Counter)> = vec![
-        ("comm", comm(1, b"ok"), [29_001_u16.to_be_bytes(), [0; 2]].concat(), Counter::TooLong),
-        ("comm", comm(1, b"ok"), [7_u16.to_be_bytes(), [0; 2]].concat(), Counter::TooShort),
+        (
+            "comm",
+            comm(1, b"ok"),
+            [29_001_u16.to_be_bytes(), [0; 2]].concat(),
+            Counter::TooLong,
+        ),
+        (
+            "comm",
+            comm(1, b"ok"),
+            [7_u16.to_be_bytes(), [0; 2]].concat(),
+            Counter::TooShort,
+        ),
         ("comm", comm(1, b"ok"), vec![0; 8], Counter::TooShort),
         ("comm", comm(1, b"ok"), wrong_sum, Counter::BadChecksum),
         ("comm", comm(1, b"ok"), no_body, Counter::BadChecksum),
         ("zinx", zinx_good.clone(), zinx(1 << 21), Counter::TooLong),
-        ("zinx", zinx_good, zinx(u32::MAX), Counter::TooShort),
-        ("zinx-ltv", ltv_good, (1_u32 << 21).to_le_bytes().repeat(2), Counter::TooLong),
-        ("rpc", rpc(1, 1, b"ok"), be((16 << 20) + 1).repeat(4), Counter::TooLong),
-        ("rpc", rpc(1, 1, b"ok"), be(u32::MAX).repeat(4), Counter::TooShort),
+        ("zinx", zinx_good, zinx(u32::MAX), Counter::TooLong),
+        (
+            "zinx-ltv",
+            ltv_good,
+            (1_u32 << 21).to_le_bytes().repeat(2),
+            Counter::TooLong,
+        ),
+        (
+            "rpc",
+            rpc(1, 1, b"ok"),
+            be((16 << 20) + 1).repeat(4),
+            Counter::TooLong,
+        ),
+        (
+            "rpc",
+            rpc(1, 1, b"ok"),
+            be(u32::MAX).repeat(4),
+            Counter::TooLong,
+        ),
         ("rpc", rpc(1, 1, b"ok"), wrong_rpc_sum, Counter::BadChecksum),
     ];
     for (preset, good, bad, counter) in cases {
@@ -54,9 +84,14 @@ fn broken_frames_close_behind_the_good_ones() {
 
 #[test]
 fn http_and_tls_are_recognised_on_every_preset() {
-    for preset in ["comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32"] {
+    for preset in [
+        "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
+    ] {
         let server = Server::configured(echo(), &[("listener.0.frame", preset)]).unwrap();
-        for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST /x HTTP/1.1\r\n\r\n"] {
+        for request in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST /x HTTP/1.1\r\n\r\n",
+        ] {
             let mut client = Client::to(&server);
             client.send(request.as_bytes());
             let answer = String::from_utf8(client.rest()).unwrap();
@@ -93,7 +128,11 @@ fn unknown_ids_are_answered_ignored_or_closed_as_configured() {
             assert_eq!(client.call(1, b"on"), (1, b"on".to_vec()));
         }
         assert_eq!(server.read(Counter::Unclaimed), 1, "{policy}");
-        assert_eq!(server.read(Counter::UnknownId), u64::from(closes), "{policy}");
+        assert_eq!(
+            server.read(Counter::UnknownId),
+            u64::from(closes),
+            "{policy}"
+        );
     }
     let app = echo().otherwise(|_, body: Bytes| Reply::with(7, body));
     let server = Server::spawn(app).unwrap();
@@ -123,9 +162,17 @@ fn a_panic_is_answered_and_costs_neither_connection_nor_thread() {
 /// this one, so only growth by a hundred panics would show. Counted as names.
 fn server_threads() -> bool {
     let names = threads(std::process::id());
-    ["business-1", "business-2", "business-3", "business-4", "sender", "recycler", "heartbeat"]
-        .iter()
-        .all(|wanted| names.iter().any(|name| name == wanted))
+    [
+        "business-1",
+        "business-2",
+        "business-3",
+        "business-4",
+        "sender",
+        "recycler",
+        "heartbeat",
+    ]
+    .iter()
+    .all(|wanted| names.iter().any(|name| name == wanted))
 }
 
 /// A claim costs nothing but the bytes that were really sent.
@@ -140,16 +187,21 @@ fn claims_of_four_gigabytes_cost_no_memory() {
     let mut frame = u32::MAX.to_be_bytes().to_vec();
     frame.extend([0; 1020]);
     for _ in 0..10 {
-        let mut clients: Vec<_> = (0..1000).map(|_| Client::connect(daemon.address())).collect();
+        let mut clients: Vec<_> = (0..1000)
+            .map(|_| Client::connect(daemon.address()))
+            .collect();
         clients.iter_mut().for_each(|client| client.send(&frame));
         clients.iter_mut().for_each(|client| {
             client.until_closed();
         });
     }
     let after = resident(daemon.pid());
-    assert!(after < before + (8 << 20), "{before} bytes before, {after} after");
+    assert!(
+        after < before + (8 << 20),
+        "{before} bytes before, {after} after"
+    );
     let counters = daemon.stop();
-    assert_eq!(counters["connections_closed_frame_too_short"], 10_000);
+    assert_eq!(counters["connections_closed_frame_too_long"], 10_000);
 }
 
 /// A thousand connections that begin the largest legal frame: the memory
@@ -158,7 +210,9 @@ fn claims_of_four_gigabytes_cost_no_memory() {
 fn memory_follows_the_bytes_received() {
     let daemon = Daemon::start(&[("listener.0.frame", "rpc"), ("log.level", "error")]);
     let before = warm(&daemon);
-    let mut clients: Vec<_> = (0..1000).map(|_| Client::connect(daemon.address())).collect();
+    let mut clients: Vec<_> = (0..1000)
+        .map(|_| Client::connect(daemon.address()))
+        .collect();
     let mut header = (16_u32 << 20).to_be_bytes().to_vec();
     header.extend([0; 12]);
     clients.iter_mut().for_each(|client| client.send(&header));
@@ -168,14 +222,19 @@ fn memory_follows_the_bytes_received() {
     assert_eq!(daemon.echo_rpc(), b"ping");
     let after = resident(daemon.pid());
     let received = 1000 * 10_016;
-    assert!(after < before + 2 * received + (8 << 20), "{before} before, {after} after");
+    assert!(
+        after < before + 2 * received + (8 << 20),
+        "{before} before, {after} after"
+    );
     drop(clients);
     daemon.stop();
 }
 
 /// Memory after the pool and the allocator have seen a thousand clients.
 fn warm(daemon: &Daemon) -> u64 {
-    let clients: Vec<_> = (0..1000).map(|_| Client::connect(daemon.address())).collect();
+    let clients: Vec<_> = (0..1000)
+        .map(|_| Client::connect(daemon.address()))
+        .collect();
     assert_eq!(daemon.echo_rpc(), b"ping");
     drop(clients);
     resident(daemon.pid())
@@ -187,7 +246,9 @@ fn without_descriptors_old_clients_are_served_and_new_ones_later() {
     let mut old = Client::connect(daemon.address());
     assert_eq!(old.call(1, b"before").1, b"before");
     // More than there are descriptors: the kernel queues the rest.
-    let mut crowd: Vec<_> = (0..100).map(|_| Client::connect(daemon.address())).collect();
+    let mut crowd: Vec<_> = (0..100)
+        .map(|_| Client::connect(daemon.address()))
+        .collect();
     for _ in 0..50 {
         assert_eq!(old.call(1, b"meanwhile").1, b"meanwhile");
     }
@@ -203,10 +264,15 @@ fn without_descriptors_old_clients_are_served_and_new_ones_later() {
 
 #[test]
 fn a_full_pool_lets_clients_wait_in_the_backlog() {
-    let keys = [("worker.connections_max", "4"), ("worker.connections_initial", "4")];
+    let keys = [
+        ("worker.connections_max", "4"),
+        ("worker.connections_initial", "4"),
+    ];
     let server = Server::configured(echo(), &keys).unwrap();
     let mut first: Vec<_> = (0..4).map(|_| Client::to(&server)).collect();
-    first.iter_mut().for_each(|client| assert_eq!(client.call(1, b"in").1, b"in"));
+    first
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.call(1, b"in").1, b"in"));
     let mut waiting = Client::to(&server);
     waiting.send(&comm(1, b"patience"));
     wait_until("accepting pauses", || server.read(Counter::PoolFull) > 0);
@@ -224,7 +290,10 @@ fn a_checksum_is_that_of_zlib() {
 fn an_end_in_the_middle_of_a_frame_is_counted() {
     let server = Server::spawn(echo()).unwrap();
     let mut client = Client::to(&server);
-    client.0.write_all(&[comm(1, b"whole"), comm(1, b"cut")[..9].to_vec()].concat()).unwrap();
+    client
+        .0
+        .write_all(&[comm(1, b"whole"), comm(1, b"cut")[..9].to_vec()].concat())
+        .unwrap();
     client.finish();
     assert_eq!(client.rest(), comm(1, b"whole"));
     assert_eq!(server.read(Counter::Truncated), 1);

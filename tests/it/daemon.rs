@@ -29,13 +29,19 @@ impl Daemon {
     /// As [`Self::start`], with a limit of descriptors.
     pub(crate) fn limited(descriptors: u32, keys: &[(&str, &str)]) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), BINARY]);
+        shell.args([
+            "-c",
+            &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""),
+            BINARY,
+        ]);
         Self::launch(shell, keys)
     }
 
     fn launch(mut command: Command, keys: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
-        command.arg("run").args(["--set", "listener.0.address=127.0.0.1:0"]);
+        command
+            .arg("run")
+            .args(["--set", "listener.0.address=127.0.0.1:0"]);
         for (key, value) in keys {
             command.args(["--set", &format!("{key}={value}")]);
         }
@@ -46,7 +52,12 @@ impl Daemon {
             .expect("the built daemon");
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
         let addresses = listening(&mut stderr);
-        Self { child, stderr, addresses, folder }
+        Self {
+            child,
+            stderr,
+            addresses,
+            folder,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -73,7 +84,9 @@ impl Daemon {
     pub(crate) fn stop(mut self) -> HashMap<String, u64> {
         self.signal(Signal::SIGTERM);
         let mut log = String::new();
-        self.stderr.read_to_string(&mut log).expect("a log in UTF-8");
+        self.stderr
+            .read_to_string(&mut log)
+            .expect("a log in UTF-8");
         let status = self.child.wait().expect("our own child");
         assert!(status.success(), "{status}\n{log}");
         log.split_whitespace()
@@ -98,7 +111,11 @@ fn listening(stderr: &mut BufReader<ChildStderr>) -> Vec<SocketAddr> {
     let mut log = String::new();
     loop {
         let mut line = String::new();
-        assert_ne!(stderr.read_line(&mut line).expect("a log"), 0, "it ended:\n{log}");
+        assert_ne!(
+            stderr.read_line(&mut line).expect("a log"),
+            0,
+            "it ended:\n{log}"
+        );
         log.push_str(&line);
         if let Some((_, address)) = line.split_once("listening on ") {
             addresses.push(address.trim().parse().expect("an address"));
@@ -111,7 +128,11 @@ fn listening(stderr: &mut BufReader<ChildStderr>) -> Vec<SocketAddr> {
 
 fn purlin(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a directory");
-    Command::new(BINARY).args(arguments).current_dir(folder.path()).output().expect("the daemon")
+    Command::new(BINARY)
+        .args(arguments)
+        .current_dir(folder.path())
+        .output()
+        .expect("the daemon")
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -161,7 +182,14 @@ fn threads_have_the_names_of_their_jobs() {
     let daemon = Daemon::start(&[("worker.business_threads", "2")]);
     let mut names = crate::harness::threads(daemon.pid());
     names.sort();
-    let expected = ["business-1", "business-2", "heartbeat", "purlin", "recycler", "sender"];
+    let expected = [
+        "business-1",
+        "business-2",
+        "heartbeat",
+        "purlin",
+        "recycler",
+        "sender",
+    ];
     assert_eq!(names, expected);
 }
 
@@ -169,10 +197,21 @@ fn threads_have_the_names_of_their_jobs() {
 fn versions_and_usage_have_their_exit_codes() {
     let version = format!("purlin {}\n", env!("CARGO_PKG_VERSION"));
     let short = purlin(&["-v"]);
-    assert_eq!((short.status.code(), text(&short.stdout)), (Some(0), &*version));
+    assert_eq!(
+        (short.status.code(), text(&short.stdout)),
+        (Some(0), &*version)
+    );
     let long = purlin(&["-V"]);
-    assert!(text(&long.stdout).contains("features"), "{}", text(&long.stdout));
-    assert!(text(&long.stdout).contains("rustc"), "{}", text(&long.stdout));
+    assert!(
+        text(&long.stdout).contains("features"),
+        "{}",
+        text(&long.stdout)
+    );
+    assert!(
+        text(&long.stdout).contains("rustc"),
+        "{}",
+        text(&long.stdout)
+    );
     let wrong = purlin(&["--nonsense"]);
     assert_eq!(wrong.status.code(), Some(64));
     assert!(text(&wrong.stderr).contains("--nonsense"));
@@ -192,7 +231,10 @@ fn a_wrong_configuration_is_told_with_its_place() {
             assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
         }
     }
-    assert_eq!(purlin(&["-c", "/nowhere/purlin.toml", "-t"]).status.code(), Some(78));
+    assert_eq!(
+        purlin(&["-c", "/nowhere/purlin.toml", "-t"]).status.code(),
+        Some(78)
+    );
 }
 
 #[test]

@@ -18,14 +18,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !ready() {
-        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain until {what}");
+        assert!(
+            Instant::now() < until,
+            "waited {PATIENCE:?} in vain until {what}"
+        );
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 
 /// Waits until a counter of the server has this value.
 pub(crate) fn wait_for(server: &Server, counter: Counter, value: u64) {
-    wait_until(&format!("{} is {value}", counter.name()), || server.read(counter) == value);
+    wait_until(&format!("{} is {value}", counter.name()), || {
+        server.read(counter) == value
+    });
 }
 
 /// The TCP address of the server's first listener.
@@ -42,7 +47,11 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     for &byte in bytes {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ 0xEDB8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     if bytes.is_empty() { 0 } else { !crc }
@@ -60,7 +69,10 @@ pub(crate) fn comm(id: u16, body: &[u8]) -> Vec<u8> {
 
 /// One frame of the `rpc` preset.
 pub(crate) fn rpc(id: u32, sequence: u32, body: &[u8]) -> Vec<u8> {
-    let mut frame = u32::try_from(body.len()).expect("a short body").to_be_bytes().to_vec();
+    let mut frame = u32::try_from(body.len())
+        .expect("a short body")
+        .to_be_bytes()
+        .to_vec();
     frame.extend_from_slice(&id.to_be_bytes());
     frame.extend_from_slice(&sequence.to_be_bytes());
     frame.extend_from_slice(&crc32(body).to_be_bytes());
@@ -99,7 +111,10 @@ impl Client {
         let header = self.exactly(8);
         let length = usize::from(u16::from_be_bytes([header[0], header[1]]));
         let body = self.exactly(length - 8);
-        assert_eq!(u32::from_be_bytes(header[4..].try_into().expect("four")), crc32(&body));
+        assert_eq!(
+            u32::from_be_bytes(header[4..].try_into().expect("four")),
+            crc32(&body)
+        );
         (u16::from_be_bytes([header[2], header[3]]), body)
     }
 
@@ -143,7 +158,10 @@ impl Client {
 /// Resident memory of a process in bytes.
 pub(crate) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("VmRSS");
     let kib = line.split_whitespace().nth(1).expect("a number");
     kib.parse::<u64>().expect("a number") * 1024
 }
@@ -154,5 +172,8 @@ pub(crate) fn threads(pid: u32) -> Vec<String> {
     let name = |task: io::Result<std::fs::DirEntry>| {
         std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
     };
-    tasks.filter_map(name).map(|name| name.trim().to_owned()).collect()
+    tasks
+        .filter_map(name)
+        .map(|name| name.trim().to_owned())
+        .collect()
 }

@@ -6,4 +6,9 @@
 )]
 
 mod architecture;
+mod bad_input;
+mod daemon;
+mod flow;
+mod harness;
+mod order;
 mod source;

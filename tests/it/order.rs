@@ -30,7 +30,10 @@ struct Seen {
 /// Checks that the message is the next one, and that nothing else runs.
 fn check(seen: &mut Seen, body: &Bytes) -> u32 {
     let number = u32::from_be_bytes(body[..4].try_into().expect("four bytes"));
-    assert!(!std::mem::replace(&mut seen.busy, true), "two handlers at a time");
+    assert!(
+        !std::mem::replace(&mut seen.busy, true),
+        "two handlers at a time"
+    );
     assert_eq!(number, seen.next, "out of order");
     seen.next += 1;
     disturb(number);
@@ -90,7 +93,10 @@ fn id_of(number: u32) -> u32 {
 }
 
 fn run(preset: &str, drive: fn(&mut Client, u32)) {
-    let keys = [("worker.business_threads", "8"), ("listener.0.frame", preset)];
+    let keys = [
+        ("worker.business_threads", "8"),
+        ("listener.0.frame", preset),
+    ];
     let server = Server::configured(app(answering()), &keys).unwrap();
     let each = MESSAGES / u32::try_from(CONNECTIONS).unwrap();
     let server = Arc::new(server);
@@ -98,8 +104,9 @@ fn run(preset: &str, drive: fn(&mut Client, u32)) {
         .map(|_| {
             let server = Arc::clone(&server);
             thread::spawn(move || {
-                let mut clients: Vec<_> =
-                    (0..CONNECTIONS / CLIENTS).map(|_| Client::to(&server)).collect();
+                let mut clients: Vec<_> = (0..CONNECTIONS / CLIENTS)
+                    .map(|_| Client::to(&server))
+                    .collect();
                 for start in (0..each).step_by(125) {
                     for client in &mut clients {
                         drive(client, start);
@@ -134,8 +141,9 @@ fn a_million_messages_keep_their_order_on_comm() {
 #[test]
 fn a_million_messages_keep_their_order_on_rpc() {
     run("rpc", |client, start| {
-        let batch: Vec<u8> =
-            (start..start + 125).flat_map(|n| rpc(id_of(n), n + 1, &n.to_be_bytes())).collect();
+        let batch: Vec<u8> = (start..start + 125)
+            .flat_map(|n| rpc(id_of(n), n + 1, &n.to_be_bytes()))
+            .collect();
         client.send(&batch);
         // Replies that were put off may come late; the sequence tells whose.
         let mut seen = vec![false; 125];
@@ -144,7 +152,10 @@ fn a_million_messages_keep_their_order_on_rpc() {
             let (id, sequence, body) = client.rpc();
             let number = sequence - 1;
             assert_eq!((id, body), (id_of(number), number.to_be_bytes().to_vec()));
-            assert!(!std::mem::replace(&mut seen[(number - start) as usize], true));
+            assert!(!std::mem::replace(
+                &mut seen[(number - start) as usize],
+                true
+            ));
             if id != LATER {
                 assert!(last < Some(number), "replies in order");
                 last = Some(number);

@@ -216,6 +216,18 @@ impl Layout {
         self.max - self.header
     }
 
+    /// The largest frame of at most `wanted` bytes that the length field can
+    /// express.
+    #[must_use]
+    pub fn largest(&self, wanted: usize) -> usize {
+        let header = match self.length.counts {
+            Counts::All => 0,
+            Counts::Body => self.header as i128,
+        };
+        let most = i128::from(self.length.field.max()) + i128::from(self.length.adjust) + header;
+        usize::try_from(most).unwrap_or(0).min(wanted)
+    }
+
     /// Checks that such frames can exist.
     ///
     /// # Errors
