@@ -5,6 +5,7 @@ compile_error!("purlin runs on Linux only: it is built on epoll, signalfd and me
 pub mod body;
 pub mod dispatch;
 pub mod log;
+pub mod master;
 pub mod net;
 pub mod protocol;
 pub mod scoreboard;

@@ -1,0 +1,6 @@
+//! The master process: starts the workers, supervises them, and nothing else.
+//!
+//! One thread, never blocked, never in touch with a client. What happens to
+//! the workers is decided in [`supervisor`], without I/O.
+
+pub mod supervisor;
