@@ -3,4 +3,5 @@
 //! One thread, never blocked, never in touch with a client. What happens to
 //! the workers is decided in [`supervisor`], without I/O.
 
+pub mod pid_file;
 pub mod supervisor;
