@@ -3,5 +3,6 @@
 //! One thread, never blocked, never in touch with a client. What happens to
 //! the workers is decided in [`supervisor`], without I/O.
 
+pub mod control;
 pub mod pid_file;
 pub mod supervisor;
