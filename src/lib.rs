@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod log;
+pub mod master;
 pub mod net;
 pub mod prelude;
 pub mod protocol;

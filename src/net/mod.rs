@@ -2,6 +2,7 @@
 
 mod id;
 mod pool;
+pub mod turn;
 
 pub use id::ConnId;
 pub use pool::{Pool, Vacancy};

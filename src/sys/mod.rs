@@ -9,11 +9,16 @@
     reason = "this layer exists so that no other needs it; every block is argued"
 )]
 
+pub mod channel;
 pub mod clock;
+pub mod cores;
 pub mod epoll;
 pub mod eventfd;
+pub mod local;
 pub mod memory;
+pub mod privileges;
 pub mod process;
 pub mod signal;
 pub mod socket;
 pub mod sync;
+pub mod title;

@@ -1,9 +1,193 @@
-//! This process: its threads, its limits, its turn on the processor.
+//! This process and its children: fork, reap, signals, threads, limits.
 
+use std::fmt;
 use std::fs;
 use std::io;
 
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::ForkResult;
+
+use super::signal::Signal;
+
+/// Names a process until it has been reaped.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Pid(i32);
+
+impl Pid {
+    /// The calling process. Asks the kernel each time: a cached one would be
+    /// wrong after a fork.
+    #[must_use]
+    pub fn own() -> Self {
+        Self(nix::unistd::getpid().as_raw())
+    }
+
+    /// The parent of the calling process; another one after that died.
+    #[must_use]
+    pub fn parent() -> Self {
+        Self(nix::unistd::getppid().as_raw())
+    }
+
+    /// A pid from outside, from 1 up. Refuses 0 and negative numbers: for
+    /// `kill(2)` these name whole groups of processes.
+    #[must_use]
+    pub fn new(raw: i32) -> Option<Self> {
+        (raw > 0).then_some(Self(raw))
+    }
+
+    /// The kernel's number, from 1 up.
+    #[must_use]
+    pub const fn raw(self) -> i32 {
+        self.0
+    }
+
+    const fn kernel(self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.0)
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which of the two processes the caller is in after [`fork`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fork {
+    /// The one that called; the other one has this pid.
+    Parent(Pid),
+    /// The new one.
+    Child,
+}
+
+/// Splits the process in two.
+///
+/// # Errors
+///
+/// `EAGAIN` at the process limit, `ENOMEM` when the kernel has no memory: try
+/// again later.
+///
+/// # Panics
+///
+/// When this process has more than one thread, or `/proc` cannot say: the child
+/// would inherit locks whose owners do not exist in it. Fork first, start
+/// threads after.
+pub fn fork() -> io::Result<Fork> {
+    let threads = thread_count().expect("/proc tells the threads of this process");
+    assert_eq!(threads, 1, "fork after a thread was started");
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the wrapper the rule points to"
+    )]
+    // SAFETY: the child may run any code only if no other thread held a lock at
+    // the time of the fork; the assertion above leaves no other thread.
+    let result = unsafe { nix::unistd::fork() }?;
+    Ok(match result {
+        ForkResult::Parent { child } => Fork::Parent(Pid(child.as_raw())),
+        ForkResult::Child => Fork::Child,
+    })
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Cause {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By a signal.
+    Killed {
+        /// The kernel's number of the signal.
+        signal: i32,
+        /// Whether a core file was written.
+        core: bool,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Killed { signal, core } => {
+                match nix::sys::signal::Signal::try_from(signal) {
+                    Ok(name) => write!(f, "killed by {name}")?,
+                    Err(_) => write!(f, "killed by signal {signal}")?,
+                }
+                f.write_str(if core { " (core dumped)" } else { "" })
+            }
+        }
+    }
+}
+
+/// Children that have ended since the last call, each reported once.
+///
+/// `SIGCHLD` coalesces, so one signal may stand for many of them; call this
+/// whenever it arrived. It collects *every* child of the process, so nothing
+/// else in it may wait for children of its own.
+#[must_use]
+pub fn reap() -> Vec<(Pid, Cause)> {
+    let mut ended = Vec::new();
+    loop {
+        let mut status = 0;
+        // Not nix's `waitpid`: it loses a child that a real-time signal killed.
+        // SAFETY: the kernel writes one `int`, borrowed for the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match pid {
+            1.. => ended.extend(decode(status).map(|cause| (Pid(pid), cause))),
+            0 => return ended,
+            // No child at all. A signal cannot interrupt a call that never waits.
+            ..0 => return ended,
+        }
+    }
+}
+
+/// `None` for a child that stopped or went on: it has not ended.
+fn decode(status: libc::c_int) -> Option<Cause> {
+    if libc::WIFEXITED(status) {
+        return Some(Cause::Exited(libc::WEXITSTATUS(status)));
+    }
+    libc::WIFSIGNALED(status).then(|| Cause::Killed {
+        signal: libc::WTERMSIG(status),
+        core: libc::WCOREDUMP(status),
+    })
+}
+
+/// Sends `signal` to `pid`. A process that is gone already is no error.
+///
+/// # Errors
+///
+/// `EPERM` when the process belongs to somebody else.
+pub fn send_signal(pid: Pid, signal: Signal) -> io::Result<()> {
+    send_to(pid, signal.kernel())
+}
+
+/// Ends `pid` at once (`SIGKILL`). A process that is gone already is no error.
+///
+/// # Errors
+///
+/// As [`send_signal`].
+pub fn kill(pid: Pid) -> io::Result<()> {
+    send_to(pid, nix::sys::signal::SIGKILL)
+}
+
+fn send_to(pid: Pid, signal: nix::sys::signal::Signal) -> io::Result<()> {
+    match nix::sys::signal::kill(pid.kernel(), signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Has the kernel send `signal` to this process when its parent dies.
+///
+/// Changing the user id resets it, so call this after. Returns whether
+/// `parent` still lives: if it died before the call, no signal ever comes.
+///
+/// # Errors
+///
+/// Never on a Linux that can run this crate.
+pub fn follow_parent(parent: Pid, signal: Signal) -> io::Result<bool> {
+    nix::sys::prctl::set_pdeathsig(signal.kernel())?;
+    Ok(Pid::parent() == parent)
+}
 
 /// Threads of this process, as the kernel counts them.
 ///
@@ -48,5 +232,117 @@ pub fn name_thread(name: &str) {
     let short: String = name.chars().filter(char::is_ascii).take(15).collect();
     if let Ok(name) = std::ffi::CString::new(short) {
         let _cosmetic = nix::sys::prctl::set_name(&name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn only_one_process_has_a_pid_above_zero() {
+        assert_eq!(Pid::new(0), None);
+        assert_eq!(Pid::new(-1), None);
+        assert_eq!(Pid::new(7).map(Pid::raw), Some(7));
+        assert_eq!(Pid::own().to_string(), std::process::id().to_string());
+    }
+
+    #[test]
+    #[should_panic(expected = "fork after a thread was started")]
+    fn a_process_with_threads_cannot_fork() {
+        std::thread::scope(|scope| {
+            let (end, wait) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || wait.recv());
+            let _panics = fork();
+            drop(end);
+        });
+    }
+
+    #[test]
+    fn causes_are_told_in_words() {
+        for (cause, words) in [
+            (Cause::Exited(3), "exited with code 3"),
+            (
+                Cause::Killed {
+                    signal: 9,
+                    core: false,
+                },
+                "killed by SIGKILL",
+            ),
+            (
+                Cause::Killed {
+                    signal: 11,
+                    core: true,
+                },
+                "killed by SIGSEGV (core dumped)",
+            ),
+            (
+                Cause::Killed {
+                    signal: 40,
+                    core: false,
+                },
+                "killed by signal 40",
+            ),
+        ] {
+            assert_eq!(cause.to_string(), words);
+        }
+    }
+
+    /// In a process of its own: `reap` would steal other tests' children.
+    #[test]
+    fn every_child_is_reaped_once_with_its_cause() {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "sys::process::tests::reaper"])
+            .env("PURLIN_TEST_ALONE", "1")
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    #[test]
+    #[ignore = "run by `every_child_is_reaped_once_with_its_cause`"]
+    #[allow(
+        clippy::zombie_processes,
+        reason = "waiting for them is what is tested"
+    )]
+    fn reaper() {
+        if std::env::var_os("PURLIN_TEST_ALONE").is_none() {
+            return;
+        }
+        let scripts = [
+            ("exit 0", Cause::Exited(0)),
+            ("exit 7", Cause::Exited(7)),
+            ("kill -9 $$", killed(libc::SIGKILL)),
+            ("kill -40 $$", killed(40)),
+        ];
+        let mut expected = HashMap::new();
+        for (script, cause) in scripts {
+            let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            expected.insert(i32::try_from(child.id()).unwrap(), cause);
+        }
+        let sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+        let sleeper = Pid::new(i32::try_from(sleeper.id()).unwrap()).unwrap();
+        send_signal(sleeper, Signal::Terminate).unwrap();
+        expected.insert(sleeper.raw(), killed(libc::SIGTERM));
+
+        let give_up = Instant::now() + Duration::from_secs(30);
+        while !expected.is_empty() {
+            assert!(Instant::now() < give_up, "not reaped: {expected:?}");
+            for (pid, cause) in reap() {
+                assert_eq!(expected.remove(&pid.raw()), Some(cause));
+            }
+            yield_now();
+        }
+        assert_eq!(reap(), []);
+        kill(sleeper).expect("a process that is gone is no error");
+    }
+
+    fn killed(signal: i32) -> Cause {
+        Cause::Killed {
+            signal,
+            core: false,
+        }
     }
 }

@@ -47,6 +47,14 @@ const TABLE: [(Signal, Kernel); 10] = [
     (Signal::TtyOut, Kernel::SIGTTOU),
 ];
 
+impl Signal {
+    /// The kernel's name of it.
+    pub(super) fn kernel(self) -> Kernel {
+        let row = TABLE.iter().find(|(signal, _)| *signal == self);
+        row.expect("the table has every signal").1
+    }
+}
+
 fn set(signals: &[Signal]) -> SigSet {
     TABLE
         .iter()

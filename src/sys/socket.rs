@@ -113,7 +113,7 @@ pub fn listen(address: &Address, backlog: u16, share: bool) -> io::Result<OwnedF
 }
 
 /// Unlinks the socket file at `path` if nobody listens on it.
-fn remove_stale(path: &Path) -> io::Result<()> {
+pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     let Ok(found) = std::fs::symlink_metadata(path) else {
         return Ok(());

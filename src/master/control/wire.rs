@@ -1,0 +1,238 @@
+//! One request and its response, as lines of JSON; pure over bytes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Longer requests are refused.
+pub const REQUEST_MAX: usize = 1024;
+
+/// Exit code for a request that makes no sense (`EX_USAGE`).
+const USAGE: u8 = 64;
+
+/// What an operator can ask of the master.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Command {
+    /// Drain within the shutdown timeout, then exit.
+    Stop,
+    /// Drain without a deadline, then exit.
+    Quit,
+    /// Take the configuration file over.
+    Reload,
+    /// Open the log files anew.
+    Reopen,
+    /// Tell what runs.
+    Status,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    command: Command,
+}
+
+impl Command {
+    /// The request, as it goes over the wire.
+    #[must_use]
+    pub fn line(self) -> Vec<u8> {
+        line(&Request { command: self })
+    }
+}
+
+/// The master's answer.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Response {
+    /// The exit code for the shell, after sysexits; 0 is success.
+    pub code: u8,
+    /// For people; may have several lines.
+    pub text: String,
+    /// The same for programs; null when there is nothing to tell.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub json: Value,
+}
+
+impl Response {
+    /// An answer in words.
+    #[must_use]
+    pub fn new(code: u8, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+            json: Value::Null,
+        }
+    }
+}
+
+fn line(message: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("strings and numbers become JSON");
+    line.push(b'\n');
+    line
+}
+
+/// What the server side waits for next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// More of the request.
+    Read,
+    /// The master's answer to this. Stop watching the connection until then: a
+    /// client that closed its sending half would be readable all the time.
+    Asked(Command),
+    /// Room to send the rest of the answer.
+    Write,
+    /// Nothing: drop the connection.
+    Done,
+}
+
+/// The server side of one connection.
+#[derive(Clone, Debug)]
+pub enum Exchange {
+    /// The request so far.
+    Reading(Vec<u8>),
+    /// The request is complete; the answer is not known yet.
+    Deciding,
+    /// The rest of the answer.
+    Answering(Vec<u8>),
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::Reading(Vec::new())
+    }
+}
+
+impl Exchange {
+    /// Takes bytes in; none means that the client will send no more.
+    pub fn receive(&mut self, bytes: &[u8]) -> Progress {
+        let Self::Reading(request) = self else {
+            return self.waits_for();
+        };
+        request.extend_from_slice(bytes);
+        let Some(end) = request.iter().position(|&byte| byte == b'\n') else {
+            if request.len() > REQUEST_MAX {
+                let text = format!("a request is at most {REQUEST_MAX} bytes long");
+                return self.answer(&Response::new(USAGE, text));
+            }
+            return if bytes.is_empty() {
+                Progress::Done
+            } else {
+                Progress::Read
+            };
+        };
+        match serde_json::from_slice(&request[..end]) {
+            Ok(Request { command }) => {
+                *self = Self::Deciding;
+                Progress::Asked(command)
+            }
+            Err(error) => self.answer(&Response::new(USAGE, format!("bad request: {error}"))),
+        }
+    }
+
+    /// Decides the answer.
+    pub fn answer(&mut self, response: &Response) -> Progress {
+        *self = Self::Answering(line(response));
+        Progress::Write
+    }
+
+    /// What is to be sent.
+    #[must_use]
+    pub fn unsent(&self) -> &[u8] {
+        match self {
+            Self::Answering(rest) => rest,
+            Self::Reading(_) | Self::Deciding => &[],
+        }
+    }
+
+    /// Takes note that `count` bytes of [`unsent`](Self::unsent) were sent.
+    pub fn sent(&mut self, count: usize) -> Progress {
+        if let Self::Answering(rest) = self {
+            rest.drain(..count);
+        }
+        self.waits_for()
+    }
+
+    fn waits_for(&self) -> Progress {
+        match self {
+            // Deciding needs nothing from the client; what it sends is ignored.
+            Self::Reading(_) | Self::Deciding => Progress::Read,
+            Self::Answering(rest) if rest.is_empty() => Progress::Done,
+            Self::Answering(_) => Progress::Write,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [(Command, &str); 5] = [
+        (Command::Stop, "{\"command\":\"stop\"}\n"),
+        (Command::Quit, "{\"command\":\"quit\"}\n"),
+        (Command::Reload, "{\"command\":\"reload\"}\n"),
+        (Command::Reopen, "{\"command\":\"reopen\"}\n"),
+        (Command::Status, "{\"command\":\"status\"}\n"),
+    ];
+
+    fn answered(exchange: &Exchange) -> Response {
+        serde_json::from_slice(exchange.unsent()).unwrap()
+    }
+
+    #[test]
+    fn every_command_survives_every_cut() {
+        for (command, text) in ALL {
+            assert_eq!(command.line(), text.as_bytes());
+            for cut in 1..text.len() {
+                let (head, tail) = text.as_bytes().split_at(cut);
+                let mut exchange = Exchange::default();
+                assert_eq!(exchange.receive(head), Progress::Read, "cut at {cut}");
+                assert_eq!(exchange.receive(tail), Progress::Asked(command));
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_answered_as_wrong_usage() {
+        let long = [b'x'; REQUEST_MAX + 1];
+        for request in [
+            &b"\n"[..],
+            b"stop\n",
+            b"{\"command\":\"dance\"}\n",
+            b"{\"command\":\"stop\",\"now\":true}\n",
+            b"{\"command\":\"stop\"} {}\n",
+            &long,
+        ] {
+            let mut exchange = Exchange::default();
+            assert_eq!(exchange.receive(request), Progress::Write);
+            assert_eq!(answered(&exchange).code, USAGE);
+        }
+    }
+
+    #[test]
+    fn an_answer_goes_out_in_any_pieces() {
+        let response = Response {
+            code: 78,
+            text: "line one\nline two".into(),
+            json: serde_json::json!({"workers": [1, 2]}),
+        };
+        let mut exchange = Exchange::Deciding;
+        assert_eq!(exchange.answer(&response), Progress::Write);
+        assert_eq!(answered(&exchange), response);
+        let mut wire = Vec::new();
+        while !exchange.unsent().is_empty() {
+            wire.push(exchange.unsent()[0]);
+            let progress = exchange.sent(1);
+            let is_last = exchange.unsent().is_empty();
+            assert_eq!(progress == Progress::Done, is_last);
+        }
+        assert_eq!(wire, line(&response));
+        assert_eq!(wire.iter().filter(|&&byte| byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn a_client_that_leaves_early_is_done_and_one_that_waits_is_not() {
+        assert_eq!(Exchange::default().receive(b""), Progress::Done);
+        let mut exchange = Exchange::default();
+        exchange.receive(&Command::Reload.line());
+        assert_eq!(exchange.receive(b""), Progress::Read);
+        assert_eq!(exchange.receive(b"more"), Progress::Read);
+    }
+}

@@ -1,0 +1,174 @@
+//! What the supervisor is told, and what it orders.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::slot::{Generation, SlotId};
+use crate::sys::process::{Cause, Pid};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// An ordered [`Action::Fork`] was carried out.
+    Started {
+        /// The slot of the order.
+        slot: SlotId,
+        /// The new process.
+        pid: Pid,
+    },
+    /// An ordered [`Action::Fork`] could not be carried out.
+    ForkFailed {
+        /// The slot of the order.
+        slot: SlotId,
+    },
+    /// The worker said that it serves.
+    Ready {
+        /// Who said so. Unknown ones are ignored.
+        pid: Pid,
+    },
+    /// A child was reaped.
+    Exited {
+        /// Which one. Unknown ones are ignored.
+        pid: Pid,
+        /// How it ended.
+        cause: Cause,
+    },
+    /// Somebody wants something.
+    Ordered(Command),
+    /// Time passed: [`Supervisor::next_deadline`](super::Supervisor::next_deadline)
+    /// is here.
+    Tick,
+}
+
+/// What can be wanted, by signal or over the control socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Drain within the shutdown timeout, then exit. Given twice: kill, exit.
+    Stop,
+    /// Drain without a deadline, then exit.
+    Quit,
+    /// A configuration was accepted: start its workers, then drain the others.
+    /// The first one is the start.
+    NewGeneration {
+        /// How many, from 1 up.
+        workers: usize,
+    },
+    /// The logs were reopened.
+    Reopen,
+    /// One worker more.
+    WorkersPlus,
+    /// One worker fewer, but never none.
+    WorkersMinus,
+    /// Drain the workers and stay, until the next generation.
+    Winch,
+}
+
+/// What to do, in this order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Fork a worker; answer with [`Event::Started`] or [`Event::ForkFailed`]
+    /// before any other event.
+    Fork {
+        /// Its slot, and its row in the shared memory.
+        slot: SlotId,
+        /// Which of its generation's workers, from 0.
+        number: usize,
+        /// Whose configuration it runs.
+        generation: Generation,
+    },
+    /// The process is gone: free the accept turn, fold its row, close its ends.
+    Bury(Pid),
+    /// Tell it to drain. A second one for the same worker gives less time.
+    Drain {
+        /// Whom.
+        pid: Pid,
+        /// When to close what is left; `None`: never.
+        deadline: Option<Instant>,
+    },
+    /// End it at once, by SIGKILL.
+    Kill(Pid),
+    /// Hand it the reopened logs.
+    TellReopen(Pid),
+    /// All workers of this generation are ready; those before it were told to
+    /// drain by the actions just before.
+    ReloadDone {
+        /// The one that serves now.
+        generation: Generation,
+    },
+    /// The new generation is given up; the one before it serves on.
+    ReloadFailed {
+        /// The one that is given up.
+        generation: Generation,
+        /// Why.
+        reason: Failure,
+    },
+    /// The new generation was not even begun.
+    ReloadRefused(Refusal),
+    /// Everybody is gone and was buried; the master may leave.
+    Exit,
+}
+
+/// Why a new generation was given up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// A worker of it died before all of them were ready.
+    Died {
+        /// Which one, from 0.
+        number: usize,
+        /// How.
+        cause: Cause,
+    },
+    /// A worker of it was not ready in time.
+    NotReady {
+        /// Which one, from 0.
+        number: usize,
+    },
+    /// A worker of it could not be forked.
+    CannotFork {
+        /// Which one, from 0.
+        number: usize,
+    },
+    /// The workers were ordered to drain meanwhile.
+    Overruled,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Died { number, cause } => {
+                write!(f, "new worker {number} {cause} before all were ready")
+            }
+            Self::NotReady { number } => write!(f, "new worker {number} was not ready in time"),
+            Self::CannotFork { number } => write!(f, "new worker {number} could not be forked"),
+            Self::Overruled => f.write_str("ordered to stop meanwhile"),
+        }
+    }
+}
+
+/// Why a new generation was not begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// Another one is being started: try again when that is decided.
+    Busy,
+    /// The master is on its way out.
+    Stopping,
+    /// Too many workers, most likely because old ones are still draining.
+    NoRoom {
+        /// Slots asked for.
+        wanted: usize,
+        /// Slots free.
+        free: usize,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("another reload is going on"),
+            Self::Stopping => f.write_str("the master is stopping"),
+            Self::NoRoom { wanted, free } => {
+                write!(f, "{wanted} workers wanted, room for {free}")
+            }
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Decides what happens to the workers; does none of it.
+//!
+//! The master feeds [`Event`]s in and carries the [`Action`]s out. There is no
+//! fork, no signal and no clock in here, so every rule is tested in
+//! microseconds.
+//!
+//! ```text
+//!                  ready                     told to leave
+//! Forking --> Starting --> Serving ----------------------------> Leaving
+//!    ^          |  | late     |                                     |
+//!    |          |  v          | died                                | died
+//!    |          | Overdue     |                                     v
+//!    |          v  v          v                                  (free)
+//!    +------ BackingOff <-----+   at once after a second of service
+//! ```
+//!
+//! Invariants:
+//! - The current generation has exactly as many slots that live or back off as
+//!   workers are wanted; a slot is never forked into twice.
+//! - A new generation takes over when *all* its workers are ready, or not at
+//!   all. Until then the one before it is supervised as ever.
+//! - No retry is the eleventh fork of its slot within five seconds.
+
+mod backoff;
+mod event;
+mod generations;
+mod slot;
+
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod tests;
+
+pub use backoff::{FIRST, FORKS, LONGEST, WINDOW};
+pub use event::{Action, Command, Event, Failure, Refusal};
+pub use slot::{Generation, KILL_GRACE, SERVED, SlotId, Stage, Status};
+
+use std::time::{Duration, Instant};
+
+use crate::sys::process::{Cause, Pid};
+use backoff::{Backoff, Jitter};
+use slot::{Leave, Slot, State};
+
+/// The limits that the supervisor keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Slots in all, for all living generations: rows of the shared memory.
+    pub slots: usize,
+    /// How long a drain may take after `stop` and after a reload.
+    pub shutdown_timeout: Duration,
+    /// How long a worker may take to be ready.
+    pub ready_timeout: Duration,
+    /// Generations that may drain at a time; older ones are cut short.
+    pub draining_max: usize,
+    /// Where the jitter of the back-off starts; any number.
+    pub seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Running,
+    /// By when, if there is a deadline.
+    Stopping(Option<Instant>),
+    Exited,
+}
+
+/// The whole policy of the master.
+#[derive(Debug)]
+pub struct Supervisor {
+    policy: Policy,
+    slots: Vec<Option<Slot>>,
+    phase: Phase,
+    /// The generation that serves; `None` before the first and after `Winch`.
+    current: Option<Generation>,
+    /// The generation that is being started.
+    incoming: Option<Generation>,
+    /// The last generation that was begun.
+    newest: Generation,
+    jitter: Jitter,
+    /// What [`Self::on_event`] is about to return.
+    actions: Vec<Action>,
+}
+
+impl Supervisor {
+    /// A supervisor without workers: order the first generation to start.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            slots: vec![None; policy.slots],
+            phase: Phase::Running,
+            current: None,
+            incoming: None,
+            newest: Generation(0),
+            jitter: Jitter(policy.seed),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Obeys these limits from now on, as a reload brings them. The number of
+    /// slots is that of the start and stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        let slots = self.policy.slots;
+        self.policy = Policy { slots, ..policy };
+    }
+
+    /// Takes note of `event` at time `now`; returns what to do about it.
+    ///
+    /// # Panics
+    ///
+    /// When a start or a failed fork is reported for a slot that was not told
+    /// to fork: the caller lost track of a process.
+    #[must_use]
+    pub fn on_event(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::Started { slot, pid } => self.started(slot, pid, now),
+            Event::ForkFailed { slot } => self.fork_failed(slot, now),
+            Event::Ready { pid } => self.ready(pid, now),
+            Event::Exited { pid, cause } => self.exited(pid, cause, now),
+            Event::Ordered(Command::Stop) => self.stop(now),
+            Event::Ordered(Command::Quit) if self.phase == Phase::Running => {
+                self.leave_all(Leave::By(None), now);
+                self.phase = Phase::Stopping(None);
+            }
+            Event::Ordered(Command::Winch) if self.phase == Phase::Running => {
+                self.leave_all(self.drained_by(now), now);
+            }
+            Event::Ordered(Command::NewGeneration { workers }) => self.begin(workers, now),
+            Event::Ordered(Command::WorkersPlus) => self.one_more(now),
+            Event::Ordered(Command::WorkersMinus) => self.one_fewer(now),
+            Event::Ordered(Command::Reopen) => {
+                let pids: Vec<Pid> = self.occupied().filter_map(|(_, slot)| slot.pid()).collect();
+                self.actions
+                    .extend(pids.into_iter().map(Action::TellReopen));
+            }
+            Event::Ordered(Command::Quit | Command::Winch) | Event::Tick => {}
+        }
+        self.carry_out_what_is_due(now);
+        self.take_over_if_ready(now);
+        if matches!(self.phase, Phase::Stopping(_)) && self.occupied().next().is_none() {
+            self.phase = Phase::Exited;
+            self.actions.push(Action::Exit);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Event::Tick`] is due, if nothing else happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.occupied()
+            .filter_map(|(_, slot)| slot.deadline())
+            .min()
+    }
+
+    /// Every slot that is in use, in the order of their ids.
+    pub fn status(&self) -> impl Iterator<Item = Status> {
+        self.occupied().map(|(id, slot)| slot.status(id))
+    }
+
+    /// The generation that serves, if one does.
+    #[must_use]
+    pub fn current(&self) -> Option<Generation> {
+        self.current
+    }
+
+    /// The generation that is being started, if one is.
+    #[must_use]
+    pub fn incoming(&self) -> Option<Generation> {
+        self.incoming
+    }
+
+    /// Whether the end was ordered.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    fn started(&mut self, id: SlotId, pid: Pid, now: Instant) {
+        let ready_by = now + self.policy.ready_timeout;
+        let slot = self.slots[id.0].as_mut();
+        let slot = slot.expect("a slot that forks is in use until the fork is reported");
+        let State::Forking { leave } = slot.state else {
+            panic!("slot {} started {pid} unasked", id.0);
+        };
+        let Some(leave) = leave else {
+            slot.enter(State::Starting { pid, ready_by }, now);
+            return;
+        };
+        slot.enter(State::Leaving { pid, leave }, now);
+        self.actions.push(farewell(pid, leave));
+    }
+
+    fn fork_failed(&mut self, id: SlotId, now: Instant) {
+        let slot = self.slots[id.0].as_mut();
+        let slot = slot.expect("a slot that forks is in use until the fork is reported");
+        let (generation, number) = (slot.generation, slot.number);
+        assert!(
+            matches!(slot.state, State::Forking { .. }),
+            "slot {} did not fork unasked",
+            id.0
+        );
+        if !slot.is_wanted() {
+            self.slots[id.0] = None;
+        } else if self.incoming == Some(generation) {
+            self.slots[id.0] = None;
+            self.give_up(Failure::CannotFork { number }, now);
+        } else {
+            let until = slot.backoff.wait(now, &mut self.jitter);
+            slot.enter(State::BackingOff { until }, now);
+        }
+    }
+
+    fn ready(&mut self, pid: Pid, now: Instant) {
+        let slot = self.slots.iter_mut().flatten();
+        for slot in slot.filter(|slot| slot.pid() == Some(pid)) {
+            if matches!(slot.state, State::Starting { .. }) {
+                slot.enter(State::Serving { pid }, now);
+            }
+        }
+    }
+
+    fn exited(&mut self, pid: Pid, cause: Cause, now: Instant) {
+        let Some(id) = self.find(pid) else { return };
+        let Some(slot) = &mut self.slots[id.0] else {
+            return;
+        };
+        self.actions.push(Action::Bury(pid));
+        let (generation, number) = (slot.generation, slot.number);
+        if !slot.is_wanted() {
+            self.slots[id.0] = None;
+        } else if self.incoming == Some(generation) {
+            self.slots[id.0] = None;
+            self.give_up(Failure::Died { number, cause }, now);
+        } else {
+            // Forked by `carry_out_what_is_due` if that is at once.
+            let until = slot.ended(cause, now, &mut self.jitter);
+            slot.enter(State::BackingOff { until }, now);
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Running | Phase::Stopping(None) => {
+                let leave = self.drained_by(now);
+                self.leave_all(leave, now);
+                self.phase = Phase::Stopping(Some(now + self.policy.shutdown_timeout));
+            }
+            Phase::Stopping(Some(_)) => self.leave_all(Leave::Now, now),
+            Phase::Exited => {}
+        }
+    }
+
+    /// Tells the worker of a slot to leave, unless it has to sooner already.
+    fn dismiss(&mut self, id: SlotId, leave: Leave, now: Instant) {
+        let Some(slot) = &mut self.slots[id.0] else {
+            return;
+        };
+        match slot.state {
+            State::BackingOff { .. } => self.slots[id.0] = None,
+            State::Overdue { pid } => {
+                let leave = Leave::Now;
+                slot.enter(State::Leaving { pid, leave }, now);
+            }
+            State::Forking { leave: Some(old) } | State::Leaving { leave: old, .. }
+                if !leave.is_sooner_than(old) => {}
+            State::Forking { .. } => slot.state = State::Forking { leave: Some(leave) },
+            State::Leaving { pid, .. } => {
+                slot.state = State::Leaving { pid, leave };
+                self.actions.push(farewell(pid, leave));
+            }
+            State::Starting { pid, .. } | State::Serving { pid } => {
+                slot.enter(State::Leaving { pid, leave }, now);
+                self.actions.push(farewell(pid, leave));
+            }
+        }
+    }
+
+    fn carry_out_what_is_due(&mut self, now: Instant) {
+        for index in 0..self.slots.len() {
+            let Some(slot) = &mut self.slots[index] else {
+                continue;
+            };
+            if slot.deadline().is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            let (generation, number) = (slot.generation, slot.number);
+            match slot.state {
+                State::BackingOff { .. } => self.fork(SlotId(index), now),
+                State::Leaving { .. } => self.dismiss(SlotId(index), Leave::Now, now),
+                State::Starting { .. } if self.incoming == Some(generation) => {
+                    self.dismiss(SlotId(index), Leave::Now, now);
+                    self.give_up(Failure::NotReady { number }, now);
+                }
+                State::Starting { pid, .. } => {
+                    slot.enter(State::Overdue { pid }, now);
+                    self.actions.push(Action::Kill(pid));
+                }
+                State::Forking { .. } | State::Overdue { .. } | State::Serving { .. } => {}
+            }
+        }
+    }
+
+    /// Puts a new worker into a free slot.
+    fn occupy(&mut self, generation: Generation, number: usize, now: Instant) {
+        let free = self.slots.iter().position(Option::is_none);
+        let index = free.expect("the caller counted the free slots");
+        self.slots[index] = Some(Slot {
+            generation,
+            number,
+            state: State::Forking { leave: None },
+            since: now,
+            restarts: 0,
+            last_exit: None,
+            backoff: Backoff::default(),
+        });
+        self.fork(SlotId(index), now);
+    }
+
+    fn fork(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = &mut self.slots[id.0] else {
+            return;
+        };
+        slot.enter(State::Forking { leave: None }, now);
+        slot.backoff.forked(now);
+        self.actions.push(Action::Fork {
+            slot: id,
+            number: slot.number,
+            generation: slot.generation,
+        });
+    }
+
+    fn drained_by(&self, now: Instant) -> Leave {
+        Leave::By(Some(now + self.policy.shutdown_timeout))
+    }
+
+    fn occupied(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| Some((SlotId(index), slot.as_ref()?)))
+    }
+
+    fn find(&self, pid: Pid) -> Option<SlotId> {
+        let mut slots = self.occupied();
+        slots.find_map(|(id, slot)| (slot.pid() == Some(pid)).then_some(id))
+    }
+}
+
+fn farewell(pid: Pid, leave: Leave) -> Action {
+    match leave {
+        Leave::By(deadline) => Action::Drain { pid, deadline },
+        Leave::Now => Action::Kill(pid),
+    }
+}

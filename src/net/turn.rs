@@ -1,0 +1,490 @@
+//! The accept turn: which of the workers accepts connections now.
+//!
+//! ```text
+//!          hand over: balance, 64 accepts       all full
+//! holder ---------------------------> peer  holder ------> parked
+//!    \                                  ^                     |
+//!     dead: the master passes it on ----+<--------------------+
+//!                                          whoever has room takes it
+//! ```
+//!
+//! One shared word names the holder; nobody ever waits for it. The others
+//! sleep in epoll until their bell rings. Only the holder has the listeners
+//! in its epoll: it takes them out *before* it moves the word, and asks
+//! [`Seat::check`] after every wait and before it accepts.
+//!
+//! Invariant: the word names a worker that is [`Standing::Open`] and has been
+//! rung, or somebody alive is about to move it or to ring. Whoever moves the
+//! word looks at the new holder's standing afterwards; whoever changes a
+//! standing looks at the word afterwards. With a fence in between, at least
+//! one of two who do so at once sees the other. What the dead left undone, the
+//! master does when it reaps them. So nobody polls, and no owner is waited for.
+//!
+//! Pure: the words and the bells are the caller's. A `Seat` belongs to one
+//! reactor thread, the rest of [`Turn`] to the master.
+
+use crate::sys::sync::{AtomicU64, Ordering, fence};
+
+mod names;
+mod watchdog;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+
+pub use names::{Owner, Standing};
+pub use watchdog::Watchdog;
+
+/// Accepts after which the turn goes on, so that short connections are spread.
+pub const ACCEPTS_MAX: u32 = 64;
+/// Live connections by which the holder may be ahead of the least loaded.
+pub const AHEAD_MAX: u64 = 8;
+
+/// Nobody holds the turn, because nobody has room.
+const PARKED: u64 = 0;
+
+/// The shared words and the bells, wherever they are.
+///
+/// All words start at 0. A row belongs to one worker process at a time.
+pub trait Words {
+    /// Names the holder.
+    fn turn(&self) -> &AtomicU64;
+    /// How many rows there are, at most 256.
+    fn rows(&self) -> usize;
+    /// The row's epoch and standing.
+    fn life(&self, row: usize) -> &AtomicU64;
+    /// Connections that the row's worker has open.
+    fn live(&self, row: usize) -> &AtomicU64;
+    /// Turns of its event loop, counted right after each wait.
+    fn loops(&self, row: usize) -> &AtomicU64;
+    /// Not 0 while its event loop waits.
+    fn asleep(&self, row: usize) -> &AtomicU64;
+    /// Wakes the row's reactor, now or when it waits next.
+    fn ring(&self, row: usize);
+}
+
+/// The turn, as every process sees it.
+#[derive(Clone, Debug)]
+pub struct Turn<W>(W);
+
+impl<W: Words> Turn<W> {
+    /// The turn that these words hold.
+    pub fn new(words: W) -> Self {
+        Self(words)
+    }
+
+    /// Who holds the turn; `None` when it is parked.
+    #[must_use]
+    pub fn holder(&self) -> Option<Owner> {
+        Owner::from_word(self.0.turn().load(Ordering::Acquire))
+    }
+
+    /// Whether the worker lives, and what it can do.
+    #[must_use]
+    pub fn standing(&self, worker: Owner) -> Standing {
+        let life = self.0.life(worker.row()).load(Ordering::Acquire);
+        let (epoch, standing) = Standing::from_life(life);
+        if epoch == worker.epoch {
+            standing
+        } else {
+            Standing::Dead
+        }
+    }
+
+    /// Gives `row` to a new worker. The master calls it before each fork.
+    pub fn admit(&self, row: u8) -> Owner {
+        let life = self.0.life(row.into());
+        let (epoch, _) = Standing::from_life(life.load(Ordering::Acquire));
+        let owner = Owner {
+            row,
+            epoch: epoch.wrapping_add(1),
+        };
+        self.stand(owner, Standing::Starting);
+        owner
+    }
+
+    /// Takes note of a death, and puts right what `dead` may have left undone.
+    /// The master calls it for each worker it reaped, before it forks again.
+    ///
+    /// The holder's bell is rung in any case: `dead` may have handed the turn
+    /// over and not lived to ring it.
+    pub fn release_dead(&self, dead: Owner) {
+        // "Dead" first: a peer that hands the turn to `dead` right now sees it
+        // here, or its handing over is seen below.
+        self.stand(dead, Standing::Dead);
+        let word = self.0.turn().load(Ordering::Acquire);
+        match Owner::from_word(word) {
+            Some(holder) if self.standing(holder) == Standing::Open => self.0.ring(holder.row()),
+            _ => self.pass_on(word),
+        }
+    }
+
+    /// Takes the turn from `stuck`; returns whether it had it. It gets it again
+    /// after its loop went on.
+    fn take_from(&self, stuck: Owner) -> bool {
+        let open = Standing::Open.life(stuck.epoch);
+        let marked = Standing::Stuck.life(stuck.epoch);
+        if !swap(self.0.life(stuck.row()), open, marked) {
+            return false;
+        }
+        fence(Ordering::SeqCst);
+        self.pass_on(stuck.word());
+        true
+    }
+
+    /// Moves the turn from where it is to the least loaded that is open, or
+    /// parks it. Does nothing when somebody else moved it first.
+    fn pass_on(&self, mut from: u64) {
+        loop {
+            let to = self.least_loaded(None).map(|(owner, _)| owner);
+            let word = to.map_or(PARKED, Owner::word);
+            if !self.shift(from, word) {
+                return;
+            }
+            if self.is_well_placed(to) {
+                return;
+            }
+            from = word;
+        }
+    }
+
+    /// Whether the turn, just moved, may stay with `to`.
+    fn is_well_placed(&self, to: Option<Owner>) -> bool {
+        fence(Ordering::SeqCst);
+        match to {
+            Some(to) => self.standing(to) == Standing::Open,
+            None => self.least_loaded(None).is_none(),
+        }
+    }
+
+    /// Moves the word and wakes who has it now.
+    fn shift(&self, from: u64, to: u64) -> bool {
+        let moved = swap(self.0.turn(), from, to);
+        if let (true, Some(to)) = (moved, Owner::from_word(to)) {
+            self.0.ring(to.row());
+        }
+        moved
+    }
+
+    fn stand(&self, worker: Owner, standing: Standing) {
+        let life = standing.life(worker.epoch);
+        self.0.life(worker.row()).store(life, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The open worker with the fewest live connections, and how many. Equals
+    /// take turns: the next one behind `but` comes first.
+    fn least_loaded(&self, but: Option<Owner>) -> Option<(Owner, u64)> {
+        let rows = self.0.rows();
+        let first = but.map_or(0, |but| but.row() + 1);
+        (first..first + rows)
+            .filter_map(|row| u8::try_from(row % rows).ok())
+            .filter(|&row| but.is_none_or(|but| but.row != row))
+            .filter_map(|row| {
+                let life = self.0.life(row.into()).load(Ordering::Acquire);
+                let (epoch, standing) = Standing::from_life(life);
+                let live = self.0.live(row.into()).load(Ordering::Relaxed);
+                (standing == Standing::Open).then_some((Owner { row, epoch }, live))
+            })
+            .min_by_key(|&(_, live)| live)
+    }
+}
+
+fn swap(word: &AtomicU64, from: u64, to: u64) -> bool {
+    word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
+}
+
+/// One worker's place at the turn. Its reactor alone uses it.
+#[derive(Debug)]
+pub struct Seat<W> {
+    turn: Turn<W>,
+    me: Owner,
+    /// Accepts since the turn came.
+    accepts: u32,
+}
+
+impl<W: Words> Seat<W> {
+    /// The place of `me`, as [`Turn::admit`] named it. It gets nothing before
+    /// [`open`](Self::open).
+    pub fn new(turn: Turn<W>, me: Owner) -> Self {
+        Self {
+            turn,
+            me,
+            accepts: 0,
+        }
+    }
+
+    /// Whether this worker may accept now. When it says no, take the listeners
+    /// out of epoll; when it says yes, put them in.
+    ///
+    /// Ask after every wait and before every accept: the master may have taken
+    /// the turn away while this process was stopped.
+    pub fn check(&mut self) -> bool {
+        if self.turn.standing(self.me) == Standing::Stuck {
+            self.open();
+        }
+        self.turn.holder() == Some(self.me)
+    }
+
+    /// There is room: at the start, and after [`fill`](Self::fill) when a slot
+    /// is free again. Takes a parked turn; returns whether that happened.
+    pub fn open(&mut self) -> bool {
+        self.turn.stand(self.me, Standing::Open);
+        let taken = swap(self.turn.0.turn(), PARKED, self.me.word());
+        if taken {
+            self.accepts = 0;
+        }
+        taken
+    }
+
+    /// There is no room left; the turn, if held, goes to somebody who has.
+    /// Take the listeners out of epoll before.
+    pub fn fill(&mut self) {
+        self.leave(Standing::Full);
+    }
+
+    /// As [`fill`](Self::fill), for good.
+    pub fn drain(&mut self) {
+        self.leave(Standing::Draining);
+    }
+
+    fn leave(&mut self, standing: Standing) {
+        self.turn.stand(self.me, standing);
+        self.accepts = 0;
+        if self.turn.holder() == Some(self.me) {
+            self.turn.pass_on(self.me.word());
+        }
+    }
+
+    /// Takes note of `count` accepted connections.
+    pub fn accepted(&mut self, count: u32) {
+        self.accepts = self.accepts.saturating_add(count);
+    }
+
+    /// Who should have the turn instead, if anybody. For the holder, before and
+    /// after it accepts; its live connections are counted by then.
+    #[must_use]
+    pub fn successor(&self) -> Option<Owner> {
+        let own = self.turn.0.live(self.me.row()).load(Ordering::Relaxed);
+        let (peer, live) = self.turn.least_loaded(Some(self.me))?;
+        let is_ahead = own > live.saturating_add(AHEAD_MAX);
+        // A peer that is ahead itself would send it right back.
+        let is_enough = self.accepts >= ACCEPTS_MAX && live <= own.saturating_add(AHEAD_MAX);
+        (is_ahead || is_enough).then_some(peer)
+    }
+
+    /// Gives the turn to `peer`. Take the listeners out of epoll before.
+    ///
+    /// Returns whether the turn came back, because the peer died or closed
+    /// meanwhile; then put them in again.
+    #[must_use]
+    pub fn hand_over(&mut self, peer: Owner) -> bool {
+        self.accepts = 0;
+        if !self.turn.shift(self.me.word(), peer.word()) {
+            return false;
+        }
+        if self.turn.is_well_placed(Some(peer)) {
+            return false;
+        }
+        swap(self.turn.0.turn(), peer.word(), self.me.word())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    #[derive(Debug, Default)]
+    struct Memory {
+        turn: AtomicU64,
+        rows: [[AtomicU64; 5]; 4],
+    }
+
+    impl Words for Arc<Memory> {
+        fn turn(&self) -> &AtomicU64 {
+            &self.turn
+        }
+        fn rows(&self) -> usize {
+            self.rows.len()
+        }
+        fn life(&self, row: usize) -> &AtomicU64 {
+            &self.rows[row][0]
+        }
+        fn live(&self, row: usize) -> &AtomicU64 {
+            &self.rows[row][1]
+        }
+        fn loops(&self, row: usize) -> &AtomicU64 {
+            &self.rows[row][2]
+        }
+        fn asleep(&self, row: usize) -> &AtomicU64 {
+            &self.rows[row][3]
+        }
+        fn ring(&self, row: usize) {
+            self.rows[row][4].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Memory {
+        fn set_live(&self, live: [u64; 4]) {
+            for (row, live) in self.rows.iter().zip(live) {
+                row[1].store(live, Ordering::Relaxed);
+            }
+        }
+
+        fn rings(&self, row: usize) -> u64 {
+            self.rows[row][4].swap(0, Ordering::Relaxed)
+        }
+    }
+
+    type Seats = [Seat<Arc<Memory>>; 4];
+
+    /// Four open workers; row 0 holds the turn.
+    fn four() -> (Arc<Memory>, Turn<Arc<Memory>>, Seats) {
+        let memory = Arc::new(Memory::default());
+        let turn = Turn::new(Arc::clone(&memory));
+        let seats = [0, 1, 2, 3].map(|row| {
+            let mut seat = Seat::new(turn.clone(), turn.admit(row));
+            assert_eq!(seat.open(), row == 0, "the first one takes it");
+            seat
+        });
+        (memory, turn, seats)
+    }
+
+    #[test]
+    fn the_turn_goes_to_the_least_loaded_when_the_holder_is_ahead() {
+        let (memory, _, seats) = four();
+        for (live, expected) in [
+            ([0, 0, 0, 0], None),
+            ([8, 0, 0, 0], None),
+            ([9, 0, 0, 0], Some(1)),
+            ([9, 3, 0, 2], Some(2)),
+            ([9, 1, 1, 1], None),
+            ([109, 200, 200, 100], Some(3)),
+        ] {
+            memory.set_live(live);
+            let successor = seats[0].successor().map(|owner| owner.row);
+            assert_eq!(successor, expected, "{live:?}");
+        }
+    }
+
+    #[test]
+    fn after_sixty_four_accepts_it_goes_round_unless_it_would_come_right_back() {
+        let (memory, _, mut seats) = four();
+        seats[0].accepted(ACCEPTS_MAX - 1);
+        assert_eq!(seats[0].successor(), None);
+        seats[0].accepted(1);
+        for (live, expected) in [
+            ([5, 5, 5, 5], Some(1)),
+            ([5, 13, 13, 13], Some(1)),
+            ([5, 14, 14, 14], None),
+        ] {
+            memory.set_live(live);
+            let successor = seats[0].successor().map(|owner| owner.row);
+            assert_eq!(successor, expected, "{live:?}");
+        }
+        memory.set_live([0; 4]);
+        let mut holder = 0;
+        for expected in [1, 2, 3, 0] {
+            seats[holder].accepted(ACCEPTS_MAX);
+            let next = seats[holder].successor().unwrap();
+            assert!(!seats[holder].hand_over(next));
+            assert!(!seats[holder].check());
+            holder = expected;
+            assert!(seats[holder].check());
+            assert_eq!(memory.rings(holder), 1);
+            assert_eq!(seats[holder].successor(), None, "counted anew");
+        }
+    }
+
+    #[test]
+    fn eight_hundred_idle_connections_are_spread_evenly() {
+        let (memory, turn, mut seats) = four();
+        for _ in 0..800 {
+            let holder = turn.holder().unwrap().row();
+            if let Some(next) = seats[holder].successor() {
+                assert!(!seats[holder].hand_over(next));
+            }
+            let holder = turn.holder().unwrap().row();
+            assert!(seats[holder].check());
+            seats[holder].accepted(1);
+            memory.rows[holder][1].fetch_add(1, Ordering::Relaxed);
+        }
+        let live: Vec<u64> = memory
+            .rows
+            .iter()
+            .map(|row| row[1].load(Ordering::Relaxed))
+            .collect();
+        assert!(live.iter().all(|&live| live <= 220), "{live:?}");
+    }
+
+    #[test]
+    fn the_dead_lose_the_turn_to_the_least_loaded_of_the_living() {
+        let (memory, turn, mut seats) = four();
+        memory.set_live([0, 7, 5, 6]);
+        turn.release_dead(seats[0].me);
+        assert_eq!(turn.holder(), Some(seats[2].me));
+        assert_eq!(memory.rings(2), 1);
+        let newborn = turn.admit(0);
+        assert_ne!(newborn, seats[0].me);
+        assert!(!seats[0].check(), "a name is never used twice");
+        turn.release_dead(seats[1].me);
+        assert_eq!(turn.holder(), Some(seats[2].me), "it was not the holder");
+        assert_eq!(memory.rings(2), 1, "rung for one who may have died before");
+    }
+
+    #[test]
+    fn handing_it_to_the_dead_brings_it_back() {
+        let (_, turn, mut seats) = four();
+        let dead = seats[1].me;
+        turn.release_dead(dead);
+        assert!(seats[0].hand_over(dead));
+        assert!(seats[0].check());
+        let other = turn.admit(1);
+        assert!(
+            seats[0].hand_over(dead),
+            "the row lives, the worker does not"
+        );
+        assert!(seats[0].hand_over(other), "not open yet");
+    }
+
+    #[test]
+    fn a_full_worker_gives_it_away_and_it_is_parked_when_all_are_full() {
+        let (_, turn, mut seats) = four();
+        for (row, seat) in seats.iter_mut().enumerate() {
+            assert!(seat.check(), "{row} is the first with room");
+            seat.fill();
+        }
+        assert_eq!(turn.holder(), None);
+        assert!(seats[2].open());
+        assert!(!seats[1].open());
+        assert_eq!(turn.holder(), Some(seats[2].me));
+        seats[2].drain();
+        assert_eq!(turn.holder(), Some(seats[1].me));
+    }
+
+    #[test]
+    fn a_stuck_holder_loses_it_and_a_sleeping_one_does_not() {
+        let (memory, turn, mut seats) = four();
+        let mut watchdog = Watchdog::default();
+        let [loops, asleep] = [&memory.rows[0][2], &memory.rows[0][3]];
+        asleep.store(1, Ordering::Relaxed);
+        assert_eq!([watchdog.look(&turn), watchdog.look(&turn)], [None, None]);
+        asleep.store(0, Ordering::Relaxed);
+        for _ in 0..3 {
+            loops.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(watchdog.look(&turn), None, "it advances");
+        }
+        assert_eq!(watchdog.look(&turn), Some(seats[0].me));
+        assert_eq!(turn.holder(), Some(seats[1].me));
+        assert!(!seats[1].hand_over(seats[2].me));
+        assert!(seats[2].hand_over(seats[0].me), "not to the stuck one");
+        assert!(!seats[0].check());
+        assert!(
+            !seats[2].hand_over(seats[0].me),
+            "it went on: trusted again"
+        );
+        assert!(seats[0].check());
+    }
+}

@@ -1,0 +1,143 @@
+//! Giving up root's rights, for good and completely.
+//!
+//! The order matters and cannot be taken apart: groups while still root, the
+//! group before the user, and at last a proof that there is no way back.
+
+use std::ffi::CString;
+use std::io;
+
+use nix::unistd::{Gid, Group, Uid, User, initgroups, setresgid, setresuid, setuid};
+
+/// Whom a worker becomes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    name: CString,
+    user: Uid,
+    group: Gid,
+}
+
+impl Identity {
+    /// Looks `user` and `group` up; without a group, the user's own is taken.
+    ///
+    /// Do it in the master: the directory behind the names may be slow, and
+    /// leaves descriptors open.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, naming the unknown one: a fault of the configuration.
+    pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Self> {
+        let missing = |what: &str, name: &str| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{what} `{name}` does not exist"),
+            )
+        };
+        let found = User::from_name(user)?.ok_or_else(|| missing("user", user))?;
+        let group = match group {
+            None => found.gid,
+            Some(name) => {
+                Group::from_name(name)?
+                    .ok_or_else(|| missing("group", name))?
+                    .gid
+            }
+        };
+        Ok(Self {
+            name: CString::new(found.name)?,
+            user: found.uid,
+            group,
+        })
+    }
+}
+
+/// Whether the calling process has root's rights.
+#[must_use]
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
+/// Becomes `identity`, with no supplementary group that the directory does not
+/// give it.
+///
+/// For the workers, after the fork and before any thread. It resets the signal
+/// for the parent's death: [`follow_parent`](super::process::follow_parent)
+/// comes after.
+///
+/// # Errors
+///
+/// `EPERM` when not started as root, or when root's rights could be taken back:
+/// the process must end, it may hold any mixture of rights.
+pub fn drop_privileges(identity: &Identity) -> io::Result<()> {
+    initgroups(&identity.name, identity.group)?;
+    setresgid(identity.group, identity.group, identity.group)?;
+    setresuid(identity.user, identity.user, identity.user)?;
+    if !identity.user.is_root() && setuid(Uid::from_raw(0)).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the process could become root again",
+        ));
+    }
+    Ok(())
+}
+
+/// From now on no program that this process runs gains rights by its file mode.
+///
+/// # Errors
+///
+/// Never on a Linux that can run this crate.
+pub fn forbid_new_privileges() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_no_new_privs()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::process::Command;
+
+    #[test]
+    fn unknown_names_are_told() {
+        let error = Identity::look_up("no-such-user", None).unwrap_err();
+        assert_eq!(error.to_string(), "user `no-such-user` does not exist");
+        let error = Identity::look_up("root", Some("no-such-group")).unwrap_err();
+        assert_eq!(error.to_string(), "group `no-such-group` does not exist");
+        let root = Identity::look_up("root", None).unwrap();
+        assert!(root.user.is_root());
+    }
+
+    /// In a process of its own: there is no way back. Only root can show it.
+    #[test]
+    fn nothing_of_root_is_left() {
+        if !is_root() {
+            let own = Identity::look_up("root", None).unwrap();
+            assert!(drop_privileges(&own).is_err(), "became root");
+            return;
+        }
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "sys::privileges::tests::nobody"])
+            .env("PURLIN_TEST_ALONE", "1")
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    #[test]
+    #[ignore = "run by `nothing_of_root_is_left`"]
+    fn nobody() {
+        if std::env::var_os("PURLIN_TEST_ALONE").is_none() {
+            return;
+        }
+        let identity = Identity::look_up("nobody", None).unwrap();
+        drop_privileges(&identity).unwrap();
+        forbid_new_privileges().unwrap();
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().split_ascii_whitespace().collect::<Vec<_>>()
+        };
+        let (user, group) = (identity.user.to_string(), identity.group.to_string());
+        assert_eq!(field("Uid:"), vec![user; 4]);
+        assert_eq!(field("Gid:"), vec![group.clone(); 4]);
+        assert_eq!(field("Groups:"), vec![group]);
+        assert_eq!(field("CapEff:"), ["0000000000000000"]);
+        assert_eq!(field("NoNewPrivs:"), ["1"]);
+    }
+}
