@@ -23,6 +23,7 @@ mod place;
 mod setting;
 mod table;
 mod value;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,7 +35,12 @@ pub use self::layout::{
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
 use self::value::choice;
+pub use self::workers::Workers;
 use crate::sys::socket::Address;
+
+/// Keys that a running master cannot change: those that the shipped file marks
+/// `Applied at: start`.
+const START_KEYS: &[&str] = &["accept", "pid_file", "control_socket"];
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -52,8 +58,22 @@ table! {
     /// The whole configuration. Two are equal when their values are, wherever
     /// they came from.
     pub struct Config {
+        /// Worker processes.
+        pub workers: Workers = Workers::Auto, in 1..=64;
+        /// How workers share the listeners.
+        pub accept: Accept = Accept::Mutex;
         /// How long a graceful stop may take before connections are cut.
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+        /// Whom workers become when the master is root.
+        pub user: String = "nobody".into();
+        /// Their group; `None`: that of the user.
+        pub group: Option<String> = None;
+        /// Whether `user` may be root.
+        pub allow_root: bool = false;
+        /// Locked by the master, and names it.
+        pub pid_file: PathBuf = "purlin.pid".into();
+        /// Where the command line reaches the master.
+        pub control_socket: PathBuf = "purlin.ctl".into();
     }
     beside {
         /// `[[listener]]`: at least one.
@@ -103,6 +123,8 @@ table! {
         pub turn_messages: u32 = 256, in 1..=65_536;
         /// Time for which one connection is served before others come first.
         pub turn_time: Duration = millis(10), in millis(1)..=seconds(1);
+        /// Whether each worker keeps to a core of its own.
+        pub cpu_affinity: Affinity = Affinity::Off;
     }
 }
 
@@ -145,6 +167,30 @@ table! {
         pub format: LogFormat = LogFormat::Human;
         /// Written beside stderr; `None`: stderr alone.
         pub file: Option<PathBuf> = None;
+        /// Which syslog is written to as well; `None`: none.
+        pub syslog: Option<String> = None;
+    }
+}
+
+choice! {
+    /// How workers share the listeners.
+    pub enum Accept {
+        /// One worker at a time accepts; the turn goes to the least loaded.
+        Mutex = "mutex",
+        /// All wait, the kernel wakes one.
+        Exclusive = "exclusive",
+        /// Each has a queue of its own.
+        Reuseport = "reuseport",
+    }
+}
+
+choice! {
+    /// Whether each worker keeps to a core of its own.
+    pub enum Affinity {
+        /// Worker N keeps to allowed core N, modulo their number.
+        Auto = "auto",
+        /// The kernel decides.
+        Off = "off",
     }
 }
 
@@ -231,6 +277,23 @@ impl Config {
             [&self.worker, &self.heartbeat, &self.limits, &self.log];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
         std::iter::once(top).chain(listeners).chain(named).collect()
+    }
+
+    /// Whether a master that runs with `self` can go over to `next`.
+    ///
+    /// # Errors
+    ///
+    /// The first changed key that is applied at the start alone, with its place
+    /// in `next`.
+    pub fn can_become(&self, next: &Self) -> Result<(), ConfigError> {
+        let changed = |key: &&&str| self.show(key) != next.show(key);
+        let Some(key) = START_KEYS.iter().find(changed) else {
+            return Ok(());
+        };
+        let running = self.show(key).unwrap_or_default();
+        let message =
+            format!("is {running} in the running master and is applied at the start alone");
+        Err(next.refuse(key, &message))
     }
 
     /// Where the value of `key` was written.
@@ -328,7 +391,12 @@ mod tests {
                 .unwrap_or_else(|| panic!("no unit above `{key}`"));
             let (_, rest) = rest.split_once(". Range: ").expect(&key);
             let (_, applied) = rest.rsplit_once(". Applied at: ").expect(&key);
-            assert!(["start.", "reload."].contains(&applied), "{key}: {applied}");
+            let expected = if START_KEYS.contains(&key.as_str()) {
+                "start."
+            } else {
+                "reload."
+            };
+            assert_eq!(applied, expected, "{key}");
         }
     }
 
@@ -358,6 +426,20 @@ mod tests {
             panic!("no table in {text}");
         };
         assert_eq!((layout.header, layout.max), (Some(16), Some(MIB)));
+    }
+
+    #[test]
+    fn a_changed_key_of_the_start_is_named_and_others_are_free() {
+        let parse = |text: &str| Config::parse(Some(("f".as_ref(), text.as_bytes())), [], &[]);
+        let running = Config::default();
+        let free = "workers = 3\nuser = \"daemon\"\n[log]\nlevel = \"warn\"\n";
+        assert!(running.can_become(&parse(free).unwrap()).is_ok());
+        let next = parse("workers = 3\npid_file = \"x\"\n").unwrap();
+        let error = running.can_become(&next).unwrap_err().to_string();
+        assert!(
+            error.starts_with("f:2:12: pid_file is \"purlin.pid\""),
+            "{error}"
+        );
     }
 
     #[test]

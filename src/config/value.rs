@@ -183,6 +183,81 @@ impl Value for Option<PathBuf> {
     }
 }
 
+/// A path that has to be there.
+impl Value for PathBuf {
+    type Limits = ();
+
+    fn read(given: &Given<'_>, limits: &()) -> Result<Self, Refusal> {
+        let path = Option::<Self>::read(given, limits).ok().flatten();
+        path.ok_or_else(|| Self::refusal(limits))
+    }
+
+    fn limits((): &()) -> String {
+        "a path".into()
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.to_string_lossy())
+    }
+}
+
+/// A name; empty for none.
+impl Value for Option<String> {
+    type Limits = ();
+
+    fn read(given: &Given<'_>, limits: &()) -> Result<Self, Refusal> {
+        let name = given.text().filter(|name| !name.contains('\0'));
+        let name = name.ok_or_else(|| Self::refusal(limits))?;
+        Ok((!name.is_empty()).then(|| name.into()))
+    }
+
+    fn limits((): &()) -> String {
+        "a name, or empty for none".into()
+    }
+
+    fn write(&self) -> String {
+        quoted(self.as_deref().unwrap_or_default())
+    }
+}
+
+/// A name that has to be there.
+impl Value for String {
+    type Limits = ();
+
+    fn read(given: &Given<'_>, limits: &()) -> Result<Self, Refusal> {
+        let name = Option::<Self>::read(given, limits).ok().flatten();
+        name.ok_or_else(|| Self::refusal(limits))
+    }
+
+    fn limits((): &()) -> String {
+        "a name".into()
+    }
+
+    fn write(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Value for bool {
+    type Limits = ();
+
+    fn read(given: &Given<'_>, limits: &()) -> Result<Self, Refusal> {
+        let found = match given {
+            Given::Toml(value) => value.get_ref().as_bool(),
+            Given::Text(text) => text.parse().ok(),
+        };
+        found.ok_or_else(|| Self::refusal(limits))
+    }
+
+    fn limits((): &()) -> String {
+        "true or false".into()
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for Address {
     type Limits = ();
 
