@@ -7,12 +7,23 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
+use crate::master::control;
 
 /// What the program is to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
-    /// Serve in the foreground.
-    Run,
+    /// Serve, in the foreground or in the background.
+    Run {
+        /// In the background.
+        is_daemon: bool,
+    },
+    /// Ask the master that runs.
+    Ask {
+        /// For what.
+        command: control::Command,
+        /// Print the answer for programs.
+        json: bool,
+    },
     /// Check the configuration and end (`-t`).
     Test,
     /// Print the effective configuration and end (`-T`).
@@ -68,7 +79,48 @@ struct Options {
 #[derive(Subcommand)]
 enum Task {
     /// Serve in the foreground (default)
-    Run(Options),
+    Run {
+        /// Serve in the background, as `start`
+        #[arg(short = 'd', long = "daemon")]
+        is_daemon: bool,
+
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Serve in the background; returns when every worker is ready
+    Start(Options),
+    /// Drain within shutdown_timeout and end; returns when that is done
+    Stop(Options),
+    /// Drain for as long as it takes and end
+    Quit(Options),
+    /// Take the configuration over; if it is bad, nothing changes
+    Reload(Options),
+    /// Open the log file again, after it was moved
+    Reopen(Options),
+    /// Tell what runs and what was counted
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+impl Task {
+    fn split(self) -> (Command, Options) {
+        let ask = |command, json| Command::Ask { command, json };
+        match self {
+            Self::Run { is_daemon, options } => (Command::Run { is_daemon }, options),
+            Self::Start(options) => (Command::Run { is_daemon: true }, options),
+            Self::Stop(options) => (ask(control::Command::Stop, false), options),
+            Self::Quit(options) => (ask(control::Command::Quit, false), options),
+            Self::Reload(options) => (ask(control::Command::Reload, false), options),
+            Self::Reopen(options) => (ask(control::Command::Reopen, false), options),
+            Self::Status { json, options } => (ask(control::Command::Status, json), options),
+        }
+    }
 }
 
 /// What to do instead of serving.
@@ -111,19 +163,21 @@ impl Arguments {
             .try_get_matches_from(args)
             .and_then(|matches| Line::from_arg_matches(&matches))
             .map_err(Declined)?;
-        let command = line.instead.command();
+        let mut command = line.instead.command();
         let Options {
             mut file,
             mut overrides,
         } = line.options;
-        if let Some(Task::Run(behind)) = line.task {
+        if let Some((asked, behind)) = line.task.map(Task::split) {
+            // `-t` and the like stand instead of the task, not beside it.
+            command = command.or(Some(asked));
             file = behind.file.or(file);
             overrides.extend(behind.overrides);
         }
         let variable = env.iter().find(|(name, _)| name == "PURLIN_CONF");
         let variable = variable.filter(|(_, file)| !file.is_empty());
         Ok(Self {
-            command,
+            command: command.unwrap_or(Command::Run { is_daemon: false }),
             file: file.or_else(|| Some((&variable?.1).into())),
             overrides,
         })
@@ -131,13 +185,13 @@ impl Arguments {
 }
 
 impl Instead {
-    fn command(&self) -> Command {
+    fn command(&self) -> Option<Command> {
         match self {
-            Self { test: true, .. } => Command::Test,
-            Self { print: true, .. } => Command::Print,
-            Self { version: true, .. } => Command::Version,
-            Self { build: true, .. } => Command::Build,
-            _ => Command::Run,
+            Self { test: true, .. } => Some(Command::Test),
+            Self { print: true, .. } => Some(Command::Print),
+            Self { version: true, .. } => Some(Command::Version),
+            Self { build: true, .. } => Some(Command::Build),
+            _ => None,
         }
     }
 }
@@ -160,9 +214,10 @@ Examples:
   {program} -t -c conf/purlin.toml              check the file
   {program} --set listener.0.address=[::]:7000  one key otherwise, for this run
   PURLIN__LOG__LEVEL=debug {program}            the same from the environment
+  {program} start -c FILE; {program} reload -c FILE; {program} stop -c FILE
 
-Exit codes: 0 ok, 64 usage, 69 address not available, 70 internal, 75 already running,
-77 not permitted, 78 configuration."
+Exit codes: 0 ok, 64 usage, 69 address not available or nothing runs, 70 internal,
+75 already running or busy, 77 not permitted, 78 configuration."
     )
 }
 
@@ -205,6 +260,13 @@ mod tests {
         Arguments::parse("chat", args.iter().map(Into::into), &env)
     }
 
+    const FOREGROUND: Command = Command::Run { is_daemon: false };
+    const BACKGROUND: Command = Command::Run { is_daemon: true };
+
+    fn ask(command: control::Command, json: bool) -> Command {
+        Command::Ask { command, json }
+    }
+
     #[test]
     fn clap_finds_no_contradiction() {
         Line::command().debug_assert();
@@ -213,9 +275,17 @@ mod tests {
     #[test]
     fn each_command_has_its_flags() {
         for (args, expected) in [
-            (&[][..], Command::Run),
-            (&["run"], Command::Run),
-            (&["-c", "x", "run"], Command::Run),
+            (&[][..], FOREGROUND),
+            (&["run"], FOREGROUND),
+            (&["-c", "x", "run"], FOREGROUND),
+            (&["run", "-d"], BACKGROUND),
+            (&["start", "-c", "x"], BACKGROUND),
+            (&["stop"], ask(control::Command::Stop, false)),
+            (&["quit"], ask(control::Command::Quit, false)),
+            (&["reload"], ask(control::Command::Reload, false)),
+            (&["reopen"], ask(control::Command::Reopen, false)),
+            (&["status"], ask(control::Command::Status, false)),
+            (&["status", "--json"], ask(control::Command::Status, true)),
             (&["-t"], Command::Test),
             (&["--test", "-c", "x"], Command::Test),
             (&["-tc", "x"], Command::Test),

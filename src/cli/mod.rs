@@ -2,16 +2,15 @@
 //! and with which code the program ends. Runs before any thread.
 
 mod args;
-mod exit;
-mod foreground;
 mod run;
+mod task;
 
 use std::path::Path;
 
 pub use self::args::{Arguments, Command, Declined};
-pub use self::exit::Exit;
 pub use self::run::main;
 use crate::config::{Config, ConfigError};
+pub use crate::master::Exit;
 
 impl Arguments {
     /// The configuration that was asked for.

@@ -4,7 +4,7 @@
 //! [`Setting`], and the settings are applied in the order in which they win.
 //! Reading the file is the only effect, and the first thing done.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -162,6 +162,19 @@ fn find<'a>(
     let mut entries = document.iter();
     let (key, value) = entries.find(|(key, _)| key.get_ref() == name)?;
     Some((key, value.get_ref()))
+}
+
+/// The `control_socket` that `file` names, however broken the rest of it is:
+/// whoever repairs it may have to stop the master first.
+#[must_use]
+pub fn written_control_socket(file: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let mut values = text.lines().filter_map(|line| {
+        let value = line.trim().strip_prefix("control_socket")?;
+        let value = value.trim_start().strip_prefix('=')?.trim_start();
+        value.strip_prefix('"')?.split('"').next()
+    });
+    values.next().map(PathBuf::from)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use std::time::Duration;
 pub use self::layout::{
     Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField, PRESETS,
 };
+pub use self::load::written_control_socket;
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
 use self::value::choice;

@@ -99,6 +99,17 @@ pub fn init(settings: &Settings) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether [`init`] would open what `settings` name; changes nothing but that a
+/// missing file is made.
+///
+/// # Errors
+///
+/// As [`init`].
+pub fn probe(settings: &Settings) -> io::Result<()> {
+    let path = settings.file.as_ref();
+    path.map_or(Ok(()), |path| sink::Sink::file(path).map(drop))
+}
+
 /// Tells the log that it is in another process, or that standard error leads
 /// elsewhere now: `process` (such as `master`, `worker-2`) and the pid are in
 /// every line from here on, and syslog is connected to anew.

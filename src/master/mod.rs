@@ -1,8 +1,33 @@
 //! The master process: starts the workers, supervises them, and nothing else.
 //!
-//! One thread, never blocked, never in touch with a client. What happens to
-//! the workers is decided in [`supervisor`], without I/O.
+//! ```text
+//! config, log --> pid lock --> listeners --> shared memory --> (daemonize)
+//!     --> pid file --> fork workers --> supervise
+//! ```
+//!
+//! Invariants:
+//! - One thread, never blocked by anything but its own epoll, never in touch
+//!   with a client of the service.
+//! - What happens to the workers is decided in [`supervisor`], without I/O; the
+//!   other files here carry it out.
+//! - A worker drops whatever was the master's right after the fork. The two
+//!   talk over a channel alone, and its end-of-file says that the other is gone.
 
 pub mod control;
 pub mod pid_file;
 pub mod supervisor;
+
+mod bring_up;
+mod clients;
+mod crew;
+mod detach;
+mod edition;
+mod exit;
+mod message;
+mod office;
+mod recruit;
+mod reload;
+mod report;
+
+pub use bring_up::{Plan, run};
+pub use exit::{Ending, Exit};

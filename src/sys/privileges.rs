@@ -47,6 +47,12 @@ impl Identity {
             group,
         })
     }
+
+    /// Whether this is the user who may do everything.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.user.is_root()
+    }
 }
 
 /// Whether the calling process has root's rights.

@@ -112,6 +112,27 @@ pub fn listen(address: &Address, backlog: u16, share: bool) -> io::Result<OwnedF
     Ok(socket)
 }
 
+/// Whether `address` could be bound now: binds it for a moment, and never
+/// listens, so that no client is taken from anybody.
+///
+/// # Errors
+///
+/// As [`listen`].
+pub fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let socket = kernel::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    kernel::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        kernel::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    kernel::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(())
+}
+
 /// Unlinks the socket file at `path` if nobody listens on it.
 pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::limits::{Limits, Over, Yield};
@@ -9,6 +10,7 @@ use super::setup::Listening;
 use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::dispatch::outlet::UnknownId;
 use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
+use crate::sys::epoll::duplicate;
 use crate::sys::socket::{self, Address};
 
 impl From<&Config> for Limits {
@@ -48,6 +50,15 @@ pub struct BindError {
     pub address: Address,
     /// What the system said.
     pub error: io::Error,
+}
+
+impl BindError {
+    fn new(listener: &config::Listener, error: io::Error) -> Self {
+        Self {
+            address: listener.address.clone(),
+            error,
+        }
+    }
 }
 
 impl fmt::Display for BindError {
@@ -102,25 +113,60 @@ pub fn protocols(config: &Config) -> Result<Vec<Frames>, ConfigError> {
 /// [`BindError`] names the first that failed; those before it are closed again.
 pub fn bind(config: &Config, protocols: Vec<Frames>) -> Result<Vec<Listening>, BindError> {
     let bind = |(listener, protocol): (&config::Listener, Frames)| {
-        let failed = |error| BindError {
-            address: listener.address.clone(),
-            error,
-        };
-        let socket = socket::listen(&listener.address, listener.backlog, false).map_err(failed)?;
-        let address = socket::local_address(&socket).map_err(failed)?;
+        Listening::new(listener, protocol, open(listener)?)
+    };
+    config.listener.iter().zip(protocols).map(bind).collect()
+}
+
+/// Binds one listener.
+///
+/// # Errors
+///
+/// [`BindError`], with the address.
+pub fn open(listener: &config::Listener) -> Result<OwnedFd, BindError> {
+    socket::listen(&listener.address, listener.backlog, false)
+        .map_err(|error| BindError::new(listener, error))
+}
+
+impl Listening {
+    /// What `listener` says about `socket`, which is bound already.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] when it is no socket.
+    pub fn new(
+        listener: &config::Listener,
+        protocol: Frames,
+        socket: OwnedFd,
+    ) -> Result<Self, BindError> {
+        let address =
+            socket::local_address(&socket).map_err(|error| BindError::new(listener, error))?;
         let unknown_id = match listener.unknown_id {
             config::UnknownId::Error => UnknownId::Error,
             config::UnknownId::Ignore => UnknownId::Ignore,
             config::UnknownId::Close => UnknownId::Close,
         };
-        Ok(Listening {
+        Ok(Self {
             socket,
             address,
             protocol: Arc::new(protocol),
             unknown_id,
         })
-    };
-    config.listener.iter().zip(protocols).map(bind).collect()
+    }
+
+    /// Another descriptor of the same listener.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` at the limit of descriptors.
+    pub fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: duplicate(&self.socket)?,
+            address: self.address.clone(),
+            protocol: Arc::clone(&self.protocol),
+            unknown_id: self.unknown_id,
+        })
+    }
 }
 
 /// Bytes of the largest frame where a custom layout does not say.

@@ -44,7 +44,8 @@ mod threads;
 mod turn;
 mod write;
 
-pub use from_config::{BindError, bind, protocols};
+pub use crate::dispatch::outlet::Application;
+pub use from_config::{BindError, bind, open, protocols};
 pub use limits::{Limits, Over, Yield};
 pub use setup::{Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

@@ -195,7 +195,7 @@ fn claims_of_four_gigabytes_cost_no_memory() {
             client.until_closed();
         });
     }
-    let after = resident(daemon.pid());
+    let after = resident(daemon.worker());
     assert!(
         after < before + (8 << 20),
         "{before} bytes before, {after} after"
@@ -220,7 +220,7 @@ fn memory_follows_the_bytes_received() {
     clients.iter_mut().for_each(|client| client.send(&part));
     // All has been read when a request behind it is answered.
     assert_eq!(daemon.echo_rpc(), b"ping");
-    let after = resident(daemon.pid());
+    let after = resident(daemon.worker());
     let received = 1000 * 10_016;
     assert!(
         after < before + 2 * received + (8 << 20),
@@ -237,7 +237,7 @@ fn warm(daemon: &Daemon) -> u64 {
         .collect();
     assert_eq!(daemon.echo_rpc(), b"ping");
     drop(clients);
-    resident(daemon.pid())
+    resident(daemon.worker())
 }
 
 #[test]

@@ -41,7 +41,8 @@ impl Daemon {
         let folder = tempfile::tempdir().expect("a directory");
         command
             .arg("run")
-            .args(["--set", "listener.0.address=127.0.0.1:0"]);
+            .args(["--set", "listener.0.address=127.0.0.1:0"])
+            .args(["--set", "workers=1"]);
         for (key, value) in keys {
             command.args(["--set", &format!("{key}={value}")]);
         }
@@ -64,8 +65,11 @@ impl Daemon {
         self.addresses[0]
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// The worker, where there is one.
+    pub(crate) fn worker(&self) -> u32 {
+        let workers = children(self.child.id());
+        assert_eq!(workers.len(), 1, "{workers:?}");
+        workers[0]
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -103,6 +107,16 @@ impl Drop for Daemon {
         let _waited = self.child.wait();
         assert!(self.folder.path().exists());
     }
+}
+
+/// The living children of a process.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let pids = text
+        .split_whitespace()
+        .map(|pid| pid.parse().expect("a pid"));
+    pids.collect()
 }
 
 /// Reads the log until the daemon serves; gives where it listens.
@@ -180,7 +194,7 @@ fn a_foreground_run_leaves_nothing_behind() {
 #[test]
 fn threads_have_the_names_of_their_jobs() {
     let daemon = Daemon::start(&[("worker.business_threads", "2")]);
-    let mut names = crate::harness::threads(daemon.pid());
+    let mut names = crate::harness::threads(daemon.worker());
     names.sort();
     let expected = [
         "business-1",

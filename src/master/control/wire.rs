@@ -61,6 +61,11 @@ impl Response {
             json: Value::Null,
         }
     }
+
+    /// As it goes over the wire.
+    pub(in crate::master) fn line(&self) -> Vec<u8> {
+        line(self)
+    }
 }
 
 fn line(message: &impl Serialize) -> Vec<u8> {
@@ -129,7 +134,7 @@ impl Exchange {
 
     /// Decides the answer.
     pub fn answer(&mut self, response: &Response) -> Progress {
-        *self = Self::Answering(line(response));
+        *self = Self::Answering(response.line());
         Progress::Write
     }
 

@@ -1,0 +1,145 @@
+//! The commands that look at, or talk to, a master that runs already.
+
+use std::io;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{Arguments, Exit};
+use crate::config::{Accept, Config, written_control_socket};
+use crate::master::Ending;
+use crate::master::control::{self, Command, ControlError, Response};
+use crate::sys::socket::{self, Address};
+
+/// How long an answer may take that needs no worker.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a reload may take: workers may take 30 s to be ready.
+const RELOAD: Duration = Duration::from_secs(60);
+
+/// How long a stop may take beyond `shutdown_timeout`.
+const STOP: Duration = Duration::from_secs(10);
+
+/// How long a quit may take: as long as clients stay.
+const QUIT: Duration = Duration::from_secs(7 * 86_400);
+
+/// How often to look whether the master is gone.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Asks the master for something, and waits until it is done.
+///
+/// # Errors
+///
+/// [`Ending`]: there is no master, or it says no.
+pub(super) fn ask(
+    arguments: &Arguments,
+    env: &[(String, String)],
+    command: Command,
+) -> Result<Response, Ending> {
+    let config = arguments.config(env);
+    let path = socket_path(arguments, env, &config);
+    let limit = match (command, &config) {
+        (Command::Stop, Ok(config)) => config.shutdown_timeout + STOP,
+        (Command::Stop, Err(_)) => Duration::from_secs(3600) + STOP,
+        (Command::Quit, _) => QUIT,
+        (Command::Reload, _) => RELOAD,
+        (Command::Reopen | Command::Status, _) => PATIENCE,
+    };
+    let leaves = matches!(command, Command::Stop | Command::Quit);
+    let answer = match control::request(&path, command, limit) {
+        // It ended before it could say so.
+        Err(ControlError::Broken(_)) if leaves => Response::new(Exit::Ok as u8, "stopped"),
+        answer => answer.map_err(|error| {
+            let exit = match error {
+                ControlError::NotRunning(_) => Exit::Unavailable,
+                ControlError::Permission(_) => Exit::Permission,
+                ControlError::Timeout(_) | ControlError::Broken(_) => Exit::Internal,
+            };
+            Ending(exit, error.to_string())
+        })?,
+    };
+    if answer.code != 0 {
+        return Err(Ending(Exit::from_code(answer.code.into()), answer.text));
+    }
+    if leaves {
+        wait_until_gone(&config)?;
+    }
+    Ok(answer)
+}
+
+/// Where the master listens, even when the configuration is broken: a master
+/// must be reachable then, too.
+fn socket_path(
+    arguments: &Arguments,
+    env: &[(String, String)],
+    config: &Result<Config, crate::config::ConfigError>,
+) -> PathBuf {
+    if let Ok(config) = config {
+        return config.control_socket.clone();
+    }
+    let file = arguments.file.as_deref();
+    let named = |pairs: &[(String, String)], key: &str| {
+        let last = pairs.iter().rfind(|(name, _)| name == key);
+        last.map(|(_, path)| PathBuf::from(path))
+    };
+    named(&arguments.overrides, "control_socket")
+        .or_else(|| named(env, "PURLIN__CONTROL_SOCKET"))
+        .or_else(|| written_control_socket(file?))
+        .unwrap_or_else(|| Config::default().control_socket)
+}
+
+/// The answer comes a moment before the end of the process.
+fn wait_until_gone(config: &Result<Config, crate::config::ConfigError>) -> Result<(), Ending> {
+    use crate::master::pid_file::{Holder, holder};
+    let Ok(config) = config else { return Ok(()) };
+    let until = Instant::now() + PATIENCE;
+    while holder(&config.pid_file)? != Holder::Nobody {
+        if Instant::now() > until {
+            let text = "the master said that it stopped, and still runs".into();
+            return Err(Ending(Exit::Internal, text));
+        }
+        sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// What can be seen of a configuration without acting on it: whether its
+/// addresses are free, or held by the instance that it belongs to.
+///
+/// # Errors
+///
+/// [`Ending`] names the address that is somebody else's.
+pub(super) fn test(config: &Config) -> Result<(), Ending> {
+    if config.accept == Accept::Reuseport {
+        // A socket bound for a moment would take connections of the others.
+        return Ok(());
+    }
+    let mut own: Option<Vec<String>> = None;
+    for listener in &config.listener {
+        let Address::Tcp(at) = &listener.address else {
+            continue;
+        };
+        let Err(error) = socket::try_bind(*at) else {
+            continue;
+        };
+        let own = own.get_or_insert_with(|| running_listeners(config));
+        if error.kind() == io::ErrorKind::AddrInUse && own.contains(&at.to_string()) {
+            continue;
+        }
+        let address = listener.address.clone();
+        return Err(crate::worker::BindError { address, error }.into());
+    }
+    Ok(())
+}
+
+/// Where the instance that the configuration names listens, if it runs.
+fn running_listeners(config: &Config) -> Vec<String> {
+    let Ok(status) = control::request(&config.control_socket, Command::Status, PATIENCE) else {
+        return Vec::new();
+    };
+    let listeners = status.json["listeners"].as_array();
+    let listeners = listeners.into_iter().flatten();
+    listeners
+        .filter_map(|address| Some(address.as_str()?.to_owned()))
+        .collect()
+}

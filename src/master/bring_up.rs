@@ -1,0 +1,112 @@
+//! From nothing to a master that supervises, in the order of the first page.
+
+use std::path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::control::ControlSocket;
+use super::detach::{Detached, Report, detach};
+use super::edition::{Edition, settings};
+use super::exit::{Ending, Exit};
+use super::office::{Ended, Office};
+use super::pid_file::PidFile;
+use crate::config::{Config, ConfigError};
+use crate::log;
+use crate::scoreboard::Scoreboard;
+use crate::sys::process::{self, Pid};
+use crate::sys::title;
+use crate::worker::Application;
+
+/// How long an address may be in use at the start: by workers whose master
+/// was killed, until they have noticed.
+const BIND: Duration = Duration::from_secs(1);
+
+/// What is to run.
+#[derive(Clone)]
+pub struct Plan<'a> {
+    /// The program's name, for titles.
+    pub program: String,
+    /// Reads the configuration, at the start and for each reload.
+    pub load: Arc<dyn Fn() -> Result<Config, ConfigError> + 'a>,
+    /// What the workers serve.
+    pub application: &'a dyn Application,
+    /// Whether to go into the background.
+    pub is_daemon: bool,
+}
+
+/// Runs the master. Returns when it has ended, in the process that was started,
+/// in the background, or in a worker: the caller ends the process in any case.
+///
+/// # Errors
+///
+/// [`Ending`], for the caller to print unless its text is empty.
+pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
+    let threads = process::thread_count().unwrap_or(1);
+    if threads != 1 {
+        let text = format!("{threads} threads run already; call main() before starting any");
+        return Err(Ending(Exit::Internal, text));
+    }
+    let config = (plan.load)()?;
+    log::init(&settings(&config, false)?)
+        .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
+    let pid_file = PidFile::lock(&absolute(&config.pid_file)?)?;
+    let edition = Edition::prepare(config, plan.is_daemon, None, BIND)?;
+    let path = absolute(&edition.config.control_socket)?;
+    let control = ControlSocket::bind(&path).map_err(|error| {
+        let text = format!("control socket {}: {error}", path.display());
+        Ending(Ending::of(&error), text)
+    })?;
+    let board = Scoreboard::new(slots(&edition))
+        .map_err(|error| Ending::internal("make the shared memory", &error))?;
+    if !plan.is_daemon {
+        return serve(plan, edition, pid_file, control, board, None);
+    }
+    if edition.settings.file.is_none() && edition.settings.syslog.is_none() {
+        log::warn!("in the background nobody reads stderr: set log.file or log.syslog");
+    }
+    match detach()? {
+        Detached::Shell(result) => result,
+        Detached::Daemon(report) => serve(plan, edition, pid_file, control, board, Some(report)),
+    }
+}
+
+/// Rows for four generations: one that serves, one that starts, two that drain.
+fn slots(edition: &Edition) -> usize {
+    (edition.workers * 4).clamp(8, 255)
+}
+
+fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {
+    path::absolute(file).map_err(|error| Ending::internal("find the working directory", &error))
+}
+
+fn serve(
+    plan: &Plan<'_>,
+    edition: Edition,
+    pid_file: PidFile,
+    control: ControlSocket,
+    board: Scoreboard,
+    report: Option<Report>,
+) -> Result<(), Ending> {
+    log::forked("master");
+    title::set(&format!("{}: master", plan.program));
+    let ended = log::init(&edition.settings)
+        .map_err(|error| Ending(Ending::of(&error), error.to_string()))
+        .and_then(|()| Ok(pid_file.write(Pid::own())?))
+        .and_then(|()| {
+            Office::open(plan.clone(), control, board, &edition)
+                .map_err(|error| Ending::internal("start the master", &error))
+        });
+    match ended {
+        Ok(office) => match office.run(edition, pid_file, report) {
+            Ended::Gone(result) => result,
+            Ended::Recruit(recruit) => recruit.work(plan.application),
+        },
+        Err(ending) => {
+            pid_file.remove();
+            if let Some(report) = report {
+                report.tell(&Err(ending.clone()));
+            }
+            Err(ending)
+        }
+    }
+}

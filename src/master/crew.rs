@@ -1,0 +1,132 @@
+//! The worker processes as the master knows them: who sits in which slot, and
+//! the line to each. The master's thread alone uses it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+
+use super::message::{TEXT_MAX, ToMaster, ToWorker};
+use super::supervisor::{Generation, SlotId};
+use crate::log;
+use crate::net::turn::Owner;
+use crate::sys::channel::{Channel, Received};
+use crate::sys::epoll::Epoll;
+use crate::sys::process::Pid;
+
+/// A living worker, or one that was not buried yet.
+pub(super) struct Member {
+    pub(super) pid: Pid,
+    pub(super) slot: SlotId,
+    pub(super) number: usize,
+    pub(super) generation: Generation,
+    pub(super) owner: Owner,
+    pub(super) channel: Channel,
+    /// What the channel had no room for.
+    unsent: VecDeque<ToWorker>,
+    /// Why it ends, as far as it said so.
+    pub(super) last_words: Option<String>,
+}
+
+impl Member {
+    pub(super) fn new(
+        pid: Pid,
+        (slot, number, generation): (SlotId, usize, Generation),
+        owner: Owner,
+        channel: Channel,
+    ) -> Self {
+        Self {
+            pid,
+            slot,
+            number,
+            generation,
+            owner,
+            channel,
+            unsent: VecDeque::new(),
+            last_words: None,
+        }
+    }
+
+    /// Tells the worker something, now or as soon as it listens again.
+    pub(super) fn tell(&mut self, message: ToWorker) {
+        self.unsent.push_back(message);
+        self.send_on();
+    }
+
+    fn send_on(&mut self) {
+        while let Some(&message) = self.unsent.front() {
+            match send(&self.channel, message) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It is gone: its death is on its way here.
+                Ok(()) | Err(_) => {
+                    self.unsent.pop_front();
+                }
+            }
+        }
+    }
+
+    /// What the worker said; `None` when there is nothing more now.
+    pub(super) fn hear(&mut self, epoll: &Epoll) -> Option<ToMaster> {
+        let mut datagram = [0; TEXT_MAX];
+        loop {
+            match self.channel.receive(&mut datagram) {
+                Ok(Received::Datagram(len, _)) => match ToMaster::parse(&datagram[..len]) {
+                    Some(message) => return Some(message),
+                    None => log::error!("worker-{} said something unknown", self.number),
+                },
+                Ok(Received::Nothing) => return None,
+                // Else it would be readable until the worker is reaped.
+                Ok(Received::Closed) | Err(_) => {
+                    let _deleted_before = epoll.delete(&self.channel);
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// A reopened log goes along as a descriptor.
+fn send(channel: &Channel, message: ToWorker) -> io::Result<()> {
+    let file = match message {
+        ToWorker::Reopen => log::file_descriptor()?,
+        ToWorker::Drain(_) => None,
+    };
+    match (message, &file) {
+        (ToWorker::Reopen, None) => Ok(()),
+        (_, None) => channel.send(&message.datagram(), &[]),
+        (_, Some(file)) => channel.send(&message.datagram(), &[file.as_fd()]),
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Crew(Vec<Member>);
+
+impl Crew {
+    pub(super) fn add(&mut self, member: Member) {
+        self.0.push(member);
+    }
+
+    pub(super) fn in_slot(&mut self, slot: SlotId) -> Option<&mut Member> {
+        self.0.iter_mut().find(|member| member.slot == slot)
+    }
+
+    pub(super) fn with_pid(&mut self, pid: Pid) -> Option<&mut Member> {
+        self.0.iter_mut().find(|member| member.pid == pid)
+    }
+
+    pub(super) fn remove(&mut self, pid: Pid) -> Option<Member> {
+        let index = self.0.iter().position(|member| member.pid == pid)?;
+        Some(self.0.swap_remove(index))
+    }
+
+    /// Tries again to tell those who did not listen; whether some still do not.
+    pub(super) fn send_on(&mut self) {
+        for member in &mut self.0 {
+            member.send_on();
+        }
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        self.0.iter().any(|member| !member.unsent.is_empty())
+    }
+}

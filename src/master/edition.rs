@@ -1,0 +1,172 @@
+//! One configuration, with everything that was made for it and can fail: what a
+//! generation of workers is started from. Made before anything is changed.
+
+use std::time::{Duration, Instant};
+
+use super::exit::{Ending, Exit};
+use super::supervisor::Policy;
+use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
+use crate::log::{Format, Settings};
+use crate::sys::cores;
+use crate::sys::epoll::duplicate;
+use crate::sys::privileges::{self, Identity};
+use crate::worker::{self, BindError, Limits, Listening};
+
+/// How long a worker may take until it serves.
+const READY: Duration = Duration::from_secs(30);
+
+/// Generations that may drain at a time.
+const DRAINING_MAX: usize = 3;
+
+/// How often a bind is tried again while it may still succeed.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// A configuration and what belongs to it.
+pub(super) struct Edition {
+    pub(super) config: Config,
+    pub(super) limits: Limits,
+    pub(super) workers: usize,
+    pub(super) listeners: Vec<Listening>,
+    pub(super) settings: Settings,
+    /// Whom the workers become; `None`: they stay who the master is.
+    pub(super) identity: Option<Identity>,
+}
+
+impl Edition {
+    /// Makes everything for `config`; takes listeners over from `before`, and
+    /// tries those that are in use again for `patience`. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Ending`]: what the operator has to mend.
+    pub(super) fn prepare(
+        config: Config,
+        is_daemon: bool,
+        before: Option<&Self>,
+        patience: Duration,
+    ) -> Result<Self, Ending> {
+        let settings = settings(&config, is_daemon)?;
+        let identity = identity(&config)?;
+        let listeners = listeners(&config, before, Instant::now() + patience)?;
+        Ok(Self {
+            limits: Limits::from(&config),
+            workers: workers(&config),
+            listeners,
+            settings,
+            identity,
+            config,
+        })
+    }
+
+    pub(super) fn policy(&self, slots: usize) -> Policy {
+        Policy {
+            slots,
+            shutdown_timeout: self.config.shutdown_timeout,
+            ready_timeout: READY,
+            draining_max: DRAINING_MAX,
+            seed: u64::from(std::process::id()),
+        }
+    }
+
+    /// The core that worker `number` keeps to, if any.
+    pub(super) fn core(&self, number: usize) -> Option<usize> {
+        if self.config.worker.cpu_affinity == Affinity::Off {
+            return None;
+        }
+        let allowed = cores::allowed_cores().ok()?;
+        allowed.get(number % allowed.len().max(1)).copied()
+    }
+}
+
+/// How many workers `config` asks for, on this machine.
+fn workers(config: &Config) -> usize {
+    match config.workers {
+        Workers::Auto => cores::available_cores().min(64),
+        Workers::Count(count) => count.into(),
+    }
+}
+
+/// What the log is told.
+///
+/// # Errors
+///
+/// [`Ending`], when `log.syslog` names none.
+pub(super) fn settings(config: &Config, is_daemon: bool) -> Result<Settings, Ending> {
+    let syslog = config.log.syslog.as_deref().map(str::parse).transpose();
+    Ok(Settings {
+        level: config.log.level,
+        format: match config.log.format {
+            LogFormat::Human => Format::Human,
+            LogFormat::Json => Format::Json,
+        },
+        file: config.log.file.clone(),
+        stderr: !is_daemon,
+        syslog: syslog.map_err(|error: String| config.refuse("log.syslog", &error))?,
+    })
+}
+
+fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
+    if !privileges::is_root() {
+        return Ok(None);
+    }
+    let group = config.group.as_deref();
+    let identity = Identity::look_up(&config.user, group)
+        .map_err(|error| config.refuse("user", &format!("cannot be used: {error}")))?;
+    if identity.is_root() && !config.allow_root {
+        let error = config.refuse("user", "is root, which needs allow_root = true");
+        return Err(Ending(Exit::Permission, error.to_string()));
+    }
+    Ok(Some(identity))
+}
+
+fn listeners(
+    config: &Config,
+    before: Option<&Edition>,
+    until: Instant,
+) -> Result<Vec<Listening>, Ending> {
+    let protocols = worker::protocols(config)?;
+    let mut listeners = Vec::new();
+    for (n, (listener, protocol)) in config.listener.iter().zip(protocols).enumerate() {
+        // Several may ask for port 0: the first of them then is the first now.
+        let same = |other: &&crate::config::Listener| other.address == listener.address;
+        let nth = config.listener[..n].iter().filter(same).count();
+        let earlier = before.and_then(|before| {
+            let mut pairs = before.config.listener.iter().zip(&before.listeners);
+            pairs.by_ref().filter(|(other, _)| same(other)).nth(nth)
+        });
+        let socket = match earlier {
+            Some((_, open)) => duplicate(&open.socket)
+                .map_err(|error| Ending::internal("keep a listener", &error))?,
+            None => patiently(until, || worker::open(listener))?,
+        };
+        listeners.push(Listening::new(listener, protocol, socket)?);
+    }
+    Ok(listeners)
+}
+
+/// The instance before may be about to let go of the address.
+fn patiently<T>(
+    until: Instant,
+    mut open: impl FnMut() -> Result<T, BindError>,
+) -> Result<T, BindError> {
+    loop {
+        match open() {
+            Err(error)
+                if error.error.kind() == std::io::ErrorKind::AddrInUse
+                    && Instant::now() < until =>
+            {
+                std::thread::sleep(AGAIN);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The name of the way in which workers share the listeners.
+pub(super) const fn accept_name(accept: Accept) -> &'static str {
+    match accept {
+        Accept::Mutex => "mutex",
+        Accept::Exclusive => "exclusive",
+        Accept::Reuseport => "reuseport",
+    }
+}

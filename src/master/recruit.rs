@@ -1,0 +1,176 @@
+//! The worker's side of the fork: from a copy of the master to a worker.
+//!
+//! Everything of the master's was dropped before; what is left is a channel to
+//! it. Runs on the worker's main thread, before it has any other.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exit::{Ending, Exit};
+use super::message::{ToMaster, ToWorker};
+use super::supervisor::Generation;
+use crate::log::{self, Settings};
+use crate::sys::channel::{Channel, Received};
+use crate::sys::cores;
+use crate::sys::epoll::{Epoll, Interest};
+use crate::sys::privileges::{self, Identity};
+use crate::sys::{process, title};
+use crate::worker::{self, Application, Control, Farewell, Limits, Order, Setup};
+
+/// Descriptors that a worker needs beside those of its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// A process that is about to be a worker.
+pub(super) struct Recruit {
+    pub(super) program: String,
+    pub(super) number: usize,
+    pub(super) generation: Generation,
+    pub(super) channel: Channel,
+    pub(super) setup: io::Result<Setup>,
+    /// The log, where it differs from the master's.
+    pub(super) settings: Option<Settings>,
+    pub(super) identity: Option<Identity>,
+    pub(super) core: Option<usize>,
+    /// How long to drain when the master is gone.
+    pub(super) patience: Duration,
+}
+
+impl Recruit {
+    /// Serves until it is told to leave.
+    ///
+    /// # Errors
+    ///
+    /// [`Ending`] without a text: the master was told.
+    pub(super) fn work(self, application: &dyn Application) -> Result<(), Ending> {
+        let channel = Arc::new(self.channel);
+        let ready = Arc::clone(&channel);
+        let failed = |ending: Ending| {
+            log::error!("{}", ending.1);
+            // Without a master there is nobody to tell.
+            let _orphan = ready.send(&ToMaster::Failed(ending.1).datagram(), &[]);
+            Ending(ending.0, String::new())
+        };
+        let name = format!("worker-{}", self.number);
+        title::set(&format!(
+            "{}: worker {} gen {}",
+            self.program, self.number, self.generation.0
+        ));
+        log::forked(&name);
+        let internal = |error: io::Error| Ending::internal("become a worker", &error);
+        let prepared = (self.settings.as_ref())
+            .map_or(Ok(()), log::init)
+            .and(self.setup)
+            .map_err(internal);
+        let setup = prepared.map_err(&failed)?;
+        raise_descriptors(&setup.limits);
+        keep_to(self.core);
+        become_user(self.identity.as_ref()).map_err(&failed)?;
+        let mut line = Line::new(Arc::clone(&channel), self.patience)
+            .map_err(internal)
+            .map_err(&failed)?;
+        let tell = || {
+            // A master that is gone is noticed by the line's end.
+            let _orphan = channel.send(&ToMaster::Ready.datagram(), &[]);
+        };
+        match worker::run(setup, application, &mut line, tell) {
+            Ok(Farewell { cut: 0 }) => Ok(()),
+            Ok(Farewell { cut }) => {
+                log::warn!("end: time was up, {cut} connections were cut");
+                Ok(())
+            }
+            Err(failure) => Err(failed(Ending(Exit::Internal, failure.to_string()))),
+        }
+    }
+}
+
+fn raise_descriptors(limits: &Limits) {
+    let wanted = limits.connections_max as u64 + SPARE_DESCRIPTORS;
+    match process::raise_descriptor_limit(wanted) {
+        Ok(limit) if limit < wanted => log::warn!(
+            "raise the limit of descriptors to {wanted}: {limit} is allowed; clients beyond it \
+             wait in the backlog; raise `ulimit -Hn` or lower worker.connections_max"
+        ),
+        Ok(_) => {}
+        Err(error) => log::warn!("raise the limit of descriptors to {wanted}: {error}"),
+    }
+}
+
+fn keep_to(core: Option<usize>) {
+    if let Some(core) = core
+        && let Err(error) = cores::set_affinity(core)
+    {
+        log::warn!("keep to core {core}: {error}; going on without");
+    }
+}
+
+/// Gives root's rights up, for good.
+fn become_user(identity: Option<&Identity>) -> Result<(), Ending> {
+    let Some(identity) = identity.filter(|identity| !identity.is_root()) else {
+        return Ok(());
+    };
+    privileges::drop_privileges(identity)
+        .and_then(|()| privileges::forbid_new_privileges())
+        .map_err(|error| Ending(Exit::Permission, format!("give root's rights up: {error}")))
+}
+
+/// The orders of the master; its end is one as well.
+struct Line {
+    channel: Arc<Channel>,
+    /// Readable while the channel is, until the master is gone: an ended channel
+    /// would be readable for ever.
+    ears: Epoll,
+    patience: Duration,
+    orphaned: bool,
+}
+
+impl Line {
+    fn new(channel: Arc<Channel>, patience: Duration) -> io::Result<Self> {
+        let ears = Epoll::new()?;
+        ears.add(&*channel, Interest::Read, 0)?;
+        Ok(Self {
+            channel,
+            ears,
+            patience,
+            orphaned: false,
+        })
+    }
+
+    fn orphan(&mut self) -> Option<Order> {
+        if std::mem::replace(&mut self.orphaned, true) {
+            return None;
+        }
+        let _registered = self.ears.delete(&*self.channel);
+        log::warn!(
+            "the master is gone: draining for at most {:?}",
+            self.patience
+        );
+        Some(Order::Drain(Some(self.patience)))
+    }
+}
+
+impl Control for Line {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.ears.as_fd()
+    }
+
+    fn order(&mut self) -> Option<Order> {
+        let mut datagram = [0; 64];
+        loop {
+            let Ok(received) = self.channel.receive(&mut datagram) else {
+                return self.orphan();
+            };
+            let (len, mut files) = match received {
+                Received::Datagram(len, files) => (len, files),
+                Received::Nothing => return None,
+                Received::Closed => return self.orphan(),
+            };
+            match ToWorker::parse(&datagram[..len]) {
+                Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
+                Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
+                None => log::error!("the master said something unknown"),
+            }
+        }
+    }
+}

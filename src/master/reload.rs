@@ -1,0 +1,139 @@
+//! Reloading: everything that can fail is done before the first fork, and the
+//! old generation serves until the new one is ready. So a failure changes nothing.
+
+use std::time::Duration;
+
+use super::control::{Command, Response};
+use super::edition::Edition;
+use super::exit::{Ending, Exit};
+use super::office::{Office, Step};
+use super::supervisor::{self, Event, Failure, Generation, Refusal};
+use crate::log;
+use crate::sys::process::Cause;
+
+impl Office<'_> {
+    /// Starts the first generation.
+    pub(super) fn begin(&mut self, first: Edition) -> Step {
+        let workers = first.workers;
+        self.incoming = Some(first);
+        self.supervise(Event::Ordered(supervisor::Command::NewGeneration {
+            workers,
+        }))
+    }
+
+    /// Takes the configuration file over; `client` is told how that went.
+    pub(super) fn reload(&mut self, client: Option<u64>) -> Step {
+        if self.incoming.is_some() {
+            // A signal has nobody to tell, so it is not forgotten.
+            self.again |= client.is_none();
+            let busy = Ending(Exit::Running, Refusal::Busy.to_string());
+            self.refuse(client, &busy);
+            return Step::Continue(());
+        }
+        let edition = match self.prepare() {
+            Ok(edition) => edition,
+            Err(ending) => {
+                log::error!("reload refused, nothing was changed: {}", ending.1);
+                self.refuse(client, &ending);
+                return Step::Continue(());
+            }
+        };
+        log::info!("reload: starting {} workers", edition.workers);
+        self.begin(edition)
+    }
+
+    /// Everything of a new edition that can fail.
+    fn prepare(&self) -> Result<Edition, Ending> {
+        let config = (self.plan.load)()?;
+        if let Some(current) = &self.current {
+            current.config.can_become(&config)?;
+        }
+        let before = self.current.as_ref();
+        let edition = Edition::prepare(config, self.plan.is_daemon, before, Duration::ZERO)?;
+        log::probe(&edition.settings)
+            .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
+        Ok(edition)
+    }
+
+    fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {
+        if let Some(client) = client {
+            let response = Response::new(*exit as u8, text.clone());
+            self.clients.answer(client, &response, &self.epoll);
+        }
+    }
+
+    pub(super) fn reload_done(&mut self, generation: Generation) {
+        let Some(edition) = self.incoming.take() else {
+            return;
+        };
+        self.supervisor
+            .set_policy(edition.policy(self.board.rows()));
+        if self.current.is_some()
+            && let Err(error) = log::init(&edition.settings)
+        {
+            log::error!("{error}; the master logs where it did");
+        }
+        for listener in &edition.listeners {
+            log::info!("listening on {listener}");
+        }
+        let (workers, limits) = (edition.workers, &edition.limits);
+        let text = format!("generation {} serves: {workers} workers", generation.0);
+        log::info!(
+            "ready: {text}, {} business threads and up to {} connections each",
+            limits.business_threads,
+            limits.connections_max
+        );
+        self.current = Some(edition);
+        let done = Response::new(Exit::Ok as u8, text);
+        self.clients
+            .answer_all(&[Command::Reload], &done, &self.epoll);
+        if let Some(report) = self.report.take() {
+            report.tell(&Ok(()));
+        }
+    }
+
+    /// Gives the order to end when there is nothing to go back to.
+    pub(super) fn reload_failed(
+        &mut self,
+        generation: Generation,
+        reason: Failure,
+    ) -> Option<Event> {
+        self.incoming = None;
+        let ending = self.explain(generation, reason);
+        log::error!("{}", ending.1);
+        let response = Response::new(ending.0 as u8, ending.1.clone());
+        self.clients
+            .answer_all(&[Command::Reload], &response, &self.epoll);
+        if self.current.is_some() || reason == Failure::Overruled {
+            return None;
+        }
+        self.result = Err(ending);
+        Some(Event::Ordered(supervisor::Command::Stop))
+    }
+
+    fn explain(&mut self, generation: Generation, reason: Failure) -> Ending {
+        let mut text = format!("start generation {}: {reason}", generation.0);
+        if let Some(words) = &self.last_words {
+            text = format!("{text}: {words}");
+        }
+        let exit = match reason {
+            Failure::Died {
+                cause: Cause::Exited(code),
+                ..
+            } => Exit::from_code(code),
+            Failure::Died { .. } | Failure::NotReady { .. } | Failure::CannotFork { .. } => {
+                Exit::Internal
+            }
+            Failure::Overruled => Exit::Running,
+        };
+        Ending(exit, text)
+    }
+
+    pub(super) fn reload_refused(&mut self, refusal: Refusal) {
+        self.incoming = None;
+        log::error!("reload refused, nothing was changed: {refusal}");
+        let response = Response::new(Exit::Running as u8, refusal.to_string());
+        self.clients
+            .answer_all(&[Command::Reload], &response, &self.epoll);
+    }
+}

@@ -1,0 +1,110 @@
+//! What `status` tells, for people and for programs.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use super::control::Response;
+use super::edition::accept_name;
+use super::exit::Exit;
+use super::office::Office;
+use super::supervisor::Status;
+use crate::scoreboard::{Counter, Row};
+use crate::sys::process::Pid;
+
+impl Office<'_> {
+    /// The whole report.
+    pub(super) fn status(&self) -> Response {
+        let now = Instant::now();
+        let slots: Vec<Status> = self.supervisor.status().collect();
+        let rows: Vec<Row> = slots.iter().map(|one| self.board.row(one.slot.0)).collect();
+        let listeners: Vec<String> = (self.current.iter())
+            .flat_map(|edition| edition.listeners.iter().map(ToString::to_string))
+            .collect();
+        let totals = self.board.totals();
+        let accept = (self.current.as_ref()).map_or("", |now| accept_name(now.config.accept));
+        let generation = self.supervisor.current().map(|generation| generation.0);
+        let uptime = now.saturating_duration_since(self.born).as_secs();
+
+        let mut text = format!("master {} serves", Pid::own());
+        let _never_fails = match generation {
+            Some(generation) => write!(text, " generation {generation}"),
+            None => write!(text, " nobody"),
+        };
+        let _never_fails = writeln!(text, ", up {uptime} s, accept {accept}");
+        for listener in &listeners {
+            let _never_fails = writeln!(text, "listening on {listener}");
+        }
+        for (slot, row) in slots.iter().zip(&rows) {
+            let _never_fails = writeln!(text, "{}", line(slot, row, now));
+        }
+        for (counter, value) in &totals {
+            let _never_fails = writeln!(text, "{} {value}", counter.name());
+        }
+        let workers: Vec<Value> = (slots.iter().zip(&rows))
+            .map(|(slot, row)| object(slot, row, now))
+            .collect();
+        let totals: Map<String, Value> = (totals.into_iter())
+            .map(|(counter, value)| (counter.name().to_owned(), value.into()))
+            .collect();
+        Response {
+            code: Exit::Ok as u8,
+            text: text.trim_end().to_owned(),
+            json: json!({
+                "pid": Pid::own().raw(),
+                "version": env!("CARGO_PKG_VERSION"),
+                "uptime": uptime,
+                "generation": generation,
+                "starting": self.supervisor.incoming().map(|generation| generation.0),
+                "stopping": self.supervisor.is_stopping(),
+                "accept": accept,
+                "listeners": listeners,
+                "workers": workers,
+                "counters": totals,
+            }),
+        }
+    }
+}
+
+/// One worker, in words.
+fn line(slot: &Status, row: &Row, now: Instant) -> String {
+    let pid = slot.pid.map_or("none".to_owned(), |pid| pid.to_string());
+    let exit = slot
+        .last_exit
+        .map_or("none".to_owned(), |exit| exit.to_string());
+    let mut line = format!(
+        "worker {}: pid {pid}, generation {}, {} for {} s, live {}, restarts {}, last exit {exit}",
+        slot.number,
+        slot.generation.0,
+        slot.stage.name(),
+        now.saturating_duration_since(slot.since).as_secs(),
+        row.read(Counter::Live),
+        slot.restarts,
+    );
+    if let Some(until) = slot.until {
+        let left = until.saturating_duration_since(now).as_secs_f32();
+        let _never_fails = write!(line, ", {left:.1} s left");
+    }
+    line
+}
+
+/// One worker, for programs.
+fn object(slot: &Status, row: &Row, now: Instant) -> Value {
+    let counters: Map<String, Value> = (Counter::ALL.iter())
+        .map(|counter| (counter.name().to_owned(), row.read(*counter).into()))
+        .collect();
+    json!({
+        "worker": slot.number,
+        "slot": slot.slot.0,
+        "pid": slot.pid.map(Pid::raw),
+        "generation": slot.generation.0,
+        "state": slot.stage.name(),
+        "for": now.saturating_duration_since(slot.since).as_secs(),
+        "until": slot.until.map(|until| until.saturating_duration_since(now).as_secs_f32()),
+        "live": row.read(Counter::Live),
+        "restarts": slot.restarts,
+        "last_exit": slot.last_exit.map(|exit| exit.to_string()),
+        "counters": counters,
+    })
+}
