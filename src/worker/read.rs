@@ -214,6 +214,9 @@ impl Reactor<'_> {
             done += served;
             let close = turn.out.close;
             self.buffer = turn.out.bytes;
+            if close == Some(CloseMode::Abort) {
+                self.buffer.clear();
+            }
             write::reply(shared, conn, &mut outbound, &mut self.buffer);
             let blocked = conn.unsent() > shared.limits.outbound_high || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;

@@ -227,7 +227,12 @@ fn a_wrong_configuration_is_told_with_its_place() {
         let output = purlin(&arguments);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{stderr}");
-        for part in ["my.toml:2:1", "connections_maxx", "`connections_max`", "^"] {
+        for part in [
+            "my.toml:2:1",
+            "connections_maxx",
+            "`worker.connections_max`",
+            "^",
+        ] {
             assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
         }
     }

@@ -31,7 +31,8 @@ fn app() -> App<()> {
 /// server and not on the way.
 fn narrow(server: &Server) -> Client {
     let client = Client::to(server);
-    nix::sys::socket::setsockopt(&client.0, nix::sys::socket::sockopt::RcvBuf, &4096).unwrap();
+    nix::sys::socket::setsockopt(&client.0, nix::sys::socket::sockopt::RcvBuf, &(64 * 1024))
+        .unwrap();
     client
 }
 
