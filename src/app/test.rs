@@ -132,14 +132,11 @@ impl<S: Default + Send + 'static> Test<S> {
                 id: Some(id),
                 heartbeat: false,
             };
-            match seat.call(route, Units::shared(&body), out) {
-                Answer::Later(token) => Answer::Later(token),
-                answer => answer,
-            }
+            seat.call(route, Units::shared(&body), out)
         });
         let answer = match answer {
             Answer::Later(token) => self.world.wait(conn, token),
-            answer => {
+            answer @ (Answer::None | Answer::Reply { .. } | Answer::Error { .. }) => {
                 // It was delivered as the last message: take it back.
                 self.world
                     .lock()
@@ -232,6 +229,7 @@ impl<S: Default + Send + 'static> Test<S> {
         self.world.lock().open.insert(conn);
         let mut out = Out::new(Vec::new(), &self.protocol);
         let answer = turn(&mut **seat, &mut out);
+        seat.counted();
         let (bytes, close) = (std::mem::take(&mut out.bytes), out.close);
         self.deliver(conn, request, &bytes, &answer);
         if close.is_some() {

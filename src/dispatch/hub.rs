@@ -56,25 +56,21 @@ impl Hub {
 
     /// One connection. When it is gone nobody is reached, whoever has its slot
     /// by then.
-    #[must_use]
     pub fn conn(&self, conn: ConnId) -> Target<'_> {
         self.target(Who::Conn(conn))
     }
 
     /// Every connection bound to this user.
-    #[must_use]
     pub fn user<'a>(&'a self, name: &'a str) -> Target<'a> {
         self.target(Who::User(name))
     }
 
     /// Everybody in this room.
-    #[must_use]
     pub fn room<'a>(&'a self, name: &'a str) -> Target<'a> {
         self.target(Who::Room(name))
     }
 
     /// Everybody.
-    #[must_use]
     pub fn all(&self) -> Target<'_> {
         self.target(Who::All)
     }
@@ -165,7 +161,6 @@ impl Target<'_> {
 
     /// Closes each of them behind what was sent, and says `why` in the log;
     /// returns how many that were.
-    #[expect(clippy::must_use_candidate, reason = "the number is a courtesy")]
     pub fn close(self, why: &str) -> usize {
         let names = self.names();
         let closed = self.hub.outlet().close(&names, CloseMode::Flush);

@@ -30,7 +30,6 @@ pub struct Replier {
 
 impl Replier {
     /// Sends the reply. False: the connection is gone.
-    #[expect(clippy::must_use_candidate, reason = "who is gone needs no reply")]
     pub fn send(mut self, reply: impl IntoReply) -> bool {
         self.sent = true;
         self.hub

@@ -54,6 +54,8 @@ struct Tenant<S> {
     timers: Timers<S>,
     /// It has joined a room or is bound to a user.
     member: bool,
+    /// Messages handled in this turn and not counted yet.
+    handled: u64,
 }
 
 impl<S: Default + Send + 'static> ConnSeat<S> {
@@ -68,6 +70,7 @@ impl<S: Default + Send + 'static> ConnSeat<S> {
                 last: 0,
             },
             member: false,
+            handled: 0,
         };
         Self { core, tenant }
     }
@@ -104,8 +107,7 @@ impl<S: Default + Send + 'static> Tenant<S> {
         body: Units<'_>,
         out: &mut Out<'_>,
     ) -> Answer {
-        let row = core.hub.row();
-        row.count(Counter::Handled);
+        self.handled += 1;
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
         let outcome = self
             .run(core, out, what, |ctx| handler(ctx, body))
@@ -114,7 +116,7 @@ impl<S: Default + Send + 'static> Tenant<S> {
                 Outcome::Failure(Error::new(500, text))
             });
         if matches!(outcome, Outcome::Failure(_)) {
-            row.count(Counter::HandlerErrors);
+            core.hub.row().count(Counter::HandlerErrors);
         }
         answer(outcome)
     }
@@ -127,9 +129,8 @@ impl<S: Default + Send + 'static> Tenant<S> {
         body: Units<'_>,
         out: &mut Out<'_>,
     ) -> Answer {
-        let row = core.hub.row();
         if route.heartbeat {
-            row.count(Counter::Handled);
+            self.handled += 1;
             return Answer::Reply {
                 id: None,
                 body: body.to_bytes(),
@@ -138,6 +139,7 @@ impl<S: Default + Send + 'static> Tenant<S> {
         if let Some(handler) = core.router.fallback() {
             return self.handle(core, handler, route, body, out);
         }
+        let row = core.hub.row();
         row.count(Counter::Unclaimed);
         let id = route.id.unwrap_or(0);
         match self.unknown_id {
@@ -201,6 +203,13 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         tenant.unknown_id = unknown_id;
         let what = || "`default` of the connection's state".to_owned();
         tenant.state = guard(core.hub.row(), what, S::default);
+    }
+
+    fn counted(&mut self) {
+        let handled = std::mem::take(&mut self.tenant.handled);
+        if handled > 0 {
+            self.core.hub.row().add(Counter::Handled, handled);
+        }
     }
 
     fn leave(&mut self) {

@@ -217,6 +217,7 @@ impl Reactor<'_> {
             if close == Some(CloseMode::Abort) {
                 self.buffer.clear();
             }
+            parts.app.counted();
             write::reply(shared, conn, &mut outbound, &mut self.buffer);
             let blocked = conn.unsent() > shared.limits.outbound_high || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;

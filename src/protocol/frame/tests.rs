@@ -1,5 +1,10 @@
 //! What must hold for every format, tried on all of them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, in its helper functions too"
+)]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
