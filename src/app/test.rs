@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::App;
-use crate::body::{Error, Id, IntoReply, Outcome};
+use crate::body::{Error, Id, IntoReply};
 use crate::dispatch::outlet::{Outlet, Seat, Service, Surroundings, UnknownId};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
@@ -136,7 +136,7 @@ impl<S: Default + Send + 'static> Test<S> {
         });
         let answer = match answer {
             Answer::Later(token) => self.world.wait(conn, token),
-            answer @ (Answer::None | Answer::Reply { .. } | Answer::Error { .. }) => {
+            answer @ (Answer::None | Answer::Reply { .. } | Answer::Error(_)) => {
                 // It was delivered as the last message: take it back.
                 self.world
                     .lock()
@@ -148,7 +148,7 @@ impl<S: Default + Send + 'static> Test<S> {
         };
         match answer {
             Answer::Reply { body, .. } => Ok(body),
-            Answer::Error { code, text } => Err(Error { code, text }),
+            Answer::Error(error) => Err(error),
             Answer::None | Answer::Later(_) => panic!("message {id} was not answered"),
         }
     }
@@ -250,7 +250,9 @@ impl<S: Default + Send + 'static> Test<S> {
         }
         match answer {
             Answer::Reply { id, body } => inbox.push_back((id.unwrap_or(request), body.clone())),
-            Answer::Error { text, .. } => inbox.push_back((request, Bytes::from(text.clone()))),
+            Answer::Error(Error { text, .. }) => {
+                inbox.push_back((request, Bytes::from(text.clone())))
+            }
             Answer::None | Answer::Later(_) => {}
         }
     }
@@ -264,8 +266,8 @@ impl<S: Default + Send + 'static> Test<S> {
 
 fn bytes_of(body: impl IntoReply) -> Bytes {
     match body.into_reply() {
-        Outcome::Body { body, .. } => body,
-        Outcome::Silence | Outcome::Failure(_) | Outcome::Later(_) => Bytes::new(),
+        Answer::Reply { body, .. } => body,
+        Answer::None | Answer::Error(_) | Answer::Later(_) => Bytes::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::data::Data;
 use super::directory::Directory;
 use super::outlet::Outlet;
-use crate::body::{Id, IntoReply, Outcome};
+use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::{Counter, Row};
@@ -183,12 +183,12 @@ impl Target<'_> {
 /// The id and bytes of a push; `None`: there is nothing to send.
 pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes)> {
     match body.into_reply() {
-        Outcome::Body { id: other, body } => Some((other.unwrap_or(id), body)),
-        Outcome::Failure(error) => {
+        Answer::Reply { id: other, body } => Some((other.unwrap_or(id), body)),
+        Answer::Error(error) => {
             ::log::warn!("push message {id}: {error}; not sent");
             None
         }
-        Outcome::Silence | Outcome::Later(_) => None,
+        Answer::None | Answer::Later(_) => None,
     }
 }
 

@@ -11,9 +11,8 @@ use super::ctx::{Ctx, Sink};
 use super::guard::guard;
 use super::outlet::{Seat, UnknownId};
 use super::router::Handler;
-use crate::body::{Error, Outcome};
 use crate::net::ConnId;
-use crate::protocol::{Answer, CloseMode, Dispatch, Out, Push, Route, Units, Unsendable};
+use crate::protocol::{Answer, CloseMode, Dispatch, Error, Out, Push, Route, Units, Unsendable};
 use crate::scoreboard::Counter;
 use crate::sys::socket::Peer;
 
@@ -109,16 +108,18 @@ impl<S: Default + Send + 'static> Tenant<S> {
     ) -> Answer {
         self.handled += 1;
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
-        let outcome = self
-            .run(core, out, what, |ctx| handler(ctx, body))
-            .unwrap_or_else(|| {
-                let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
-                Outcome::Failure(Error::new(500, text))
-            });
-        if matches!(outcome, Outcome::Failure(_)) {
+        let mut answer = Answer::None;
+        if self
+            .run(core, out, what, |ctx| handler(ctx, body, &mut answer))
+            .is_none()
+        {
+            let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
+            answer = Answer::Error(Error::new(500, text));
+        }
+        if matches!(answer, Answer::Error(_)) {
             core.hub.row().count(Counter::HandlerErrors);
         }
-        answer(outcome)
+        answer
     }
 
     /// A message that no handler claims by its id.
@@ -143,10 +144,9 @@ impl<S: Default + Send + 'static> Tenant<S> {
         row.count(Counter::Unclaimed);
         let id = route.id.unwrap_or(0);
         match self.unknown_id {
-            UnknownId::Error => Answer::Error {
-                code: 404,
-                text: format!("no handler for message {id}"),
-            },
+            UnknownId::Error => {
+                Answer::Error(Error::new(404, format!("no handler for message {id}")))
+            }
             UnknownId::Ignore => Answer::None,
             UnknownId::Close => {
                 row.count(Counter::UnknownId);
@@ -154,16 +154,6 @@ impl<S: Default + Send + 'static> Tenant<S> {
                 Answer::None
             }
         }
-    }
-}
-
-/// What the protocol makes of an outcome.
-pub(super) fn answer(outcome: Outcome) -> Answer {
-    match outcome {
-        Outcome::Silence => Answer::None,
-        Outcome::Body { id, body } => Answer::Reply { id, body },
-        Outcome::Failure(Error { code, text }) => Answer::Error { code, text },
-        Outcome::Later(token) => Answer::Later(token),
     }
 }
 
