@@ -178,7 +178,7 @@ impl Reactor<'_> {
     }
 
     fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
-        if let Some(after) = conn.mailbox.post(Item::event(event)) {
+        if let Some(after) = conn.mailbox.post(Item::from(event)) {
             self.follow(conn, after);
         }
     }

@@ -11,7 +11,7 @@ use super::letters::ToRecycler;
 use super::mailbox::After;
 use super::shared::Shared;
 use super::write;
-use crate::protocol::{CloseMode, Lane, Out, Refusal, Step, Turn, Units};
+use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::sync::lock;
@@ -137,10 +137,11 @@ pub(crate) fn run(
                 }
                 Why::from_step(step, turn.out.close, rest)
             }
-            Item::Event(event) => {
-                let step = parts.server.event(*event, &mut turn);
-                Why::from_step(step, turn.out.close, false)
-            }
+            Item::Opened => event(&mut *parts.server, Event::Opened, &mut turn),
+            Item::Eof => event(&mut *parts.server, Event::Eof, &mut turn),
+            Item::GoAway => event(&mut *parts.server, Event::GoAway, &mut turn),
+            Item::Timer(token) => event(&mut *parts.server, Event::Timer(token), &mut turn),
+            Item::Large(large) => event(&mut *parts.server, *large, &mut turn),
             Item::Close(mode) => Why::Close(mode),
             Item::Ended => Why::Ended,
         };
@@ -159,6 +160,11 @@ pub(crate) fn run(
         left: items,
         why,
     }
+}
+
+fn event(server: &mut dyn Server, event: Event, turn: &mut Turn<'_>) -> Why {
+    let step = server.event(event, turn);
+    Why::from_step(step, turn.out.close, false)
 }
 
 /// Ends a turn, or gives the items with which it goes on. The replies have been

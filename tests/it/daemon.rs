@@ -26,6 +26,11 @@ impl Daemon {
         Self::launch(Command::new(BINARY), keys)
     }
 
+    /// As [`Self::start`], with another program built on the library.
+    pub(crate) fn program(binary: &std::path::Path, keys: &[(&str, &str)]) -> Self {
+        Self::launch(Command::new(binary), keys)
+    }
+
     /// As [`Self::start`], with a limit of descriptors.
     pub(crate) fn limited(descriptors: u32, keys: &[(&str, &str)]) -> Self {
         let mut shell = Command::new("sh");
