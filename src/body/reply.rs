@@ -4,7 +4,7 @@ use super::{Answer, Error, Id};
 
 /// A type that a handler can return.
 ///
-/// Implemented for `()` (no reply), [`Bytes`], `Vec<u8>`, [`String`], `&'static
+/// Implemented for `()` (no reply), [`Bytes`](bytes::Bytes), `Vec<u8>`, [`String`], `&'static
 /// str`, [`Json<T>`](super::Json), [`Packed<T>`](super::Packed), [`Reply`],
 /// `Option` (`None`: no reply) and `Result<_, E>` where `E` becomes an
 /// [`Error`].
