@@ -9,8 +9,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::body::{Answer, FromBody, Id, IntoReply, Raw};
 use crate::body::{Error, Reply};
-use crate::body::{FromBody, Id, IntoReply, Outcome, Raw};
 use crate::dispatch::outlet::{Application, Service, Surroundings};
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
 
@@ -74,9 +74,11 @@ where
     T: FromBody,
     R: IntoReply,
 {
-    Arc::new(move |ctx, body| match T::from_body(body) {
-        Ok(body) => f(ctx, body).into_reply(),
-        Err(error) => Outcome::Failure(error),
+    Arc::new(move |ctx, body, answer| {
+        *answer = match T::from_body(body) {
+            Ok(body) => f(ctx, body).into_reply(),
+            Err(error) => Answer::Error(error),
+        }
     })
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::App;
-use crate::body::{Error, Id, IntoReply, Outcome};
+use crate::body::{Error, Id, IntoReply};
 use crate::dispatch::outlet::{Outlet, Seat, Service, Surroundings, UnknownId};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
@@ -132,14 +132,11 @@ impl<S: Default + Send + 'static> Test<S> {
                 id: Some(id),
                 heartbeat: false,
             };
-            match seat.call(route, Units::shared(&body), out) {
-                Answer::Later(token) => Answer::Later(token),
-                answer => answer,
-            }
+            seat.call(route, Units::shared(&body), out)
         });
         let answer = match answer {
             Answer::Later(token) => self.world.wait(conn, token),
-            answer => {
+            answer @ (Answer::None | Answer::Reply { .. } | Answer::Error(_)) => {
                 // It was delivered as the last message: take it back.
                 self.world
                     .lock()
@@ -151,7 +148,7 @@ impl<S: Default + Send + 'static> Test<S> {
         };
         match answer {
             Answer::Reply { body, .. } => Ok(body),
-            Answer::Error { code, text } => Err(Error { code, text }),
+            Answer::Error(error) => Err(error),
             Answer::None | Answer::Later(_) => panic!("message {id} was not answered"),
         }
     }
@@ -232,6 +229,7 @@ impl<S: Default + Send + 'static> Test<S> {
         self.world.lock().open.insert(conn);
         let mut out = Out::new(Vec::new(), &self.protocol);
         let answer = turn(&mut **seat, &mut out);
+        seat.counted();
         let (bytes, close) = (std::mem::take(&mut out.bytes), out.close);
         self.deliver(conn, request, &bytes, &answer);
         if close.is_some() {
@@ -252,7 +250,9 @@ impl<S: Default + Send + 'static> Test<S> {
         }
         match answer {
             Answer::Reply { id, body } => inbox.push_back((id.unwrap_or(request), body.clone())),
-            Answer::Error { text, .. } => inbox.push_back((request, Bytes::from(text.clone()))),
+            Answer::Error(Error { text, .. }) => {
+                inbox.push_back((request, Bytes::from(text.clone())))
+            }
             Answer::None | Answer::Later(_) => {}
         }
     }
@@ -266,8 +266,8 @@ impl<S: Default + Send + 'static> Test<S> {
 
 fn bytes_of(body: impl IntoReply) -> Bytes {
     match body.into_reply() {
-        Outcome::Body { body, .. } => body,
-        Outcome::Silence | Outcome::Failure(_) | Outcome::Later(_) => Bytes::new(),
+        Answer::Reply { body, .. } => body,
+        Answer::None | Answer::Error(_) | Answer::Later(_) => Bytes::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bodies of a fixed layout: the packed structs of C and C++ peers.
 
-use super::reply::{IntoReply, Outcome};
-use super::{Error, FromBody, Raw};
+use super::reply::IntoReply;
+use super::{Answer, Error, FromBody, Raw};
 
 /// A struct of a fixed number of bytes, field by field, each with its byte
 /// order. Used as a body through [`Packed`].
@@ -71,7 +71,7 @@ impl<T: Fixed> IntoReply for Packed<T> {
     ///
     /// When the struct writes another number of bytes than it says: no peer
     /// could read it. The request is answered with error 500.
-    fn into_reply(self) -> Outcome {
+    fn into_reply(self) -> Answer {
         let mut bytes = Vec::with_capacity(T::LEN);
         self.0.write(&mut Writer { bytes: &mut bytes });
         assert_eq!(
@@ -79,7 +79,7 @@ impl<T: Fixed> IntoReply for Packed<T> {
             T::LEN,
             "a fixed struct wrote another length than its own"
         );
-        Outcome::body(bytes.into())
+        Answer::body(bytes.into())
     }
 }
 
@@ -257,7 +257,7 @@ mod tests {
         };
         let Packed(read) = Packed::<Register>::from_body(Raw::borrowed(BYTES)).unwrap();
         assert_eq!(read, register);
-        let Outcome::Body { body, .. } = Packed(register).into_reply() else {
+        let Answer::Reply { body, .. } = Packed(register).into_reply() else {
             panic!("a body")
         };
         assert_eq!(body, BYTES);

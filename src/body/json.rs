@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::reply::{IntoReply, Outcome};
-use super::{Error, FromBody, Raw};
+use super::reply::IntoReply;
+use super::{Answer, Error, FromBody, Raw};
 
 /// A body in JSON: `Json(login): Json<Login>` as an argument, `Json(ok)` as a
 /// reply. A body that is no such JSON answers 400 with the place.
@@ -24,10 +24,10 @@ impl<T: DeserializeOwned> FromBody for Json<T> {
 }
 
 impl<T: Serialize> IntoReply for Json<T> {
-    fn into_reply(self) -> Outcome {
+    fn into_reply(self) -> Answer {
         match serde_json::to_vec(&self.0) {
-            Ok(bytes) => Outcome::body(bytes.into()),
-            Err(error) => Outcome::Failure(Error::new(500, format!("write JSON: {error}"))),
+            Ok(bytes) => Answer::body(bytes.into()),
+            Err(error) => Answer::Error(Error::new(500, format!("write JSON: {error}"))),
         }
     }
 }

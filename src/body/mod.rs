@@ -4,16 +4,16 @@
 //! body that a handler asks for, [`IntoReply`] turns what it returns into
 //! bytes. Pure; any thread.
 
-mod error;
 mod fixed;
 mod json;
 mod plain;
 mod reply;
 
-pub use error::Error;
 pub use fixed::{Fixed, Packed, Reader, Writer};
 pub use json::Json;
-pub use reply::{IntoReply, Outcome, Reply};
+pub use reply::{IntoReply, Reply};
+
+pub use crate::protocol::{Answer, Error};
 
 use crate::protocol::Units;
 

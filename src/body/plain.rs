@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::reply::{IntoReply, Outcome};
-use super::{Error, FromBody, Raw};
+use super::reply::IntoReply;
+use super::{Answer, Error, FromBody, Raw};
 
 /// Any body, ignored.
 impl FromBody for () {
@@ -38,37 +38,37 @@ impl FromBody for String {
 
 /// No reply.
 impl IntoReply for () {
-    fn into_reply(self) -> Outcome {
-        Outcome::Silence
+    fn into_reply(self) -> Answer {
+        Answer::None
     }
 }
 
 impl IntoReply for Bytes {
-    fn into_reply(self) -> Outcome {
-        Outcome::body(self)
+    fn into_reply(self) -> Answer {
+        Answer::body(self)
     }
 }
 
 impl IntoReply for Vec<u8> {
-    fn into_reply(self) -> Outcome {
-        Outcome::body(self.into())
+    fn into_reply(self) -> Answer {
+        Answer::body(self.into())
     }
 }
 
 impl IntoReply for &'static [u8] {
-    fn into_reply(self) -> Outcome {
-        Outcome::body(Bytes::from_static(self))
+    fn into_reply(self) -> Answer {
+        Answer::body(Bytes::from_static(self))
     }
 }
 
 impl IntoReply for String {
-    fn into_reply(self) -> Outcome {
-        Outcome::body(self.into())
+    fn into_reply(self) -> Answer {
+        Answer::body(self.into())
     }
 }
 
 impl IntoReply for &'static str {
-    fn into_reply(self) -> Outcome {
-        Outcome::body(Bytes::from_static(self.as_bytes()))
+    fn into_reply(self) -> Answer {
+        Answer::body(Bytes::from_static(self.as_bytes()))
     }
 }

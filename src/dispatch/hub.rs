@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::data::Data;
 use super::directory::Directory;
 use super::outlet::Outlet;
-use crate::body::{Id, IntoReply, Outcome};
+use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::{Counter, Row};
@@ -56,25 +56,21 @@ impl Hub {
 
     /// One connection. When it is gone nobody is reached, whoever has its slot
     /// by then.
-    #[must_use]
     pub fn conn(&self, conn: ConnId) -> Target<'_> {
         self.target(Who::Conn(conn))
     }
 
     /// Every connection bound to this user.
-    #[must_use]
     pub fn user<'a>(&'a self, name: &'a str) -> Target<'a> {
         self.target(Who::User(name))
     }
 
     /// Everybody in this room.
-    #[must_use]
     pub fn room<'a>(&'a self, name: &'a str) -> Target<'a> {
         self.target(Who::Room(name))
     }
 
     /// Everybody.
-    #[must_use]
     pub fn all(&self) -> Target<'_> {
         self.target(Who::All)
     }
@@ -165,7 +161,6 @@ impl Target<'_> {
 
     /// Closes each of them behind what was sent, and says `why` in the log;
     /// returns how many that were.
-    #[expect(clippy::must_use_candidate, reason = "the number is a courtesy")]
     pub fn close(self, why: &str) -> usize {
         let names = self.names();
         let closed = self.hub.outlet().close(&names, CloseMode::Flush);
@@ -188,12 +183,12 @@ impl Target<'_> {
 /// The id and bytes of a push; `None`: there is nothing to send.
 pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes)> {
     match body.into_reply() {
-        Outcome::Body { id: other, body } => Some((other.unwrap_or(id), body)),
-        Outcome::Failure(error) => {
+        Answer::Reply { id: other, body } => Some((other.unwrap_or(id), body)),
+        Answer::Error(error) => {
             ::log::warn!("push message {id}: {error}; not sent");
             None
         }
-        Outcome::Silence | Outcome::Later(_) => None,
+        Answer::None | Answer::Later(_) => None,
     }
 }
 

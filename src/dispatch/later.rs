@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::hub::Hub;
-use super::seat::answer;
-use crate::body::{Error, IntoReply, Outcome};
+use crate::body::{Answer, Error, IntoReply};
 use crate::net::ConnId;
 use crate::scoreboard::Counter;
 
@@ -14,8 +13,8 @@ use crate::scoreboard::Counter;
 pub struct Later(pub(super) u64);
 
 impl IntoReply for Later {
-    fn into_reply(self) -> Outcome {
-        Outcome::Later(self.0)
+    fn into_reply(self) -> Answer {
+        Answer::Later(self.0)
     }
 }
 
@@ -30,12 +29,11 @@ pub struct Replier {
 
 impl Replier {
     /// Sends the reply. False: the connection is gone.
-    #[expect(clippy::must_use_candidate, reason = "who is gone needs no reply")]
     pub fn send(mut self, reply: impl IntoReply) -> bool {
         self.sent = true;
         self.hub
             .outlet()
-            .answer(self.conn, self.token, answer(reply.into_reply()))
+            .answer(self.conn, self.token, reply.into_reply())
     }
 }
 
@@ -46,7 +44,7 @@ impl Drop for Replier {
             let error = Error::new(500, "the reply was never given");
             self.hub
                 .outlet()
-                .answer(self.conn, self.token, answer(Outcome::Failure(error)));
+                .answer(self.conn, self.token, Answer::Error(error));
         }
     }
 }

@@ -91,6 +91,10 @@ pub trait Seat: crate::protocol::Dispatch {
     /// A connection takes the seat; its state is made new. Runs on the reactor.
     fn take(&mut self, conn: ConnId, peer: crate::sys::socket::Peer, unknown_id: UnknownId);
 
+    /// The turn is over: what it counted is put into the shared row, once for
+    /// the whole batch and before its replies are written.
+    fn counted(&mut self);
+
     /// The connection is over: runs `closed`, leaves rooms, drops the state.
     fn leave(&mut self);
 }

@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::ctx::Ctx;
-use crate::body::{Error, Id, Outcome, Raw, Reply};
+use crate::body::{Answer, Error, Id, IntoReply, Raw, Reply};
 
-/// A handler, its body and reply types erased.
-pub type Handler<S> = Arc<dyn Fn(&mut Ctx<'_, S>, Raw<'_>) -> Outcome + Send + Sync>;
+/// A handler, its body and reply types erased. It puts its answer into the slot
+/// instead of returning it: moved through four layers by value, an answer costs
+/// more than a small handler.
+pub type Handler<S> = Arc<dyn Fn(&mut Ctx<'_, S>, Raw<'_>, &mut Answer) + Send + Sync>;
 
 /// Middleware: runs around handlers.
 pub type Middleware<S> =
@@ -25,11 +27,11 @@ impl<S> Next<'_, S> {
     /// What the handler answered as an error; pass it on, or answer something
     /// else.
     pub fn run(self, ctx: &mut Ctx<'_, S>, body: Raw<'_>) -> Result<Reply, Error> {
-        match (self.0)(ctx, body) {
-            Outcome::Failure(error) => Err(error),
-            outcome @ (Outcome::Silence | Outcome::Body { .. } | Outcome::Later(_)) => {
-                Ok(outcome.into())
-            }
+        let mut answer = Answer::None;
+        (self.0)(ctx, body, &mut answer);
+        match answer {
+            Answer::Error(error) => Err(error),
+            answer @ (Answer::None | Answer::Reply { .. } | Answer::Later(_)) => Ok(answer.into()),
         }
     }
 }
@@ -121,9 +123,8 @@ impl<S: 'static> Router<S> {
 pub(crate) fn wrapped<S: 'static>(handler: Handler<S>, middleware: &[Middleware<S>]) -> Handler<S> {
     middleware.iter().rev().fold(handler, |inner, outer| {
         let outer = Arc::clone(outer);
-        Arc::new(move |ctx, body| match outer(ctx, body, Next(&inner)) {
-            Ok(reply) => crate::body::IntoReply::into_reply(reply),
-            Err(error) => Outcome::Failure(error),
+        Arc::new(move |ctx, body, answer| {
+            *answer = outer(ctx, body, Next(&inner)).into_reply();
         })
     })
 }

@@ -11,9 +11,8 @@ use super::ctx::{Ctx, Sink};
 use super::guard::guard;
 use super::outlet::{Seat, UnknownId};
 use super::router::Handler;
-use crate::body::{Error, Outcome};
 use crate::net::ConnId;
-use crate::protocol::{Answer, CloseMode, Dispatch, Out, Push, Route, Units, Unsendable};
+use crate::protocol::{Answer, CloseMode, Dispatch, Error, Out, Push, Route, Units, Unsendable};
 use crate::scoreboard::Counter;
 use crate::sys::socket::Peer;
 
@@ -54,6 +53,8 @@ struct Tenant<S> {
     timers: Timers<S>,
     /// It has joined a room or is bound to a user.
     member: bool,
+    /// Messages handled in this turn and not counted yet.
+    handled: u64,
 }
 
 impl<S: Default + Send + 'static> ConnSeat<S> {
@@ -68,6 +69,7 @@ impl<S: Default + Send + 'static> ConnSeat<S> {
                 last: 0,
             },
             member: false,
+            handled: 0,
         };
         Self { core, tenant }
     }
@@ -104,19 +106,20 @@ impl<S: Default + Send + 'static> Tenant<S> {
         body: Units<'_>,
         out: &mut Out<'_>,
     ) -> Answer {
-        let row = core.hub.row();
-        row.count(Counter::Handled);
+        self.handled += 1;
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
-        let outcome = self
-            .run(core, out, what, |ctx| handler(ctx, body))
-            .unwrap_or_else(|| {
-                let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
-                Outcome::Failure(Error::new(500, text))
-            });
-        if matches!(outcome, Outcome::Failure(_)) {
-            row.count(Counter::HandlerErrors);
+        let mut answer = Answer::None;
+        if self
+            .run(core, out, what, |ctx| handler(ctx, body, &mut answer))
+            .is_none()
+        {
+            let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
+            answer = Answer::Error(Error::new(500, text));
         }
-        answer(outcome)
+        if matches!(answer, Answer::Error(_)) {
+            core.hub.row().count(Counter::HandlerErrors);
+        }
+        answer
     }
 
     /// A message that no handler claims by its id.
@@ -127,9 +130,8 @@ impl<S: Default + Send + 'static> Tenant<S> {
         body: Units<'_>,
         out: &mut Out<'_>,
     ) -> Answer {
-        let row = core.hub.row();
         if route.heartbeat {
-            row.count(Counter::Handled);
+            self.handled += 1;
             return Answer::Reply {
                 id: None,
                 body: body.to_bytes(),
@@ -138,13 +140,13 @@ impl<S: Default + Send + 'static> Tenant<S> {
         if let Some(handler) = core.router.fallback() {
             return self.handle(core, handler, route, body, out);
         }
+        let row = core.hub.row();
         row.count(Counter::Unclaimed);
         let id = route.id.unwrap_or(0);
         match self.unknown_id {
-            UnknownId::Error => Answer::Error {
-                code: 404,
-                text: format!("no handler for message {id}"),
-            },
+            UnknownId::Error => {
+                Answer::Error(Error::new(404, format!("no handler for message {id}")))
+            }
             UnknownId::Ignore => Answer::None,
             UnknownId::Close => {
                 row.count(Counter::UnknownId);
@@ -152,16 +154,6 @@ impl<S: Default + Send + 'static> Tenant<S> {
                 Answer::None
             }
         }
-    }
-}
-
-/// What the protocol makes of an outcome.
-pub(super) fn answer(outcome: Outcome) -> Answer {
-    match outcome {
-        Outcome::Silence => Answer::None,
-        Outcome::Body { id, body } => Answer::Reply { id, body },
-        Outcome::Failure(Error { code, text }) => Answer::Error { code, text },
-        Outcome::Later(token) => Answer::Later(token),
     }
 }
 
@@ -201,6 +193,13 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         tenant.unknown_id = unknown_id;
         let what = || "`default` of the connection's state".to_owned();
         tenant.state = guard(core.hub.row(), what, S::default);
+    }
+
+    fn counted(&mut self) {
+        let handled = std::mem::take(&mut self.tenant.handled);
+        if handled > 0 {
+            self.core.hub.row().add(Counter::Handled, handled);
+        }
     }
 
     fn leave(&mut self) {

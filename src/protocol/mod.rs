@@ -18,6 +18,8 @@
 pub mod first_bytes;
 pub mod frame;
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::scoreboard::Counter;
@@ -71,8 +73,8 @@ pub enum Unsendable {
     },
 }
 
-impl std::fmt::Display for Unsendable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Unsendable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { len, max } => {
                 write!(
@@ -331,10 +333,12 @@ pub struct Route {
     pub heartbeat: bool,
 }
 
-/// What a handler answered.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What a handler answered. Users meet it only when they implement
+/// [`IntoReply`](crate::body::IntoReply) themselves.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Answer {
     /// No reply.
+    #[default]
     None,
     /// This body, under the request's id unless another one is given.
     Reply {
@@ -344,12 +348,53 @@ pub enum Answer {
         body: Bytes,
     },
     /// An error frame, or the connection's end where the protocol has none.
-    Error {
-        /// As in HTTP: 4xx the request's fault, 5xx ours.
-        code: u16,
-        /// For people.
-        text: String,
-    },
+    Error(Error),
     /// The reply comes as [`Event::Reply`] with this token.
     Later(u64),
+}
+
+impl Answer {
+    /// A reply under the request's own id.
+    #[must_use]
+    pub const fn body(body: Bytes) -> Self {
+        Self::Reply { id: None, body }
+    }
+}
+
+/// What went wrong, for the peer: a code and a text.
+///
+/// Any [`std::error::Error`] becomes one by `?`, with code 500 and its own
+/// text. On the wire it is an error frame: request id u32 and code u16, both
+/// big-endian, then the text in UTF-8.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Error {
+    /// As in HTTP: 4xx the request's fault, 5xx ours.
+    pub code: u16,
+    /// For people.
+    pub text: String,
+}
+
+impl Error {
+    /// An error of this code and text.
+    #[must_use]
+    pub fn new(code: u16, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+        }
+    }
+}
+
+/// `Error` itself is no [`std::error::Error`]: otherwise the conversion below
+/// would meet itself.
+impl<E: std::error::Error> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::new(500, error.to_string())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {}: {}", self.code, self.text)
+    }
 }

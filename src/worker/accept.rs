@@ -99,7 +99,7 @@ impl Reactor<'_> {
         self.shared.row.count(Counter::Live);
         self.watch_silence(slot);
         if self.service.greets()
-            && let Some(after) = conn.mailbox.post(Item::event(Event::Opened))
+            && let Some(after) = conn.mailbox.post(Item::from(Event::Opened))
         {
             self.follow(&conn, after);
         }

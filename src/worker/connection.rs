@@ -22,35 +22,49 @@ use crate::protocol::{CloseMode, Event, Protocol, Server};
 use crate::sys::socket::Peer;
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
-/// What waits in a mailbox.
+/// What waits in a mailbox. What every connection has is stored in place, so
+/// that opening and ending one allocates nothing; rare and large events are not.
 pub(crate) enum Item {
-    /// Whole messages, and how many bytes of them are done.
+    /// Whole messages.
     Units(Bytes),
-    /// Something beside messages.
-    Event(Box<Event>),
+    Opened,
+    Eof,
+    GoAway,
+    Timer(u64),
+    /// A reply that was put off, or a refusal.
+    Large(Box<Event>),
     /// A handler somewhere wants the connection closed.
     Close(CloseMode),
     /// The connection is over; the last item.
     Ended,
 }
 
-impl Item {
-    pub(crate) fn event(event: Event) -> Self {
-        Self::Event(Box::new(event))
+impl From<Event> for Item {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Opened => Self::Opened,
+            Event::Eof => Self::Eof,
+            Event::GoAway => Self::GoAway,
+            Event::Timer(token) => Self::Timer(token),
+            event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
+        }
     }
+}
 
+impl Item {
     /// Runs even when the peer does not read its replies.
     pub(crate) fn ends(&self) -> bool {
         matches!(self, Self::Close(_) | Self::Ended)
     }
 
+    /// Is a reply that was put off.
+    pub(crate) fn replies(&self) -> bool {
+        matches!(self, Self::Large(event) if matches!(**event, Event::Reply(..)))
+    }
+
     /// Runs even when everything else waits for a reply.
     pub(crate) fn ends_or_replies(&self) -> bool {
-        match self {
-            Self::Event(event) => matches!(**event, Event::Reply(..)),
-            Self::Close(_) | Self::Ended => true,
-            Self::Units(_) => false,
-        }
+        self.ends() || self.replies()
     }
 }
 

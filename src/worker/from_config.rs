@@ -65,21 +65,13 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, error } = self;
         write!(f, "listen on {address}: {error}")?;
-        match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "; stop the program that has it, or choose another address"
-                )
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                write!(f, "; no interface of this machine has that address")
-            }
-            io::ErrorKind::PermissionDenied => {
-                write!(f, "; ports below 1024 need root or CAP_NET_BIND_SERVICE")
-            }
-            _ => Ok(()),
-        }
+        let hint = match error.raw_os_error() {
+            Some(libc::EADDRINUSE) => "stop the program that has it, or choose another address",
+            Some(libc::EADDRNOTAVAIL) => "no interface of this machine has that address",
+            Some(libc::EACCES) => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+            _ => return Ok(()),
+        };
+        write!(f, "; {hint}")
     }
 }
 

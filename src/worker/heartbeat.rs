@@ -120,7 +120,7 @@ pub(crate) fn run(shared: &Arc<Shared>, periods: &[Duration]) {
         match due {
             Due::Silence(slot) => look_at(shared, slot),
             Due::Timer(id, token) => {
-                shared.post(id, Item::event(Event::Timer(token)));
+                shared.post(id, Item::from(Event::Timer(token)));
             }
             Due::Tick(job) => tick(shared, job, periods[job]),
         }

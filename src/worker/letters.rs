@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam::queue::SegQueue;
+use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use super::connection::Connection;
 use crate::net::ConnId;
@@ -46,10 +46,16 @@ pub(crate) enum ToRecycler {
     Left(Arc<Connection>),
 }
 
-/// A queue with a bell. One thread reads, any may post.
+/// Letters that wait without any allocation.
+const ROOM: usize = 1024;
+
+/// A queue with a bell. One thread reads, any may post; letters of one poster
+/// come in its order.
 #[derive(Debug)]
 pub(crate) struct Letters<T> {
-    queue: SegQueue<T>,
+    ring: ArrayQueue<T>,
+    /// Used while the ring is full, and until it is empty again.
+    overflow: SegQueue<T>,
     called: AtomicBool,
     bell: Bell,
 }
@@ -60,7 +66,8 @@ impl<T> Letters<T> {
     /// As [`Bell::new`].
     pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
-            queue: SegQueue::new(),
+            ring: ArrayQueue::new(ROOM),
+            overflow: SegQueue::new(),
             called: AtomicBool::new(false),
             bell: Bell::new()?,
         })
@@ -68,7 +75,14 @@ impl<T> Letters<T> {
 
     /// Posts without waking anybody; [`Self::call`] must follow.
     pub(crate) fn put(&self, letter: T) {
-        self.queue.push(letter);
+        // Not into the ring while older letters wait in the overflow: the
+        // reader takes the ring's first.
+        if !self.overflow.is_empty() {
+            return self.overflow.push(letter);
+        }
+        if let Err(letter) = self.ring.push(letter) {
+            self.overflow.push(letter);
+        }
     }
 
     /// Wakes the reader.
@@ -93,12 +107,40 @@ impl<T> Letters<T> {
 
     /// The next letter, if any.
     pub(crate) fn next(&self) -> Option<T> {
-        self.queue.pop()
+        self.ring.pop().or_else(|| self.overflow.pop())
     }
 }
 
 impl<T> AsFd for Letters<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_of_one_poster_keep_their_order_over_the_overflow() {
+        let letters = Letters::new().unwrap();
+        let (mut posted, mut read) = (0, 0);
+        for round in [ROOM * 2, 10, ROOM + 7] {
+            for _ in 0..round {
+                letters.put(posted);
+                posted += 1;
+            }
+            for _ in 0..round / 2 + 5 {
+                if let Some(letter) = letters.next() {
+                    assert_eq!(letter, read);
+                    read += 1;
+                }
+            }
+        }
+        while let Some(letter) = letters.next() {
+            assert_eq!(letter, read);
+            read += 1;
+        }
+        assert_eq!(read, posted);
     }
 }

@@ -60,7 +60,7 @@ impl Outlet for Shared {
     }
 
     fn answer(&self, to: ConnId, token: u64, answer: Answer) -> bool {
-        let awaited = self.post(to, Item::event(Event::Reply(token, answer)));
+        let awaited = self.post(to, Item::from(Event::Reply(token, answer)));
         if !awaited {
             self.row.count(Counter::Stale);
         }

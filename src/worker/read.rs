@@ -178,7 +178,7 @@ impl Reactor<'_> {
     }
 
     fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
-        if let Some(after) = conn.mailbox.post(Item::event(event)) {
+        if let Some(after) = conn.mailbox.post(Item::from(event)) {
             self.follow(conn, after);
         }
     }
@@ -214,6 +214,10 @@ impl Reactor<'_> {
             done += served;
             let close = turn.out.close;
             self.buffer = turn.out.bytes;
+            if close == Some(CloseMode::Abort) {
+                self.buffer.clear();
+            }
+            parts.app.counted();
             write::reply(shared, conn, &mut outbound, &mut self.buffer);
             let blocked = conn.unsent() > shared.limits.outbound_high || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;

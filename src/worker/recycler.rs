@@ -53,14 +53,12 @@ pub(crate) fn run(shared: &Arc<Shared>) -> io::Result<()> {
         .epoll
         .add(&shared.to_recycler, Interest::Read, BELL)?;
     let mut events = Events::with_capacity(256);
+    let mut tokens: Vec<u64> = Vec::with_capacity(256);
     while !shared.is_ending() {
         let timeout = recycler.timeout();
-        let tokens: Vec<u64> = recycler
-            .epoll
-            .wait(&mut events, timeout)?
-            .map(|event| event.token)
-            .collect();
-        for token in tokens {
+        let waited = recycler.epoll.wait(&mut events, timeout)?;
+        tokens.extend(waited.map(|event| event.token));
+        for token in tokens.drain(..) {
             if token == BELL {
                 shared.to_recycler.hush();
             } else {

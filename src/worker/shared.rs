@@ -87,10 +87,12 @@ impl Shared {
         let Some(conn) = self.pool.find(id) else {
             return false;
         };
-        let after = match &item {
-            Item::Close(_) => conn.mailbox.post_close(item),
-            Item::Event(_) if item.ends_or_replies() => conn.mailbox.post_reply(item),
-            Item::Event(_) | Item::Units(_) | Item::Ended => conn.mailbox.post(item),
+        let after = if item.ends() {
+            conn.mailbox.post_close(item)
+        } else if item.replies() {
+            conn.mailbox.post_reply(item)
+        } else {
+            conn.mailbox.post(item)
         };
         after.is_some_and(|after| {
             self.follow(&conn, after);

@@ -11,10 +11,13 @@ use super::letters::ToRecycler;
 use super::mailbox::After;
 use super::shared::Shared;
 use super::write;
-use crate::protocol::{CloseMode, Lane, Out, Refusal, Step, Turn, Units};
+use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::sync::lock;
+
+/// Messages between two looks at the clock.
+const CLOCK_EVERY: usize = 8;
 
 /// How much a turn may do before others get theirs.
 pub(crate) struct Budget {
@@ -48,7 +51,10 @@ impl Budget {
     /// Takes note of one message; tells whether that was enough.
     pub(crate) fn spend(&mut self) -> bool {
         self.messages += 1;
-        self.spent = self.messages >= self.max || coarse_millis() > self.until;
+        // Asking the clock costs as much as a small handler, so only now and
+        // then: a handler that blocks is told by the pool's other threads.
+        self.spent |= self.messages >= self.max
+            || (self.messages.is_multiple_of(CLOCK_EVERY) && coarse_millis() > self.until);
         self.spent
     }
 
@@ -131,10 +137,11 @@ pub(crate) fn run(
                 }
                 Why::from_step(step, turn.out.close, rest)
             }
-            Item::Event(event) => {
-                let step = parts.server.event(*event, &mut turn);
-                Why::from_step(step, turn.out.close, false)
-            }
+            Item::Opened => event(&mut *parts.server, Event::Opened, &mut turn),
+            Item::Eof => event(&mut *parts.server, Event::Eof, &mut turn),
+            Item::GoAway => event(&mut *parts.server, Event::GoAway, &mut turn),
+            Item::Timer(token) => event(&mut *parts.server, Event::Timer(token), &mut turn),
+            Item::Large(large) => event(&mut *parts.server, *large, &mut turn),
             Item::Close(mode) => Why::Close(mode),
             Item::Ended => Why::Ended,
         };
@@ -147,11 +154,17 @@ pub(crate) fn run(
         }
     }
     *buffer = turn.out.bytes;
+    parts.app.counted();
     Ran {
         done,
         left: items,
         why,
     }
+}
+
+fn event(server: &mut dyn Server, event: Event, turn: &mut Turn<'_>) -> Why {
+    let step = server.event(event, turn);
+    Why::from_step(step, turn.out.close, false)
 }
 
 /// Ends a turn, or gives the items with which it goes on. The replies have been

@@ -12,9 +12,11 @@ use crate::source::{self, Token};
 const LAYERS: &[(&str, &str)] = &[
     (
         "main",
-        "app cli master worker web dispatch stress client session body bus net protocol \
+        "prelude app cli master worker web dispatch stress client session body bus net protocol \
          scoreboard config log sys",
     ),
+    // What programs import; it only names what the layers below offer.
+    ("prelude", "app dispatch body net protocol scoreboard"),
     (
         "app",
         "cli master worker web dispatch stress client session body bus net protocol scoreboard \
@@ -22,7 +24,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "cli",
-        "master worker stress client net protocol scoreboard config log sys",
+        "master worker dispatch stress client net protocol scoreboard config log sys",
     ),
     ("master", "worker bus net scoreboard config log sys"),
     (
@@ -47,7 +49,7 @@ const LAYERS: &[(&str, &str)] = &[
 ];
 
 /// The crate's face: they name the whole crate and belong to no layer.
-const FACE: &[&str] = &["lib", "prelude"];
+const FACE: &[&str] = &["lib"];
 
 /// Longest function, in lines; most are below 10.
 const FUNCTION_MAX: usize = 70;
@@ -103,7 +105,8 @@ fn imports_go_down() {
 #[test]
 fn unsafe_code_is_in_sys_alone() {
     let refused = everywhere(|path, text| {
-        if path.starts_with("src/sys/") {
+        // An allocator that counts cannot be written without.
+        if path.starts_with("src/sys/") || path == "tests/allocations.rs" {
             return Vec::new();
         }
         lines_with(text, |token| token == "unsafe")
@@ -142,6 +145,9 @@ fn functions_and_files_stay_small() {
     let mut refused = Vec::new();
     let mut needed = Vec::new();
     for (path, text) in source::files("src") {
+        if path.ends_with("/tests.rs") {
+            continue;
+        }
         let tokens = source::tokens(&text);
         let mut judge = |place: String, line: usize, lines: usize, max: usize| {
             if lines <= max {
@@ -161,7 +167,12 @@ fn functions_and_files_stay_small() {
             text.lines().count() - shipped.test_lines,
             FILE_MAX,
         );
-        for (name, line, lines) in functions(&tokens) {
+        // Tables of cases may be as long as there are cases.
+        let product: Vec<Token<'_>> = (0..tokens.len())
+            .filter(|at| shipped.contains(*at))
+            .map(|at| tokens[at].clone())
+            .collect();
+        for (name, line, lines) in functions(&product) {
             judge(format!("{path} {name}"), line, lines, FUNCTION_MAX);
         }
     }

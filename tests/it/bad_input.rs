@@ -181,7 +181,6 @@ fn claims_of_four_gigabytes_cost_no_memory() {
     let daemon = Daemon::start(&[
         ("listener.0.frame", "rpc"),
         ("worker.connections_max", "12000"),
-        ("log.level", "error"),
     ]);
     let before = warm(&daemon);
     let mut frame = u32::MAX.to_be_bytes().to_vec();
@@ -208,7 +207,7 @@ fn claims_of_four_gigabytes_cost_no_memory() {
 /// follows what they send.
 #[test]
 fn memory_follows_the_bytes_received() {
-    let daemon = Daemon::start(&[("listener.0.frame", "rpc"), ("log.level", "error")]);
+    let daemon = Daemon::start(&[("listener.0.frame", "rpc")]);
     let before = warm(&daemon);
     let mut clients: Vec<_> = (0..1000)
         .map(|_| Client::connect(daemon.address()))

@@ -26,6 +26,11 @@ impl Daemon {
         Self::launch(Command::new(BINARY), keys)
     }
 
+    /// As [`Self::start`], with another program built on the library.
+    pub(crate) fn program(binary: &std::path::Path, keys: &[(&str, &str)]) -> Self {
+        Self::launch(Command::new(binary), keys)
+    }
+
     /// As [`Self::start`], with a limit of descriptors.
     pub(crate) fn limited(descriptors: u32, keys: &[(&str, &str)]) -> Self {
         let mut shell = Command::new("sh");
@@ -241,7 +246,12 @@ fn a_wrong_configuration_is_told_with_its_place() {
         let output = purlin(&arguments);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{stderr}");
-        for part in ["my.toml:2:1", "connections_maxx", "`connections_max`", "^"] {
+        for part in [
+            "my.toml:2:1",
+            "connections_maxx",
+            "`worker.connections_max`",
+            "^",
+        ] {
             assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
         }
     }

@@ -11,4 +11,5 @@ mod daemon;
 mod flow;
 mod harness;
 mod order;
+mod readme;
 mod source;

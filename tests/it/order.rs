@@ -146,7 +146,7 @@ fn a_million_messages_keep_their_order_on_rpc() {
             .collect();
         client.send(&batch);
         // Replies that were put off may come late; the sequence tells whose.
-        let mut seen = vec![false; 125];
+        let mut seen = [false; 125];
         let mut last = None;
         for _ in 0..125 {
             let (id, sequence, body) = client.rpc();

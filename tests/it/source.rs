@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::CharIndices;
 
 /// A name, a `::`, or one other character of code.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Token<'a> {
     pub(crate) text: &'a str,
     pub(crate) line: usize,

@@ -58,6 +58,8 @@ fn checksum(body: &[u8]) -> u32 {
     }
 }
 
+static ZEROES: [u8; 16] = [0; 16];
+
 /// Appends one frame. Layouts without id or sequence leave them out.
 ///
 /// # Errors
@@ -87,7 +89,11 @@ pub fn encode(
     }
     let start = out.len();
     out.reserve(layout.header + body.len());
-    out.resize(start + layout.header, 0);
+    match ZEROES.get(..layout.header) {
+        // The usual header is two stores; growing by `resize` would be a call.
+        Some(zeroes) => out.extend_from_slice(zeroes),
+        None => out.resize(start + layout.header, 0),
+    }
     let header = &mut out[start..];
     let claim = layout.claim(layout.header + body.len());
     layout

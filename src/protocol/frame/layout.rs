@@ -89,10 +89,14 @@ impl Field {
 
     /// Puts the number into its place; higher bytes than fit are dropped.
     pub(super) fn write(&self, frame: &mut [u8], number: u64) {
-        let place = &mut frame[self.offset..self.offset + self.bytes];
-        match self.endian {
-            Endian::Big => place.copy_from_slice(&number.to_be_bytes()[8 - self.bytes..]),
-            Endian::Little => place.copy_from_slice(&number.to_le_bytes()[..self.bytes]),
+        let place = &mut frame[self.offset..self.end()];
+        let big = number.to_be_bytes();
+        match (self.endian, place) {
+            // Widths that are known here become single stores.
+            (Endian::Big, [a, b]) => [*a, *b] = [big[6], big[7]],
+            (Endian::Big, [a, b, c, d]) => [*a, *b, *c, *d] = [big[4], big[5], big[6], big[7]],
+            (Endian::Big, place) => place.copy_from_slice(&big[8 - self.bytes..]),
+            (Endian::Little, place) => place.copy_from_slice(&number.to_le_bytes()[..self.bytes]),
         }
     }
 }
@@ -336,14 +340,18 @@ impl Layout {
             return Ok(None);
         }
         let claimed = self.length.field.read(bytes);
-        let mut total = i128::from(claimed) + i128::from(self.length.adjust);
-        if self.length.counts == Counts::Body {
-            total += self.header as i128;
-        }
+        let counted = match self.length.counts {
+            Counts::All => 0,
+            Counts::Body => self.header as u64,
+        };
+        // No frame is as long as a field of 8 bytes can say: what does not fit
+        // into 63 bits is too long, and the sums below cannot overflow.
+        let total = i64::try_from(claimed.saturating_add(counted))
+            .unwrap_or(i64::MAX)
+            .saturating_add(self.length.adjust);
         match usize::try_from(total) {
             Ok(total) if total > self.max => Err(self.too_long(claimed)),
             Ok(total) if total >= self.header => Ok((bytes.len() >= total).then_some(total)),
-            Ok(_) | Err(_) if total >= 0 && total > self.max as i128 => Err(self.too_long(claimed)),
             Ok(_) | Err(_) => Err(self.too_short(claimed)),
         }
     }

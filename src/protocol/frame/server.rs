@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::codec::{ErrorBody, Frame, encode};
 use super::layout::Layout;
 use crate::protocol::{
-    Answer, CloseMode, Event, Lane, Out, Refusal, Route, Server, Step, Turn, Units, Unsendable,
+    Answer, CloseMode, Error, Event, Lane, Out, Refusal, Route, Server, Step, Turn, Units,
+    Unsendable,
 };
 
 /// The frames of one connection.
@@ -58,7 +59,7 @@ impl FrameServer {
                     .err()
                     .and_then(|error| self.cannot_say(to, error, out))
             }
-            Answer::Error { code, text } => self.error(to, code, &text, out),
+            Answer::Error(Error { code, text }) => self.error(to, code, &text, out),
             Answer::Later(token) => {
                 self.owed.push(Owed { token, to });
                 self.layout.sequence.is_none().then_some(Step::AwaitReply)

@@ -1,11 +1,16 @@
 //! What must hold for every format, tried on all of them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, in its helper functions too"
+)]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::{
-    Answer, CloseMode, Cut, Dispatch, Event, Lane, Out, Route, Step, Then, Turn, Units,
+    Answer, CloseMode, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn, Units,
 };
 use crate::scoreboard::Counter;
 
@@ -40,10 +45,7 @@ impl Dispatch for Handlers {
         self.calls.push((route.id, body.clone()));
         match route.id {
             Some(LATER) => Answer::Later(self.calls.len() as u64),
-            Some(FAIL) => Answer::Error {
-                code: 418,
-                text: "teapot".into(),
-            },
+            Some(FAIL) => Answer::Error(Error::new(418, "teapot")),
             Some(HUGE) => Answer::Reply {
                 id: None,
                 body: Bytes::from(vec![0; 32 << 20]),
@@ -376,10 +378,7 @@ fn an_error_is_a_frame_where_the_format_has_one_and_the_end_elsewhere() {
         budget: &mut || false,
         room: usize::MAX,
     };
-    let error = Answer::Error {
-        code: 500,
-        text: String::new(),
-    };
+    let error = Answer::Error(Error::new(500, ""));
     assert_eq!(
         server.event(Event::Reply(9, error), &mut turn),
         Step::Next,
