@@ -12,3 +12,4 @@ mod flow;
 mod harness;
 mod order;
 mod source;
+mod turn;
