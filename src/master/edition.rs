@@ -7,9 +7,11 @@ use super::exit::{Ending, Exit};
 use super::supervisor::Policy;
 use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
 use crate::log::{Format, Settings};
+use crate::scoreboard::Scoreboard;
 use crate::sys::cores;
 use crate::sys::epoll::duplicate;
 use crate::sys::privileges::{self, Identity};
+use crate::sys::socket::Address;
 use crate::worker::{self, BindError, Limits, Listening};
 
 /// How long a worker may take until it serves.
@@ -26,7 +28,8 @@ pub(super) struct Edition {
     pub(super) config: Config,
     pub(super) limits: Limits,
     pub(super) workers: usize,
-    pub(super) listeners: Vec<Listening>,
+    /// By worker, or one set for all of them.
+    listeners: Vec<Vec<Listening>>,
     pub(super) settings: Settings,
     /// Whom the workers become; `None`: they stay who the master is.
     pub(super) identity: Option<Identity>,
@@ -119,29 +122,75 @@ fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
     Ok(Some(identity))
 }
 
+/// The sockets of every worker: one set for all, or one for each.
 fn listeners(
     config: &Config,
     before: Option<&Edition>,
     until: Instant,
-) -> Result<Vec<Listening>, Ending> {
-    let protocols = worker::protocols(config)?;
-    let mut listeners = Vec::new();
-    for (n, (listener, protocol)) in config.listener.iter().zip(protocols).enumerate() {
-        // Several may ask for port 0: the first of them then is the first now.
-        let same = |other: &&crate::config::Listener| other.address == listener.address;
-        let nth = config.listener[..n].iter().filter(same).count();
-        let earlier = before.and_then(|before| {
-            let mut pairs = before.config.listener.iter().zip(&before.listeners);
-            pairs.by_ref().filter(|(other, _)| same(other)).nth(nth)
-        });
-        let socket = match earlier {
-            Some((_, open)) => duplicate(&open.socket)
-                .map_err(|error| Ending::internal("keep a listener", &error))?,
-            None => patiently(until, || worker::open(listener))?,
-        };
-        listeners.push(Listening::new(listener, protocol, socket)?);
+) -> Result<Vec<Vec<Listening>>, Ending> {
+    let share = config.accept == Accept::Reuseport;
+    let count = if share { workers(config) } else { 1 };
+    let mut sets: Vec<Vec<Listening>> = Vec::new();
+    for number in 0..count {
+        let mut set = Vec::new();
+        for (n, protocol) in worker::protocols(config)?.into_iter().enumerate() {
+            let listener = &config.listener[n];
+            let earlier = before.and_then(|before| before.earlier(config, n, number));
+            // A path cannot be bound twice.
+            let is_path = matches!(listener.address, Address::Unix(_));
+            let first = sets.first().map(|set: &Vec<Listening>| &set[n]);
+            let socket = match earlier.or(first.filter(|_| is_path)) {
+                Some(open) => duplicate(&open.socket)
+                    .map_err(|error| Ending::internal("keep a listener", &error))?,
+                None => {
+                    // The kernel chose the port for the first set.
+                    let address = first.map_or(&listener.address, |first| &first.address);
+                    patiently(until, || worker::open(listener, address, share))?
+                }
+            };
+            set.push(Listening::new(listener, protocol, socket)?);
+        }
+        sets.push(set);
     }
-    Ok(listeners)
+    Ok(sets)
+}
+
+impl Edition {
+    /// The socket that listens already where listener `n` of `config` is to.
+    fn earlier(&self, config: &Config, n: usize, number: usize) -> Option<&Listening> {
+        let address = &config.listener[n].address;
+        let same = |other: &&crate::config::Listener| other.address == *address;
+        // Several may ask for port 0: the second of them is the second again.
+        let nth = config.listener[..n].iter().filter(same).count();
+        let listeners = self.config.listener.iter().enumerate();
+        let mut found = listeners.filter(|(_, other)| same(other));
+        let (index, _) = found.nth(nth)?;
+        self.listeners.get(number)?.get(index)
+    }
+
+    /// Where worker `number` accepts.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` at the limit of descriptors.
+    pub(super) fn listeners_of(&self, number: usize) -> std::io::Result<Vec<Listening>> {
+        let set = &self.listeners[number % self.listeners.len()];
+        set.iter().map(Listening::duplicate).collect()
+    }
+
+    /// Whom the listeners are shared with.
+    pub(super) fn accept(&self, board: &Scoreboard) -> worker::Accept {
+        match self.config.accept {
+            Accept::Mutex => worker::Accept::Turn(board.clone()),
+            Accept::Exclusive => worker::Accept::Exclusive,
+            Accept::Reuseport => worker::Accept::ReusePort,
+        }
+    }
+
+    /// The addresses, as they are really bound.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = String> {
+        self.listeners[0].iter().map(ToString::to_string)
+    }
 }
 
 /// The instance before may be about to let go of the address.

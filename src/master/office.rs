@@ -19,7 +19,7 @@ use super::pid_file::PidFile;
 use super::recruit::Recruit;
 use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
 use crate::log;
-use crate::net::turn::{Owner, Turn};
+use crate::net::turn::{Owner, Turn, Watchdog};
 use crate::scoreboard::Scoreboard;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{Epoll, Events, Interest};
@@ -48,6 +48,9 @@ const WORKER: u64 = 2;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// How often the holder of the accept turn is looked at.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// How the master's loop ended.
 pub(super) enum Ended {
@@ -82,6 +85,9 @@ pub(super) struct Office<'a> {
     pub(super) result: Result<(), Ending>,
     pub(super) born: Instant,
     turn: Turn<Scoreboard>,
+    watchdog: Watchdog,
+    /// When the watchdog looks again.
+    watch_at: Instant,
     signals: Signals,
     control: ControlSocket,
     /// Whether the control socket is in the epoll.
@@ -105,6 +111,8 @@ impl<'a> Office<'a> {
             epoll,
             clients: Clients::default(),
             turn: Turn::new(board.clone()),
+            watchdog: Watchdog::default(),
+            watch_at: Instant::now() + WATCH,
             board,
             crew: Crew::default(),
             current: None,
@@ -164,6 +172,7 @@ impl<'a> Office<'a> {
         self.clients.expire(now, &self.epoll);
         self.crew.send_on();
         self.listen_again();
+        self.watch(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
         }
@@ -178,10 +187,22 @@ impl<'a> Office<'a> {
         let deadlines = [
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
+            Some(self.watch_at),
             retry,
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
+    }
+
+    fn watch(&mut self, now: Instant) {
+        if now < self.watch_at {
+            return;
+        }
+        self.watch_at = now + WATCH;
+        if let Some(stuck) = self.watchdog.look(&self.turn) {
+            let row = stuck.row;
+            log::warn!("the worker in row {row} does not go on: another one accepts");
+        }
     }
 
     fn take_signals(&mut self) -> Step {
@@ -394,15 +415,14 @@ impl<'a> Office<'a> {
         let is_new = self.supervisor.incoming() == Some(generation);
         let edition = incoming.filter(|_| is_new).or(self.current.as_ref());
         let edition = edition.expect("a generation has its edition until it is over");
-        let listeners = edition.listeners.iter();
-        let listeners = listeners.map(|listener| listener.duplicate()).collect();
         Recruit {
             program: self.plan.program.clone(),
             number,
             generation,
             channel,
-            setup: io::Result::map(listeners, |listeners| Setup {
+            setup: edition.listeners_of(number).map(|listeners| Setup {
                 listeners,
+                accept: edition.accept(&self.board),
                 limits: edition.limits,
                 row: self.board.row(owner.row.into()),
                 number: owner.row,

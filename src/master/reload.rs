@@ -73,8 +73,8 @@ impl Office<'_> {
         {
             log::error!("{error}; the master logs where it did");
         }
-        for listener in &edition.listeners {
-            log::info!("listening on {listener}");
+        for address in edition.addresses() {
+            log::info!("listening on {address}");
         }
         let (workers, limits) = (edition.workers, &edition.limits);
         let text = format!("generation {} serves: {workers} workers", generation.0);

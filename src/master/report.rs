@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use super::control::Response;
-use super::edition::accept_name;
+use super::edition::{Edition, accept_name};
 use super::exit::Exit;
 use super::office::Office;
 use super::supervisor::Status;
@@ -19,9 +19,7 @@ impl Office<'_> {
         let now = Instant::now();
         let slots: Vec<Status> = self.supervisor.status().collect();
         let rows: Vec<Row> = slots.iter().map(|one| self.board.row(one.slot.0)).collect();
-        let listeners: Vec<String> = (self.current.iter())
-            .flat_map(|edition| edition.listeners.iter().map(ToString::to_string))
-            .collect();
+        let listeners: Vec<String> = (self.current.iter()).flat_map(Edition::addresses).collect();
         let totals = self.board.totals();
         let accept = (self.current.as_ref()).map_or("", |now| accept_name(now.config.accept));
         let generation = self.supervisor.current().map(|generation| generation.0);

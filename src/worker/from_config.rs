@@ -105,18 +105,24 @@ pub fn protocols(config: &Config) -> Result<Vec<Frames>, ConfigError> {
 /// [`BindError`] names the first that failed; those before it are closed again.
 pub fn bind(config: &Config, protocols: Vec<Frames>) -> Result<Vec<Listening>, BindError> {
     let bind = |(listener, protocol): (&config::Listener, Frames)| {
-        Listening::new(listener, protocol, open(listener)?)
+        let socket = open(listener, &listener.address, false)?;
+        Listening::new(listener, protocol, socket)
     };
     config.listener.iter().zip(protocols).map(bind).collect()
 }
 
-/// Binds one listener.
+/// Binds one listener to `address`: its own, or that of a socket which was bound
+/// for it before. `share` lets several be bound to one port.
 ///
 /// # Errors
 ///
 /// [`BindError`], with the address.
-pub fn open(listener: &config::Listener) -> Result<OwnedFd, BindError> {
-    socket::listen(&listener.address, listener.backlog, false)
+pub fn open(
+    listener: &config::Listener,
+    address: &Address,
+    share: bool,
+) -> Result<OwnedFd, BindError> {
+    socket::listen(address, listener.backlog, share)
         .map_err(|error| BindError::new(listener, error))
 }
 
