@@ -9,6 +9,8 @@ use super::{Arguments, Exit};
 use crate::config::{Accept, Config, written_control_socket};
 use crate::master::Ending;
 use crate::master::control::{self, Command, ControlError, Response};
+use crate::master::pid_file::{Holder, holder};
+use crate::sys::process::{self, Pid};
 use crate::sys::socket::{self, Address};
 
 /// How long an answer may take that needs no worker.
@@ -45,6 +47,7 @@ pub(super) fn ask(
         (Command::Reload, _) => RELOAD,
         (Command::Reopen | Command::Status, _) => PATIENCE,
     };
+    let master = master(&config);
     let leaves = matches!(command, Command::Stop | Command::Quit);
     let answer = match control::request(&path, command, limit) {
         // It ended before it could say so.
@@ -62,7 +65,7 @@ pub(super) fn ask(
         return Err(Ending(Exit::from_code(answer.code.into()), answer.text));
     }
     if leaves {
-        wait_until_gone(&config)?;
+        wait_until_gone(master)?;
     }
     Ok(answer)
 }
@@ -88,12 +91,18 @@ fn socket_path(
         .unwrap_or_else(|| Config::default().control_socket)
 }
 
+/// The master that the configuration names, if it runs.
+fn master(config: &Result<Config, crate::config::ConfigError>) -> Option<Pid> {
+    match holder(&config.as_ref().ok()?.pid_file) {
+        Ok(Holder::Master(pid)) => Some(pid),
+        Ok(Holder::Nobody | Holder::Starting) | Err(_) => None,
+    }
+}
+
 /// The answer comes a moment before the end of the process.
-fn wait_until_gone(config: &Result<Config, crate::config::ConfigError>) -> Result<(), Ending> {
-    use crate::master::pid_file::{Holder, holder};
-    let Ok(config) = config else { return Ok(()) };
+fn wait_until_gone(master: Option<Pid>) -> Result<(), Ending> {
     let until = Instant::now() + PATIENCE;
-    while holder(&config.pid_file)? != Holder::Nobody {
+    while master.is_some_and(process::is_running) {
         if Instant::now() > until {
             let text = "the master said that it stopped, and still runs".into();
             return Err(Ending(Exit::Internal, text));

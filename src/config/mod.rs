@@ -124,6 +124,8 @@ table! {
         pub turn_messages: u32 = 256, in 1..=65_536;
         /// Time for which one connection is served before others come first.
         pub turn_time: Duration = millis(10), in millis(1)..=seconds(1);
+        /// Silence after which a worker that drains closes a connection.
+        pub drain_idle: Duration = seconds(1), in seconds(0)..=seconds(60);
         /// Whether each worker keeps to a core of its own.
         pub cpu_affinity: Affinity = Affinity::Off;
     }

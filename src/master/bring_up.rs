@@ -70,9 +70,9 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     }
 }
 
-/// Rows for four generations: one that serves, one that starts, two that drain.
+/// Rows for six generations: one that serves, one that starts, those that drain.
 fn slots(edition: &Edition) -> usize {
-    (edition.workers * 4).clamp(8, 255)
+    (edition.workers * 6).clamp(8, 255)
 }
 
 fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {

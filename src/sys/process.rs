@@ -151,6 +151,19 @@ fn decode(status: libc::c_int) -> Option<Cause> {
     })
 }
 
+/// Whether the process exists and has not ended. For one that is not our own
+/// child: its number may be another's by the time of the answer.
+#[must_use]
+pub fn is_running(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    // Dead, and not waited for by its parent.
+    stat.is_ok_and(|stat| {
+        !stat
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" Z"))
+    })
+}
+
 /// Sends `signal` to `pid`. A process that is gone already is no error.
 ///
 /// # Errors

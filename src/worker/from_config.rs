@@ -37,6 +37,7 @@ impl From<&Config> for Limits {
             },
             buffered_max: limits.buffered_max,
             linger: limits.linger,
+            drain_idle: worker.drain_idle,
             idle: config.heartbeat.timeout,
             first_message: config.heartbeat.first_message,
         }

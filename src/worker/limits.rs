@@ -31,6 +31,8 @@ pub struct Limits {
     /// How long a closing connection may take to read its last bytes, and to
     /// send its own end-of-file.
     pub linger: Duration,
+    /// Silence after which a draining worker closes a connection.
+    pub drain_idle: Duration,
     /// Silence after which a peer is closed.
     pub idle: Option<Duration>,
     /// Time a new peer has to send its first whole message.

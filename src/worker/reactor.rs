@@ -100,9 +100,15 @@ impl Accepting {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Drain {
     until: Option<u64>,
+    /// When those who still talk are told as well.
+    talk_until: u64,
+    /// When to look who is silent.
+    look_at: u64,
+    /// Who was told, by slot. Nobody moves in any more.
+    told: Vec<bool>,
 }
 
 /// Why the loop ended.
@@ -284,16 +290,44 @@ impl<'a> Reactor<'a> {
             drain.until = until;
             return;
         }
-        self.drain = Some(Drain { until });
+        let half = patience.map_or(u64::MAX, |limit| limit / 2);
+        self.drain = Some(Drain {
+            until,
+            talk_until: self.now.saturating_add(half),
+            look_at: 0,
+            told: vec![false; self.inbound.len()],
+        });
         self.pause_accepting(Accepting::Over);
         self.listeners.clear();
-        for slot in 0..self.inbound.len() {
-            self.say_goodbye(slot);
-        }
     }
 
-    fn drained(&self) -> Option<End> {
-        let drain = self.drain?;
+    /// Says good-bye to those who have been silent for a while. Who has just
+    /// connected, or asks again and again, has a request on its way, which it
+    /// would never see answered; half of the time is theirs.
+    fn dismiss_silent(&mut self) {
+        let Some(mut drain) = self.drain.take_if(|drain| drain.look_at <= self.now) else {
+            return;
+        };
+        drain.look_at = self.now + u64::try_from(DRAIN.as_millis()).unwrap_or(u64::MAX);
+        let idle = u64::try_from(self.shared.limits.drain_idle.as_millis()).unwrap_or(u64::MAX);
+        let is_late = drain.talk_until <= self.now;
+        for (slot, told) in drain.told.iter_mut().enumerate() {
+            let conn = self.inbound[slot].conn().filter(|_| !*told);
+            let silent = conn.is_some_and(|conn| {
+                let last = conn.heard.load(Ordering::Relaxed).max(conn.opened);
+                is_late || last.saturating_add(idle) <= self.now
+            });
+            if silent {
+                *told = true;
+                self.say_goodbye(slot);
+            }
+        }
+        self.drain = Some(drain);
+    }
+
+    fn drained(&mut self) -> Option<End> {
+        self.dismiss_silent();
+        let drain = self.drain.as_ref()?;
         if self.live == 0 && self.shared.row.read(Counter::Quarantined) == 0 {
             return Some(End::Drained);
         }

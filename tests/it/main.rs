@@ -10,6 +10,8 @@ mod bad_input;
 mod daemon;
 mod flow;
 mod harness;
+mod master;
 mod order;
 mod readme;
 mod source;
+mod turn;
