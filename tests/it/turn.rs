@@ -85,7 +85,7 @@ impl Crew {
             listeners[0] = Listening {
                 socket: match mode {
                     Mode::ReusePort if n > 0 => socket::listen(&Address::Tcp(at), 511, true),
-                    _ => duplicate(&first),
+                    Mode::Turn | Mode::Exclusive | Mode::ReusePort => duplicate(&first),
                 }
                 .unwrap(),
                 address: Address::Tcp(at),
