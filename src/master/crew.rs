@@ -119,7 +119,7 @@ impl Crew {
         Some(self.0.swap_remove(index))
     }
 
-    /// Tries again to tell those who did not listen; whether some still do not.
+    /// Tries again to tell those who did not listen.
     pub(super) fn send_on(&mut self) {
         for member in &mut self.0 {
             member.send_on();

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::exit::{Ending, Exit};
 use super::supervisor::Policy;
 use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
-use crate::log::{Format, Settings};
+use crate::log::{self, Format, Settings};
 use crate::scoreboard::Scoreboard;
 use crate::sys::cores;
 use crate::sys::epoll::duplicate;
 use crate::sys::privileges::{self, Identity};
-use crate::sys::socket::Address;
+use crate::sys::socket::{self, Address};
 use crate::worker::{self, BindError, Limits, Listening};
 
 /// How long a worker may take until it serves.
@@ -184,6 +184,17 @@ impl Edition {
             Accept::Mutex => worker::Accept::Turn(board.clone()),
             Accept::Exclusive => worker::Accept::Exclusive,
             Accept::Reuseport => worker::Accept::ReusePort,
+        }
+    }
+
+    /// Gives sockets that were taken over the queues that they are to have now.
+    pub(super) fn set_backlogs(&self) {
+        for set in &self.listeners {
+            for (open, listener) in set.iter().zip(&self.config.listener) {
+                if let Err(error) = socket::set_backlog(&open.socket, listener.backlog) {
+                    log::warn!("set the backlog of {open}: {error}");
+                }
+            }
         }
     }
 

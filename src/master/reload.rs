@@ -73,6 +73,7 @@ impl Office<'_> {
         {
             log::error!("{error}; the master logs where it did");
         }
+        edition.set_backlogs();
         for address in edition.addresses() {
             log::info!("listening on {address}");
         }

@@ -107,9 +107,19 @@ pub fn listen(address: &Address, backlog: u16, share: bool) -> io::Result<OwnedF
             socket
         }
     };
-    let backlog = Backlog::new(i32::from(backlog)).unwrap_or(Backlog::MAXCONN);
-    kernel::listen(&socket, backlog)?;
+    set_backlog(&socket, backlog)?;
     Ok(socket)
+}
+
+/// Listens, or goes on listening, with a queue of `backlog` connections. Those
+/// that wait already stay.
+///
+/// # Errors
+///
+/// Only for a descriptor that is no bound socket.
+pub fn set_backlog(socket: impl AsFd, backlog: u16) -> io::Result<()> {
+    let backlog = Backlog::new(i32::from(backlog)).unwrap_or(Backlog::MAXCONN);
+    Ok(kernel::listen(&socket.as_fd(), backlog)?)
 }
 
 /// Whether `address` could be bound now: binds it for a moment, and never
