@@ -2,15 +2,22 @@
 //!
 //! Writers are the threads of one worker; readers are anybody. Counters only
 //! grow; gauges rise and fall. All updates are relaxed: each word is a fact of
-//! its own, and no word announces another.
+//! its own, and no word announces another. (The words of the accept turn do:
+//! see `net::turn`.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::memory::SharedWords;
 
+mod board;
+
+pub use board::Scoreboard;
+
 macro_rules! counters {
-    ($($(#[doc = $help:literal])+ $name:ident = $text:literal,)+) => {
+    (@is_gauge) => { false };
+    (@is_gauge gauge) => { true };
+    ($($(#[doc = $help:literal])+ $name:ident = $text:literal $(($kind:ident))?,)+) => {
         /// Everything that a worker counts. One line here gives a counter its
         /// name, its help text, its shared word and its line in every report.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -31,6 +38,13 @@ macro_rules! counters {
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$name => concat!($($help),+).trim_ascii(),)+ }
             }
+
+            /// Whether it says how many there are now: it falls as well, and
+            /// ends with its worker.
+            #[must_use]
+            pub const fn is_gauge(self) -> bool {
+                match self { $(Self::$name => counters!(@is_gauge $($kind)?),)+ }
+            }
         }
     };
 }
@@ -38,12 +52,20 @@ macro_rules! counters {
 counters! {
     /// Connections accepted.
     Accepted = "connections_accepted",
-    /// Connections open now (a gauge).
-    Live = "connections_live",
+    /// Connections open now.
+    Live = "connections_live" (gauge),
     /// Connections closed, whoever asked.
     Closed = "connections_closed",
     /// Connections that ended in an error of the network.
     Broken = "connections_broken",
+    /// Times that `accept` found no connection waiting.
+    AcceptsEmpty = "accepts_empty",
+    /// Times that the accept turn came to this worker.
+    TurnsTaken = "accept_turns_taken",
+    /// Times that this worker gave the accept turn to another one.
+    TurnsHandedOver = "accept_turns_handed_over",
+    /// Times that the bell of the accept turn woke this worker.
+    TurnWakes = "accept_turn_wakes",
     /// Times that accepting paused because the connection pool was full.
     PoolFull = "accept_paused_pool_full",
     /// Times that accepting paused because descriptors ran out.
@@ -96,8 +118,8 @@ counters! {
     BytesIn = "bytes_received",
     /// Bytes sent.
     BytesOut = "bytes_sent",
-    /// Bytes held now in partial frames, mailboxes and outbound queues (a gauge).
-    Buffered = "bytes_buffered",
+    /// Bytes held now in partial frames, mailboxes and outbound queues.
+    Buffered = "bytes_buffered" (gauge),
     /// System calls that read from connections.
     Reads = "reads",
     /// System calls that wrote to connections.
@@ -120,18 +142,25 @@ counters! {
     WriteDisarmed = "writes_disarmed",
     /// Times that the sender was told of room and the kernel took nothing.
     WriteFutile = "writes_futile",
-    /// Slots of the connection pool that exist (a gauge).
-    PoolSlots = "pool_slots",
+    /// Slots of the connection pool that exist.
+    PoolSlots = "pool_slots" (gauge),
     /// Connections that the recycler closed.
     Recycled = "connections_recycled",
-    /// Connections whose descriptor is not closed yet because somebody holds them (a gauge).
-    Quarantined = "connections_quarantined",
+    /// Connections whose descriptor is not closed yet because somebody holds them.
+    Quarantined = "connections_quarantined" (gauge),
     /// Deadlines that the heartbeat thread looked at.
     Deadlines = "deadlines_examined",
 }
 
-/// Words of one row.
-pub const ROW_WORDS: usize = Counter::ALL.len();
+/// Words of one row, in whole cache lines: two workers never write to one.
+///
+/// The counters come first, then the two words of the accept turn.
+const ROW_WORDS: usize = (Counter::ALL.len() + 2).next_multiple_of(LINE_WORDS);
+const ASLEEP: usize = Counter::ALL.len();
+const LIFE: usize = ASLEEP + 1;
+
+/// Words of a cache line.
+const LINE_WORDS: usize = 8;
 
 /// One worker's row: cheap to clone, safe from any thread.
 #[derive(Clone, Debug)]
@@ -141,27 +170,16 @@ pub struct Row {
 }
 
 impl Row {
-    /// The row that begins at word `start`.
-    ///
-    /// # Panics
-    ///
-    /// When the words end before the row does: whoever sized the memory erred.
-    #[must_use]
-    pub fn new(words: Arc<SharedWords>, start: usize) -> Self {
-        assert!(
-            start + ROW_WORDS <= words.len(),
-            "row outside of the shared words"
-        );
-        Self { words, start }
-    }
-
     /// A row in memory of its own.
     ///
     /// # Errors
     ///
     /// As [`SharedWords::new`].
     pub fn alone() -> std::io::Result<Self> {
-        Ok(Self::new(Arc::new(SharedWords::new(ROW_WORDS)?), 0))
+        Ok(Self {
+            words: Arc::new(SharedWords::new(ROW_WORDS)?),
+            start: 0,
+        })
     }
 
     fn word(&self, counter: Counter) -> &AtomicU64 {
@@ -186,6 +204,18 @@ impl Row {
     /// Sets a gauge.
     pub fn set(&self, counter: Counter, value: u64) {
         self.word(counter).store(value, Ordering::Relaxed);
+    }
+
+    /// The event loop is about to wait.
+    pub fn fall_asleep(&self) {
+        self.words[self.start + ASLEEP].store(1, Ordering::Release);
+    }
+
+    /// The event loop has waited. Released behind the count: whoever sees the
+    /// loop awake sees that it is in a new turn.
+    pub fn wake_up(&self) {
+        self.count(Counter::Loops);
+        self.words[self.start + ASLEEP].store(0, Ordering::Release);
     }
 
     /// The value now.

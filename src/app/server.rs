@@ -109,6 +109,7 @@ impl Server {
         let row = Row::alone().map_err(SpawnError::System)?;
         let setup = Setup {
             listeners,
+            accept: worker::Accept::Alone,
             limits: Limits::from(config),
             row: row.clone(),
             number: 0,

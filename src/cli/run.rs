@@ -101,6 +101,7 @@ fn run(config: &Config, application: &dyn Application) -> Result<(), Ending> {
     let row = Row::alone().map_err(internal)?;
     let setup = Setup {
         listeners,
+        accept: worker::Accept::Alone,
         limits,
         row: row.clone(),
         number: 0,

@@ -25,6 +25,7 @@
 
 use crate::sys::sync::{AtomicU64, Ordering, fence};
 
+mod board;
 mod names;
 mod watchdog;
 

@@ -17,22 +17,25 @@ use crate::sys::epoll::Interest;
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::Ordering;
 
-/// Connections accepted before the others are served.
-const BATCH: usize = 64;
-
 impl Reactor<'_> {
     /// Takes connections from the backlog of a listener.
     pub(super) fn accept(&mut self, listener: usize) {
-        for _ in 0..BATCH {
-            if self.accepting != Accepting::Yes {
+        for _ in 0..self.share.batch() {
+            if !self.may_accept() {
                 return;
             }
             let Some(vacancy) = self.vacancy() else {
                 return;
             };
             match socket::accept(self.listeners[listener].socket.as_fd()) {
-                Ok(Some((socket, peer))) => self.settle(vacancy, listener, socket, peer),
-                Ok(None) => return self.shared.pool.return_vacancy(vacancy),
+                Ok(Some((socket, peer))) => {
+                    self.settle(vacancy, listener, socket, peer);
+                    self.accepted_one();
+                }
+                Ok(None) => {
+                    self.shared.row.count(Counter::AcceptsEmpty);
+                    return self.shared.pool.return_vacancy(vacancy);
+                }
                 Err(error) => {
                     self.shared.pool.return_vacancy(vacancy);
                     return self.out_of_descriptors(listener, &error);
@@ -68,7 +71,9 @@ impl Reactor<'_> {
             );
         }
         self.shared.row.count(Counter::OutOfDescriptors);
-        self.pause_accepting(Accepting::OutOfDescriptors);
+        // The next connection that closes frees one.
+        self.shared.wants_vacancy.store(true, Ordering::SeqCst);
+        self.pause_accepting(Accepting::out_of_descriptors(self.now));
     }
 
     fn settle(

@@ -21,6 +21,7 @@
 //! Nothing here knows what a frame is: see [`crate::protocol`].
 
 mod accept;
+mod accept_turn;
 mod business;
 mod connection;
 mod deadlines;
@@ -46,5 +47,5 @@ mod write;
 
 pub use from_config::{BindError, bind, protocols};
 pub use limits::{Limits, Over, Yield};
-pub use setup::{Control, Listening, Order, Setup};
+pub use setup::{Accept, Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

@@ -16,6 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accept_turn::Share;
 use super::connection::Connection;
 use super::inbound::Inbound;
 use super::letters::ToReactor;
@@ -42,17 +43,19 @@ const SCRATCH: usize = 256 * 1024;
 /// How soon another business thread is woken while jobs wait and one sleeps.
 const NUDGE: Duration = Duration::from_millis(1);
 
-/// How soon accepting is tried again when the system was out of descriptors.
-const RETRY: Duration = Duration::from_millis(100);
+/// Milliseconds after which accepting is tried again when the system was out
+/// of descriptors.
+const RETRY: u64 = 100;
 
 /// How often a draining reactor looks whether it is done.
 const DRAIN: Duration = Duration::from_millis(20);
 
 const BELL: u64 = u64::MAX;
 const CONTROL: u64 = u64::MAX - 1;
+pub(super) const TURN_BELL: u64 = u64::MAX - 2;
 /// Listener `n` has this token less `n`. No connection has such a name: the
 /// last row is never given to a worker.
-const LISTENER: u64 = u64::MAX - 2;
+pub(super) const LISTENER: u64 = u64::MAX - 3;
 
 /// The state of the reactor thread.
 pub(super) struct Reactor<'a> {
@@ -67,6 +70,7 @@ pub(super) struct Reactor<'a> {
     /// Turns to hand to the business threads after this batch of events.
     pub(super) ready: Vec<Job>,
     pub(super) accepting: Accepting,
+    pub(super) share: Share,
     control: &'a mut dyn Control,
     drain: Option<Drain>,
     pub(super) now: u64,
@@ -78,12 +82,22 @@ pub(super) struct Reactor<'a> {
 pub(super) enum Accepting {
     /// The listeners are in the epoll.
     Yes,
+    /// Another worker does, or nobody is ready yet.
+    NotOurTurn,
     /// Every slot is taken: the recycler tells when one is free.
     PoolFull,
-    /// No descriptors: tried again soon.
-    OutOfDescriptors,
+    /// No descriptors: tried again when one is closed, or at this time.
+    OutOfDescriptors { until: u64 },
     /// The worker drains.
     Over,
+}
+
+impl Accepting {
+    pub(super) const fn out_of_descriptors(now: u64) -> Self {
+        Self::OutOfDescriptors {
+            until: now.saturating_add(RETRY),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,9 +121,10 @@ impl<'a> Reactor<'a> {
         shared: &'a Arc<Shared>,
         service: &'a dyn Service,
         listeners: Vec<Listening>,
+        share: Share,
         control: &'a mut dyn Control,
     ) -> io::Result<Self> {
-        let reactor = Self {
+        let mut reactor = Self {
             shared,
             service,
             epoll: Epoll::new()?,
@@ -118,7 +133,8 @@ impl<'a> Reactor<'a> {
             scratch: vec![0; SCRATCH],
             buffer: Vec::new(),
             ready: Vec::with_capacity(BATCH),
-            accepting: Accepting::Yes,
+            accepting: Accepting::NotOurTurn,
+            share,
             control,
             drain: None,
             now: coarse_millis(),
@@ -130,16 +146,8 @@ impl<'a> Reactor<'a> {
         reactor
             .epoll
             .add(reactor.control.descriptor(), Interest::Read, CONTROL)?;
-        reactor.watch_listeners()?;
+        reactor.begin_accepting()?;
         Ok(reactor)
-    }
-
-    fn watch_listeners(&self) -> io::Result<()> {
-        for (token, listener) in (0..).zip(&self.listeners) {
-            self.epoll
-                .add(&listener.socket, Interest::Read, LISTENER - token)?;
-        }
-        Ok(())
     }
 
     /// The loop of the reactor thread.
@@ -152,9 +160,11 @@ impl<'a> Reactor<'a> {
         let mut batch: Vec<Event> = Vec::with_capacity(BATCH);
         loop {
             let (timeout, waiting) = self.timeout();
+            self.shared.row.fall_asleep();
             batch.extend(self.epoll.wait(&mut events, timeout)?);
-            self.shared.row.count(Counter::Loops);
+            self.shared.row.wake_up();
             self.now = coarse_millis();
+            self.keep_turn();
             if batch.is_empty() && waiting && self.shared.queue.wake_if_waiting() {
                 self.shared.row.count(Counter::Wakes);
             }
@@ -163,9 +173,7 @@ impl<'a> Reactor<'a> {
                     return Ok(end);
                 }
             }
-            if self.accepting == Accepting::OutOfDescriptors {
-                self.accept_again();
-            }
+            self.retry_accepting();
             self.hand_over();
             if let Some(end) = self.drained() {
                 return Ok(end);
@@ -180,8 +188,10 @@ impl<'a> Reactor<'a> {
             Some(NUDGE)
         } else if self.drain.is_some() {
             Some(DRAIN)
+        } else if let Accepting::OutOfDescriptors { until } = self.accepting {
+            Some(Duration::from_millis(until.saturating_sub(self.now).max(1)))
         } else {
-            (self.accepting == Accepting::OutOfDescriptors).then_some(RETRY)
+            None
         };
         (timeout, waiting)
     }
@@ -190,6 +200,7 @@ impl<'a> Reactor<'a> {
         match event.token {
             BELL => return Ok(self.read_letters()),
             CONTROL => return Ok(self.obey()),
+            TURN_BELL => self.answer_turn_bell(),
             token if LISTENER - token < self.listeners.len() as u64 => {
                 self.accept(usize::try_from(LISTENER - token).unwrap_or(usize::MAX));
             }
@@ -256,25 +267,11 @@ impl<'a> Reactor<'a> {
         );
     }
 
-    /// Stops accepting for this reason; clients wait in the kernel's backlog.
-    pub(super) fn pause_accepting(&mut self, why: Accepting) {
-        if self.accepting == Accepting::Yes {
-            for listener in &self.listeners {
-                let _gone = self.epoll.delete(&listener.socket);
-            }
-        }
-        if self.accepting != Accepting::Over {
-            self.accepting = why;
-        }
-    }
-
-    fn accept_again(&mut self) {
-        if matches!(
-            self.accepting,
-            Accepting::PoolFull | Accepting::OutOfDescriptors
-        ) && self.watch_listeners().is_ok()
+    fn retry_accepting(&mut self) {
+        if let Accepting::OutOfDescriptors { until } = self.accepting
+            && self.now >= until
         {
-            self.accepting = Accepting::Yes;
+            self.accept_again();
         }
     }
 

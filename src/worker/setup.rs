@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::limits::Limits;
 use crate::dispatch::outlet::UnknownId;
 use crate::protocol::Protocol;
-use crate::scoreboard::Row;
+use crate::scoreboard::{Row, Scoreboard};
 use crate::sys::socket::Address;
 
 /// A bound socket, and what is spoken on it.
@@ -33,14 +33,32 @@ impl std::fmt::Display for Listening {
 pub struct Setup {
     /// Where to accept; may be none.
     pub listeners: Vec<Listening>,
+    /// With whom the listeners are shared.
+    pub accept: Accept,
     /// What to obey.
     pub limits: Limits,
     /// Where to count.
     pub row: Row,
     /// Which row that is, 0 to 254.
     pub number: u8,
-    /// How many workers had that row before.
+    /// Which worker of that row: another number than those before had. With
+    /// [`Accept::Turn`], the one that the turn admitted.
     pub epoch: u16,
+}
+
+/// Which of the workers accepts a connection.
+#[derive(Clone, Debug)]
+pub enum Accept {
+    /// This one: nobody else has its listeners.
+    Alone,
+    /// The one that holds the turn of this scoreboard; the least loaded has it
+    /// next. The worker must have been admitted under its number and epoch.
+    Turn(Scoreboard),
+    /// One of those whom the kernel wakes.
+    Exclusive,
+    /// The one whom the kernel chose by the addresses: each worker has sockets
+    /// of its own, bound to the same port.
+    ReusePort,
 }
 
 /// Where a worker's orders come from.

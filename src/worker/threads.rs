@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::accept_turn::Share;
 use super::letters::ToReactor;
 use super::reactor::{End, Reactor};
 use super::setup::{Control, Setup};
@@ -85,7 +86,8 @@ pub fn run(
     let crew = Crew::default();
     let _end_all = EndAll(&shared);
     start_threads(&shared, &service, &crew)?;
-    let mut reactor = Reactor::new(&shared, &*service, setup.listeners, control)?;
+    let share = Share::new(setup.accept, setup.number, setup.epoch);
+    let mut reactor = Reactor::new(&shared, &*service, setup.listeners, share, control)?;
     ready();
     let end = reactor.run()?;
     drop(reactor);

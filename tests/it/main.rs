@@ -13,3 +13,4 @@ mod harness;
 mod order;
 mod readme;
 mod source;
+mod turn;

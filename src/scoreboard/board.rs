@@ -1,0 +1,302 @@
+//! The memory of the whole server: a header, the totals of the dead, a row for
+//! each worker, and the bells that wake them.
+//!
+//! ```text
+//! word 0       1        2       3 ... 7     8
+//! +-------+--------+------+----------+-----------+--------+-------~~~-------+
+//! | magic | layout | turn | sequence |  totals   | row 0  |  row 1 ...      |
+//! +-------+--------+------+----------+-----------+--------+-------~~~-------+
+//! ```
+//!
+//! Made by the master before any fork; every worker inherits it. The master
+//! alone folds. `sequence` is odd while it does, so a reader sees a dead
+//! worker's counts in its row or in the totals: never in both, never in none.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::{ASLEEP, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
+use crate::sys::eventfd::Bell;
+use crate::sys::memory::SharedWords;
+
+/// "purlin\0" and the version of the header, little-endian.
+const MAGIC: u64 = u64::from_le_bytes(*b"purlin\0\x01");
+
+const LAYOUT: usize = 1;
+const TURN: usize = 2;
+const SEQUENCE: usize = 3;
+const TOTALS: usize = LINE_WORDS;
+const ROWS: usize = TOTALS + ROW_WORDS;
+
+/// Looks at the totals before a reader gives up on a master that stopped or
+/// died within the microsecond of a fold.
+const PATIENCE: u32 = 1_000_000;
+
+/// All shared words and bells of a server. A clone is the same scoreboard.
+#[derive(Clone, Debug)]
+pub struct Scoreboard {
+    words: Arc<SharedWords>,
+    bells: Arc<[Bell]>,
+}
+
+impl Scoreboard {
+    /// A scoreboard of `rows` rows, all zero, and a bell for each. Call it
+    /// before any fork: what is made later is not shared.
+    ///
+    /// # Errors
+    ///
+    /// Out of memory or descriptors: the server cannot start.
+    ///
+    /// # Panics
+    ///
+    /// When `rows` is not 1 to 255: connections carry the row in their names,
+    /// and the last name is not given to a worker.
+    pub fn new(rows: usize) -> io::Result<Self> {
+        assert!(
+            (1..=255).contains(&rows),
+            "{rows} rows cannot be told apart"
+        );
+        let words = SharedWords::new(ROWS + rows * ROW_WORDS)?;
+        words[LAYOUT].store(layout(), Ordering::Relaxed);
+        words[0].store(MAGIC, Ordering::Release);
+        Ok(Self {
+            words: Arc::new(words),
+            bells: (0..rows).map(|_| Bell::new()).collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.bells.len()
+    }
+
+    /// The counters of row `n`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    #[must_use]
+    pub fn row(&self, n: usize) -> Row {
+        Row {
+            words: Arc::clone(&self.words),
+            start: self.start(n),
+        }
+    }
+
+    /// Wakes the reactor of the row's worker.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::row`].
+    #[must_use]
+    pub fn bell(&self, n: usize) -> &Bell {
+        &self.bells[n]
+    }
+
+    /// Names the worker that may accept: see `net::turn`.
+    #[must_use]
+    pub fn turn(&self) -> &AtomicU64 {
+        &self.words[TURN]
+    }
+
+    /// Who lives in row `n`, and what it can do: see `net::turn`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::row`].
+    #[must_use]
+    pub fn life(&self, n: usize) -> &AtomicU64 {
+        &self.words[self.start(n) + LIFE]
+    }
+
+    /// Not 0 while the event loop of row `n` waits.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::row`].
+    #[must_use]
+    pub fn asleep(&self, n: usize) -> &AtomicU64 {
+        &self.words[self.start(n) + ASLEEP]
+    }
+
+    /// The word of one counter of row `n`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::row`].
+    #[must_use]
+    pub fn word(&self, n: usize, counter: Counter) -> &AtomicU64 {
+        &self.words[self.start(n) + counter as usize]
+    }
+
+    fn start(&self, n: usize) -> usize {
+        assert!(n < self.rows(), "row {n} of {}", self.rows());
+        ROWS + n * ROW_WORDS
+    }
+
+    /// Adds what the worker of row `n` counted to the totals and clears the
+    /// row for the next one. Its gauges are dropped: what they counted went
+    /// with the worker. Its life stays, for the turn.
+    ///
+    /// The master alone calls it, after it reaped the worker and before it
+    /// forks into the row again.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::row`].
+    pub fn fold(&self, n: usize) {
+        let sequence = &self.words[SEQUENCE];
+        sequence.fetch_or(1, Ordering::Relaxed);
+        // The odd number is seen by all who see one of the words below.
+        fence(Ordering::Release);
+        for &counter in Counter::ALL {
+            let counted = self.word(n, counter).swap(0, Ordering::Relaxed);
+            if !counter.is_gauge() {
+                self.words[TOTALS + counter as usize].fetch_add(counted, Ordering::Relaxed);
+            }
+        }
+        self.asleep(n).store(0, Ordering::Relaxed);
+        sequence.fetch_add(1, Ordering::Release);
+    }
+
+    /// Every counter of the server: the dead and the living together. Counters
+    /// never go back from one call to the next; gauges are those of the living.
+    #[must_use]
+    pub fn totals(&self) -> Vec<(Counter, u64)> {
+        let sequence = &self.words[SEQUENCE];
+        for _ in 0..PATIENCE {
+            let before = sequence.load(Ordering::Acquire);
+            let sums = self.sums();
+            // The words are read before the number is read again.
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && sequence.load(Ordering::Relaxed) == before {
+                return sums;
+            }
+            std::thread::yield_now();
+        }
+        self.sums()
+    }
+
+    fn sums(&self) -> Vec<(Counter, u64)> {
+        let sum = |counter: Counter| {
+            let dead = self.words[TOTALS + counter as usize].load(Ordering::Relaxed);
+            let living = (0..self.rows()).map(|n| self.word(n, counter).load(Ordering::Relaxed));
+            living.fold(dead, u64::wrapping_add)
+        };
+        Counter::ALL
+            .iter()
+            .map(|&counter| (counter, sum(counter)))
+            .collect()
+    }
+}
+
+/// A number that differs when the meaning of the words does (FNV-1a of the
+/// names in their order).
+fn layout() -> u64 {
+    let bytes = Counter::ALL
+        .iter()
+        .flat_map(|counter| counter.name().bytes().chain([0]));
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    fn total(board: &Scoreboard, wanted: Counter) -> u64 {
+        let totals = board.totals();
+        let found = totals.into_iter().find(|(counter, _)| *counter == wanted);
+        found.unwrap().1
+    }
+
+    #[test]
+    fn the_dead_leave_their_counts_and_take_their_gauges() {
+        let board = Scoreboard::new(3).unwrap();
+        for n in 0..3 {
+            for (value, &counter) in (1..).zip(Counter::ALL) {
+                board.row(n).add(counter, value);
+            }
+        }
+        board.life(1).store(77, Ordering::Relaxed);
+        board.fold(1);
+        for (value, (counter, total)) in (1..).zip(board.totals()) {
+            let expected = if counter.is_gauge() { 2 } else { 3 } * value;
+            assert_eq!(total, expected, "{}", counter.name());
+            assert_eq!(board.row(1).read(counter), 0, "{}", counter.name());
+        }
+        assert_eq!(board.life(1).load(Ordering::Relaxed), 77);
+    }
+
+    #[test]
+    fn gauges_are_marked_in_the_table() {
+        let gauges = Counter::ALL.iter().filter(|counter| counter.is_gauge());
+        let names: Vec<_> = gauges.map(|counter| counter.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "connections_live",
+                "bytes_buffered",
+                "pool_slots",
+                "connections_quarantined"
+            ]
+        );
+    }
+
+    #[test]
+    fn rows_share_no_word_with_each_other_or_the_header() {
+        let board = Scoreboard::new(255).unwrap();
+        let header = [0, LAYOUT, TURN, SEQUENCE].map(|n| &raw const board.words[n]);
+        let words = (0..255).flat_map(|n| {
+            let counters = Counter::ALL.iter().map(move |&counter| (n, counter));
+            let counters = counters.map(|(n, counter)| &raw const *board.word(n, counter));
+            let others = [board.life(n), board.asleep(n)].map(|word| &raw const *word);
+            counters.chain(others).collect::<Vec<_>>()
+        });
+        let all: Vec<_> = header.into_iter().chain(words).collect();
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        assert_eq!(board.words[0].load(Ordering::Relaxed), MAGIC);
+    }
+
+    /// A worker counts and "dies" thousands of times while readers look on.
+    #[test]
+    fn readers_never_count_twice_and_never_go_back() {
+        const LIVES: u64 = 20_000;
+        let board = Scoreboard::new(2).unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut before = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        let now = total(&board, Counter::Handled);
+                        assert!((before..=3 * LIVES).contains(&now), "{before} then {now}");
+                        before = now;
+                    }
+                });
+            }
+            for _ in 0..LIVES {
+                board.row(0).add(Counter::Handled, 3);
+                board.fold(0);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(total(&board, Counter::Handled), 3 * LIVES);
+    }
+
+    #[test]
+    fn a_fold_that_was_cut_short_does_not_hold_readers_for_ever() {
+        let board = Scoreboard::new(1).unwrap();
+        board.words[SEQUENCE].store(1, Ordering::Relaxed);
+        board.row(0).count(Counter::Handled);
+        assert_eq!(total(&board, Counter::Handled), 1);
+        board.fold(0);
+        assert_eq!(board.words[SEQUENCE].load(Ordering::Relaxed), 2);
+    }
+}
