@@ -20,7 +20,7 @@ test:                 ## formatting, lints, documentation, tests, models
 
 # A folder of its own: the flag would otherwise rebuild everything each time.
 loom:                 ## the concurrency models, at most three preemptions
-	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release --lib loom_ --target-dir target/loom
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --lib loom_ --target-dir target/loom
 
 deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
 	target/tools/bin/cargo-deny check licenses bans sources

@@ -5,8 +5,9 @@
 //! connection are therefore compared with the beginnings of other protocols
 //! before any preset sees them.
 //!
-//! The rule: a full token (`GET `, a TLS client hello) is foreign; bytes that
-//! are the beginning of one wait for more, unless they contain a whole frame.
+//! The rule: a full token (`GET `, a TLS client hello) is foreign, unless a whole
+//! frame ends within it; bytes that are the beginning of one wait for more,
+//! unless they contain a whole frame.
 //! So the first frame of a connection must not begin like these tokens; later
 //! ones may.
 
@@ -20,8 +21,8 @@ pub enum Guess {
     Frames,
     /// The beginning of a foreign token: more bytes will tell.
     NotYet,
-    /// Another protocol.
-    Foreign(Refusal),
+    /// Another protocol, known by a token of so many bytes.
+    Foreign(Refusal, usize),
 }
 
 /// Beginnings of HTTP requests; the last one is that of HTTP/2.
@@ -49,11 +50,15 @@ pub fn guess(bytes: &[u8]) -> Guess {
         .iter()
         .find(|token| begin_alike(token.as_bytes(), bytes))
     {
-        Some(token) if bytes.len() >= token.len() => Guess::Foreign(Refusal {
-            counter: Counter::SpokeHttp,
-            detail: format!("HTTP on a frame port, beginning with `{}`", token.trim()),
-            answer: ANSWER,
-        }),
+        Some(token) if bytes.len() >= token.len() => {
+            let detail = format!("HTTP on a frame port, beginning with `{}`", token.trim());
+            let refusal = Refusal {
+                counter: Counter::SpokeHttp,
+                detail,
+                answer: ANSWER,
+            };
+            Guess::Foreign(refusal, token.len())
+        }
         Some(_) => Guess::NotYet,
         None => guess_tls(bytes),
     }
@@ -64,26 +69,36 @@ fn begin_alike(token: &[u8], bytes: &[u8]) -> bool {
     token[..common] == bytes[..common]
 }
 
-/// A TLS record: handshake, version 3.0 to 3.4, its length, client hello.
+/// Bytes that tell a TLS client hello.
+const TLS: usize = 7;
+
+/// A TLS record: handshake, version 3.0 to 3.4, a length of at most 16 KiB,
+/// client hello, a length below 64 KiB.
 fn guess_tls(bytes: &[u8]) -> Guess {
     let fits = |(at, &byte): (usize, &u8)| match at {
         0 => byte == 0x16,
         1 => byte == 3,
         2 => byte <= 4,
+        3 => byte <= 0x40,
         5 => byte == 1,
+        6 => byte == 0,
         _ => true,
     };
-    if !bytes.iter().take(6).enumerate().all(fits) {
+    if !bytes.iter().take(TLS).enumerate().all(fits) {
         return Guess::Frames;
     }
-    if bytes.len() < 6 {
+    if bytes.len() < TLS {
         return Guess::NotYet;
     }
-    Guess::Foreign(Refusal {
-        counter: Counter::SpokeTls,
-        detail: format!("TLS 3.{} client hello on a plain port", bytes[2]),
-        answer: b"",
-    })
+    let detail = format!("TLS 3.{} client hello on a plain port", bytes[2]);
+    Guess::Foreign(
+        Refusal {
+            counter: Counter::SpokeTls,
+            detail,
+            answer: b"",
+        },
+        TLS,
+    )
 }
 
 #[cfg(all(test, not(loom)))]
@@ -103,7 +118,7 @@ mod tests {
 
     #[test]
     fn tokens_are_known_when_they_are_whole() {
-        let tls = [0x16, 3, 1, 2, 0, 1].as_slice();
+        let tls = [0x16, 3, 1, 2, 0, 1, 0].as_slice();
         let whole = HTTP
             .iter()
             .map(|token| (token.as_bytes(), Counter::SpokeHttp));
@@ -111,7 +126,7 @@ mod tests {
             for len in 0..token.len() {
                 assert_eq!(guess(&token[..len]), Guess::NotYet, "{:?}", &token[..len]);
             }
-            let Guess::Foreign(refusal) = guess(token) else {
+            let Guess::Foreign(refusal, _) = guess(token) else {
                 panic!("{token:?}")
             };
             assert_eq!(refusal.counter, counter);

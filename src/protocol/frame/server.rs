@@ -18,6 +18,9 @@ pub(super) struct FrameServer {
     owed: Vec<Owed>,
     /// What happens when nothing is owed any more.
     then: Option<Step>,
+    /// Messages are not served any more: the peer broke a rule, or a handler
+    /// closed the connection.
+    deaf: bool,
 }
 
 /// A request whose reply comes later.
@@ -40,6 +43,7 @@ impl FrameServer {
             layout,
             owed: Vec::new(),
             then: None,
+            deaf: false,
         }
     }
 
@@ -100,17 +104,39 @@ impl FrameServer {
 
     /// The connection ends as soon as no reply is owed.
     fn end(&mut self, how: Step) -> Step {
+        self.deaf |= matches!(how, Step::Refuse(_));
         if self.owed.is_empty() {
             return how;
         }
         // The first reason stands: what comes behind it is its consequence.
         self.then.get_or_insert(how);
-        Step::Next
+        self.wait()
+    }
+
+    /// Goes on, or waits for the reply that must come first.
+    fn wait(&self) -> Step {
+        let ordered = self.layout.sequence.is_none() && !self.owed.is_empty();
+        if ordered {
+            Step::AwaitReply
+        } else {
+            Step::Next
+        }
+    }
+
+    /// A handler closed the connection: at once, or behind the replies that are
+    /// owed, its own among them.
+    fn close(&mut self, mode: CloseMode, out: &mut Out<'_>) -> Step {
+        if mode == CloseMode::Abort || self.owed.is_empty() {
+            return Step::Close(mode);
+        }
+        out.close = None;
+        self.deaf = true;
+        self.end(Step::Close(mode))
     }
 
     fn reply(&mut self, token: u64, answer: Answer, out: &mut Out<'_>) -> Step {
         let Some(at) = self.owed.iter().position(|owed| owed.token == token) else {
-            return Step::Next;
+            return self.wait();
         };
         let owed = self.owed.swap_remove(at);
         if let Some(step) = self.answer(owed.to, answer, out) {
@@ -132,9 +158,9 @@ impl FrameServer {
 impl Server for FrameServer {
     fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
         let bytes = units.bytes();
-        if self.then.is_some() {
-            // The connection ends; only replies that are owed still go out.
-            return (bytes.len(), Step::Next);
+        if self.deaf {
+            // Only replies that are owed still go out.
+            return (bytes.len(), self.wait());
         }
         let mut done = 0;
         while done < bytes.len() {
@@ -162,7 +188,7 @@ impl Server for FrameServer {
             let step = self.answer(request, answer, &mut turn.out);
             let over = turn.over();
             match (step, turn.out.close) {
-                (_, Some(mode)) => return (done, Step::Close(mode)),
+                (_, Some(mode)) => return (done, self.close(mode, &mut turn.out)),
                 (Some(step), None) => return (done, step),
                 (None, None) if over => return (done, Step::Next),
                 (None, None) => {}
@@ -179,11 +205,15 @@ impl Server for FrameServer {
             Event::Refused(refusal) => return self.end(Step::Refuse(refusal)),
             Event::Eof | Event::GoAway => return self.end(Step::Close(CloseMode::Flush)),
         }
-        turn.out.close.map_or(Step::Next, Step::Close)
+        match turn.out.close {
+            Some(mode) => self.close(mode, &mut turn.out),
+            None => self.wait(),
+        }
     }
 
     fn reset(&mut self) {
         self.owed = Vec::new();
         self.then = None;
+        self.deaf = false;
     }
 }

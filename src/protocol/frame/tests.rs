@@ -239,7 +239,7 @@ fn foreign_protocols_are_recognised_before_any_preset_sees_them() {
         for (bytes, counter) in [
             (&b"GET / HTTP/1.1\r\n\r\n"[..], Counter::SpokeHttp),
             (b"PRI * HTTP/2.0\r\n\r\n", Counter::SpokeHttp),
-            (b"\x16\x03\x01\x02\x00\x01\x00", Counter::SpokeTls),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01", Counter::SpokeTls),
         ] {
             for at in 0..bytes.len() {
                 let parts = [&bytes[..at], &bytes[at..]];
@@ -590,4 +590,118 @@ fn error_texts_are_cut_at_a_character() {
     .write(8);
     assert_eq!(ErrorBody::read(&body).unwrap().text, "a");
     assert_eq!(ErrorBody::read(b"short"), None);
+}
+
+/// A layout of two bytes, id and length: its frames fit into foreign tokens.
+fn tiny() -> Layout {
+    let field = |offset, bytes| Field {
+        offset,
+        bytes,
+        endian: Endian::Big,
+    };
+    let layout = Layout {
+        length: Length {
+            field: field(1, 1),
+            counts: Counts::Body,
+            adjust: 0,
+        },
+        id: Some(field(0, 1)),
+        header: 2,
+        max: 257,
+        ..layout("len16")
+    };
+    assert_eq!(layout.check(), Ok(()));
+    layout
+}
+
+#[test]
+fn a_frame_that_ends_within_a_token_is_a_frame_however_it_comes() {
+    let wire = b"\x16\x03\x01\x02\x00\x01\x00";
+    let single: Vec<&[u8]> = wire.chunks(1).collect();
+    let expected = cut(&tiny(), &single);
+    assert_eq!(expected, (wire.to_vec(), None));
+    for at in 0..=wire.len() {
+        assert_eq!(cut(&tiny(), &[&wire[..at], &wire[at..]]), expected, "{at}");
+    }
+}
+
+proptest! {
+    /// Whatever a stream begins with, and on whatever layout, it is cut in the
+    /// same places in one piece and byte by byte.
+    #[test]
+    fn any_stream_is_cut_alike_in_one_piece_and_byte_by_byte(
+        preset in 0..8_usize,
+        token in 0..6_usize,
+        noise in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let layout = PRESETS.get(preset).map_or_else(tiny, |name| layout(name));
+        let tokens: [&[u8]; 6] =
+            [b"", b"GET ", b"PRI * HTTP/2", b"\x16\x03\x01\x00\x05\x01\x00", b"\x16\x03", b"POS"];
+        let wire = [tokens[token], &noise].concat();
+        let single: Vec<&[u8]> = wire.chunks(1).collect();
+        prop_assert_eq!(cut(&layout, &[&wire]), cut(&layout, &single));
+    }
+}
+
+#[test]
+fn a_close_waits_for_the_reply_that_its_own_handler_put_off() {
+    struct CloseLater;
+    impl Dispatch for CloseLater {
+        fn inline(&self, _: Route) -> bool {
+            true
+        }
+        fn call(&mut self, _: Route, _: Units<'_>, out: &mut Out<'_>) -> Answer {
+            out.close = Some(CloseMode::Flush);
+            Answer::Later(1)
+        }
+        fn opened(&mut self, _: &mut Out<'_>) {}
+        fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
+    }
+    for (name, waits) in [("comm", Step::AwaitReply), ("rpc", Step::Next)] {
+        let layout = layout(name);
+        let protocol = Frames::new(layout.clone());
+        let (_, mut server) = protocol.open();
+        let mut turn = Turn {
+            lane: Lane::Pool,
+            out: Out::new(Vec::new(), &protocol),
+            app: &mut CloseLater,
+            budget: &mut || false,
+            room: usize::MAX,
+        };
+        let wire = frames(&layout, &[(1, b"?")]);
+        assert_eq!(
+            server.serve(Units::borrowed(&wire), &mut turn),
+            (wire.len(), waits),
+            "{name}"
+        );
+        assert_eq!(turn.out.close, None, "{name}");
+        let reply = Event::Reply(1, Answer::body(Bytes::from_static(b"bye")));
+        assert_eq!(
+            server.event(reply, &mut turn),
+            Step::Close(CloseMode::Flush),
+            "{name}"
+        );
+        assert_eq!(turn.out.bytes, frames(&layout, &[(1, b"bye")]), "{name}");
+    }
+}
+
+#[test]
+fn after_an_end_of_file_messages_are_still_served_while_replies_are_owed() {
+    let layout = layout("rpc");
+    let protocol = Frames::new(layout.clone());
+    let (_, mut server) = protocol.open();
+    let mut handlers = Handlers::default();
+    let mut turn = Turn {
+        lane: Lane::Pool,
+        out: Out::new(Vec::new(), &protocol),
+        app: &mut handlers,
+        budget: &mut || false,
+        room: usize::MAX,
+    };
+    let first = frames(&layout, &[(LATER, b"")]);
+    server.serve(Units::borrowed(&first), &mut turn);
+    assert_eq!(server.event(Event::GoAway, &mut turn), Step::Next);
+    let second = frames(&layout, &[(1, b"still")]);
+    server.serve(Units::borrowed(&second), &mut turn);
+    assert_eq!(turn.out.bytes, second);
 }
