@@ -82,6 +82,12 @@ where
     })
 }
 
+/// Runs what belongs to the start; its panic ends the start as an error would.
+fn fenced(what: &str, code: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(code))
+        .unwrap_or_else(|_| Err(format!("{what} panicked; its message is above")))
+}
+
 fn register<S>(routes: &mut Vec<Registered<S>>, new: Registered<S>) {
     if let Some(old) = routes.iter().find(|old| old.id == new.id) {
         let Registered { id, place, .. } = new;
@@ -169,8 +175,13 @@ impl<S: Default + Send + 'static> App<S> {
     }
 
     /// Handles every id that nothing else handles, and all frames of formats
-    /// without ids.
+    /// without ids. [`Ctx::id`] tells which.
+    ///
+    /// # Panics
+    ///
+    /// When it was registered before: the program has two minds.
     #[must_use]
+    #[track_caller]
     pub fn otherwise<T, R>(
         mut self,
         f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
@@ -179,6 +190,10 @@ impl<S: Default + Send + 'static> App<S> {
         T: FromBody,
         R: IntoReply,
     {
+        assert!(
+            self.otherwise.is_none(),
+            "`otherwise` was registered before"
+        );
         self.otherwise = Some(erase(f));
         self
     }
@@ -269,16 +284,34 @@ impl<S: Default + Send + 'static> App<S> {
     }
 
     /// Runs when a connection opens, before its first message.
+    ///
+    /// # Panics
+    ///
+    /// When it was registered before.
     #[must_use]
+    #[track_caller]
     pub fn opened(mut self, f: impl Fn(&mut Ctx<'_, S>) + Send + Sync + 'static) -> Self {
+        assert!(
+            self.hooks.opened.is_none(),
+            "`opened` was registered before"
+        );
         self.hooks.opened = Some(Arc::new(f));
         self
     }
 
     /// Runs when a connection has ended, behind its last message. Sending to it
     /// goes nowhere; the hub works.
+    ///
+    /// # Panics
+    ///
+    /// When it was registered before.
     #[must_use]
+    #[track_caller]
     pub fn closed(mut self, f: impl Fn(&mut Ctx<'_, S>) + Send + Sync + 'static) -> Self {
+        assert!(
+            self.hooks.closed.is_none(),
+            "`closed` was registered before"
+        );
         self.hooks.closed = Some(Arc::new(f));
         self
     }
@@ -320,11 +353,11 @@ impl<S: Default + Send + 'static> App<S> {
     fn core(&self, worker: Surroundings) -> Result<Arc<Core<S>>, String> {
         let mut data = Data::default();
         for make in &self.data {
-            make(&mut data)?;
+            fenced("`data`", || make(&mut data))?;
         }
         let hub = Hub::new(worker.outlet, worker.row, data);
         for started in &self.started {
-            started(&hub)?;
+            fenced("`started`", || started(&hub))?;
         }
         let hooks = self.hooks.clone();
         Ok(Arc::new(Core {
@@ -446,3 +479,6 @@ impl<E: fmt::Display> Verdict for Result<(), E> {
         self.map_err(|error| error.to_string())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -4,7 +4,7 @@ use super::reply::IntoReply;
 use super::{Answer, Error, FromBody, Raw};
 
 /// A struct of a fixed number of bytes, field by field, each with its byte
-/// order. Used as a body through [`Packed`].
+/// order. It is a body and a reply as it is.
 ///
 /// The classic login, `char[56] user · char[40] pass`:
 ///
@@ -27,7 +27,7 @@ use super::{Answer, Error, FromBody, Raw};
 /// }
 ///
 /// let app = App::<()>::new()
-///     .on(6, |_, Packed(login): Packed<Login>| format!("hello {}", login.user));
+///     .on(6, |_, login: Login| format!("hello {}", login.user));
 /// let mut body = vec![0; Login::LEN];
 /// body[..3].copy_from_slice(b"ann");
 /// let mut test = app.test();
@@ -50,30 +50,27 @@ pub trait Fixed: Sized {
     fn write(&self, writer: &mut Writer<'_>);
 }
 
-/// A [`Fixed`] struct as a body. A wrapper, because one type could otherwise be
-/// a body in two ways, which Rust does not allow.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Packed<T>(pub T);
-
-impl<T: Fixed> FromBody for Packed<T> {
+#[diagnostic::do_not_recommend]
+impl<T: Fixed> FromBody for T {
     fn from_body(body: Raw<'_>) -> Result<Self, Error> {
         let bytes = body.bytes();
         if bytes.len() != T::LEN {
             let text = format!("the body has {} bytes, must have {}", bytes.len(), T::LEN);
             return Err(Error::new(400, text));
         }
-        T::read(&mut Reader { rest: bytes }).map(Self)
+        T::read(&mut Reader { rest: bytes })
     }
 }
 
-impl<T: Fixed> IntoReply for Packed<T> {
+#[diagnostic::do_not_recommend]
+impl<T: Fixed> IntoReply for T {
     /// # Panics
     ///
     /// When the struct writes another number of bytes than it says: no peer
     /// could read it. The request is answered with error 500.
     fn into_reply(self) -> Answer {
         let mut bytes = Vec::with_capacity(T::LEN);
-        self.0.write(&mut Writer { bytes: &mut bytes });
+        self.write(&mut Writer { bytes: &mut bytes });
         assert_eq!(
             bytes.len(),
             T::LEN,
@@ -255,9 +252,9 @@ mod tests {
             big: 0x102,
             little: 3,
         };
-        let Packed(read) = Packed::<Register>::from_body(Raw::borrowed(BYTES)).unwrap();
+        let read = Register::from_body(Raw::borrowed(BYTES)).unwrap();
         assert_eq!(read, register);
-        let Answer::Reply { body, .. } = Packed(register).into_reply() else {
+        let Answer::Reply { body, .. } = register.into_reply() else {
             panic!("a body")
         };
         assert_eq!(body, BYTES);
@@ -266,7 +263,7 @@ mod tests {
     #[test]
     fn another_length_is_refused() {
         for bytes in [&BYTES[1..], b""] {
-            let error = Packed::<Register>::from_body(Raw::borrowed(bytes)).unwrap_err();
+            let error = Register::from_body(Raw::borrowed(bytes)).unwrap_err();
             assert_eq!(error.code, 400);
             assert!(error.text.contains("22"), "{error}");
         }

@@ -9,7 +9,7 @@ mod json;
 mod plain;
 mod reply;
 
-pub use fixed::{Fixed, Packed, Reader, Writer};
+pub use fixed::{Fixed, Reader, Writer};
 pub use json::Json;
 pub use reply::{IntoReply, Reply};
 
@@ -26,7 +26,7 @@ pub type Raw<'a> = Units<'a>;
 /// A type that a handler can take as its body.
 ///
 /// Implemented for `()` (any body, ignored), [`bytes::Bytes`], [`String`],
-/// `Vec<u8>`, [`Json<T>`](Json) and [`Packed<T>`](Packed). Implement it for
+/// `Vec<u8>`, [`Json<T>`](Json) and every [`Fixed`] struct. Implement it for
 /// formats of your own:
 ///
 /// ```
@@ -45,7 +45,7 @@ pub type Raw<'a> = Units<'a>;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the body of a message",
-    label = "take `()`, `Bytes`, `String`, `Vec<u8>`, `Json<T>` or `Packed<T>`, or implement `FromBody`"
+    label = "take `()`, `Bytes`, `String`, `Vec<u8>`, `Json<T>` or a `Fixed` struct, or implement `FromBody`"
 )]
 pub trait FromBody: Sized {
     /// Reads the body.

@@ -5,12 +5,12 @@ use super::{Answer, Error, Id};
 /// A type that a handler can return.
 ///
 /// Implemented for `()` (no reply), [`Bytes`](bytes::Bytes), `Vec<u8>`, [`String`], `&'static
-/// str`, [`Json<T>`](super::Json), [`Packed<T>`](super::Packed), [`Reply`],
+/// str`, [`Json<T>`](super::Json), every [`Fixed`](super::Fixed) struct, [`Reply`],
 /// `Option` (`None`: no reply) and `Result<_, E>` where `E` becomes an
 /// [`Error`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a reply",
-    label = "return `()`, `Bytes`, `String`, `Json<T>`, `Packed<T>`, `Reply`, an `Option` or a `Result` of these, or implement `IntoReply`"
+    label = "return `()`, `Bytes`, `String`, `Json<T>`, a `Fixed` struct, `Reply`, an `Option` or a `Result` of these, or implement `IntoReply`"
 )]
 pub trait IntoReply {
     /// What is sent.
@@ -27,7 +27,11 @@ impl Reply {
     pub fn with(id: Id, body: impl IntoReply) -> Self {
         Self(match body.into_reply() {
             Answer::Reply { body, .. } => Answer::Reply { id: Some(id), body },
-            other @ (Answer::None | Answer::Error(_) | Answer::Later(_)) => other,
+            Answer::None => Answer::Reply {
+                id: Some(id),
+                body: bytes::Bytes::new(),
+            },
+            other @ (Answer::Error(_) | Answer::Later(_)) => other,
         })
     }
 }

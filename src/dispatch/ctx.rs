@@ -17,6 +17,7 @@ pub struct Ctx<'a, S> {
     pub(super) state: &'a mut S,
     pub(super) conn: ConnId,
     pub(super) peer: Peer,
+    pub(super) id: Option<Id>,
     pub(super) hub: &'a Hub,
     pub(super) timers: &'a mut Timers<S>,
     pub(super) member: &'a mut bool,
@@ -47,7 +48,7 @@ impl Sink for Out<'_> {
     }
 }
 
-impl<S> Ctx<'_, S> {
+impl<'a, S> Ctx<'a, S> {
     /// Pushes a message to this connection, before the reply of this handler.
     ///
     /// Goes out with the reply in one write. A body that no message can carry
@@ -128,6 +129,13 @@ impl<S> Ctx<'_, S> {
         Later(token)
     }
 
+    /// Id of the message that is handled, or of the last one in hooks and
+    /// timers; `None` before the first and in formats without ids.
+    #[must_use]
+    pub const fn id(&self) -> Option<Id> {
+        self.id
+    }
+
     /// The connection's name, good for [`Hub::conn`] from anywhere.
     #[must_use]
     pub const fn conn(&self) -> ConnId {
@@ -142,7 +150,7 @@ impl<S> Ctx<'_, S> {
 
     /// The way to other connections.
     #[must_use]
-    pub const fn hub(&self) -> &Hub {
+    pub const fn hub(&self) -> &'a Hub {
         self.hub
     }
 
@@ -153,7 +161,7 @@ impl<S> Ctx<'_, S> {
     /// When no `.data(…)` gave one: the program lacks a part, and the request
     /// is answered with error 500.
     #[must_use]
-    pub fn data<T: Send + Sync + 'static>(&self) -> &T {
+    pub fn data<T: Send + Sync + 'static>(&self) -> &'a T {
         self.hub.data()
     }
 

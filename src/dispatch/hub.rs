@@ -188,7 +188,9 @@ pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes)> {
             ::log::warn!("push message {id}: {error}; not sent");
             None
         }
-        Answer::None | Answer::Later(_) => None,
+        // "No reply" as a push is a message without a body.
+        Answer::None => Some((id, Bytes::new())),
+        Answer::Later(_) => None,
     }
 }
 

@@ -30,10 +30,14 @@ pub struct Replier {
 impl Replier {
     /// Sends the reply. False: the connection is gone.
     pub fn send(mut self, reply: impl IntoReply) -> bool {
+        // Encoded first: if that panics, the reply is still owed, and dropping
+        // `self` answers an error.
+        let answer = reply.into_reply();
         self.sent = true;
-        self.hub
-            .outlet()
-            .answer(self.conn, self.token, reply.into_reply())
+        if matches!(answer, Answer::Error(_)) {
+            self.hub.row().count(Counter::HandlerErrors);
+        }
+        self.hub.outlet().answer(self.conn, self.token, answer)
     }
 }
 

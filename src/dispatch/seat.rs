@@ -55,6 +55,8 @@ struct Tenant<S> {
     member: bool,
     /// Messages handled in this turn and not counted yet.
     handled: u64,
+    /// Id of the message that is handled now.
+    id: Option<u32>,
 }
 
 impl<S: Default + Send + 'static> ConnSeat<S> {
@@ -70,6 +72,7 @@ impl<S: Default + Send + 'static> ConnSeat<S> {
             },
             member: false,
             handled: 0,
+            id: None,
         };
         Self { core, tenant }
     }
@@ -90,6 +93,7 @@ impl<S: Default + Send + 'static> Tenant<S> {
             state,
             conn: self.conn,
             peer: self.peer,
+            id: self.id,
             hub: &core.hub,
             timers: &mut self.timers,
             member: &mut self.member,
@@ -107,14 +111,19 @@ impl<S: Default + Send + 'static> Tenant<S> {
         out: &mut Out<'_>,
     ) -> Answer {
         self.handled += 1;
+        self.id = route.id;
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
         let mut answer = Answer::None;
+        if self.state.is_none() {
+            // Its `default` has panicked: nothing can ever be served here.
+            out.close = Some(CloseMode::Flush);
+        }
         if self
             .run(core, out, what, |ctx| handler(ctx, body, &mut answer))
             .is_none()
         {
             let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
-            answer = Answer::Error(Error::new(500, text));
+            return Answer::Error(Error::new(500, text));
         }
         if matches!(answer, Answer::Error(_)) {
             core.hub.row().count(Counter::HandlerErrors);

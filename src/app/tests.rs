@@ -1,0 +1,247 @@
+//! What the API promises, through [`App::test`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::body::Json;
+use crate::scoreboard::Counter;
+
+const LOGIN: Id = 6;
+const SAY: Id = 101;
+
+#[derive(Default)]
+struct Player {
+    name: Option<String>,
+    said: u32,
+}
+
+#[derive(Deserialize)]
+struct Login {
+    user: String,
+    pass: String,
+}
+
+#[derive(Serialize)]
+struct LoginOk {
+    uid: u64,
+}
+
+struct Users(HashMap<&'static str, u64>);
+
+impl Users {
+    fn check(&self, user: &str, pass: &str) -> Result<u64, Error> {
+        let uid = self.0.get(user).filter(|_| pass == "secret");
+        uid.copied().ok_or_else(|| Error::new(401, "no"))
+    }
+}
+
+/// The program of the design page.
+fn chat() -> App<Player> {
+    App::<Player>::new()
+        .data(|| Ok::<_, Error>(Users(HashMap::from([("ann", 1), ("bob", 2)]))))
+        .on(LOGIN, |c, Json(m): Json<Login>| -> Result<_, Error> {
+            let uid = c.data::<Users>().check(&m.user, &m.pass)?;
+            c.bind(&m.user);
+            c.name = Some(m.user);
+            c.join("lobby");
+            Ok(Json(LoginOk { uid }))
+        })
+        .group(100..=199, |g| {
+            g.wrap(|c, body, next| {
+                if c.name.is_some() {
+                    next.run(c, body)
+                } else {
+                    Err(Error::new(403, "log in first"))
+                }
+            })
+            .on(SAY, |c, text: String| {
+                c.said += 1;
+                c.hub().room("lobby").send(SAY, text);
+            })
+        })
+        .opened(|c| c.send(SAY, "welcome"))
+}
+
+fn login(user: &str) -> Json<HashMap<&'static str, String>> {
+    Json(HashMap::from([
+        ("user", user.to_owned()),
+        ("pass", "secret".to_owned()),
+    ]))
+}
+
+#[test]
+fn the_program_of_the_design_works() {
+    let mut test = chat().test();
+    let (ann, bob) = (test.connect(), test.connect());
+    assert_eq!(test.received(ann), [(SAY, Bytes::from("welcome"))]);
+    assert_eq!(test.call(ann, SAY, "hi").unwrap_err().code, 403);
+    assert_eq!(test.call(ann, LOGIN, "{}").unwrap_err().code, 400);
+    assert_eq!(test.call(ann, LOGIN, login("eve")).unwrap_err().code, 401);
+    assert_eq!(test.call(ann, LOGIN, login("ann")).unwrap(), r#"{"uid":1}"#);
+    assert_eq!(test.call(bob, LOGIN, login("bob")).unwrap(), r#"{"uid":2}"#);
+    test.received(bob);
+    test.send(ann, SAY, "hello");
+    assert_eq!(test.received(bob), [(SAY, Bytes::from("hello"))]);
+    test.disconnect(bob);
+    test.send(ann, SAY, "anybody?");
+    assert!(test.received(bob).is_empty());
+}
+
+#[test]
+fn middleware_runs_outermost_first_around_otherwise_too() {
+    fn mark(
+        tag: &'static str,
+    ) -> impl Fn(&mut Ctx<'_, String>, Raw<'_>, Next<'_, String>) -> Result<Reply, Error> {
+        move |c, body, next| {
+            c.push_str(tag);
+            next.run(c, body)
+        }
+    }
+    let app = App::<String>::new()
+        .group(1..=9, |g| {
+            g.on(1, |c, (): ()| std::mem::take(&mut **c))
+                .wrap(mark("c"))
+                .wrap(mark("d"))
+        })
+        .otherwise(|c, (): ()| format!("{} {:?}", std::mem::take(&mut **c), c.id()))
+        .wrap(mark("a"))
+        .wrap(mark("b"));
+    let mut test = app.test();
+    let conn = test.connect();
+    assert_eq!(test.call(conn, 1, ()).unwrap(), "abcd");
+    assert_eq!(test.call(conn, 77, ()).unwrap(), "ab Some(77)");
+}
+
+#[test]
+#[should_panic(expected = "message id 5 has two handlers, at src/app/tests.rs:")]
+fn an_id_has_one_handler() {
+    let _never = App::<()>::new()
+        .on(5, |_, (): ()| ())
+        .on_inline(5, |_, (): ()| ());
+}
+
+#[test]
+#[should_panic(expected = "lies outside of the group 1..=9 at src/app/tests.rs:")]
+fn a_group_keeps_to_its_range() {
+    let _never = App::<()>::new().group(1..=9, |g| g.on(10, |_, (): ()| ()));
+}
+
+#[test]
+fn timers_and_jobs_run_when_they_fall_due_and_not_before() {
+    let ticks = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&ticks);
+    let app = App::<u32>::new()
+        .on(1, |c, (): ()| {
+            c.after(Duration::from_secs(2), |c| c.send(9, "two"));
+            c.after(Duration::from_secs(1), |c| c.send(9, "one"));
+        })
+        .every(Duration::from_secs(3), move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+    let mut test = app.test();
+    let conn = test.connect();
+    test.send(conn, 1, ());
+    test.advance(Duration::from_millis(999));
+    assert!(test.received(conn).is_empty());
+    test.advance(Duration::from_millis(1500));
+    let bodies =
+        |list: Vec<(Id, Bytes)>| list.into_iter().map(|(_, body)| body).collect::<Vec<_>>();
+    assert_eq!(bodies(test.received(conn)), ["one", "two"]);
+    test.advance(Duration::from_secs(10));
+    assert_eq!(ticks.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn a_reply_that_is_never_given_is_an_error_and_counted() {
+    struct Explodes;
+    impl IntoReply for Explodes {
+        fn into_reply(self) -> Answer {
+            panic!("while it is encoded")
+        }
+    }
+    let app = App::<()>::new()
+        .on(1, |c, (): ()| c.later(drop))
+        .on(2, |c, (): ()| {
+            c.later(|replier| {
+                std::thread::spawn(move || replier.send(Explodes));
+            })
+        });
+    let mut test = app.test();
+    let conn = test.connect();
+    for id in [1, 2] {
+        assert_eq!(test.call(conn, id, ()).unwrap_err().code, 500, "{id}");
+    }
+    assert_eq!(test.read(Counter::RepliersDropped), 2);
+}
+
+#[test]
+fn panics_stay_in_their_message_whatever_they_panic_with() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("again")
+        }
+    }
+    let app = App::<u32>::new()
+        .on(1, |_, (): ()| -> () { std::panic::panic_any(Bomb) })
+        .on(2, |c, (): ()| {
+            **c += 1;
+            c.to_string()
+        });
+    let mut test = app.test();
+    let conn = test.connect();
+    assert_eq!(test.call(conn, 1, ()).unwrap_err().code, 500);
+    assert_eq!(test.call(conn, 2, ()).unwrap(), "1");
+    assert_eq!(test.read(Counter::Panicked), 1);
+    assert_eq!(test.read(Counter::HandlerErrors), 0);
+}
+
+#[test]
+fn a_push_without_a_body_is_a_message() {
+    let app = App::<()>::new().on(1, |c, (): ()| {
+        c.send(8, ());
+        c.hub().all().send(9, ());
+        Reply::with(7, ())
+    });
+    let mut test = app.test();
+    let conn = test.connect();
+    assert_eq!(test.call(conn, 1, ()).unwrap(), "");
+    let mut ids: Vec<Id> = test.received(conn).into_iter().map(|(id, _)| id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [8, 9]);
+}
+
+#[test]
+#[should_panic(expected = "start the program: `started` panicked")]
+fn a_start_that_panics_is_a_start_that_failed() {
+    let _never = App::<()>::new()
+        .started(|_| -> () { panic!("no database") })
+        .test();
+}
+
+#[test]
+fn options_and_results_are_replies_or_none() {
+    let app = App::<()>::new()
+        .on(1, |_, text: String| {
+            text.parse::<u8>().map(|n| (n + 1).to_string())
+        })
+        .on(2, |_, text: String| (!text.is_empty()).then_some(text));
+    let mut test = app.test();
+    let conn = test.connect();
+    assert_eq!(test.call(conn, 1, "41").unwrap(), "42");
+    let error = test.call(conn, 1, "x").unwrap_err();
+    assert_eq!(
+        (error.code, &*error.text),
+        (500, "invalid digit found in string")
+    );
+    test.send(conn, 2, "");
+    assert!(test.received(conn).is_empty());
+    test.send(conn, 2, "yes");
+    assert_eq!(test.received(conn), [(2, Bytes::from("yes"))]);
+}
