@@ -34,7 +34,7 @@ fn app() -> App<()> {
 }
 
 fn server(preset: &str) -> Server {
-    Server::configured(app(), &[("listener.0.preset", preset)]).unwrap()
+    Server::configured(app(), &[("listener.0.frame", preset)]).unwrap()
 }
 
 fn to(server: &Server, preset: &str) -> Builder {
