@@ -18,13 +18,16 @@ const QUIET: Duration = Duration::from_secs(3_600);
 pub(super) fn connect(shared: &Shared, timeout: Duration) -> Result<Arc<Link>, ClientError> {
     let address = || shared.address.clone();
     let late = || ClientError::ConnectTimeout(address(), timeout);
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+    let failed = |error: io::Error| {
+        use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut, WouldBlock};
+        if [ConnectionRefused, NotFound].contains(&error.kind()) {
             ClientError::Refused(address())
+        } else if [TimedOut, WouldBlock].contains(&error.kind()) {
+            // A Unix socket's full backlog shows at once, a TCP one's by silence.
+            late()
+        } else {
+            ClientError::Connect(address(), error)
         }
-        // A Unix socket's full backlog shows at once, a TCP one's by silence.
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => late(),
-        _ => ClientError::Connect(address(), error),
     };
     let deadline = Instant::now() + timeout;
     let socket = socket::connect(&shared.address).map_err(failed)?;
