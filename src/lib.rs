@@ -63,6 +63,7 @@ compile_error!("purlin runs on Linux only: it is built on epoll, signalfd and me
 pub mod app;
 pub mod body;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod dispatch;
 pub mod log;

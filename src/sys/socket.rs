@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket as kernel;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
@@ -141,6 +143,80 @@ pub fn try_bind(address: SocketAddr) -> io::Result<()> {
     }
     kernel::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(())
+}
+
+/// Begins to connect. The socket is connected once [`writable`] says so and
+/// [`connected`] agrees.
+///
+/// # Errors
+///
+/// Those of `connect(2)` that are known at once, as for a Unix socket that
+/// nobody listens on; `WouldBlock` when the backlog of a Unix socket is full.
+pub fn connect(address: &Address) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let begin = |family, at: &dyn SockaddrLike| {
+        let socket = kernel::socket(family, SockType::Stream, flags, None)?;
+        match kernel::connect(socket.as_raw_fd(), at) {
+            Ok(()) | Err(nix::errno::Errno::EINPROGRESS | nix::errno::Errno::EINTR) => Ok(socket),
+            Err(error) => Err(io::Error::from(error)),
+        }
+    };
+    match address {
+        Address::Unix(path) => begin(AddressFamily::Unix, &UnixAddr::new(path)?),
+        Address::Tcp(at @ SocketAddr::V4(_)) => {
+            begin(AddressFamily::Inet, &SockaddrStorage::from(*at))
+        }
+        Address::Tcp(at @ SocketAddr::V6(_)) => {
+            begin(AddressFamily::Inet6, &SockaddrStorage::from(*at))
+        }
+    }
+}
+
+/// How a connection that [`connect`] began has ended up.
+///
+/// # Errors
+///
+/// `ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH` and what else `connect(2)` says.
+pub fn connected(socket: impl AsFd) -> io::Result<()> {
+    match kernel::getsockopt(&socket.as_fd(), sockopt::SocketError)? {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Waits for room to write, or for the end of the connection; `false` when
+/// `timeout` passed without either.
+///
+/// # Errors
+///
+/// `ENOMEM` only.
+pub fn writable(socket: impl AsFd, timeout: Duration) -> io::Result<bool> {
+    let fd = socket.as_fd();
+    let mut one = [PollFd::new(fd, PollFlags::POLLOUT)];
+    poll(&mut one, timeout)
+}
+
+/// Waits until any of the two can be read, or has ended; `false` when `timeout`
+/// passed without either.
+///
+/// # Errors
+///
+/// `ENOMEM` only.
+pub fn either_readable(first: impl AsFd, second: impl AsFd, timeout: Duration) -> io::Result<bool> {
+    let (first, second) = (first.as_fd(), second.as_fd());
+    let mut both = [first, second].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    poll(&mut both, timeout)
+}
+
+fn poll(descriptors: &mut [PollFd<'_>], timeout: Duration) -> io::Result<bool> {
+    // Rounded up: a wait that ends before its deadline would spin.
+    let millis = i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+    let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+    match nix::poll::poll(descriptors, timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Unlinks the socket file at `path` if nobody listens on it.
@@ -354,7 +430,6 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::time::Duration;
 
     fn pair() -> (TcpStream, OwnedFd, Peer) {
         let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8, false).unwrap();
@@ -408,6 +483,24 @@ mod tests {
         let error = client.read(&mut [0; 8]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         assert!(send(&server, b"late").is_err());
+    }
+
+    #[test]
+    fn a_connection_is_begun_and_then_known_to_be_there_or_refused() {
+        let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8, false).unwrap();
+        let address = local_address(&listener).unwrap();
+        let socket = connect(&address).unwrap();
+        assert!(writable(&socket, Duration::from_secs(10)).unwrap());
+        connected(&socket).unwrap();
+        let (server, _) = accept(listener.as_fd()).unwrap().unwrap();
+        assert!(!either_readable(&socket, &server, Duration::ZERO).unwrap());
+        send(&socket, b"x").unwrap();
+        assert!(either_readable(&socket, &server, Duration::from_secs(10)).unwrap());
+        drop(listener);
+        let socket = connect(&address).unwrap();
+        assert!(writable(&socket, Duration::from_secs(10)).unwrap());
+        let error = connected(&socket).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]
