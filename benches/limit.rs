@@ -88,12 +88,22 @@ fn run(options: &Options) -> Result<(), Failure> {
 /// The servers, the one that the others are divided by first.
 fn specs(options: &Options, itself: PathBuf, example: PathBuf) -> Vec<Spec> {
     let announced = Port::Announced("listening on ");
+    // One worker each, and files of their own: a master locks its pid file.
+    let files = std::env::temp_dir().join(format!("purlin-limit-{}", std::process::id()));
     let purlin = |name: &str, id| Spec {
         name: name.into(),
         program: example.clone(),
-        arguments: ["--set", "listener.0.address=127.0.0.1:0"]
-            .map(String::from)
-            .into(),
+        arguments: [
+            "listener.0.address=127.0.0.1:0".to_owned(),
+            "workers=1".to_owned(),
+            "allow_root=true".to_owned(),
+            "worker.cpu_affinity=off".to_owned(),
+            format!("pid_file={}-{id}.pid", files.display()),
+            format!("control_socket={}-{id}.ctl", files.display()),
+        ]
+        .into_iter()
+        .flat_map(|key| ["--set".to_owned(), key])
+        .collect(),
         id,
         port: announced,
         // One short round proves nothing about speed.

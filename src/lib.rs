@@ -24,6 +24,7 @@
 //! master      supervisor, pid file, control socket   (decides when processes run)
 //! worker      event loop and threads                 (decides when code runs)
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
+//! client      blocking client on the same codec
 //! body        typed bodies, replies, errors
 //! net         names of connections, the pool, the accept turn
 //! protocol    frames                                 (gives bytes meaning; no I/O)
