@@ -61,9 +61,7 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     if !plan.is_daemon {
         return serve(plan, edition, pid_file, control, board, None);
     }
-    if edition.settings.file.is_none() && edition.settings.syslog.is_none() {
-        log::warn!("in the background nobody reads stderr: set log.file or log.syslog");
-    }
+
     match detach()? {
         Detached::Shell(result) => result,
         Detached::Daemon(report) => serve(plan, edition, pid_file, control, board, Some(report)),

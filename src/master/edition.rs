@@ -96,13 +96,16 @@ fn workers(config: &Config) -> usize {
 /// [`Ending`], when `log.syslog` names none.
 pub(super) fn settings(config: &Config, is_daemon: bool) -> Result<Settings, Ending> {
     let syslog = config.log.syslog.as_deref().map(str::parse).transpose();
+    // In the background nobody reads stderr: what is logged must go somewhere.
+    let lost = is_daemon && config.log.syslog.is_none();
+    let beside = lost.then(|| config.pid_file.with_file_name("purlin.log"));
     Ok(Settings {
         level: config.log.level,
         format: match config.log.format {
             LogFormat::Human => Format::Human,
             LogFormat::Json => Format::Json,
         },
-        file: config.log.file.clone(),
+        file: config.log.file.clone().or(beside),
         stderr: !is_daemon,
         syslog: syslog.map_err(|error: String| config.refuse("log.syslog", &error))?,
     })

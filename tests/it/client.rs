@@ -43,7 +43,7 @@ fn to(server: &Server, preset: &str) -> Builder {
 
 /// A client, and the raw other end of its connection.
 fn raw(call_timeout: Duration) -> (Client, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let client = Client::builder(address).call_timeout(call_timeout);
     let client = client.connect().unwrap();
@@ -105,7 +105,7 @@ fn a_push_arrives_and_a_call_inside_it_is_refused() {
 
 #[test]
 fn nobody_listening_is_refused() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let error = Client::builder(address).connect().unwrap_err();
@@ -114,7 +114,7 @@ fn nobody_listening_is_refused() {
 
 #[test]
 fn a_full_backlog_is_a_connect_timeout() {
-    let address = "127.0.0.1:0".parse().unwrap();
+    let address = "127.0.0.78:0".parse().unwrap();
     let listener = purlin::sys::socket::listen(&address, 1, false).unwrap();
     let address = purlin::sys::socket::local_address(&listener).unwrap();
     let connect = || {
@@ -138,7 +138,7 @@ fn a_full_backlog_is_a_connect_timeout() {
 
 #[test]
 fn a_listener_that_comes_up_late_is_waited_for() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let late = thread::spawn(move || {
@@ -218,7 +218,7 @@ fn bytes_that_are_no_frame_end_the_call() {
 
 #[test]
 fn a_restart_in_mid_call_loses_the_call_sends_nothing_again_and_reconnects() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (tell, changes) = mpsc::channel();
     let client = Client::builder(address)
@@ -250,7 +250,7 @@ fn a_restart_in_mid_call_loses_the_call_sends_nothing_again_and_reconnects() {
 
 #[test]
 fn heartbeats_are_sent_unasked() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let client = Client::builder(address).heartbeat(Duration::from_millis(20));
     let _client = client.connect().unwrap();

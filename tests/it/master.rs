@@ -23,7 +23,9 @@ struct Instance {
 
 impl Instance {
     fn new(top: &str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Not 127.0.0.1: the clients of other tests hold thousands of its ports,
+        // and one of them could take this before the daemon does.
+        let free = TcpListener::bind("127.0.0.77:0").unwrap();
         let address = free.local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let instance = Self { folder, address };
@@ -150,6 +152,17 @@ fn twenty_starts_return_with_everything_ready_and_stops_with_everything_gone() {
         assert!(!instance.path("purlin.pid").exists());
         assert!(!instance.path("purlin.ctl").exists());
     }
+}
+
+#[test]
+fn a_daemon_without_a_log_writes_one_beside_its_pid_file() {
+    let instance = Instance::new("");
+    let address = instance.address;
+    let text = format!("workers = 1\n[[listener]]\naddress = \"{address}\"\n");
+    fs::write(instance.path("conf"), text).unwrap();
+    instance.must("start");
+    let log = fs::read_to_string(instance.path("purlin.log")).unwrap();
+    assert!(log.contains(&format!("listening on {address}")), "{log}");
 }
 
 #[test]
