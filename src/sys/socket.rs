@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -351,11 +352,34 @@ pub fn no_delay(socket: impl AsFd) {
 ///
 /// `WouldBlock` when nothing is there; anything else: the connection is broken.
 pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
     loop {
-        match kernel::recv(socket.as_fd().as_raw_fd(), into, MsgFlags::MSG_DONTWAIT) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return Ok(result?),
+        // SAFETY: the kernel writes to `into` alone, at most its length; the
+        // null pointers say that nobody asks for the sender's address.
+        let got = unsafe {
+            libc::syscall(
+                libc::SYS_recvfrom,
+                fd,
+                into.as_mut_ptr(),
+                into.len(),
+                libc::MSG_DONTWAIT,
+                ptr::null_mut::<libc::sockaddr>(),
+                ptr::null_mut::<libc::socklen_t>(),
+            )
+        };
+        if let Some(result) = transferred(got) {
+            return result;
         }
+    }
+}
+
+/// What a system call moved; `None`: a signal came first, call it again.
+fn transferred(returned: libc::c_long) -> Option<io::Result<usize>> {
+    match usize::try_from(returned) {
+        Ok(bytes) => Some(Ok(bytes)),
+        Err(_) => Some(io::Error::last_os_error())
+            .filter(|error| error.kind() != io::ErrorKind::Interrupted)
+            .map(Err),
     }
 }
 
@@ -365,11 +389,23 @@ pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
 ///
 /// `WouldBlock` when it takes nothing; anything else: the connection is broken.
 pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let fd = socket.as_fd().as_raw_fd();
     loop {
-        match kernel::send(socket.as_fd().as_raw_fd(), bytes, flags) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return Ok(result?),
+        // SAFETY: the kernel reads `bytes` alone; without an address its length
+        // is 0.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_sendto,
+                fd,
+                bytes.as_ptr(),
+                bytes.len(),
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                ptr::null::<libc::sockaddr>(),
+                0 as libc::socklen_t,
+            )
+        };
+        if let Some(result) = transferred(sent) {
+            return result;
         }
     }
 }
