@@ -110,7 +110,9 @@ impl<S: Default + Send + 'static> Test<S> {
                 id: Some(id),
                 heartbeat: false,
             };
-            seat.call(route, Units::shared(&body), out)
+            let mut answer = Answer::None;
+            seat.call(route, Units::shared(&body), out, &mut answer);
+            answer
         });
     }
 
@@ -132,7 +134,9 @@ impl<S: Default + Send + 'static> Test<S> {
                 id: Some(id),
                 heartbeat: false,
             };
-            seat.call(route, Units::shared(&body), out)
+            let mut answer = Answer::None;
+            seat.call(route, Units::shared(&body), out, &mut answer);
+            answer
         });
         let answer = match answer {
             Answer::Later(token) => self.world.wait(conn, token),
