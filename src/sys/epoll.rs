@@ -17,6 +17,9 @@ use nix::sys::epoll::{EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 pub enum Interest {
     /// Readable, peer's end-of-file included; told again while it lasts.
     Read,
+    /// Readable, peer's end-of-file included; told once for each arrival
+    /// (`EPOLLET`), so the reader must read until there is nothing.
+    ReadEdge,
     /// Readable, and of all the processes that wait only some are woken
     /// (`EPOLLEXCLUSIVE`): for listeners that several workers share.
     ReadExclusive,
@@ -28,6 +31,9 @@ impl Interest {
     const fn flags(self) -> EpollFlags {
         match self {
             Self::Read => EpollFlags::EPOLLIN,
+            Self::ReadEdge => EpollFlags::EPOLLIN
+                .union(EpollFlags::EPOLLRDHUP)
+                .union(EpollFlags::EPOLLET),
             Self::ReadExclusive => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLEXCLUSIVE),
             Self::WriteOnce => EpollFlags::EPOLLOUT.union(EpollFlags::EPOLLONESHOT),
         }
@@ -41,6 +47,9 @@ pub struct Event {
     pub token: u64,
     /// The connection is broken or hung up in both directions.
     pub broken: bool,
+    /// The end of the stream, or a reset, is there to be read: with
+    /// [`Interest::ReadEdge`] nothing will be told again.
+    pub ends: bool,
 }
 
 /// Room for the events of one wait.
@@ -129,6 +138,9 @@ impl Epoll {
             broken: event
                 .events()
                 .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP),
+            ends: event
+                .events()
+                .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP),
         }))
     }
 }
