@@ -23,11 +23,13 @@
 //! cli         arguments -> commands, exit codes
 //! master      supervisor, pid file, control socket   (decides when processes run)
 //! worker      event loop and threads                 (decides when code runs)
+//! listener    what is spoken on which address
+//! web         routes, static files: HTTP for handlers
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
 //! client      blocking client on the same codec
 //! body        typed bodies, replies, errors
 //! net         names of connections, the pool, the accept turn
-//! protocol    frames                                 (gives bytes meaning; no I/O)
+//! protocol    frames, HTTP/1.1                       (gives bytes meaning; no I/O)
 //! scoreboard  what the shared words mean
 //! config log  the file that is the manual; whole lines
 //! sys         fork, shared memory, epoll, sockets    (the only `unsafe`)
@@ -67,6 +69,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dispatch;
+pub mod listener;
 pub mod log;
 pub mod master;
 pub mod net;
@@ -75,6 +78,7 @@ pub mod protocol;
 pub mod scoreboard;
 #[doc(hidden)]
 pub mod sys;
+pub mod web;
 pub mod worker;
 
 pub use app::{App, Server, SpawnError};

@@ -11,6 +11,7 @@ use crossbeam::queue::SegQueue;
 
 use super::App;
 use crate::config::{Config, ConfigError};
+use crate::listener;
 use crate::scoreboard::{Counter, Row};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;
@@ -100,7 +101,7 @@ impl Server {
         app: App<S>,
         config: &Config,
     ) -> Result<Self, SpawnError> {
-        let protocols = worker::protocols(config).map_err(SpawnError::Config)?;
+        let protocols = listener::protocols(config).map_err(SpawnError::Config)?;
         let listeners = worker::bind(config, protocols).map_err(SpawnError::Bind)?;
         let addresses = listeners
             .iter()

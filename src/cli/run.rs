@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::task;
 use super::{Arguments, Command, Exit, build, environment, version};
 use crate::config::Config;
+use crate::listener;
 use crate::master::{self, Ending, Plan};
 use crate::sys::title;
-use crate::worker::{self, Application};
+use crate::worker::Application;
 
 /// Runs the program that the command line asks for; gives its exit code.
 ///
@@ -81,6 +82,6 @@ fn print(text: &str) {
 /// The configuration, checked as far as that is possible without acting on it.
 fn checked(arguments: &Arguments, env: &[(String, String)]) -> Result<Config, Ending> {
     let config = arguments.config(env)?;
-    worker::protocols(&config)?;
+    listener::protocols(&config)?;
     Ok(config)
 }

@@ -107,6 +107,7 @@ impl Reactor<'_> {
         self.shared.row.count(Counter::Live);
         self.watch_silence(slot);
         if self.service.greets()
+            && conn.protocol().is_session()
             && let Some(after) = conn.mailbox.post(Item::from(Event::Opened))
         {
             self.follow(&conn, after);
@@ -143,7 +144,7 @@ impl Reactor<'_> {
             *parts = Some(Parts { server, app });
         }
         if let Some(parts) = parts {
-            parts.app.take(id, peer, unknown_id);
+            parts.app.take(id, peer, unknown_id, protocol.is_session());
         }
         conn.protocol = Some(Arc::clone(protocol));
         cutter

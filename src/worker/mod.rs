@@ -46,7 +46,7 @@ mod turn;
 mod write;
 
 pub use crate::dispatch::outlet::Application;
-pub use from_config::{BindError, bind, open, protocols};
+pub use from_config::{BindError, bind, open};
 pub use limits::{Limits, Over, Trigger, Yield};
 pub use setup::{Accept, Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

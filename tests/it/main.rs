@@ -11,6 +11,7 @@ mod client;
 mod daemon;
 mod flow;
 mod harness;
+mod http;
 mod master;
 mod order;
 mod readme;
