@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::protocol::Protocol;
+use crate::protocol::auto::Auto;
 use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
 use crate::protocol::http::{self, Http1};
 
@@ -22,9 +23,12 @@ pub fn protocols(config: &Config) -> Result<Vec<Arc<dyn Protocol>>, ConfigError>
             // A layout that cannot work is an error even where it is not used:
             // it waits for the day on which it is.
             let frames = frames(config, n, listener)?;
+            let frames: Arc<dyn Protocol> = Arc::new(frames);
+            let http = || Arc::new(requests(config));
             Ok(match listener.protocol {
-                config::Protocol::Frame => Arc::new(frames) as Arc<dyn Protocol>,
-                config::Protocol::Http => Arc::new(requests(config)),
+                config::Protocol::Frame => frames,
+                config::Protocol::Http => http(),
+                config::Protocol::Auto => Arc::new(Auto::new(frames, http())),
             })
         })
         .collect()

@@ -292,7 +292,7 @@ mod tests {
             ),
             (
                 "[[listener]]\nprotocol = \"grpc\"",
-                "2:12: listener.0.protocol is \"grpc\", must be one of frame, http",
+                "2:12: listener.0.protocol is \"grpc\", must be one of frame, http, auto",
             ),
             (
                 "[[listener]]\naddress = \"7000\"",

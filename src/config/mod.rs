@@ -222,6 +222,8 @@ choice! {
         Frame = "frame",
         /// HTTP/1.1.
         Http = "http",
+        /// Whichever of the two the first bytes of a connection are.
+        Auto = "auto",
     }
 }
 

@@ -15,11 +15,13 @@
 //! The server runs handlers through [`Dispatch`], which the layer above
 //! implements, and appends what they say to [`Out`].
 
+pub mod auto;
 pub mod first_bytes;
 pub mod frame;
 pub mod http;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -127,12 +129,24 @@ pub struct Cut {
 }
 
 /// What follows the whole messages.
-#[derive(Debug)]
 pub enum Then {
     /// Part of a message, or nothing: read on.
     Read,
+    /// The connection speaks this from now on, beginning with the same bytes.
+    /// Only before its first whole message, of which there is none then.
+    Become(Arc<dyn Protocol>),
     /// Nothing that can ever be a message: close behind the whole ones.
     Refuse(Refusal),
+}
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read => f.write_str("Read"),
+            Self::Become(_) => f.write_str("Become"),
+            Self::Refuse(refusal) => write!(f, "Refuse({refusal:?})"),
+        }
+    }
 }
 
 /// Why the peer is closed, for the operator and for the peer.

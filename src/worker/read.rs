@@ -114,7 +114,7 @@ impl Reactor<'_> {
         let inbound = &mut self.inbound[conn.id.slot()];
         let forgotten = inbound.partial.len();
         let cut = inbound.cutter().cut(&self.scratch[..len]);
-        let keep = matches!(cut.then, Then::Read);
+        let keep = !matches!(cut.then, Then::Refuse(_));
         let rest = if keep {
             &self.scratch[cut.units..len]
         } else {
@@ -134,7 +134,13 @@ impl Reactor<'_> {
             conn.heard.store(self.now, Ordering::Relaxed);
             self.take_units(conn, cut.units);
         }
-        self.then(conn, cut.then);
+        match cut.then {
+            // The same bytes again: they still stand in the scratch.
+            Then::Become(protocol) if self.turn_into(conn, &protocol) => {
+                self.received_short(conn, len);
+            }
+            then @ (Then::Read | Then::Become(_) | Then::Refuse(_)) => self.then(conn, then),
+        }
     }
 
     /// Everything unread by the cutter stands in the connection's own buffer.
@@ -159,6 +165,8 @@ impl Reactor<'_> {
     fn then(&mut self, conn: &Arc<Connection>, then: Then) {
         match then {
             Then::Read => {}
+            // Not before the first message, or the connection ends already.
+            Then::Become(_) => self.decide(conn.id, CloseMode::Abort, None),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
                 self.shared

@@ -9,7 +9,7 @@ use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
 use crate::daemon::Daemon;
-use crate::harness::{Client, address, wait_for};
+use crate::harness::{Client, address, comm, wait_for};
 
 #[derive(Deserialize, Serialize)]
 struct Point {
@@ -474,4 +474,59 @@ fn the_daemon_serves_http_where_it_is_told_to() {
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     drop(client);
     daemon.stop();
+}
+
+#[test]
+fn one_port_tells_frames_from_requests() {
+    static OPENED: AtomicU32 = AtomicU32::new(0);
+    let app = App::<u32>::new()
+        .opened(|c| {
+            OPENED.fetch_add(1, Ordering::SeqCst);
+            **c = 40;
+        })
+        .on(1, |c, (): ()| {
+            **c += 1;
+            c.to_string()
+        })
+        .on_inline(2, |_, body: Bytes| body)
+        .web(Web::<u32>::new().get("/state", |c, (): ()| {
+            **c += 1;
+            c.to_string()
+        }));
+    let server = Server::configured(app, &[("listener.0.protocol", "auto")]).unwrap();
+    let mut undecided = Client::to(&server);
+    undecided.send(b"G");
+    for _ in 0..20 {
+        // Slots are used again by the other kind.
+        let mut frames = Client::to(&server);
+        for byte in comm(1, b"") {
+            frames.send(&[byte]);
+        }
+        assert_eq!(frames.comm(), (1, b"41".to_vec()));
+        assert_eq!(frames.call(2, b"x"), (2, b"x".to_vec()));
+        assert_eq!(frames.call(1, b""), (1, b"42".to_vec()));
+        let mut web = Client::to(&server);
+        assert_eq!(ask(&mut web, "GET", "/state").1, b"1");
+        assert_eq!(ask(&mut web, "GET", "/state").1, b"1");
+    }
+    assert_eq!(OPENED.load(Ordering::SeqCst), 20);
+    let mut tls = Client::to(&server);
+    tls.send(&[0x16, 3, 1, 2, 0, 1, 0]);
+    assert_eq!(tls.until_closed(), b"");
+    wait_for(&server, Counter::SpokeTls, 1);
+    undecided.send(b"ET /state HTTP/1.0\r\n\r\n");
+    assert!(undecided.rest().ends_with(b"\r\n\r\n1"));
+}
+
+#[test]
+fn who_has_not_said_what_he_speaks_can_leave_and_be_drained() {
+    let server = Server::configured(app(), &[("listener.0.protocol", "auto")]).unwrap();
+    let leaves = Client::to(&server);
+    leaves.finish();
+    wait_for(&server, Counter::Recycled, 1);
+    let mut stays = Client::to(&server);
+    stays.send(b"PO");
+    wait_for(&server, Counter::Live, 1);
+    assert_eq!(server.stop(Duration::from_secs(30)).unwrap().cut, 0);
+    assert_eq!(stays.until_closed(), b"");
 }

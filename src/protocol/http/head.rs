@@ -94,16 +94,17 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
         len,
         length: Length::Fixed(0),
         expects: false,
-        keeps: head.minor == 1,
+        keeps: false,
     };
     let mut hosts = 0;
+    let mut connection = Connection::default();
     for (name, value) in head.fields.iter() {
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => hosts += 1,
             6 if name.eq_ignore_ascii_case("expect") => {
                 meaning.expects |= head.minor == 1 && value.eq_ignore_ascii_case(b"100-continue");
             }
-            10 if name.eq_ignore_ascii_case("connection") => meaning.connection(value),
+            10 if name.eq_ignore_ascii_case("connection") => connection.options(value),
             14 if name.eq_ignore_ascii_case("content-length") => {
                 let text = std::str::from_utf8(trim(value)).unwrap_or_default();
                 // The cutter let no other pass; were it wrong, 400 is right.
@@ -118,6 +119,7 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
             _ => {}
         }
     }
+    meaning.keeps = connection.keeps(head.minor);
     match (hosts, head.minor) {
         (1, _) | (0, 0) => Ok(meaning),
         (0, _) => Err(Bad::Syntax("a request without a field Host")),
@@ -125,14 +127,23 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
     }
 }
 
-impl Meaning {
-    fn connection(&mut self, value: &[u8]) {
+/// What the fields `Connection` say together.
+#[derive(Default)]
+struct Connection {
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Connection {
+    fn options(&mut self, value: &[u8]) {
         for option in value.split(|&byte| byte == b',').map(trim) {
-            if option.eq_ignore_ascii_case(b"close") {
-                self.keeps = false;
-                return;
-            }
-            self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
+    }
+
+    /// `close` wins, in whatever order they come (RFC 9112, 9.3).
+    const fn keeps(&self, minor: u8) -> bool {
+        !self.close && (minor == 1 || self.keep_alive)
     }
 }

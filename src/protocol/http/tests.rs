@@ -351,15 +351,14 @@ mod reference {
             (body, _) => body?,
         };
         let (method, target, fields) = strict?;
-        let connection = find("connection").unwrap_or_default();
-        let mut options = connection
-            .split(',')
-            .map(|one| one.trim_matches([' ', '\t']));
-        let keeps = if start.ends_with(b"1") {
-            options.all(|option| option != "close")
-        } else {
-            options.any(|option| option == "keep-alive")
-        };
+        let named = fields
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
+        let values = named.map(|(_, value)| String::from_utf8_lossy(value).to_ascii_lowercase());
+        let values: Vec<String> = values.collect();
+        let options = || values.iter().flat_map(|value| value.split(','));
+        let says = |what: &str| options().any(|one| one.trim_matches([' ', '\t']) == what);
+        let keeps = !says("close") && (start.ends_with(b"1") || says("keep-alive"));
         Ok(((method, target, fields, body), keeps))
     }
 
@@ -650,7 +649,11 @@ fn an_answer_that_comes_later_holds_everything_behind_it() {
 
 #[test]
 fn http_1_0_closes_unless_it_is_asked_not_to() {
-    for (fields, keeps) in [("", false), ("Connection: keep-alive\r\n", true)] {
+    for (fields, keeps) in [
+        ("", false),
+        ("Connection: keep-alive\r\n", true),
+        ("Connection: close\r\nConnection: keep-alive\r\n", false),
+    ] {
         let text = format!("GET / HTTP/1.0\r\n{fields}\r\n");
         let came = serve(&[text.as_bytes()], LIMITS);
         assert_eq!(came.over, !keeps);
