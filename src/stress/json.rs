@@ -41,22 +41,25 @@ struct Object<'a> {
     connections_opened: u64,
     duration_seconds: f64,
     operations_per_second: f64,
-    latency_mean_ms: f64,
-    latency_p50_ms: f64,
-    latency_p95_ms: f64,
-    latency_p99_ms: f64,
-    latency_p99_9_ms: f64,
-    latency_max_ms: f64,
+    /// These are `null` when there was no reply.
+    latency_mean_ms: Option<f64>,
+    latency_p50_ms: Option<f64>,
+    latency_p95_ms: Option<f64>,
+    latency_p99_ms: Option<f64>,
+    latency_p99_9_ms: Option<f64>,
+    latency_max_ms: Option<f64>,
     sent_bytes: u64,
     received_bytes: u64,
     sent_mib_per_second: f64,
     received_mib_per_second: f64,
 }
 
-/// The report and its settings.
-pub(super) fn object(load: &Load, report: &Report) -> serde_json::Value {
+/// The report and its settings, as one line.
+pub(super) fn object(load: &Load, report: &Report) -> String {
     let stats = &report.stats;
     let kinds = Kind::ALL.iter();
+    let known = |ms: f64| (stats.replies > 0).then_some(ms);
+    let quantile = |quantile| known(report.latency_ms(quantile));
     let object = Object {
         settings: settings(load),
         requests: stats.requests,
@@ -71,18 +74,18 @@ pub(super) fn object(load: &Load, report: &Report) -> serde_json::Value {
         connections_opened: stats.connections,
         duration_seconds: report.duration.as_secs_f64(),
         operations_per_second: report.rate(),
-        latency_mean_ms: report.mean_ms(),
-        latency_p50_ms: report.latency_ms(0.5),
-        latency_p95_ms: report.latency_ms(0.95),
-        latency_p99_ms: report.latency_ms(0.99),
-        latency_p99_9_ms: report.latency_ms(0.999),
-        latency_max_ms: report.max_ms(),
+        latency_mean_ms: known(report.mean_ms()),
+        latency_p50_ms: quantile(0.5),
+        latency_p95_ms: quantile(0.95),
+        latency_p99_ms: quantile(0.99),
+        latency_p99_9_ms: quantile(0.999),
+        latency_max_ms: known(report.max_ms()),
         sent_bytes: stats.sent_bytes,
         received_bytes: stats.received_bytes,
         sent_mib_per_second: report.mib_per_second(stats.sent_bytes),
         received_mib_per_second: report.mib_per_second(stats.received_bytes),
     };
-    serde_json::to_value(object).expect("its keys are text")
+    serde_json::to_string(&object).expect("its keys are text")
 }
 
 fn settings(load: &Load) -> Settings<'_> {

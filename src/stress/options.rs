@@ -23,6 +23,8 @@ const ECHO: u32 = 1;
 /// that must wait for a place are timed from when they were due all the same.
 const OPEN_DEPTH: u32 = 1024;
 
+const CONNECTIONS: u32 = 100;
+
 const SECONDS: Duration = Duration::from_secs(10);
 
 /// A cell of the table is shorter: there are twenty.
@@ -47,9 +49,9 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 128)]
     pub(super) size: usize,
 
-    /// Connections, each a client of its own
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
-    pub(super) connections: u32,
+    /// Connections, each a client of its own [default: 100]; of --table at most
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) connections: Option<u32>,
 
     /// Requests in flight on a connection [default: 1; with --rate 1024]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -92,7 +94,7 @@ pub struct Options {
     pub(super) plot: Option<PathBuf>,
 
     /// Connections 1 to 10,000 by sizes 1 to 10,240, a row each
-    #[arg(long, conflicts_with_all = ["connections", "size", "count", "rate", "ramp", "churn"])]
+    #[arg(long, conflicts_with_all = ["size", "count", "rate", "ramp", "churn"])]
     pub(super) table: bool,
 
     /// 200 clients send 200 messages of 256 bytes each
@@ -121,7 +123,7 @@ impl Options {
             Some(count) => End::Count(count),
             None => End::After(self.seconds.unwrap_or(SECONDS)),
         };
-        self.of(self.connections, self.size, end)
+        self.of(self.connections.unwrap_or(CONNECTIONS), self.size, end)
     }
 
     /// The load of one cell of the table.

@@ -75,7 +75,10 @@ impl Report {
     /// Names and values, as they are printed.
     pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
         let stats = &self.stats;
-        let ms = |ms: f64| format!("{} ms", decimal(ms, 3));
+        let ms = |ms: f64| match stats.replies {
+            0 => "-".to_owned(),
+            _ => format!("{} ms", decimal(ms, 3)),
+        };
         let bytes = |bytes: u64| {
             let (mib, rate) = (bytes as f64 / MIB, self.mib_per_second(bytes));
             format!("{} MiB, {} MiB/s", decimal(mib, 1), decimal(rate, 1))
@@ -89,7 +92,7 @@ impl Report {
             (
                 "total",
                 format!(
-                    "{} replies of {} requests",
+                    "{} of {} replies",
                     grouped(stats.replies),
                     grouped(stats.requests)
                 ),
@@ -126,6 +129,7 @@ impl Report {
             .collect();
         match kinds.as_slice() {
             [] => "0".into(),
+            [kind] => kind.clone(),
             kinds => format!("{}: {}", grouped(faults.total()), kinds.join(", ")),
         }
     }
@@ -282,7 +286,7 @@ mod tests {
         let text = report.text(&load);
         for line in [
             "100 connections to 127.0.0.1:7000, open loop at 60,000/s, 10 requests a connection, comm, id 1, 128 bytes, ",
-            "\n  total        2,000 replies of 2,000 requests\n",
+            "\n  total        2,000 of 2,000 replies\n",
             "\n  errors       0\n",
             "\n  duration     2.000 s\n",
             "\n  ops/s        1,000\n",
@@ -305,7 +309,7 @@ mod tests {
         stats.faults.add(7, &fault);
         let report = report(stats);
         let complaint = report.complaint(&load("--preset zinx").unwrap()).unwrap();
-        let expected = "errors: 1: 1 lost with their connection\n\
+        let expected = "errors: 1 lost with their connection\n\
                         3 of 100 clients sent nothing\n  client 7, request 0: gone\n\
                         hint: does the listener speak `zinx`?";
         assert!(complaint.starts_with(expected), "{complaint}");

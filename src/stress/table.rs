@@ -61,7 +61,7 @@ pub(super) fn run(
         }
     }
     if options.json {
-        tell(&format!("{}\n", serde_json::json!({ "cells": objects })));
+        tell(&format!("{{\"cells\":[{}]}}\n", objects.join(",")));
     } else if says_rows {
         tell(&matrix(&rates));
     }
@@ -69,8 +69,10 @@ pub(super) fn run(
 }
 
 fn cells(options: &Options) -> Result<Vec<Load>, StressError> {
+    let most = options.connections.unwrap_or(u32::MAX);
     let all = CONNECTIONS
         .iter()
+        .filter(|connections| **connections <= most)
         .flat_map(|&connections| SIZES.map(|size| (connections, size)));
     all.map(|(connections, size)| options.cell(connections, size))
         .collect()

@@ -10,6 +10,9 @@ const STEPS: usize = 200;
 /// The width to begin with.
 const FINEST: Duration = Duration::from_millis(100);
 
+/// Longer latencies count as this: an hour.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
 /// Latencies of a run, or of one of its threads, in steps of time.
 #[derive(Clone, Debug)]
 pub(super) struct Timeline {
@@ -50,7 +53,9 @@ impl Timeline {
         while self.steps.len() <= at {
             self.steps.push(empty());
         }
-        self.steps[at].saturating_record(latency_ns);
+        // Not `saturating_record`: that would not let the histogram grow.
+        let recorded = self.steps[at].record(latency_ns.min(LONGEST_NS));
+        recorded.expect("it grows up to an hour");
     }
 
     fn widen(&mut self) {
@@ -131,6 +136,20 @@ mod tests {
         assert_eq!(steps[0].quantiles, Some((10, 20)));
         assert_eq!(steps[2].quantiles, None);
         assert!((steps[3].at - 0.35).abs() < 1e-9);
+    }
+
+    #[test]
+    fn latencies_of_every_size_are_kept_to_two_digits() {
+        for latency in [1_u64, 950, 71_000, 5_000_000, 200_000_000, LONGEST_NS] {
+            let mut timeline = Timeline::default();
+            timeline.record(MS(1), latency);
+            timeline.merge(timeline.clone());
+            let (p50, _) = timeline.steps(MS(100))[0].quantiles.unwrap();
+            assert!(
+                p50 >= latency && p50 - latency <= latency / 50,
+                "{latency}: {p50}"
+            );
+        }
     }
 
     #[test]

@@ -15,4 +15,5 @@ mod master;
 mod order;
 mod readme;
 mod source;
+mod stress;
 mod turn;

@@ -8,7 +8,7 @@ use super::axis::Axis;
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 56.0;
+const RIGHT: f64 = 62.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 
@@ -198,7 +198,7 @@ mod tests {
     fn points_stand_where_their_numbers_are() {
         let svg = chart(&[0.0, 5.0, 10.0]).svg();
         assert!(
-            svg.contains("d=\"M78.0 254.0L441.0 134.0L804.0 14.0\""),
+            svg.contains("d=\"M78.0 254.0L438.0 134.0L798.0 14.0\""),
             "{svg}"
         );
         assert!(svg.contains("<title>1: 5\n1: 5</title>"), "{svg}");
