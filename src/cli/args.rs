@@ -114,6 +114,7 @@ enum Task {
     },
     /// Load a server and measure it, checking every reply
     #[cfg(feature = "stress")]
+    #[command(after_help = crate::stress::EXAMPLES)]
     Stress(Box<crate::stress::Options>),
     #[cfg(not(feature = "stress"))]
     #[command(hide = true, disable_help_flag = true)]
@@ -235,8 +236,8 @@ Examples:
   PURLIN__LOG__LEVEL=debug {program}            the same from the environment
   {program} start -c FILE; {program} reload -c FILE; {program} stop -c FILE
 
-Exit codes: 0 ok, 1 errors under load, 64 usage, 69 address not available or nothing runs, 70 internal,
-75 already running or busy, 77 not permitted, 78 configuration."
+Exit codes: 0 ok, 1 errors under load, 64 usage, 69 address not available or nothing
+runs, 70 internal, 75 already running or busy, 77 not permitted, 78 configuration."
     )
 }
 

@@ -34,15 +34,15 @@ mod stats;
 mod table;
 mod timeline;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod faulty;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 use std::io::Write;
 
 pub use self::error::StressError;
-pub use self::options::Options;
+pub use self::options::{EXAMPLES, Options};
 use self::plot::Page;
 use self::progress::Progress;
 use crate::sys::signal::{Signal, Signals};

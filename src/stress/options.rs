@@ -30,6 +30,21 @@ const SECONDS: Duration = Duration::from_secs(10);
 /// A cell of the table is shorter: there are twenty.
 const CELL_SECONDS: Duration = Duration::from_secs(2);
 
+/// What `--help` ends with.
+#[doc(hidden)]
+pub const EXAMPLES: &str = "\
+Examples:
+  purlin stress                                  100 clients, one request each at a time
+  purlin stress --connections 1000 --depth 16    sixteen in flight on each of a thousand
+  purlin stress --rate 60000/s --plot load.html  open loop, with curves to look at
+  purlin stress --churn 1 --count 60000          sixty thousand short connections
+
+In an open loop a latency counts from when its request was due, not from when it
+could be sent: a server that stalls cannot hide it.
+
+Exit codes: 0 every reply was right, 1 not so, 64 usage, 69 nobody listens,
+77 too few open files, or the page cannot be written.";
+
 /// The load that is asked for; its comments are the text of `--help`.
 #[derive(Clone, Debug, Eq, PartialEq, clap::Args)]
 pub struct Options {
@@ -37,8 +52,9 @@ pub struct Options {
     #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:7000")]
     pub(super) address: Address,
 
-    /// Format of the frames
-    #[arg(long, default_value = "comm", value_parser = PossibleValuesParser::new(PRESETS))]
+    /// Format of the frames, by its name as in `frame` of the configuration
+    #[arg(long, default_value = "comm", hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(PRESETS))]
     pub(super) preset: String,
 
     /// Message id of a handler that answers with the same bytes [default: 1]
@@ -49,7 +65,7 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 128)]
     pub(super) size: usize,
 
-    /// Connections, each a client of its own [default: 100]; of --table at most
+    /// Connections, each a client of its own [default: 100]; most of --table
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(super) connections: Option<u32>,
 

@@ -205,8 +205,10 @@ mod with_the_tool {
     #[test]
     fn too_few_open_files_are_told_with_the_line_that_raises_them() {
         let tool = env!("CARGO_BIN_EXE_purlin");
-        let script =
-            "ulimit -n 100; exec setpriv --bounding-set=-all \"$0\" stress --connections 500";
+        // Root might raise the hard limit, unless it gives that right away.
+        let script = "ulimit -n 100; drop=; \
+                      [ $(id -u) = 0 ] && drop='setpriv --bounding-set=-all'; \
+                      exec $drop \"$0\" stress --connections 500";
         let output = Command::new("sh")
             .args(["-c", script, tool])
             .output()
