@@ -166,22 +166,6 @@ fn a_closed_connection_is_told_and_replaced() {
 }
 
 #[test]
-fn error_frames_are_told_with_their_text() {
-    use crate::prelude::*;
-    let app = App::<()>::new().on(1, |_, (): ()| -> Result<(), Error> {
-        Err(Error::new(418, "a teapot"))
-    });
-    let server = crate::Server::spawn(app).unwrap();
-    let address = &server.addresses()[0];
-    let load = load(&format!("{address} --connections 1 --count 3 --size 0")).unwrap();
-    let report = run(&load);
-    assert_eq!(kinds(&report), [(Kind::ErrorFrame, 3)]);
-    let complaint = report.complaint(&load).unwrap();
-    assert!(complaint.contains("error 418: a teapot"), "{complaint}");
-    assert!(complaint.contains("hint: name the id"), "{complaint}");
-}
-
-#[test]
 fn a_server_that_always_closes_ends_the_run_and_names_the_preset() {
     let load_of = |address: &str| {
         let args = format!("{address} --connections 3 --count 100000 --timeout 0.3");

@@ -183,6 +183,18 @@ mod with_the_tool {
     }
 
     #[test]
+    fn error_frames_are_told_with_their_text() {
+        let daemon = Daemon::start(&[]);
+        let output = stress(daemon.address(), "--id 7 --connections 2 --count 4");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stdout).contains("  errors       4 error frames\n"));
+        let told = text(&output.stderr);
+        for part in ["error 404: no handler for message 7", "hint: name the id"] {
+            assert!(told.contains(part), "{part} is missing in:\n{told}");
+        }
+    }
+
+    #[test]
     fn nobody_there_is_69_and_what_cannot_be_is_64() {
         let free = TcpListener::bind("127.0.0.77:0").unwrap();
         let address = free.local_addr().unwrap();
