@@ -190,6 +190,25 @@ fn a_server_that_always_closes_ends_the_run_and_names_the_preset() {
 }
 
 #[test]
+fn clients_that_sent_nothing_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", folder.path().join("s").display());
+    // It never accepts, and its backlog has room for one or two.
+    let _listener = crate::sys::socket::listen(&address.parse().unwrap(), 0, false).unwrap();
+    let load = load(&format!(
+        "{address} --connections 9 --count 18 --timeout 0.1"
+    ))
+    .unwrap();
+    let report = run(&load);
+    let silent = report.stats.silent;
+    assert!((6..9).contains(&silent), "{silent}");
+    assert!(report.stats.faults.count(Kind::Unsent) >= 2 * silent);
+    let complaint = report.complaint(&load).unwrap();
+    let expected = format!("\n{silent} of 9 clients sent nothing\n");
+    assert!(complaint.contains(&expected), "{complaint}");
+}
+
+#[test]
 fn nobody_there_is_an_error_of_its_own() {
     let free = std::net::TcpListener::bind("127.0.0.79:0").unwrap();
     let address = free.local_addr().unwrap();

@@ -17,6 +17,9 @@ const OPENING_MAX: usize = 128;
 /// How soon to look again for room among them.
 const SOON: Duration = Duration::from_millis(1);
 
+/// How soon to look again for room in a full backlog.
+const FULL: Duration = Duration::from_millis(5);
+
 /// Pause before the second attempt; it doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -50,6 +53,12 @@ impl Lane<'_> {
             Ok(socket) => {
                 self.opening += 1;
                 self.slots[at].link = Link::Opening(socket, now);
+                Ok(())
+            }
+            // The backlog of a Unix socket is full: no fault, unless it stays so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.failures += 1;
+                self.wakeups.push(Reverse((now + FULL, at)));
                 Ok(())
             }
             Err(error) => self.not_opened(at, error, now),

@@ -173,9 +173,14 @@ impl<'a> Lane<'a> {
         Ok(self.result())
     }
 
+    /// Gives every slot a connection, or the time to get one.
     fn connect_all(&mut self) -> Result<(), StressError> {
         let settled = |slot: &Slot| matches!(slot.link, Link::Open(_)) || slot.failures > 0;
-        while !self.slots.iter().all(settled) && !self.shared.is_ending() {
+        let patience = Instant::now() + self.load.ramp + 2 * self.load.timeout;
+        while !self.slots.iter().all(settled) {
+            if self.shared.is_ending() || Instant::now() > patience {
+                break;
+            }
             self.turn()?;
         }
         Ok(())
