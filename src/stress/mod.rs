@@ -42,7 +42,8 @@ mod tests;
 use std::io::Write;
 
 pub use self::error::StressError;
-pub use self::options::{EXAMPLES, Options};
+pub(crate) use self::options::EXAMPLES;
+pub use self::options::Options;
 use self::plot::Page;
 use self::progress::Progress;
 use crate::sys::signal::{Signal, Signals};

@@ -31,8 +31,7 @@ const SECONDS: Duration = Duration::from_secs(10);
 const CELL_SECONDS: Duration = Duration::from_secs(2);
 
 /// What `--help` ends with.
-#[doc(hidden)]
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   purlin stress                                  100 clients, one request each at a time
   purlin stress --connections 1000 --depth 16    sixteen in flight on each of a thousand

@@ -147,6 +147,10 @@ impl Report {
         for told in self.stats.faults.told() {
             let _infallible = write!(text, "\n  {told}");
         }
+        if self.stats.gave_up {
+            let timeout = load.timeout;
+            let _infallible = write!(text, "\ngave up: no right reply in the last {timeout:?}");
+        }
         for hint in self.hints(load) {
             let _infallible = write!(text, "\nhint: {hint}");
         }
@@ -184,29 +188,26 @@ impl Report {
 
 /// What the load was, in one line.
 pub(super) fn summary(load: &Load) -> String {
-    let mut text = format!(
-        "{} connections to {}, ",
-        grouped(load.connections.into()),
-        load.address
-    );
+    let many = |number: u64, one: &str| {
+        let s = if number == 1 { "" } else { "s" };
+        format!("{} {one}{s}", grouped(number))
+    };
+    let connections = many(load.connections.into(), "connection");
+    let mut text = format!("{connections} to {}, ", load.address);
     let _infallible = match load.pace {
         Pace::Closed => write!(text, "depth {}", load.depth),
         Pace::Open(rate) => write!(text, "open loop at {}/s", grouped(rate)),
     };
     if let Some(churn) = load.churn {
-        let _infallible = write!(text, ", {churn} requests a connection");
+        let _infallible = write!(text, ", {} a connection", many(churn, "request"));
     }
     let _infallible = write!(text, ", {}", load.preset);
     if let Some(id) = load.id {
         let _infallible = write!(text, ", id {id}");
     }
-    let _infallible = write!(text, ", {} bytes", grouped(load.size as u64));
-    let threads = if load.threads == 1 {
-        "thread"
-    } else {
-        "threads"
-    };
-    let _infallible = write!(text, ", {} {threads}", load.threads);
+    let size = many(load.size as u64, "byte");
+    let threads = many(load.threads.into(), "thread");
+    let _infallible = write!(text, ", {size}, {threads}");
     text
 }
 

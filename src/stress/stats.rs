@@ -24,6 +24,8 @@ pub(super) struct Stats {
     pub(super) silent: u64,
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
+    /// A thread ended before its time, as nothing worked any more.
+    pub(super) gave_up: bool,
     /// Nanoseconds, of right replies.
     pub(super) latency: Histogram<u64>,
     /// Kept only for a page.
@@ -40,6 +42,7 @@ impl Stats {
             faults: Faults::default(),
             connections: 0,
             silent: 0,
+            gave_up: false,
             sent_bytes: 0,
             received_bytes: 0,
             latency: Histogram::new_with_bounds(1, longest, 3).expect("an hour in three digits"),
@@ -66,6 +69,7 @@ impl Stats {
         self.faults.merge(&other.faults);
         self.connections += other.connections;
         self.silent += other.silent;
+        self.gave_up |= other.gave_up;
         self.sent_bytes += other.sent_bytes;
         self.received_bytes += other.received_bytes;
         self.latency.add(&other.latency).expect("equal bounds");

@@ -181,6 +181,7 @@ fn a_server_that_always_closes_ends_the_run_and_names_the_preset() {
         100_000,
         "every request is accounted for"
     );
+    assert!(report.stats.gave_up);
     assert!(
         report
             .complaint(&load)

@@ -296,7 +296,11 @@ impl<'a> Lane<'a> {
         self.closing |= self.shared.is_ending() || elapsed >= patience;
         let done = |slot: &Slot| slot.issued >= slot.quota;
         let idle = self.owed == 0 && (self.closing || self.slots.iter().all(done));
-        idle || self.shared.is_ending_at_once() || self.is_hopeless(now)
+        if idle || self.shared.is_ending_at_once() {
+            return true;
+        }
+        self.stats.gave_up = self.is_hopeless(now);
+        self.stats.gave_up
     }
 
     /// Every client failed twice since the last good reply, which is long ago.
