@@ -15,9 +15,10 @@ run: build            ## in the foreground, on the shipped configuration
 test:                 ## formatting, lints, documentation, tests, models
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
-	cargo clippy --all-targets --features stress -- --deny warnings
+	cargo clippy --all-targets --all-features -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --features stress
 	cargo test --features stress
+	cargo test --features failpoints --test faults
 	@$(MAKE) --no-print-directory loom
 
 # Port 0 is a free one; the server's log tells which. What it needs lies in a

@@ -74,11 +74,9 @@ where
     T: FromBody,
     R: IntoReply,
 {
-    Arc::new(move |ctx, body, answer| {
-        *answer = match T::from_body(body) {
-            Ok(body) => f(ctx, body).into_reply(),
-            Err(error) => Answer::Error(error),
-        }
+    Arc::new(move |ctx, body, answer| match T::from_body(body) {
+        Ok(body) => *answer = f(ctx, body).into_reply(),
+        Err(error) => *answer = Answer::Error(error),
     })
 }
 

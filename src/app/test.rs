@@ -110,7 +110,9 @@ impl<S: Default + Send + 'static> Test<S> {
                 id: Some(id),
                 heartbeat: false,
             };
-            seat.call(route, Units::shared(&body), out)
+            let mut answer = Answer::None;
+            seat.call(route, Units::shared(&body), out, &mut answer);
+            answer
         });
     }
 
@@ -132,7 +134,9 @@ impl<S: Default + Send + 'static> Test<S> {
                 id: Some(id),
                 heartbeat: false,
             };
-            seat.call(route, Units::shared(&body), out)
+            let mut answer = Answer::None;
+            seat.call(route, Units::shared(&body), out, &mut answer);
+            answer
         });
         let answer = match answer {
             Answer::Later(token) => self.world.wait(conn, token),
@@ -364,6 +368,10 @@ impl Outlet for World {
 
     fn knows(&self, to: ConnId) -> bool {
         self.lock().open.contains(&to)
+    }
+
+    fn admits(&self, _: ConnId, _: usize) -> bool {
+        true
     }
 
     fn queued(&self, _: ConnId) -> usize {

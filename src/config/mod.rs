@@ -118,6 +118,8 @@ table! {
         pub connections_initial: u32 = 256, in 0..=1_048_575;
         /// Threads that run handlers.
         pub business_threads: u16 = 4, in 1..=256;
+        /// How the kernel tells that a connection can be read.
+        pub trigger: Trigger = Trigger::Level;
         /// Whether the event loop yields its core to a thread it has woken.
         pub yield_after_handover: Yield = Yield::Auto;
         /// Messages of one connection that are served before others come first.
@@ -215,6 +217,16 @@ choice! {
         Ignore = "ignore",
         /// The connection is closed.
         Close = "close",
+    }
+}
+
+choice! {
+    /// How the kernel tells that a connection can be read.
+    pub enum Trigger {
+        /// As long as something is there.
+        Level = "level",
+        /// Once for each arrival.
+        Edge = "edge",
     }
 }
 

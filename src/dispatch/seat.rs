@@ -109,26 +109,22 @@ impl<S: Default + Send + 'static> Tenant<S> {
         route: Route,
         body: Units<'_>,
         out: &mut Out<'_>,
-    ) -> Answer {
+        answer: &mut Answer,
+    ) {
         self.handled += 1;
         self.id = route.id;
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
-        let mut answer = Answer::None;
         if self.state.is_none() {
             // Its `default` has panicked: nothing can ever be served here.
             out.close = Some(CloseMode::Flush);
         }
-        if self
-            .run(core, out, what, |ctx| handler(ctx, body, &mut answer))
-            .is_none()
-        {
+        let ran = self.run(core, out, what, |ctx| handler(ctx, body, answer));
+        if ran.is_none() {
             let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
-            return Answer::Error(Error::new(500, text));
-        }
-        if matches!(answer, Answer::Error(_)) {
+            *answer = Answer::Error(Error::new(500, text));
+        } else if matches!(answer, Answer::Error(_)) {
             core.hub.row().count(Counter::HandlerErrors);
         }
-        answer
     }
 
     /// A message that no handler claims by its id.
@@ -138,21 +134,20 @@ impl<S: Default + Send + 'static> Tenant<S> {
         route: Route,
         body: Units<'_>,
         out: &mut Out<'_>,
-    ) -> Answer {
+        answer: &mut Answer,
+    ) {
         if route.heartbeat {
             self.handled += 1;
-            return Answer::Reply {
-                id: None,
-                body: body.to_bytes(),
-            };
+            *answer = Answer::body(body.to_bytes());
+            return;
         }
         if let Some(handler) = core.router.fallback() {
-            return self.handle(core, handler, route, body, out);
+            return self.handle(core, handler, route, body, out, answer);
         }
         let row = core.hub.row();
         row.count(Counter::Unclaimed);
         let id = route.id.unwrap_or(0);
-        match self.unknown_id {
+        *answer = match self.unknown_id {
             UnknownId::Error => {
                 Answer::Error(Error::new(404, format!("no handler for message {id}")))
             }
@@ -162,20 +157,22 @@ impl<S: Default + Send + 'static> Tenant<S> {
                 out.close = Some(CloseMode::Flush);
                 Answer::None
             }
-        }
+        };
     }
 }
 
 impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     fn inline(&self, route: Route) -> bool {
-        self.core.router.inline(route.id).unwrap_or(route.heartbeat)
+        // Nobody's messages run no code of the user's.
+        let nobodys = route.heartbeat || self.core.router.fallback().is_none();
+        self.core.router.inline(route.id).unwrap_or(nobodys)
     }
 
-    fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>) -> Answer {
+    fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>, answer: &mut Answer) {
         let Self { core, tenant } = self;
         match core.router.find(route.id) {
-            Some(handler) => tenant.handle(core, handler, route, body, out),
-            None => tenant.unclaimed(core, route, body, out),
+            Some(handler) => tenant.handle(core, handler, route, body, out, answer),
+            None => tenant.unclaimed(core, route, body, out, answer),
         }
     }
 

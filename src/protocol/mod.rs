@@ -312,9 +312,9 @@ pub trait Dispatch: Send {
     /// Whether the handler of `route` may run on the event loop.
     fn inline(&self, route: Route) -> bool;
 
-    /// Runs the handler of `route`. Never panics: a panic is caught, counted
-    /// and answered with an error.
-    fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>) -> Answer;
+    /// Runs the handler of `route` and puts what it answered into `answer`.
+    /// Never panics: a panic is caught, counted and answered with an error.
+    fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>, answer: &mut Answer);
 
     /// Runs what the user wants done at the start of a connection.
     fn opened(&mut self, out: &mut Out<'_>);

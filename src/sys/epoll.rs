@@ -12,11 +12,16 @@ use std::time::Duration;
 use nix::sys::epoll as kernel;
 use nix::sys::epoll::{EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::fault::{self, Point};
+
 /// What to be told about a descriptor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Interest {
     /// Readable, peer's end-of-file included; told again while it lasts.
     Read,
+    /// Readable, peer's end-of-file included; told once for each arrival
+    /// (`EPOLLET`), so the reader must read until there is nothing.
+    ReadEdge,
     /// Readable, and of all the processes that wait only some are woken
     /// (`EPOLLEXCLUSIVE`): for listeners that several workers share.
     ReadExclusive,
@@ -30,6 +35,9 @@ impl Interest {
     const fn flags(self) -> EpollFlags {
         match self {
             Self::Read => EpollFlags::EPOLLIN,
+            Self::ReadEdge => EpollFlags::EPOLLIN
+                .union(EpollFlags::EPOLLRDHUP)
+                .union(EpollFlags::EPOLLET),
             Self::ReadExclusive => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLEXCLUSIVE),
             Self::WriteOnce => EpollFlags::EPOLLOUT.union(EpollFlags::EPOLLONESHOT),
             Self::ReadWrite => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLOUT),
@@ -44,6 +52,9 @@ pub struct Event {
     pub token: u64,
     /// The connection is broken or hung up in both directions.
     pub broken: bool,
+    /// The end of the stream, or a reset, is there to be read: with
+    /// [`Interest::ReadEdge`] nothing will be told again.
+    pub ends: bool,
 }
 
 /// Room for the events of one wait.
@@ -65,6 +76,9 @@ impl Events {
             broken: event
                 .events()
                 .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP),
+            ends: event
+                .events()
+                .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP),
         })
     }
 }
@@ -90,6 +104,7 @@ impl Epoll {
     /// `ENOSPC` or `ENOMEM` at the kernel's limits: close the descriptor.
     /// `EEXIST` when it is registered already.
     pub fn add(&self, fd: impl AsFd, interest: Interest, token: u64) -> io::Result<()> {
+        fault::point(Point::Register)?;
         Ok(self.0.add(fd, EpollEvent::new(interest.flags(), token))?)
     }
 
@@ -134,10 +149,12 @@ impl Epoll {
                     .unwrap_or(EpollTimeout::NONE)
             }
         };
-        let count = match self.0.wait(&mut events.0, timeout) {
+        let waited = fault::point(Point::Wait)
+            .and_then(|()| self.0.wait(&mut events.0, timeout).map_err(io::Error::from));
+        let count = match waited {
             Ok(count) => count,
-            Err(nix::errno::Errno::EINTR) => 0,
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
         };
         Ok(events.first(count))
     }

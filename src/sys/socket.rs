@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
     sockopt,
 };
+
+use super::fault::{self, Point};
 
 /// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -286,7 +289,7 @@ pub fn local_address(socket: impl AsFd) -> io::Result<Address> {
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Peer)>> {
     loop {
         let mut storage = SockaddrStorageRaw::default();
-        let result = storage.accept(listener);
+        let result = fault::point(Point::Accept).and_then(|()| storage.accept(listener));
         match result {
             Ok(socket) => return Ok(Some((socket, storage.peer()))),
             Err(error) => match error.raw_os_error() {
@@ -368,10 +371,33 @@ pub fn no_delay(socket: impl AsFd) {
 ///
 /// `WouldBlock` when nothing is there; anything else: the connection is broken.
 pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
+    transfer(Point::Receive, || {
+        // SAFETY: the kernel writes to `into` alone, at most its length; the
+        // null pointers say that nobody asks for the sender's address.
+        unsafe {
+            libc::syscall(
+                libc::SYS_recvfrom,
+                fd,
+                into.as_mut_ptr(),
+                into.len(),
+                libc::MSG_DONTWAIT,
+                ptr::null_mut::<libc::sockaddr>(),
+                ptr::null_mut::<libc::socklen_t>(),
+            )
+        }
+    })
+}
+
+/// Makes a system call that moves bytes, again if a signal came first. A plain
+/// call: glibc's `send` and `recv` would prepare for `pthread_cancel` each time.
+fn transfer(point: Point, mut call: impl FnMut() -> libc::c_long) -> io::Result<usize> {
     loop {
-        match kernel::recv(socket.as_fd().as_raw_fd(), into, MsgFlags::MSG_DONTWAIT) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return Ok(result?),
+        let moved = fault::point(point)
+            .and_then(|()| usize::try_from(call()).map_err(|_| io::Error::last_os_error()));
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }
@@ -382,13 +408,22 @@ pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
 ///
 /// `WouldBlock` when it takes nothing; anything else: the connection is broken.
 pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    loop {
-        match kernel::send(socket.as_fd().as_raw_fd(), bytes, flags) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return Ok(result?),
+    let fd = socket.as_fd().as_raw_fd();
+    transfer(Point::Send, || {
+        // SAFETY: the kernel reads `bytes` alone; without an address its length
+        // is 0.
+        unsafe {
+            libc::syscall(
+                libc::SYS_sendto,
+                fd,
+                bytes.as_ptr(),
+                bytes.len(),
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                ptr::null::<libc::sockaddr>(),
+                0 as libc::socklen_t,
+            )
         }
-    }
+    })
 }
 
 /// Writes several pieces with one call, as much as the kernel takes.
@@ -397,11 +432,14 @@ pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// As [`send`].
 pub fn send_pieces(socket: impl AsFd, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     loop {
-        match kernel::sendmsg::<()>(socket.as_fd().as_raw_fd(), pieces, &[], flags, None) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return Ok(result?),
+        let sent = fault::point(Point::Send)
+            .and_then(|()| Ok(kernel::sendmsg::<()>(fd, pieces, &[], flags, None)?));
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }

@@ -13,7 +13,6 @@ use super::reactor::{Accepting, Reactor};
 use crate::net::Vacancy;
 use crate::protocol::{Cutter, Event};
 use crate::scoreboard::Counter;
-use crate::sys::epoll::Interest;
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::Ordering;
 
@@ -86,7 +85,11 @@ impl Reactor<'_> {
         socket::no_delay(&socket);
         if self
             .epoll
-            .add(&socket, Interest::Read, vacancy.id().word())
+            .add(
+                &socket,
+                self.shared.limits.trigger.interest(),
+                vacancy.id().word(),
+            )
             .is_err()
         {
             self.shared.row.count(Counter::AcceptFailed);

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::limits::{Limits, Over, Yield};
+use super::limits::{Limits, Over, Trigger, Yield};
 use super::setup::Listening;
 use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::dispatch::outlet::UnknownId;
@@ -21,6 +21,10 @@ impl From<&Config> for Limits {
             connections_max,
             connections_initial: (worker.connections_initial as usize).min(connections_max),
             business_threads: usize::from(worker.business_threads),
+            trigger: match worker.trigger {
+                config::Trigger::Level => Trigger::Level,
+                config::Trigger::Edge => Trigger::Edge,
+            },
             yield_after_handover: match worker.yield_after_handover {
                 config::Yield::Auto => Yield::Auto,
                 config::Yield::Always => Yield::Always,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::sys::epoll::Interest;
+
 /// Limits of one worker. Every number has a key in `conf/purlin.toml`, where
 /// its reason and its range are explained.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -12,6 +14,8 @@ pub struct Limits {
     pub connections_initial: usize,
     /// Threads that run handlers, at least 1.
     pub business_threads: usize,
+    /// How the kernel tells that a connection can be read.
+    pub trigger: Trigger,
     /// When the reactor yields its core after handing work over.
     pub yield_after_handover: Yield,
     /// Messages of one connection before others get a turn.
@@ -37,6 +41,25 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// Time a new peer has to send its first whole message.
     pub first_message: Option<Duration>,
+}
+
+/// How the kernel tells that a connection can be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trigger {
+    /// As long as there is something to read.
+    Level,
+    /// Once for each arrival: one look less a message at every socket.
+    Edge,
+}
+
+impl Trigger {
+    /// What a connection's socket is registered for.
+    pub(crate) const fn interest(self) -> Interest {
+        match self {
+            Self::Level => Interest::Read,
+            Self::Edge => Interest::ReadEdge,
+        }
+    }
 }
 
 /// When the reactor yields its core after handing work over.

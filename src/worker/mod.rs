@@ -47,6 +47,6 @@ mod write;
 
 pub use crate::dispatch::outlet::Application;
 pub use from_config::{BindError, bind, open, protocols};
-pub use limits::{Limits, Over, Yield};
+pub use limits::{Limits, Over, Trigger, Yield};
 pub use setup::{Accept, Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

@@ -69,6 +69,8 @@ pub(super) struct Reactor<'a> {
     pub(super) buffer: Vec<u8>,
     /// Turns to hand to the business threads after this batch of events.
     pub(super) ready: Vec<Job>,
+    /// Who may have more to read than one read took, with edges.
+    pub(super) again: Vec<(ConnId, bool)>,
     pub(super) accepting: Accepting,
     pub(super) share: Share,
     control: &'a mut dyn Control,
@@ -139,6 +141,7 @@ impl<'a> Reactor<'a> {
             scratch: vec![0; SCRATCH],
             buffer: Vec::new(),
             ready: Vec::with_capacity(BATCH),
+            again: Vec::new(),
             accepting: Accepting::NotOurTurn,
             share,
             control,
@@ -174,6 +177,7 @@ impl<'a> Reactor<'a> {
             if batch.is_empty() && waiting && self.shared.queue.wake_if_waiting() {
                 self.shared.row.count(Counter::Wakes);
             }
+            self.read_again();
             for event in batch.drain(..) {
                 if let Some(end) = self.handle(event)? {
                     return Ok(end);
@@ -190,7 +194,9 @@ impl<'a> Reactor<'a> {
     /// How long to sleep, and whether that is because jobs wait.
     fn timeout(&self) -> (Option<Duration>, bool) {
         let waiting = self.shared.queue.is_waiting();
-        let timeout = if waiting {
+        let timeout = if !self.again.is_empty() {
+            Some(Duration::ZERO)
+        } else if waiting {
             Some(NUDGE)
         } else if self.drain.is_some() {
             Some(DRAIN)
@@ -210,7 +216,7 @@ impl<'a> Reactor<'a> {
             token if LISTENER - token < self.listeners.len() as u64 => {
                 self.accept(usize::try_from(LISTENER - token).unwrap_or(usize::MAX));
             }
-            token => self.read(ConnId::from_word(token)),
+            token => self.read(ConnId::from_word(token), event.ends),
         }
         Ok(None)
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::connection::{Connection, Item};
 use super::items::Items;
+use super::limits::Trigger;
 use super::mailbox::Posted;
 use super::reactor::Reactor;
 use super::turn::{self, Budget, Ran, Why};
@@ -20,7 +21,6 @@ use super::write;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Lane, Out, Step, Then, Turn, Units};
 use crate::scoreboard::Counter;
-use crate::sys::epoll::Interest;
 use crate::sys::socket;
 use crate::sys::sync::{Ordering, try_lock};
 
@@ -31,9 +31,13 @@ const SHORT: usize = 16 * 1024;
 /// Bytes that a draining worker reads from one connection before it stops.
 const LAST_READ: usize = 4 * 1024 * 1024;
 
+/// More bytes than a read can take: it filled the room.
+const ALL: usize = usize::MAX;
+
 impl Reactor<'_> {
-    /// The socket of `id` is readable: reads once. Tells how much came.
-    pub(super) fn read(&mut self, id: ConnId) {
+    /// The socket of `id` is readable: reads once. With edges, comes back to it
+    /// in the next turn of the loop if there may be more: nobody tells again.
+    pub(super) fn read(&mut self, id: ConnId, ends: bool) {
         let Some(conn) = self
             .inbound
             .get(id.slot())
@@ -41,12 +45,27 @@ impl Reactor<'_> {
         else {
             return;
         };
-        if self.inbound[id.slot()].reading {
-            self.read_once(&conn);
+        if !self.inbound[id.slot()].reading {
+            return;
+        }
+        let came = self.read_once(&conn);
+        // A read that leaves room has emptied the socket (epoll(7)); what comes
+        // later is a new edge. Behind the last bytes the end is still unread.
+        let may_have_more = came == ALL || (ends && came > 0);
+        if may_have_more && self.shared.limits.trigger == Trigger::Edge {
+            self.again.push((id, ends));
         }
     }
 
-    /// Reads once; tells how many bytes came, none at the end or an error.
+    /// Goes on with those who may have more than one read took.
+    pub(super) fn read_again(&mut self) {
+        for (id, ends) in std::mem::take(&mut self.again) {
+            self.read(id, ends);
+        }
+    }
+
+    /// Reads once; tells how many bytes came, none at the end or an error,
+    /// [`ALL`] when they filled the room.
     fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
         let inbound = &mut self.inbound[conn.id.slot()];
         let kept = if inbound.partial.len() <= SHORT {
@@ -55,16 +74,20 @@ impl Reactor<'_> {
             0
         };
         self.scratch[..kept].copy_from_slice(&inbound.partial[..kept]);
-        self.shared.row.count(Counter::Reads);
+        self.shared.row.add_alone(Counter::Reads, 1);
         match socket::receive(conn.socket(), &mut self.scratch[kept..]) {
             Ok(0) => {
                 self.end_of_file(conn);
                 0
             }
             Ok(came) => {
-                self.shared.row.add(Counter::BytesIn, came as u64);
+                self.shared.row.add_alone(Counter::BytesIn, came as u64);
                 self.received(conn, kept, came);
-                came
+                if kept + came == self.scratch.len() {
+                    ALL
+                } else {
+                    came
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => {
@@ -226,7 +249,9 @@ impl Reactor<'_> {
             }
         };
         drop(outbound);
-        shared.row.add(Counter::HandledInline, budget.messages());
+        shared
+            .row
+            .add_alone(Counter::HandledInline, budget.messages());
         if done == 0 && why == Why::Over {
             self.give_up_inline(conn);
             return false;
@@ -303,7 +328,11 @@ impl Reactor<'_> {
         self.shared.row.count(Counter::ReadResumed);
         if self
             .epoll
-            .add(conn.socket(), Interest::Read, id.word())
+            .add(
+                conn.socket(),
+                self.shared.limits.trigger.interest(),
+                id.word(),
+            )
             .is_err()
         {
             self.inbound[id.slot()].reading = false;
@@ -321,7 +350,7 @@ impl Reactor<'_> {
         while came < LAST_READ && self.inbound[slot].reading {
             match self.read_once(&conn) {
                 0 => break,
-                n => came += n,
+                n => came = came.saturating_add(n.min(self.scratch.len())),
             }
         }
         if self.inbound[slot].find(conn.id).is_none() {

@@ -119,6 +119,9 @@ impl Shared {
 
     /// The worker holds `bytes` more; asks for relief when that is too much.
     pub(crate) fn buffered(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.row.add(Counter::Buffered, bytes as u64);
         if self.row.read(Counter::Buffered) > self.limits.buffered_max as u64
             && !self.relief_asked.swap(true, Ordering::SeqCst)

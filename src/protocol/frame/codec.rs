@@ -25,6 +25,7 @@ impl Frame<'_> {
     /// # Errors
     ///
     /// They differ: the stream cannot be trusted any more; close it.
+    #[inline(always)]
     pub fn verify(&self) -> Result<(), Refusal> {
         let Some(claimed) = self.crc else {
             return Ok(());
@@ -50,6 +51,7 @@ fn corrupt(claimed: u32, computed: u32, len: usize) -> Refusal {
 }
 
 /// CRC-32 of the body; 0 when there is none, as the `comm` clients expect.
+#[inline(always)]
 fn checksum(body: &[u8]) -> u32 {
     if body.is_empty() {
         0

@@ -76,18 +76,30 @@ impl Field {
     ///
     /// When `frame` ends before the field does: the caller must look first.
     #[must_use]
+    #[inline(always)]
     pub fn read(&self, frame: &[u8]) -> u64 {
-        let bytes = &frame[self.offset..self.end()];
-        match (self.endian, bytes) {
-            (Endian::Big, &[a, b]) => u64::from(u16::from_be_bytes([a, b])),
-            (Endian::Big, &[a, b, c, d]) => u64::from(u32::from_be_bytes([a, b, c, d])),
-            (Endian::Little, &[a, b, c, d]) => u64::from(u32::from_le_bytes([a, b, c, d])),
-            (Endian::Big, bytes) => bytes.iter().fold(0, |n, &b| n << 8 | u64::from(b)),
-            (Endian::Little, bytes) => bytes.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b)),
+        // One load of eight bytes where there are so many, whatever the width.
+        let word = match frame[self.offset..].first_chunk() {
+            Some(bytes) => u64::from_be_bytes(*bytes),
+            None => self.last_word(frame),
+        };
+        let unused = 8 * (8 - self.bytes);
+        match self.endian {
+            Endian::Big => word >> unused,
+            Endian::Little => word.swap_bytes() << unused >> unused,
         }
     }
 
+    /// The field and zeroes behind it, of a frame that ends soon after it.
+    #[cold]
+    fn last_word(&self, frame: &[u8]) -> u64 {
+        let mut word = [0; 8];
+        word[..self.bytes].copy_from_slice(&frame[self.offset..self.end()]);
+        u64::from_be_bytes(word)
+    }
+
     /// Puts the number into its place; higher bytes than fit are dropped.
+    #[inline(always)]
     pub(super) fn write(&self, frame: &mut [u8], number: u64) {
         let place = &mut frame[self.offset..self.end()];
         let big = number.to_be_bytes();
@@ -320,6 +332,7 @@ impl Layout {
     ///
     /// What stands there can never be a frame: close the connection. The
     /// claimed length reserves nothing; it is only compared.
+    #[inline(always)]
     pub fn frame<'a>(&self, bytes: &'a [u8]) -> Result<Option<Frame<'a>>, Refusal> {
         let Some(total) = self.measure(bytes)? else {
             return Ok(None);
@@ -335,6 +348,7 @@ impl Layout {
     }
 
     /// Length of the first frame of `bytes`, if all of it is there.
+    #[inline(always)]
     pub(super) fn measure(&self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         if bytes.len() < self.length.field.end() {
             return Ok(None);

@@ -48,7 +48,7 @@ impl FrameServer {
     }
 
     /// Writes the answer; tells how to go on if not with the next frame.
-    fn answer(&mut self, to: Request, answer: Answer, out: &mut Out<'_>) -> Option<Step> {
+    fn answer(&mut self, to: Request, answer: &Answer, out: &mut Out<'_>) -> Option<Step> {
         match answer {
             Answer::None => None,
             Answer::Reply { id, body } => {
@@ -56,15 +56,15 @@ impl FrameServer {
                     &self.layout,
                     id.or(to.id),
                     to.sequence,
-                    &body,
+                    body,
                     &mut out.bytes,
                 );
                 written
                     .err()
                     .and_then(|error| self.cannot_say(to, error, out))
             }
-            Answer::Error(Error { code, text }) => self.error(to, code, &text, out),
-            Answer::Later(token) => {
+            Answer::Error(Error { code, text }) => self.error(to, *code, text, out),
+            &Answer::Later(token) => {
                 self.owed.push(Owed { token, to });
                 self.layout.sequence.is_none().then_some(Step::AwaitReply)
             }
@@ -139,7 +139,7 @@ impl FrameServer {
             return self.wait();
         };
         let owed = self.owed.swap_remove(at);
-        if let Some(step) = self.answer(owed.to, answer, out) {
+        if let Some(step) = self.answer(owed.to, &answer, out) {
             return step;
         }
         if self.owed.is_empty() {
@@ -163,6 +163,9 @@ impl Server for FrameServer {
             return (bytes.len(), self.wait());
         }
         let mut done = 0;
+        // The id of which is known that it may run here: most batches are of
+        // one kind, and to ask costs as much as to look up its handler.
+        let mut inline = None;
         while done < bytes.len() {
             let frame = match self.frame(&bytes[done..]) {
                 Ok(frame) => frame,
@@ -172,20 +175,24 @@ impl Server for FrameServer {
                 id: frame.id,
                 heartbeat: frame.id.is_some() && frame.id == self.layout.heartbeat,
             };
-            if turn.lane == Lane::Inline && !turn.app.inline(route) {
-                return (done, Step::NotInline);
+            if turn.lane == Lane::Inline && inline != Some(route) {
+                if !turn.app.inline(route) {
+                    return (done, Step::NotInline);
+                }
+                inline = Some(route);
             }
             if let Err(refusal) = frame.verify() {
                 return (bytes.len(), self.end(Step::Refuse(refusal)));
             }
             let body = units.slice(done + self.layout.header..done + frame.total);
-            let answer = turn.app.call(route, body, &mut turn.out);
+            let mut answer = Answer::None;
+            turn.app.call(route, body, &mut turn.out, &mut answer);
             done += frame.total;
             let request = Request {
                 id: frame.id,
                 sequence: frame.sequence,
             };
-            let step = self.answer(request, answer, &mut turn.out);
+            let step = self.answer(request, &answer, &mut turn.out);
             let over = turn.over();
             match (step, turn.out.close) {
                 (_, Some(mode)) => return (done, self.close(mode, &mut turn.out)),

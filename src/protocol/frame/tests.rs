@@ -40,10 +40,10 @@ impl Dispatch for Handlers {
         route.id != Some(POOLED)
     }
 
-    fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>) -> Answer {
+    fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>, answer: &mut Answer) {
         let body = body.to_bytes();
         self.calls.push((route.id, body.clone()));
-        match route.id {
+        *answer = match route.id {
             Some(LATER) => Answer::Later(self.calls.len() as u64),
             Some(FAIL) => Answer::Error(Error::new(418, "teapot")),
             Some(HUGE) => Answer::Reply {
@@ -54,7 +54,7 @@ impl Dispatch for Handlers {
                 out.close = (id == Some(CLOSE)).then_some(CloseMode::Flush);
                 Answer::Reply { id: None, body }
             }
-        }
+        };
     }
 
     fn opened(&mut self, _: &mut Out<'_>) {
@@ -650,9 +650,9 @@ fn a_close_waits_for_the_reply_that_its_own_handler_put_off() {
         fn inline(&self, _: Route) -> bool {
             true
         }
-        fn call(&mut self, _: Route, _: Units<'_>, out: &mut Out<'_>) -> Answer {
+        fn call(&mut self, _: Route, _: Units<'_>, out: &mut Out<'_>, answer: &mut Answer) {
             out.close = Some(CloseMode::Flush);
-            Answer::Later(1)
+            *answer = Answer::Later(1);
         }
         fn opened(&mut self, _: &mut Out<'_>) {}
         fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
