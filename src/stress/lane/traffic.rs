@@ -133,13 +133,13 @@ impl Lane<'_> {
         let fault = oldest.map(|request| {
             self.owed -= 1;
             let what = if error.kind() == io::ErrorKind::UnexpectedEof {
-                "the server closed the connection".to_owned()
+                "the server closed the connection before its reply".to_owned()
             } else {
-                format!("the connection broke ({error})")
+                format!("the connection broke before its reply: {error}")
             };
             Fault {
                 kind: Kind::Lost,
-                detail: format!("request {}: {what} before its reply", request.turn),
+                detail: format!("request {}: {what}", request.turn),
             }
         });
         self.lose(at, fault.as_ref(), now);
