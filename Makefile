@@ -3,7 +3,7 @@
 
 CONF ?= conf/purlin.toml
 
-.PHONY: build run test loom deny help
+.PHONY: build run test loom micro deny help
 
 build:                ## the daemon, optimised
 	cargo build --release
@@ -21,6 +21,9 @@ test:                 ## formatting, lints, documentation, tests, models
 # A folder of its own: the flag would otherwise rebuild everything each time.
 loom:                 ## the concurrency models, at most three preemptions
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --lib loom_ --target-dir target/loom
+
+micro:                ## nanoseconds of codec, mailbox, connection pool
+	cargo bench --bench micro
 
 deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
 	target/tools/bin/cargo-deny check licenses bans sources
