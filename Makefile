@@ -14,9 +14,10 @@ run: build            ## in the foreground, on the shipped configuration
 test:                 ## formatting, lints, documentation, tests, models
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/peers/Cargo.toml
-	cargo clippy --all-targets -- --deny warnings
+	cargo clippy --all-targets --all-features -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
 	cargo test
+	cargo test --features failpoints --test faults
 	@$(MAKE) --no-print-directory loom
 
 # A folder of its own: the flag would otherwise rebuild everything each time.

@@ -12,6 +12,8 @@ use std::time::Duration;
 use nix::sys::epoll as kernel;
 use nix::sys::epoll::{EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::fault::{self, Point};
+
 /// What to be told about a descriptor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Interest {
@@ -85,6 +87,7 @@ impl Epoll {
     /// `ENOSPC` or `ENOMEM` at the kernel's limits: close the descriptor.
     /// `EEXIST` when it is registered already.
     pub fn add(&self, fd: impl AsFd, interest: Interest, token: u64) -> io::Result<()> {
+        fault::point(Point::Register)?;
         Ok(self.0.add(fd, EpollEvent::new(interest.flags(), token))?)
     }
 
@@ -128,10 +131,12 @@ impl Epoll {
                     .unwrap_or(EpollTimeout::NONE)
             }
         };
-        let count = match self.0.wait(&mut events.0, timeout) {
+        let waited = fault::point(Point::Wait)
+            .and_then(|()| self.0.wait(&mut events.0, timeout).map_err(io::Error::from));
+        let count = match waited {
             Ok(count) => count,
-            Err(nix::errno::Errno::EINTR) => 0,
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
         };
         Ok(events.0[..count].iter().map(|event| Event {
             token: event.data(),

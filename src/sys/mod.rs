@@ -14,6 +14,7 @@ pub mod clock;
 pub mod cores;
 pub mod epoll;
 pub mod eventfd;
+pub mod fault;
 pub mod local;
 pub mod memory;
 pub mod privileges;

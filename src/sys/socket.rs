@@ -19,6 +19,8 @@ use nix::sys::socket::{
     sockopt,
 };
 
+use super::fault::{self, Point};
+
 /// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Address {
@@ -270,7 +272,7 @@ pub fn local_address(socket: impl AsFd) -> io::Result<Address> {
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Peer)>> {
     loop {
         let mut storage = SockaddrStorageRaw::default();
-        let result = storage.accept(listener);
+        let result = fault::point(Point::Accept).and_then(|()| storage.accept(listener));
         match result {
             Ok(socket) => return Ok(Some((socket, storage.peer()))),
             Err(error) => match error.raw_os_error() {
@@ -353,10 +355,10 @@ pub fn no_delay(socket: impl AsFd) {
 /// `WouldBlock` when nothing is there; anything else: the connection is broken.
 pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
     let fd = socket.as_fd().as_raw_fd();
-    loop {
+    transfer(Point::Receive, || {
         // SAFETY: the kernel writes to `into` alone, at most its length; the
         // null pointers say that nobody asks for the sender's address.
-        let got = unsafe {
+        unsafe {
             libc::syscall(
                 libc::SYS_recvfrom,
                 fd,
@@ -366,20 +368,20 @@ pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
                 ptr::null_mut::<libc::sockaddr>(),
                 ptr::null_mut::<libc::socklen_t>(),
             )
-        };
-        if let Some(result) = transferred(got) {
-            return result;
         }
-    }
+    })
 }
 
-/// What a system call moved; `None`: a signal came first, call it again.
-fn transferred(returned: libc::c_long) -> Option<io::Result<usize>> {
-    match usize::try_from(returned) {
-        Ok(bytes) => Some(Ok(bytes)),
-        Err(_) => Some(io::Error::last_os_error())
-            .filter(|error| error.kind() != io::ErrorKind::Interrupted)
-            .map(Err),
+/// Makes a system call that moves bytes, again if a signal came first. A plain
+/// call: glibc's `send` and `recv` would prepare for `pthread_cancel` each time.
+fn transfer(point: Point, mut call: impl FnMut() -> libc::c_long) -> io::Result<usize> {
+    loop {
+        let moved = fault::point(point)
+            .and_then(|()| usize::try_from(call()).map_err(|_| io::Error::last_os_error()));
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
@@ -390,10 +392,10 @@ fn transferred(returned: libc::c_long) -> Option<io::Result<usize>> {
 /// `WouldBlock` when it takes nothing; anything else: the connection is broken.
 pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let fd = socket.as_fd().as_raw_fd();
-    loop {
+    transfer(Point::Send, || {
         // SAFETY: the kernel reads `bytes` alone; without an address its length
         // is 0.
-        let sent = unsafe {
+        unsafe {
             libc::syscall(
                 libc::SYS_sendto,
                 fd,
@@ -403,11 +405,8 @@ pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
                 ptr::null::<libc::sockaddr>(),
                 0 as libc::socklen_t,
             )
-        };
-        if let Some(result) = transferred(sent) {
-            return result;
         }
-    }
+    })
 }
 
 /// Writes several pieces with one call, as much as the kernel takes.
@@ -416,11 +415,14 @@ pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// As [`send`].
 pub fn send_pieces(socket: impl AsFd, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     loop {
-        match kernel::sendmsg::<()>(socket.as_fd().as_raw_fd(), pieces, &[], flags, None) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return Ok(result?),
+        let sent = fault::point(Point::Send)
+            .and_then(|()| Ok(kernel::sendmsg::<()>(fd, pieces, &[], flags, None)?));
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }

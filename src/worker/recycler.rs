@@ -32,6 +32,9 @@ const BELL: u64 = u64::MAX;
 /// How often those are looked at again that somebody still holds.
 const HELD: Duration = Duration::from_millis(2);
 
+/// Room for those from the start.
+const WAITING: usize = 256;
+
 /// How often the pool is trimmed after a peak.
 const TRIM: u64 = 1000;
 
@@ -45,7 +48,8 @@ pub(crate) fn run(shared: &Arc<Shared>) -> io::Result<()> {
         shared,
         epoll: Epoll::new()?,
         lingering: HashMap::new(),
-        held: Vec::new(),
+        held: Vec::with_capacity(WAITING),
+        spare: Vec::with_capacity(WAITING),
         dustbin: vec![0; 64 * 1024],
         trimmed: coarse_millis(),
     };
@@ -82,6 +86,8 @@ struct Recycler<'a> {
     lingering: HashMap<ConnId, (Arc<Connection>, u64)>,
     /// Closed, but somebody still works for them.
     held: Vec<Arc<Connection>>,
+    /// Empty: the next `held`.
+    spare: Vec<Arc<Connection>>,
     dustbin: Vec<u8>,
     trimmed: u64,
 }
@@ -156,9 +162,10 @@ impl Recycler<'_> {
     }
 
     fn retry(&mut self) {
-        for conn in std::mem::take(&mut self.held) {
-            self.give_back(conn);
-        }
+        // Two lists in turn: neither lets go of its memory.
+        let mut waited = std::mem::replace(&mut self.held, std::mem::take(&mut self.spare));
+        waited.drain(..).for_each(|conn| self.give_back(conn));
+        self.spare = waited;
     }
 
     fn give_back(&mut self, conn: Arc<Connection>) {
