@@ -101,8 +101,8 @@ fn run(options: &Options) -> Result<(), Failure> {
     let goals = report::goals(&outcomes);
     say(&goals)?;
     if options.write {
-        let others = outcomes.iter().filter_map(Outcome::others);
-        let others = Spread::of(others.map(|spread| spread.median).collect());
+        let others = outcomes.iter().flat_map(Outcome::others);
+        let others = Spread::of(others.collect());
         let head = report::head(&command(options), &machine, others, options.is_full());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
         fs::write(&path, format!("{head}\n{goals}\n{tables}"))

@@ -41,20 +41,12 @@ impl<'a> Outcome<'a> {
         )
     }
 
-    /// Cores that others used at worst in each round.
-    pub(crate) fn others(&self) -> Option<Spread> {
+    /// Cores that others used at worst in each round, where that is known.
+    pub(crate) fn others(&self) -> Vec<f64> {
         let worst = |round: &Vec<Sample>| {
-            let others = round.iter().map(|sample| sample.get(Figure::Others));
-            others
-                .collect::<Option<Vec<f64>>>()?
-                .into_iter()
-                .reduce(f64::max)
+            let others = round.iter().filter_map(|sample| sample.get(Figure::Others));
+            others.reduce(f64::max)
         };
-        Spread::of(
-            self.rounds
-                .iter()
-                .map(worst)
-                .collect::<Option<Vec<f64>>>()?,
-        )
+        self.rounds.iter().filter_map(worst).collect()
     }
 }
