@@ -2,11 +2,12 @@
 # Nothing is written outside the checkout, cargo's own cache aside.
 
 CONF ?= conf/purlin.toml
+STRESS ?= --seconds 10
 
-.PHONY: build run test loom bench bench-quick micro deny help
+.PHONY: build run test stress loom bench bench-quick micro deny help
 
 build:                ## the daemon, optimised
-	cargo build --release
+	cargo build --release --features stress
 
 run: build            ## in the foreground, on the shipped configuration
 	target/release/purlin run -c $(CONF)
@@ -14,11 +15,24 @@ run: build            ## in the foreground, on the shipped configuration
 test:                 ## formatting, lints, documentation, tests, models
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/peers/Cargo.toml
+	cargo clippy --all-targets -- --deny warnings
 	cargo clippy --all-targets --all-features -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
-	cargo test
+	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --features stress
+	cargo test --features stress
 	cargo test --features failpoints --test faults
 	@$(MAKE) --no-print-directory loom
+
+# Port 0 is a free one; the server's log tells which. What it needs lies in a
+# folder of its own, and it ends with the shell, whatever happens.
+stress: build         ## ten seconds of load on a server of its own
+	@own=$$(mktemp -d target/stress.XXXXXX); \
+	target/release/purlin run --set listener.0.address=127.0.0.1:0 \
+	    --set pid_file=$$own/pid --set control_socket=$$own/ctl 2>$$own/log & server=$$!; \
+	trap 'kill $$server; wait $$server; rm -r $$own' EXIT; trap : INT; \
+	until address=$$(sed -n 's/.*listening on //p' $$own/log) && [ -n "$$address" ]; do \
+	    kill -0 $$server || { cat $$own/log >&2; exit 1; }; sleep 0.05; \
+	done; \
+	target/release/purlin stress "$$address" $(STRESS)
 
 # A folder of its own: the flag would otherwise rebuild everything each time.
 loom:                 ## the concurrency models, at most three preemptions

@@ -3,6 +3,8 @@
 
 mod args;
 mod run;
+#[cfg(feature = "stress")]
+mod stress;
 mod task;
 
 use std::path::Path;

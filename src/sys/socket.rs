@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -156,9 +156,26 @@ pub fn try_bind(address: SocketAddr) -> io::Result<()> {
 /// Those of `connect(2)` that are known at once, as for a Unix socket that
 /// nobody listens on; `WouldBlock` when the backlog of a Unix socket is full.
 pub fn connect(address: &Address) -> io::Result<OwnedFd> {
+    connect_from(address, None)
+}
+
+/// As [`connect`], from an address of this machine. Its port is chosen when the
+/// destination is known (`IP_BIND_ADDRESS_NO_PORT`), so that each source has
+/// all ports for each destination. A Unix socket ignores `source`.
+///
+/// # Errors
+///
+/// As [`connect`], and `EADDRNOTAVAIL` when this machine has no such address,
+/// or no port is left.
+pub fn connect_from(address: &Address, source: Option<IpAddr>) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let begin = |family, at: &dyn SockaddrLike| {
         let socket = kernel::socket(family, SockType::Stream, flags, None)?;
+        if let (Some(source), true) = (source, family != AddressFamily::Unix) {
+            kernel::setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            let source = SocketAddr::new(source, 0);
+            kernel::bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
+        }
         match kernel::connect(socket.as_raw_fd(), at) {
             Ok(()) | Err(nix::errno::Errno::EINPROGRESS | nix::errno::Errno::EINTR) => Ok(socket),
             Err(error) => Err(io::Error::from(error)),
@@ -539,6 +556,20 @@ mod tests {
         assert!(writable(&socket, Duration::from_secs(10)).unwrap());
         let error = connected(&socket).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_connection_comes_from_the_address_that_was_asked_for() {
+        let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8, false).unwrap();
+        let address = local_address(&listener).unwrap();
+        let source = "127.0.0.99".parse().unwrap();
+        let socket = connect_from(&address, Some(source)).unwrap();
+        assert!(writable(&socket, Duration::from_secs(10)).unwrap());
+        let (_, peer) = accept(listener.as_fd()).unwrap().unwrap();
+        assert!(matches!(peer, Peer::Tcp(at) if at.ip() == source), "{peer}");
+        let elsewhere = Some("192.0.2.1".parse().unwrap());
+        let error = connect_from(&address, elsewhere).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
     }
 
     #[test]

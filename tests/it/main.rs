@@ -16,4 +16,5 @@ mod master;
 mod order;
 mod readme;
 mod source;
+mod stress;
 mod turn;
