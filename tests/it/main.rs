@@ -14,5 +14,6 @@ mod harness;
 mod master;
 mod order;
 mod readme;
+mod service;
 mod source;
 mod turn;
