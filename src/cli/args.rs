@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
+use super::paper::Paper;
 use crate::master::control;
 
 /// What the program is to do.
@@ -32,6 +33,8 @@ pub enum Command {
     Version,
     /// Print the version and how it was built, and end (`-V`).
     Build,
+    /// Print a file for packages, and end.
+    Generate(Paper),
 }
 
 /// What was asked for.
@@ -65,7 +68,7 @@ struct Line {
 
 /// The options of every task. Not `global`: of such an option clap keeps only
 /// what stands behind the task, and loses what stands before it.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 struct Options {
     /// Configuration file; without one, defaults [env: PURLIN_CONF]
     #[arg(short = 'c', long = "conf", value_name = "FILE")]
@@ -106,6 +109,9 @@ enum Task {
         #[command(flatten)]
         options: Options,
     },
+    /// Print a file for packages: the manual page, or the completions of a shell
+    #[command(hide = true)]
+    Generate { paper: Paper },
 }
 
 impl Task {
@@ -119,6 +125,7 @@ impl Task {
             Self::Reload(options) => (ask(control::Command::Reload, false), options),
             Self::Reopen(options) => (ask(control::Command::Reopen, false), options),
             Self::Status { json, options } => (ask(control::Command::Status, json), options),
+            Self::Generate { paper } => (Command::Generate(paper), Options::default()),
         }
     }
 }
@@ -158,8 +165,7 @@ impl Arguments {
         env: &[(String, String)],
     ) -> Result<Self, Declined> {
         let args = std::iter::once(program.into()).chain(args);
-        let line = Line::command()
-            .after_help(examples(program))
+        let line = described(program)
             .try_get_matches_from(args)
             .and_then(|matches| Line::from_arg_matches(&matches))
             .map_err(Declined)?;
@@ -203,6 +209,11 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
         }
         Some(_) | None => Err("expected KEY=VALUE, such as worker.business_threads=8".into()),
     }
+}
+
+/// The command line of `program`.
+pub(super) fn described(program: &str) -> clap::Command {
+    Line::command().after_help(examples(program))
 }
 
 fn examples(program: &str) -> String {
@@ -286,6 +297,7 @@ mod tests {
             (&["reopen"], ask(control::Command::Reopen, false)),
             (&["status"], ask(control::Command::Status, false)),
             (&["status", "--json"], ask(control::Command::Status, true)),
+            (&["generate", "man"], Command::Generate(Paper::Man)),
             (&["-t"], Command::Test),
             (&["--test", "-c", "x"], Command::Test),
             (&["-tc", "x"], Command::Test),

@@ -13,6 +13,7 @@ mod flow;
 mod harness;
 mod master;
 mod order;
+mod packaging;
 mod readme;
 mod service;
 mod source;
