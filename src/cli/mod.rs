@@ -2,6 +2,7 @@
 //! and with which code the program ends. Runs before any thread.
 
 mod args;
+mod paper;
 mod run;
 #[cfg(feature = "stress")]
 mod stress;
@@ -10,6 +11,7 @@ mod task;
 use std::path::Path;
 
 pub use self::args::{Arguments, Command, Declined};
+pub use self::paper::Paper;
 pub use self::run::main;
 use crate::config::{Config, ConfigError};
 pub use crate::master::Exit;

@@ -22,4 +22,5 @@ pub mod process;
 pub mod signal;
 pub mod socket;
 pub mod sync;
+pub mod systemd;
 pub mod title;
