@@ -25,9 +25,12 @@ mod edition;
 mod exit;
 mod message;
 mod office;
+mod reaping;
 mod recruit;
 mod reload;
 mod report;
+mod socket_file;
 
 pub use bring_up::{Plan, run};
+pub use edition::check;
 pub use exit::{Ending, Exit};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::control::{Command, Response};
-use super::edition::Edition;
+use super::edition::{Edition, settings};
 use super::exit::{Ending, Exit};
 use super::office::{Office, Step};
 use super::supervisor::{self, Event, Failure, Generation, Refusal};
@@ -49,10 +49,9 @@ impl Office<'_> {
             current.config.can_become(&config)?;
         }
         let before = self.current.as_ref();
-        let edition = Edition::prepare(config, self.plan.is_daemon, before, Duration::ZERO)?;
-        log::probe(&edition.settings)
+        log::probe(&settings(&config, self.plan.is_daemon)?)
             .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
-        Ok(edition)
+        Edition::prepare(config, self.plan.is_daemon, before, Duration::ZERO)
     }
 
     fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {
@@ -84,7 +83,9 @@ impl Office<'_> {
             limits.business_threads,
             limits.connections_max
         );
-        self.current = Some(edition);
+        if let Some(before) = self.current.replace(edition) {
+            before.unlink_but(self.current.as_ref());
+        }
         let done = Response::new(Exit::Ok as u8, text);
         self.clients
             .answer_all(&[Command::Reload], &done, &self.epoll);
@@ -99,7 +100,7 @@ impl Office<'_> {
         generation: Generation,
         reason: Failure,
     ) -> Option<Event> {
-        self.incoming = None;
+        self.drop_incoming();
         let ending = self.explain(generation, reason);
         log::error!("{}", ending.1);
         let response = Response::new(ending.0 as u8, ending.1.clone());
@@ -130,8 +131,15 @@ impl Office<'_> {
         Ending(exit, text)
     }
 
+    /// What was made for a generation that will not be.
+    fn drop_incoming(&mut self) {
+        if let Some(edition) = self.incoming.take() {
+            edition.unlink_but(self.current.as_ref());
+        }
+    }
+
     pub(super) fn reload_refused(&mut self, refusal: Refusal) {
-        self.incoming = None;
+        self.drop_incoming();
         log::error!("reload refused, nothing was changed: {refusal}");
         let response = Response::new(Exit::Running as u8, refusal.to_string());
         self.clients

@@ -119,9 +119,9 @@ impl<W: Words> Turn<W> {
         }
     }
 
-    /// Takes the turn from `stuck`; returns whether it had it. It gets it again
-    /// after its loop went on.
-    fn take_from(&self, stuck: Owner) -> bool {
+    /// Takes the turn from `stuck`, if it has it, and lets nobody give it the
+    /// turn before its loop has gone on. False: it could not have had it.
+    pub fn take_from(&self, stuck: Owner) -> bool {
         let open = Standing::Open.life(stuck.epoch);
         let marked = Standing::Stuck.life(stuck.epoch);
         if !swap(self.0.life(stuck.row()), open, marked) {
@@ -130,6 +130,11 @@ impl<W: Words> Turn<W> {
         fence(Ordering::SeqCst);
         self.pass_on(stuck.word());
         true
+    }
+
+    /// Has the loop of a worker go on that may sleep: it may have the turn again.
+    pub fn wake(&self, worker: Owner) {
+        self.0.ring(worker.row());
     }
 
     /// Moves the turn from where it is to the least loaded that is open, or
