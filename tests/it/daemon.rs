@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Client, comm, rpc};
+use crate::harness::{Client, accept_mode, comm, rpc};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_purlin");
 
@@ -47,7 +47,8 @@ impl Daemon {
         command
             .arg("run")
             .args(["--set", "listener.0.address=127.0.0.1:0"])
-            .args(["--set", "workers=1"]);
+            .args(["--set", "workers=1"])
+            .args(["--set", &format!("accept={}", accept_mode())]);
         for (key, value) in keys {
             command.args(["--set", &format!("{key}={value}")]);
         }
