@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Client, accept_mode, comm, rpc};
+use crate::harness::{Client, accept_mode, comm, rpc, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_purlin");
 
@@ -200,8 +200,6 @@ fn a_foreground_run_leaves_nothing_behind() {
 #[test]
 fn threads_have_the_names_of_their_jobs() {
     let daemon = Daemon::start(&[("worker.business_threads", "2")]);
-    let mut names = crate::harness::threads(daemon.worker());
-    names.sort();
     let expected = [
         "business-1",
         "business-2",
@@ -210,7 +208,12 @@ fn threads_have_the_names_of_their_jobs() {
         "recycler",
         "sender",
     ];
-    assert_eq!(names, expected);
+    // Each thread names itself, a moment after it was made.
+    wait_until("all have their names", || {
+        let mut names = crate::harness::threads(daemon.worker());
+        names.sort();
+        names == expected
+    });
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::harness::{Client, comm, wait_until};
-use crate::instance::{Instance, busy, lives, pid_of, signal, under_load};
+use crate::instance::{Instance, Over, busy, lives, pid_of, signal, under_load};
 
 #[test]
 fn a_killed_worker_costs_its_own_connections_alone_and_is_replaced() {
@@ -150,13 +151,16 @@ fn each_worker_that_is_killed_under_load_ends_its_own_connections_alone() {
         let victim = pid_of(&instance.status()["workers"][number]);
         let others = instance.workers().into_iter().filter(|&pid| pid != victim);
         let others: Vec<u32> = others.collect();
-        let over = std::sync::atomic::AtomicBool::new(false);
+        let over = AtomicBool::new(false);
         let ended = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for clients in open.chunks_mut(20) {
                 scope.spawn(|| {
                     let mut clients: Vec<&mut (Client, u32, u64)> = clients.iter_mut().collect();
-                    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Each is asked once more when it is over.
+                    let mut is_last = false;
+                    while !is_last {
+                        is_last = over.load(Ordering::Relaxed);
                         clients.retain(|(client, pid, _)| {
                             let request = comm(1, b"load");
                             let mut reply = vec![0; request.len()];
@@ -171,7 +175,7 @@ fn each_worker_that_is_killed_under_load_ends_its_own_connections_alone() {
                     }
                 });
             }
-            let _when_done_or_panicking = crate::instance::Over(&over);
+            let _when_done_or_panicking = Over(&over);
             signal(victim, Signal::SIGKILL);
             wait_until("it is replaced", || {
                 instance.serves_with(3) && !instance.workers().contains(&victim)
