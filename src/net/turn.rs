@@ -129,6 +129,9 @@ impl<W: Words> Turn<W> {
         }
         fence(Ordering::SeqCst);
         self.pass_on(stuck.word());
+        // It may only have been slow, and about to sleep: asked for by nobody,
+        // it would never look again.
+        self.0.ring(stuck.row());
         true
     }
 
@@ -484,6 +487,7 @@ mod tests {
         }
         assert_eq!(watchdog.look(&turn), Some(seats[0].me));
         assert_eq!(turn.holder(), Some(seats[1].me));
+        assert_eq!(memory.rings(0), 1, "it is to look as soon as it can");
         assert!(!seats[1].hand_over(seats[2].me));
         assert!(seats[2].hand_over(seats[0].me), "not to the stuck one");
         assert!(!seats[0].check());
