@@ -10,8 +10,9 @@ use std::time::Duration;
 use crossbeam::queue::SegQueue;
 
 use super::App;
-use crate::config::{Config, ConfigError};
-use crate::scoreboard::{Counter, Row};
+use crate::config::{self, Config, ConfigError};
+use crate::net::turn::Turn;
+use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;
 use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, Setup};
@@ -106,14 +107,21 @@ impl Server {
             .iter()
             .map(|listening| listening.address.clone())
             .collect();
-        let row = Row::alone().map_err(SpawnError::System)?;
+        // As the master would do it for its only worker.
+        let board = Scoreboard::new(1).map_err(SpawnError::System)?;
+        let owner = Turn::new(board.clone()).admit(0);
+        let row = board.row(0);
         let setup = Setup {
             listeners,
-            accept: worker::Accept::Alone,
+            accept: match config.accept {
+                config::Accept::Mutex => worker::Accept::Turn(board),
+                config::Accept::Exclusive => worker::Accept::Exclusive,
+                config::Accept::Reuseport => worker::Accept::ReusePort,
+            },
             limits: Limits::from(config),
             row: row.clone(),
-            number: 0,
-            epoch: 0,
+            number: owner.row,
+            epoch: owner.epoch,
         };
         let orders = Arc::new(Orders::new().map_err(SpawnError::System)?);
         let (tell, told) = mpsc::channel();

@@ -105,6 +105,8 @@ table! {
         pub backlog: u16 = 511, in 1..=65_535;
         /// What happens to a message whose id has no handler.
         pub unknown_id: UnknownId = UnknownId::Error;
+        /// Id of the frame that announces the end; 0: none is sent.
+        pub going_away_id: u32 = 0, in 0..=u32::MAX;
     }
 }
 

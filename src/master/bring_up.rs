@@ -12,6 +12,7 @@ use super::inherited::Sockets;
 use super::notifier::Notifier;
 use super::office::{Ended, Office};
 use super::pid_file::PidFile;
+use super::supervisor::PLACES_MIN;
 use crate::config::{Config, ConfigError};
 use crate::log;
 use crate::scoreboard::Scoreboard;
@@ -61,6 +62,7 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     let edition = Edition::prepare(config, plan.is_daemon, None, sockets, BIND)?;
     let path = absolute(&edition.config.control_socket)?;
     let control = ControlSocket::bind(&path).map_err(|error| {
+        edition.unlink_but(None);
         let text = format!("control socket {}: {error}", path.display());
         Ending(Ending::of(&error), text)
     })?;
@@ -81,8 +83,10 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
 }
 
 /// Rows for six generations: one that serves, one that starts, those that drain.
+/// Not all 255 at once: each has a bell, which is a descriptor of every worker,
+/// and whoever accepts looks at each of them.
 fn slots(edition: &Edition) -> usize {
-    (edition.workers * 6).clamp(8, 255)
+    (edition.workers * 6).clamp(PLACES_MIN, 255)
 }
 
 fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {
@@ -111,6 +115,7 @@ fn serve(
             Ended::Recruit(recruit) => recruit.work(plan.application),
         },
         Err(ending) => {
+            edition.unlink_but(None);
             pid_file.remove();
             if let Some(report) = report {
                 report.tell(&Err(ending.clone()));

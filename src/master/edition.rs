@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::exit::{Ending, Exit};
 use super::inherited::Sockets;
+use super::socket_file::SocketFile;
 use super::supervisor::Policy;
 use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
 use crate::log::{self, Format, Settings};
@@ -34,6 +35,8 @@ pub(super) struct Edition {
     listeners: Vec<Vec<Listening>>,
     /// What the service manager bound for us.
     pub(super) sockets: Sockets,
+    /// The paths among them.
+    files: Vec<SocketFile>,
     pub(super) settings: Settings,
     /// Whom the workers become; `None`: they stay who the master is.
     pub(super) identity: Option<Identity>,
@@ -57,12 +60,27 @@ impl Edition {
         let settings = settings(&config, is_daemon)?;
         let identity = identity(&config)?;
         sockets.check(&config)?;
-        let listeners = listeners(&config, before, &sockets, Instant::now() + patience)?;
+        let mut files = Vec::new();
+        let until = Instant::now() + patience;
+        let listeners =
+            listeners(&config, before, &sockets, until, &mut files).inspect_err(|_| {
+                files.iter().for_each(SocketFile::remove);
+            })?;
+        // Those that were taken over have the files that they had.
+        let before = before.map_or(&[][..], |before| &before.files);
+        let kept = before.iter().filter(|file| {
+            let is_it =
+                |open: &Listening| matches!(&open.address, Address::Unix(at) if file.is_at(at));
+            listeners[0].iter().any(is_it) && !files.contains(file)
+        });
+        let kept: Vec<SocketFile> = kept.cloned().collect();
+        files.extend(kept);
         Ok(Self {
             limits: Limits::from(&config),
             workers: workers(&config),
             listeners,
             sockets,
+            files,
             settings,
             identity,
             config,
@@ -95,6 +113,18 @@ fn workers(config: &Config) -> usize {
         Workers::Auto => cores::available_cores().min(64),
         Workers::Count(count) => count.into(),
     }
+}
+
+/// What `-t` can see of a configuration beyond its values and addresses: who the
+/// workers are to be, and where the log goes.
+///
+/// # Errors
+///
+/// [`Ending`], as a start or a reload would say it.
+pub fn check(config: &Config) -> Result<(), Ending> {
+    identity(config)?;
+    log::probe(&settings(config, false)?)
+        .map_err(|error| Ending(Ending::of(&error), error.to_string()))
 }
 
 /// What the log is told.
@@ -139,6 +169,7 @@ fn listeners(
     before: Option<&Edition>,
     sockets: &Sockets,
     until: Instant,
+    files: &mut Vec<SocketFile>,
 ) -> Result<Vec<Vec<Listening>>, Ending> {
     let share = config.accept == Accept::Reuseport;
     let count = if share { workers(config) } else { 1 };
@@ -161,7 +192,11 @@ fn listeners(
                 None => {
                     // The kernel chose the port for the first set.
                     let address = first.map_or(&listener.address, |first| &first.address);
-                    patiently(until, || worker::open(listener, address, share))?
+                    let socket = patiently(until, || worker::open(listener, address, share))?;
+                    if let Address::Unix(path) = address {
+                        files.extend(SocketFile::at(path));
+                    }
+                    socket
                 }
             };
             set.push(Listening::new(listener, protocol, socket)?);
@@ -212,6 +247,14 @@ impl Edition {
                 }
             }
         }
+    }
+
+    /// Removes the files of its Unix sockets, but for those that `next` took
+    /// over. The last thing that is done with an edition.
+    pub(super) fn unlink_but(&self, next: Option<&Self>) {
+        let is_kept = |file: &SocketFile| next.is_some_and(|next| next.files.contains(file));
+        let left = self.files.iter().filter(|file| !is_kept(file));
+        left.for_each(SocketFile::remove);
     }
 
     /// The addresses, as they are really bound.

@@ -24,7 +24,7 @@ use crate::net::turn::{Owner, Turn, Watchdog};
 use crate::scoreboard::Scoreboard;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{Epoll, Events, Interest};
-use crate::sys::process::{self, Cause, Fork, Pid};
+use crate::sys::process::{self, Fork, Pid};
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::Setup;
 
@@ -86,7 +86,7 @@ pub(super) struct Office<'a> {
     /// How the program is to end.
     pub(super) result: Result<(), Ending>,
     pub(super) born: Instant,
-    turn: Turn<Scoreboard>,
+    pub(super) turn: Turn<Scoreboard>,
     watchdog: Watchdog,
     /// When the watchdog looks again.
     watch_at: Instant,
@@ -228,38 +228,7 @@ impl<'a> Office<'a> {
         Step::Continue(())
     }
 
-    fn reap(&mut self) -> Step {
-        for (pid, cause) in process::reap() {
-            // What it said last may not have been read yet.
-            if let Some(slot) = self.crew.with_pid(pid).map(|member| member.slot) {
-                self.hear(slot)?;
-                self.tell_of_death(pid, cause);
-            }
-            self.supervise(Event::Exited { pid, cause })?;
-        }
-        Step::Continue(())
-    }
-
-    fn tell_of_death(&mut self, pid: Pid, cause: Cause) {
-        let Some(member) = self.crew.with_pid(pid) else {
-            return;
-        };
-        let (number, generation) = (member.number, member.generation.0);
-        self.last_words.clone_from(&member.last_words);
-        let why = member.last_words.as_deref().unwrap_or_default();
-        let colon = if why.is_empty() { "" } else { ": " };
-        let level = if cause == Cause::Exited(0) {
-            ::log::Level::Info
-        } else {
-            ::log::Level::Error
-        };
-        ::log::log!(
-            level,
-            "worker {number} of generation {generation}, pid {pid}, {cause}{colon}{why}"
-        );
-    }
-
-    fn hear(&mut self, slot: SlotId) -> Step {
+    pub(super) fn hear(&mut self, slot: SlotId) -> Step {
         while let Some(member) = self.crew.in_slot(slot) {
             let pid = member.pid;
             match member.hear(&self.epoll) {
@@ -460,6 +429,9 @@ impl<'a> Office<'a> {
             .map(|(counter, value)| format!("{}={value}", counter.name()))
             .collect();
         log::info!("counted: {}", counted.join(" "));
+        for edition in [&self.current, &self.incoming].into_iter().flatten() {
+            edition.unlink_but(None);
+        }
         self.control.remove();
         pid_file.remove();
         if let Some(report) = self.report {

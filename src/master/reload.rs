@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::control::{Command, Response};
-use super::edition::Edition;
+use super::edition::{Edition, settings};
 use super::exit::{Ending, Exit};
 use super::office::{Office, Step};
 use super::supervisor::{self, Event, Failure, Generation, Refusal};
@@ -53,16 +53,15 @@ impl Office<'_> {
         }
         let before = self.current.as_ref();
         let sockets = before.map(|before| before.sockets.clone());
-        let edition = Edition::prepare(
+        log::probe(&settings(&config, self.plan.is_daemon)?)
+            .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
+        Edition::prepare(
             config,
             self.plan.is_daemon,
             before,
             sockets.unwrap_or_default(),
             Duration::ZERO,
-        )?;
-        log::probe(&edition.settings)
-            .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
-        Ok(edition)
+        )
     }
 
     fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {
@@ -94,8 +93,10 @@ impl Office<'_> {
             limits.business_threads,
             limits.connections_max
         );
-        self.current = Some(edition);
         self.notifier.ready(&text);
+        if let Some(before) = self.current.replace(edition) {
+            before.unlink_but(self.current.as_ref());
+        }
         let done = Response::new(Exit::Ok as u8, text);
         self.clients
             .answer_all(&[Command::Reload], &done, &self.epoll);
@@ -110,7 +111,7 @@ impl Office<'_> {
         generation: Generation,
         reason: Failure,
     ) -> Option<Event> {
-        self.incoming = None;
+        self.drop_incoming();
         let ending = self.explain(generation, reason);
         log::error!("{}", ending.1);
         let response = Response::new(ending.0 as u8, ending.1.clone());
@@ -146,8 +147,15 @@ impl Office<'_> {
         Ending(exit, text)
     }
 
+    /// What was made for a generation that will not be.
+    fn drop_incoming(&mut self) {
+        if let Some(edition) = self.incoming.take() {
+            edition.unlink_but(self.current.as_ref());
+        }
+    }
+
     pub(super) fn reload_refused(&mut self, refusal: Refusal) {
-        self.incoming = None;
+        self.drop_incoming();
         log::error!("reload refused, nothing was changed: {refusal}");
         self.notifier.ready(&format!("reload refused: {refusal}"));
         let response = Response::new(Exit::Running as u8, refusal.to_string());

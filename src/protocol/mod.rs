@@ -39,6 +39,11 @@ pub trait Protocol: Send + Sync {
     ///
     /// [`Unsendable`] when no legal message can say this; `out` is unchanged.
     fn push(&self, push: Push<'_>, out: &mut Vec<u8>) -> Result<(), Unsendable>;
+
+    /// Whether [`Event::Draining`] has anything to say; saves a turn if not.
+    fn warns(&self) -> bool {
+        false
+    }
 }
 
 /// Identifies an encoding, see [`Protocol::wire`].
@@ -215,6 +220,8 @@ pub enum Event {
     Refused(Refusal),
     /// The peer has sent its last byte; it may still read.
     Eof,
+    /// The worker will end soon: say so, if the format has words for it.
+    Draining,
     /// The worker wants to end: answer what came, say good-bye, close.
     GoAway,
     /// A timer set through [`Dispatch`] fell due.

@@ -251,12 +251,13 @@ pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
             "the path exists and is not a socket",
         ));
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
+    // Without blocking: who listens there may be too busy to let us in.
+    match connect(&Address::Unix(path.to_path_buf())).map_err(|error| (error.kind(), error)) {
+        Err((io::ErrorKind::ConnectionRefused, _)) => std::fs::remove_file(path),
+        Ok(_) | Err((io::ErrorKind::WouldBlock, _)) => {
+            Err(io::Error::from(io::ErrorKind::AddrInUse))
         }
-        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
-        Err(error) => Err(error),
+        Err((_, error)) => Err(error),
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) enum Item {
     Units(Bytes),
     Opened,
     Eof,
+    Draining,
     GoAway,
     Timer(u64),
     /// A reply that was put off, or a refusal.
@@ -44,6 +45,7 @@ impl From<Event> for Item {
         match event {
             Event::Opened => Self::Opened,
             Event::Eof => Self::Eof,
+            Event::Draining => Self::Draining,
             Event::GoAway => Self::GoAway,
             Event::Timer(token) => Self::Timer(token),
             event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),

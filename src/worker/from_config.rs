@@ -98,7 +98,17 @@ pub fn protocols(config: &Config) -> Result<Vec<Frames>, ConfigError> {
         layout
             .check()
             .map_err(|error| config.refuse(&place(), &format!("cannot work: {error}")))?;
-        Ok(Frames::new(layout))
+        let frames = Frames::new(layout);
+        let id = listener.going_away_id;
+        if id == 0 {
+            return Ok(frames);
+        }
+        frames.going_away(id).map_err(|error| {
+            config.refuse(
+                &format!("listener.{n}.going_away_id"),
+                &format!("is {id}: {error}"),
+            )
+        })
     };
     config.listener.iter().enumerate().map(layout).collect()
 }

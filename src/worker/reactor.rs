@@ -50,6 +50,10 @@ const RETRY: u64 = 100;
 /// How often a draining reactor looks whether it is done.
 const DRAIN: Duration = Duration::from_millis(20);
 
+/// Milliseconds for the answers on their way when a drain is cut short; below
+/// the second after which the master kills.
+const LAST_WORDS: u64 = 500;
+
 const BELL: u64 = u64::MAX;
 const CONTROL: u64 = u64::MAX - 1;
 pub(super) const TURN_BELL: u64 = u64::MAX - 2;
@@ -293,7 +297,12 @@ impl<'a> Reactor<'a> {
         let patience = patience.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let until = patience.map(|limit| self.now.saturating_add(limit));
         if let Some(drain) = &mut self.drain {
-            drain.until = until;
+            // Cut short, by a stop or by the reloads that came behind it: still
+            // nobody is cut off before the answers to what was read.
+            let last = self.now.saturating_add(LAST_WORDS);
+            drain.until = until.map(|until| until.max(last));
+            drain.talk_until = drain.talk_until.min(until.unwrap_or(u64::MAX));
+            drain.look_at = 0;
             return;
         }
         let half = patience.map_or(u64::MAX, |limit| limit / 2);
@@ -305,6 +314,7 @@ impl<'a> Reactor<'a> {
         });
         self.pause_accepting(Accepting::Over);
         self.listeners.clear();
+        self.warn_all();
     }
 
     /// Says good-bye to those who have been silent for a while. Who has just

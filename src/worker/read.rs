@@ -340,6 +340,16 @@ impl Reactor<'_> {
         }
     }
 
+    /// The worker begins to drain: tells those whose format has words for it, so
+    /// that they stop asking and come back elsewhere.
+    pub(super) fn warn_all(&mut self) {
+        let open = self.inbound.iter().filter_map(|inbound| inbound.conn());
+        let warned = open.filter(|conn| conn.protocol().warns());
+        for conn in warned.cloned().collect::<Vec<_>>() {
+            self.post_event(&conn, Event::Draining);
+        }
+    }
+
     /// The worker drains: what has arrived is read, and behind it the
     /// connection is told to close.
     pub(super) fn say_goodbye(&mut self, slot: usize) {

@@ -38,15 +38,15 @@ const WAITING: usize = 256;
 /// How often the pool is trimmed after a peak.
 const TRIM: u64 = 1000;
 
-/// The loop of the recycler thread.
+/// The loop of the recycler thread, with an epoll of its own.
 ///
 /// # Errors
 ///
 /// Those of epoll, none of which the worker can survive.
-pub(crate) fn run(shared: &Arc<Shared>) -> io::Result<()> {
+pub(crate) fn run(shared: &Arc<Shared>, epoll: Epoll) -> io::Result<()> {
     let mut recycler = Recycler {
         shared,
-        epoll: Epoll::new()?,
+        epoll,
         lingering: HashMap::new(),
         held: Vec::with_capacity(WAITING),
         spare: Vec::with_capacity(WAITING),

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Client, comm, rpc, wait_until};
+use crate::harness::{Client, accept_mode, comm, rpc, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_purlin");
 
@@ -47,7 +47,8 @@ impl Daemon {
         command
             .arg("run")
             .args(["--set", "listener.0.address=127.0.0.1:0"])
-            .args(["--set", "workers=1"]);
+            .args(["--set", "workers=1"])
+            .args(["--set", &format!("accept={}", accept_mode())]);
         for (key, value) in keys {
             command.args(["--set", &format!("{key}={value}")]);
         }
@@ -110,6 +111,12 @@ impl Drop for Daemon {
         // Harmless when it is gone already: the child is ours until waited for.
         let _gone = self.child.kill();
         let _waited = self.child.wait();
+        if std::thread::panicking() {
+            // What the daemon said of it, for whoever reads the failure.
+            let mut log = String::new();
+            let _cut = self.stderr.read_to_string(&mut log);
+            eprintln!("{log}");
+        }
         assert!(self.folder.path().exists());
     }
 }

@@ -8,6 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use purlin::Server;
+use purlin::prelude::App;
 use purlin::scoreboard::Counter;
 use purlin::sys::socket::Address;
 
@@ -35,6 +36,28 @@ pub(crate) fn skip(why: &str) {
 
 /// A generous deadline: ten times and more what the slowest machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Serves `app` in this process, with workers that share listeners in the way
+/// that this run of the tests is about.
+pub(crate) fn serve<S: Default + Send + 'static>(app: App<S>) -> Server {
+    serve_with(app, &[])
+}
+
+/// As [`serve`], with some keys of the configuration changed.
+pub(crate) fn serve_with<S: Default + Send + 'static>(
+    app: App<S>,
+    keys: &[(&str, &str)],
+) -> Server {
+    let mode = accept_mode();
+    let keys = [&[("accept", &*mode)], keys].concat();
+    Server::configured(app, &keys).expect("a server")
+}
+
+/// How listeners are shared in this run: `modes.rs` runs the tests of the wire
+/// again in the other ways.
+pub(crate) fn accept_mode() -> String {
+    std::env::var("PURLIN_TEST_ACCEPT").unwrap_or_else(|_| "mutex".into())
+}
 
 /// Waits until `ready`, or fails naming `what`.
 pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
