@@ -16,6 +16,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod local;
 pub mod memory;
+pub mod network;
 pub mod privileges;
 pub mod process;
 pub mod signal;
