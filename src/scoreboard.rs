@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::memory::SharedWords;
 
+mod addresses;
 mod board;
 
+pub use addresses::{Addresses, BUCKET};
 pub use board::Scoreboard;
 
 macro_rules! counters {
@@ -167,10 +169,11 @@ const LINE_WORDS: usize = 8;
 pub struct Row {
     words: Arc<SharedWords>,
     start: usize,
+    addresses: Option<Addresses>,
 }
 
 impl Row {
-    /// A row in memory of its own.
+    /// A row in memory of its own, in which addresses cannot be counted.
     ///
     /// # Errors
     ///
@@ -179,7 +182,14 @@ impl Row {
         Ok(Self {
             words: Arc::new(SharedWords::new(ROW_WORDS)?),
             start: 0,
+            addresses: None,
         })
+    }
+
+    /// Where connections are counted by address, if anywhere.
+    #[must_use]
+    pub fn addresses(&self) -> Option<&Addresses> {
+        self.addresses.as_ref()
     }
 
     fn word(&self, counter: Counter) -> &AtomicU64 {
