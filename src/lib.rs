@@ -26,8 +26,8 @@
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
 //! client      blocking client on the same codec
 //! body        typed bodies, replies, errors
-//! net         names of connections, the pool, the accept turn
-//! protocol    frames                                 (gives bytes meaning; no I/O)
+//! net         names of connections, the pool, the accept turn, who gets in
+//! protocol    frames, PROXY headers                  (gives bytes meaning; no I/O)
 //! scoreboard  what the shared words mean
 //! config log  the file that is the manual; whole lines
 //! sys         fork, shared memory, epoll, sockets    (the only `unsafe`)

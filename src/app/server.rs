@@ -11,7 +11,7 @@ use crossbeam::queue::SegQueue;
 
 use super::App;
 use crate::config::{Config, ConfigError};
-use crate::scoreboard::{Counter, Row};
+use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;
 use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, Setup};
@@ -106,11 +106,13 @@ impl Server {
             .iter()
             .map(|listening| listening.address.clone())
             .collect();
-        let row = Row::alone().map_err(SpawnError::System)?;
+        let limits = Limits::from(config);
+        let board = Scoreboard::for_connections(1, limits.connections_max);
+        let row = board.map_err(SpawnError::System)?.row(0);
         let setup = Setup {
             listeners,
             accept: worker::Accept::Alone,
-            limits: Limits::from(config),
+            limits,
             row: row.clone(),
             number: 0,
             epoch: 0,

@@ -50,9 +50,27 @@ impl Office<'_> {
         }
         let before = self.current.as_ref();
         let edition = Edition::prepare(config, self.plan.is_daemon, before, Duration::ZERO)?;
+        self.can_count(&edition)?;
         log::probe(&edition.settings)
             .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
         Ok(edition)
+    }
+
+    /// Whether the tables, which were made at the start, can count the
+    /// connections of each address.
+    fn can_count(&self, edition: &Edition) -> Result<(), Ending> {
+        let (limits, room) = (&edition.limits, self.board.addresses(0).connections());
+        if limits.connections_per_ip == 0 || limits.connections_max <= room {
+            return Ok(());
+        }
+        let message = format!(
+            "is over {room}, for which there was room at the start: while \
+             limits.connections_per_ip is set, only a restart can go beyond it"
+        );
+        Err(edition
+            .config
+            .refuse("worker.connections_max", &message)
+            .into())
     }
 
     fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {

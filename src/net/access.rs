@@ -60,7 +60,9 @@ mod tests {
 
     fn access(allow: &str, deny: &str) -> Access {
         let networks = |text: &str| {
-            let networks = text.split_whitespace().map(|one| one.parse().unwrap());
+            let networks = text
+                .split_whitespace()
+                .map(|one| one.parse().expect("a network"));
             networks.collect()
         };
         Access::new(networks(allow), networks(deny))

@@ -10,8 +10,8 @@
 //!
 //! Each worker has a table of its own. The lower bits of an address's hash name
 //! a bucket of 16 words, in any of which the address may be; no address is
-//! stored twice. The worker's reactor adds, its recycler takes away, nobody else
-//! writes; the master clears the table of a worker that it reaped. So what a
+//! stored twice. The worker's reactor adds, it and the recycler take away, nobody
+//! else writes; the master clears the table of a worker that it reaped. So what a
 //! killed worker had counted is gone with it.
 //!
 //! To admit a connection is to add it to one's own table, to sum up all tables,

@@ -243,12 +243,14 @@ mod tests {
     }
 
     fn tcp(text: &str) -> Origin {
-        Origin::Tcp(text.parse().unwrap())
+        Origin::Tcp(text.parse().expect("an address"))
     }
 
     /// A header of version 2.
     fn binary(what: u8, family: u8, block: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(block.len()).unwrap().to_be_bytes();
+        let length = u16::try_from(block.len())
+            .expect("a short block")
+            .to_be_bytes();
         [BINARY, &[what, family], &length, block].concat()
     }
 
@@ -342,7 +344,7 @@ mod tests {
     const V4: [u8; 12] = [192, 0, 2, 1, 198, 51, 100, 1, 0xDC, 4, 1, 0xBB];
 
     fn v6() -> Vec<u8> {
-        let source: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let source: Ipv6Addr = "2001:db8::1".parse().expect("an address");
         [&source.octets()[..], &[0; 16], &[0xDC, 4, 1, 0xBB]].concat()
     }
 

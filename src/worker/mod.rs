@@ -22,6 +22,7 @@
 
 mod accept;
 mod accept_turn;
+mod admission;
 mod business;
 mod connection;
 mod deadlines;
@@ -31,6 +32,7 @@ mod inbound;
 mod items;
 mod letters;
 mod limits;
+mod lobby;
 mod mailbox;
 mod outbound;
 mod outlet;
@@ -46,6 +48,7 @@ mod turn;
 mod write;
 
 pub use crate::dispatch::outlet::Application;
+pub use admission::{Entrance, Proxy};
 pub use from_config::{BindError, bind, open, protocols};
 pub use limits::{Limits, Over, Trigger, Yield};
 pub use setup::{Accept, Control, Listening, Order, Setup};

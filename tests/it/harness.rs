@@ -106,6 +106,18 @@ impl Client {
         bytes
     }
 
+    /// As [`Self::exactly`]; `None` when the server closes instead.
+    pub(crate) fn exactly_or_closed(&mut self, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        match self.0.read_exact(&mut bytes) {
+            Ok(()) => Some(bytes),
+            Err(error) => {
+                assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "neither came");
+                None
+            }
+        }
+    }
+
     /// The next `comm` frame, its checksum verified.
     pub(crate) fn comm(&mut self) -> (u16, Vec<u8>) {
         let header = self.exactly(8);

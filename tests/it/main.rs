@@ -13,6 +13,8 @@ mod flow;
 mod harness;
 mod master;
 mod order;
+mod per_ip;
+mod proxy;
 mod readme;
 mod source;
 mod turn;

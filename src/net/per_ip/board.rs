@@ -18,6 +18,15 @@ impl Tables for Addresses {
     }
 }
 
+/// The words in which the pace of an address is kept, shared by all rows.
+impl Addresses {
+    /// For [`AcceptRate::admit`](crate::net::accept_rate::AcceptRate::admit).
+    #[must_use]
+    pub fn paces(&self, hash: Hash) -> &[AtomicU64] {
+        known(self.rates(hash.word()))
+    }
+}
+
 #[cfg(not(loom))]
 fn known(words: &[AtomicU64]) -> &[AtomicU64] {
     words
