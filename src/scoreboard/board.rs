@@ -306,6 +306,18 @@ mod tests {
         assert_eq!(board.words[0].load(Ordering::Relaxed), MAGIC);
     }
 
+    #[test]
+    fn tables_for_the_most_connections_need_addresses_but_no_memory() {
+        let board = Scoreboard::for_connections(255, 1 << 20).unwrap();
+        let last = board.addresses(254);
+        assert_eq!(last.connections(), 1 << 20);
+        last.bucket(254, u64::MAX)[15].store(7, Ordering::Relaxed);
+        last.living(3).fetch_or(1 << 62, Ordering::Relaxed);
+        board.fold(254);
+        let word = &last.bucket(254, u64::MAX)[15];
+        assert_eq!(word.load(Ordering::Relaxed), 0);
+    }
+
     /// A worker counts and "dies" thousands of times while readers look on.
     #[test]
     fn readers_never_count_twice_and_never_go_back() {

@@ -60,6 +60,9 @@ impl Lobby {
 
     /// Somebody whose time is up.
     fn late(&mut self, now: u64) -> Option<Arrival> {
+        if self.waiting.is_empty() {
+            self.due.clear();
+        }
         while let Some((until, id)) = self.due.pop_front_if(|(until, _)| *until <= now) {
             // A slot may be another's by now.
             if (self.waiting.get(&id)).is_some_and(|arrival| arrival.until == until) {

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -164,6 +165,37 @@ fn a_reload_cannot_go_beyond_what_can_be_counted() {
         );
     }
     assert_eq!(fill(daemon.address(), 5).len(), 5);
+}
+
+#[test]
+fn the_log_names_who_was_refused_at_a_bounded_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let daemon = Daemon::start(&[
+        ("limits.connections_per_ip", "1"),
+        ("log.file", log.to_str().unwrap()),
+    ]);
+    let held = try_connect(daemon.address()).unwrap();
+    let since = Instant::now();
+    let name = {
+        let mut refused = Client::connect(daemon.address());
+        refused.until_closed();
+        refused.0.local_addr().unwrap().to_string()
+    };
+    for _ in 0..200 {
+        Client::connect(daemon.address()).until_closed();
+    }
+    let seconds = since.elapsed().as_secs();
+    drop(held);
+    let counters = daemon.stop();
+    assert_eq!(counters["connections_refused_per_ip"], 201);
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<&str> = (text.lines())
+        .filter(|line| line.contains("refuse 127.0.0.1:"))
+        .collect();
+    assert!(lines[0].contains(&name) && lines[0].contains("connections_refused_per_ip"));
+    let count = u64::try_from(lines.len()).unwrap();
+    assert!(count <= 10 * (seconds + 2), "{count} in {seconds} s");
 }
 
 fn echo() -> App<()> {
