@@ -24,6 +24,7 @@
 //! master      supervisor, pid file, control socket   (decides when processes run)
 //! worker      event loop and threads                 (decides when code runs)
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
+//! stress      the load tool, behind the feature of this name
 //! client      blocking client on the same codec
 //! body        typed bodies, replies, errors
 //! net         names of connections, the pool, the accept turn, who gets in
@@ -76,6 +77,8 @@ pub mod net;
 pub mod prelude;
 pub mod protocol;
 pub mod scoreboard;
+#[cfg(feature = "stress")]
+pub mod stress;
 #[doc(hidden)]
 pub mod sys;
 pub mod worker;

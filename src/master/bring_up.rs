@@ -2,18 +2,21 @@
 
 use std::path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::control::ControlSocket;
 use super::detach::{Detached, Report, detach};
 use super::edition::{Edition, settings};
 use super::exit::{Ending, Exit};
+use super::inherited::Sockets;
+use super::notifier::Notifier;
 use super::office::{Ended, Office};
 use super::pid_file::PidFile;
 use crate::config::{Config, ConfigError};
 use crate::log;
 use crate::scoreboard::Scoreboard;
 use crate::sys::process::{self, Pid};
+use crate::sys::systemd;
 use crate::sys::title;
 use crate::worker::Application;
 
@@ -46,11 +49,16 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
         let text = format!("{threads} threads run already; call main() before starting any");
         return Err(Ending(Exit::Internal, text));
     }
+    let handed = systemd::take().map_err(|error| {
+        let text = format!("take over what the service manager hands over: {error}");
+        Ending(Exit::Config, text)
+    })?;
     let config = (plan.load)()?;
     log::init(&settings(&config, false)?)
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
     let pid_file = PidFile::lock(&absolute(&config.pid_file)?)?;
-    let edition = Edition::prepare(config, plan.is_daemon, None, BIND)?;
+    let sockets = Sockets::new(handed.sockets);
+    let edition = Edition::prepare(config, plan.is_daemon, None, sockets, BIND)?;
     let path = absolute(&edition.config.control_socket)?;
     let control = ControlSocket::bind(&path).map_err(|error| {
         let text = format!("control socket {}: {error}", path.display());
@@ -58,13 +66,17 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     })?;
     let board = Scoreboard::for_connections(slots(&edition), edition.limits.connections_max)
         .map_err(|error| Ending::internal("make the shared memory", &error))?;
+    // In the background the shell is told, and nobody else waits.
+    let manager = handed.notify.filter(|_| !plan.is_daemon);
+    let notifier = Notifier::new(manager, handed.watchdog, Instant::now());
+    let serve = |report| serve(plan, edition, pid_file, (control, board, notifier), report);
     if !plan.is_daemon {
-        return serve(plan, edition, pid_file, control, board, None);
+        return serve(None);
     }
 
     match detach()? {
         Detached::Shell(result) => result,
-        Detached::Daemon(report) => serve(plan, edition, pid_file, control, board, Some(report)),
+        Detached::Daemon(report) => serve(Some(report)),
     }
 }
 
@@ -81,8 +93,7 @@ fn serve(
     plan: &Plan<'_>,
     edition: Edition,
     pid_file: PidFile,
-    control: ControlSocket,
-    board: Scoreboard,
+    (control, board, notifier): (ControlSocket, Scoreboard, Notifier),
     report: Option<Report>,
 ) -> Result<(), Ending> {
     log::forked("master");
@@ -91,7 +102,7 @@ fn serve(
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))
         .and_then(|()| Ok(pid_file.write(Pid::own())?))
         .and_then(|()| {
-            Office::open(plan.clone(), control, board, &edition)
+            Office::open(plan.clone(), (control, board, notifier), &edition)
                 .map_err(|error| Ending::internal("start the master", &error))
         });
     match ended {

@@ -1,9 +1,11 @@
 //! One configuration, with everything that was made for it and can fail: what a
 //! generation of workers is started from. Made before anything is changed.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::exit::{Ending, Exit};
+use super::inherited::Sockets;
 use super::supervisor::Policy;
 use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
 use crate::log::{self, Format, Settings};
@@ -30,14 +32,17 @@ pub(super) struct Edition {
     pub(super) workers: usize,
     /// By worker, or one set for all of them.
     listeners: Vec<Vec<Listening>>,
+    /// What the service manager bound for us.
+    pub(super) sockets: Sockets,
     pub(super) settings: Settings,
     /// Whom the workers become; `None`: they stay who the master is.
     pub(super) identity: Option<Identity>,
 }
 
 impl Edition {
-    /// Makes everything for `config`; takes listeners over from `before`, and
-    /// tries those that are in use again for `patience`. Changes nothing.
+    /// Makes everything for `config`; takes listeners over from `before` and
+    /// from `sockets`, and tries those that are in use again for `patience`.
+    /// Changes nothing.
     ///
     /// # Errors
     ///
@@ -46,15 +51,18 @@ impl Edition {
         config: Config,
         is_daemon: bool,
         before: Option<&Self>,
+        sockets: Sockets,
         patience: Duration,
     ) -> Result<Self, Ending> {
         let settings = settings(&config, is_daemon)?;
         let identity = identity(&config)?;
-        let listeners = listeners(&config, before, Instant::now() + patience)?;
+        sockets.check(&config)?;
+        let listeners = listeners(&config, before, &sockets, Instant::now() + patience)?;
         Ok(Self {
             limits: Limits::from(&config),
             workers: workers(&config),
             listeners,
+            sockets,
             settings,
             identity,
             config,
@@ -129,6 +137,7 @@ fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
 fn listeners(
     config: &Config,
     before: Option<&Edition>,
+    sockets: &Sockets,
     until: Instant,
 ) -> Result<Vec<Vec<Listening>>, Ending> {
     let share = config.accept == Accept::Reuseport;
@@ -142,9 +151,13 @@ fn listeners(
             // A path cannot be bound twice.
             let is_path = matches!(listener.address, Address::Unix(_));
             let first = sets.first().map(|set: &Vec<Listening>| &set[n]);
-            let socket = match earlier.or(first.filter(|_| is_path)) {
-                Some(open) => duplicate(&open.socket)
-                    .map_err(|error| Ending::internal("keep a listener", &error))?,
+            let open = earlier.or(first.filter(|_| is_path));
+            let open = open.map(|open| open.socket.as_fd());
+            let bound = || Some(sockets.at(&listener.address)?.as_fd());
+            let socket = match open.or_else(bound) {
+                Some(open) => {
+                    duplicate(open).map_err(|error| Ending::internal("keep a listener", &error))?
+                }
                 None => {
                     // The kernel chose the port for the first set.
                     let address = first.map_or(&listener.address, |first| &first.address);

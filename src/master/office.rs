@@ -15,6 +15,7 @@ use super::detach::Report;
 use super::edition::Edition;
 use super::exit::{Ending, Exit};
 use super::message::{ToMaster, ToWorker};
+use super::notifier::Notifier;
 use super::pid_file::PidFile;
 use super::recruit::Recruit;
 use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
@@ -69,6 +70,7 @@ pub(super) struct Office<'a> {
     pub(super) supervisor: Supervisor,
     pub(super) epoll: Epoll,
     pub(super) clients: Clients,
+    pub(super) notifier: Notifier,
     pub(super) board: Scoreboard,
     pub(super) crew: Crew,
     /// What the workers that serve were started from.
@@ -97,8 +99,7 @@ pub(super) struct Office<'a> {
 impl<'a> Office<'a> {
     pub(super) fn open(
         plan: Plan<'a>,
-        control: ControlSocket,
-        board: Scoreboard,
+        (control, board, notifier): (ControlSocket, Scoreboard, Notifier),
         edition: &Edition,
     ) -> io::Result<Self> {
         let signals = Signals::block(&SIGNALS)?;
@@ -110,6 +111,7 @@ impl<'a> Office<'a> {
             supervisor: Supervisor::new(edition.policy(board.rows())),
             epoll,
             clients: Clients::default(),
+            notifier,
             turn: Turn::new(board.clone()),
             watchdog: Watchdog::default(),
             watch_at: Instant::now() + WATCH,
@@ -173,6 +175,7 @@ impl<'a> Office<'a> {
         self.crew.send_on();
         self.listen_again();
         self.watch(now);
+        self.notifier.turn(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
         }
@@ -187,6 +190,7 @@ impl<'a> Office<'a> {
         let deadlines = [
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
+            self.notifier.next_deadline(now),
             Some(self.watch_at),
             retry,
         ];
@@ -305,6 +309,9 @@ impl<'a> Office<'a> {
 
     fn order(&mut self, command: Command) -> Step {
         log::info!("ordered: {command:?}");
+        if matches!(command, Command::Stop | Command::Quit) {
+            self.notifier.stopping("draining");
+        }
         self.supervise(Event::Ordered(command))
     }
 

@@ -30,9 +30,12 @@ impl Office<'_> {
             self.refuse(client, &busy);
             return Step::Continue(());
         }
+        self.notifier.reloading();
         let edition = match self.prepare() {
             Ok(edition) => edition,
             Err(ending) => {
+                self.notifier
+                    .ready(&format!("reload refused: {}", ending.1));
                 log::error!("reload refused, nothing was changed: {}", ending.1);
                 self.refuse(client, &ending);
                 return Step::Continue(());
@@ -49,7 +52,14 @@ impl Office<'_> {
             current.config.can_become(&config)?;
         }
         let before = self.current.as_ref();
-        let edition = Edition::prepare(config, self.plan.is_daemon, before, Duration::ZERO)?;
+        let sockets = before.map(|before| before.sockets.clone());
+        let edition = Edition::prepare(
+            config,
+            self.plan.is_daemon,
+            before,
+            sockets.unwrap_or_default(),
+            Duration::ZERO,
+        )?;
         self.can_count(&edition)?;
         log::probe(&edition.settings)
             .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
@@ -103,6 +113,7 @@ impl Office<'_> {
             limits.connections_max
         );
         self.current = Some(edition);
+        self.notifier.ready(&text);
         let done = Response::new(Exit::Ok as u8, text);
         self.clients
             .answer_all(&[Command::Reload], &done, &self.epoll);
@@ -123,9 +134,14 @@ impl Office<'_> {
         let response = Response::new(ending.0 as u8, ending.1.clone());
         self.clients
             .answer_all(&[Command::Reload], &response, &self.epoll);
-        if self.current.is_some() || reason == Failure::Overruled {
+        if self.current.is_some() {
+            self.notifier.ready(&ending.1);
             return None;
         }
+        if reason == Failure::Overruled {
+            return None;
+        }
+        self.notifier.stopping(&ending.1);
         self.result = Err(ending);
         Some(Event::Ordered(supervisor::Command::Stop))
     }
@@ -151,6 +167,7 @@ impl Office<'_> {
     pub(super) fn reload_refused(&mut self, refusal: Refusal) {
         self.incoming = None;
         log::error!("reload refused, nothing was changed: {refusal}");
+        self.notifier.ready(&format!("reload refused: {refusal}"));
         let response = Response::new(Exit::Running as u8, refusal.to_string());
         self.clients
             .answer_all(&[Command::Reload], &response, &self.epoll);

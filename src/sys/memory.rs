@@ -12,6 +12,8 @@ use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::fault::{self, Point};
+
 /// An array of atomic words that this process and its future children share.
 ///
 /// Words, not structs: an `AtomicU64` is valid whatever its bytes are, so no
@@ -40,6 +42,7 @@ impl SharedWords {
     ///
     /// When `len` is 0: there would be nothing to share.
     pub fn new(len: usize) -> io::Result<Self> {
+        fault::point(Point::Map)?;
         let file = memfd_create(
             c"purlin-scoreboard",
             MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
@@ -75,6 +78,21 @@ impl SharedWords {
                 .iter()
                 .for_each(|word| word.store(0, Ordering::SeqCst));
         }
+    }
+
+    /// The first `len` words of a file, for a test that steers from outside.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the file is shorter: to read behind its end would
+    /// kill the process. Otherwise those of `mmap`.
+    #[cfg(feature = "failpoints")]
+    pub(super) fn of_file(file: OwnedFd, len: usize) -> io::Result<Self> {
+        let bytes = nix::sys::stat::fstat(&file)?.st_size;
+        if usize::try_from(bytes).unwrap_or(0) < len * size_of::<AtomicU64>() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Self::map(file, len)
     }
 
     fn map(file: OwnedFd, len: usize) -> io::Result<Self> {

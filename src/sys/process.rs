@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::ForkResult;
 
+use super::fault::{self, Point};
 use super::signal::Signal;
 
 /// Names a process until it has been reaped.
@@ -76,6 +77,7 @@ pub enum Fork {
 pub fn fork() -> io::Result<Fork> {
     let threads = thread_count().expect("/proc tells the threads of this process");
     assert_eq!(threads, 1, "fork after a thread was started");
+    fault::point(Point::Fork)?;
     #[allow(
         clippy::disallowed_methods,
         reason = "this is the wrapper the rule points to"

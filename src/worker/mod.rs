@@ -27,6 +27,7 @@ mod business;
 mod connection;
 mod deadlines;
 mod from_config;
+mod handover;
 mod heartbeat;
 mod inbound;
 mod items;
@@ -50,6 +51,8 @@ mod write;
 pub use crate::dispatch::outlet::Application;
 pub use admission::{Entrance, Proxy};
 pub use from_config::{BindError, bind, open, protocols};
+#[doc(hidden)]
+pub use handover::Handover;
 pub use limits::{Limits, Over, Trigger, Yield};
 pub use setup::{Accept, Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::admission::Admission;
 use super::connection::{Connection, Item};
@@ -155,6 +156,15 @@ impl Shared {
         if let Some(suppressed) = self.faults.admit(counter as usize, coarse_millis()) {
             let name = counter.name();
             log::warn!("refuse {peer}: {reason} ({name}){suppressed}");
+        }
+    }
+
+    /// Holds a business thread back while the worker holds too much and the
+    /// reactor has not closed the largest holder yet: its next replies would
+    /// only add to it.
+    pub(crate) fn wait_for_relief(&self) {
+        while self.relief_asked.load(Ordering::SeqCst) && !self.is_ending() {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Client, comm, rpc};
+use crate::harness::{Client, comm, rpc, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_purlin");
 
@@ -220,8 +220,6 @@ fn a_foreground_run_leaves_nothing_behind() {
 #[test]
 fn threads_have_the_names_of_their_jobs() {
     let daemon = Daemon::start(&[("worker.business_threads", "2")]);
-    let mut names = crate::harness::threads(daemon.worker());
-    names.sort();
     let expected = [
         "business-1",
         "business-2",
@@ -230,7 +228,12 @@ fn threads_have_the_names_of_their_jobs() {
         "recycler",
         "sender",
     ];
-    assert_eq!(names, expected);
+    // A thread takes its name soon after it began.
+    wait_until("every thread has its name", || {
+        let mut names = crate::harness::threads(daemon.worker());
+        names.sort();
+        names == expected
+    });
 }
 
 #[test]

@@ -294,3 +294,28 @@ fn a_server_that_stops_answers_what_it_has_received() {
     assert_eq!(idle.rest(), b"");
     assert!(TcpStream::connect(at).is_err());
 }
+
+/// A handler is held to the same limit for its own connection: what it pushes
+/// in one call is in memory before anything can be written.
+#[test]
+fn a_handler_that_pushes_without_end_is_bounded() {
+    const PUSH: Id = 2;
+    let body = Bytes::from(vec![7; 1024]);
+    let app = App::<()>::new().on(1, move |c, (): ()| {
+        (0..1000).for_each(|_| c.send(PUSH, body.clone()));
+        "done"
+    });
+    let keys = [
+        ("limits.outbound_high", "16KiB"),
+        ("limits.outbound_max", "64KiB"),
+    ];
+    let server = Server::configured(app, &keys).unwrap();
+    let mut client = Client::to(&server);
+    client.send(&comm(1, b""));
+    // 62 frames of 1,032 bytes leave room for one body of 1,024, 63 do not.
+    for _ in 0..63 {
+        assert_eq!(client.comm(), (2, vec![7; 1024]));
+    }
+    assert_eq!(client.comm(), (1, b"done".to_vec()));
+    assert_eq!(server.read(Counter::PushesDropped), 1000 - 63);
+}

@@ -11,6 +11,28 @@ use purlin::Server;
 use purlin::scoreboard::Counter;
 use purlin::sys::socket::Address;
 
+/// Whether `program` can be run. Without it a test says so and is over, except
+/// where CI runs: there, nothing may be skipped.
+pub(crate) fn has(program: &str, package: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    // Some are for root, and in no other path.
+    let folders = std::env::split_paths(&folders).chain(["/usr/sbin".into()]);
+    let found = folders
+        .map(|folder| folder.join(program))
+        .any(|path| path.exists());
+    if !found {
+        skip(&format!("{program} is missing: apt-get install {package}"));
+    }
+    found
+}
+
+/// Says why a test is skipped, past the harness that hides what tests print.
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "not in CI: {why}");
+    let mut terminal = io::stderr();
+    writeln!(terminal, "skipped: {why}").expect("standard error");
+}
+
 /// A generous deadline: ten times and more what the slowest machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -85,11 +107,20 @@ pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("connect");
+        Self::try_connect(to).expect("connect")
+    }
+
+    /// As [`Self::connect`]; `None` when the server resets the connection, which
+    /// `connect` itself may report.
+    pub(crate) fn try_connect(to: SocketAddr) -> Option<Self> {
+        let stream = match TcpStream::connect(to) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            result => result.expect("connect"),
+        };
         stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_nodelay(true).expect("nodelay");
-        Self(stream)
+        Some(Self(stream))
     }
 
     pub(crate) fn to(server: &Server) -> Self {

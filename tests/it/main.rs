@@ -7,14 +7,18 @@
 
 mod architecture;
 mod bad_input;
+mod bench;
 mod client;
 mod daemon;
 mod flow;
 mod harness;
 mod master;
 mod order;
+mod packaging;
 mod per_ip;
 mod proxy;
 mod readme;
+mod service;
 mod source;
+mod stress;
 mod turn;
