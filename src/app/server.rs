@@ -108,7 +108,9 @@ impl Server {
             .map(|listening| listening.address.clone())
             .collect();
         // As the master would do it for its only worker.
-        let board = Scoreboard::new(1).map_err(SpawnError::System)?;
+        let limits = Limits::from(config);
+        let board = Scoreboard::for_connections(1, limits.connections_max);
+        let board = board.map_err(SpawnError::System)?;
         let owner = Turn::new(board.clone()).admit(0);
         let row = board.row(0);
         let setup = Setup {
@@ -118,7 +120,7 @@ impl Server {
                 config::Accept::Exclusive => worker::Accept::Exclusive,
                 config::Accept::Reuseport => worker::Accept::ReusePort,
             },
-            limits: Limits::from(config),
+            limits,
             row: row.clone(),
             number: owner.row,
             epoch: owner.epoch,

@@ -66,7 +66,7 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
         let text = format!("control socket {}: {error}", path.display());
         Ending(Ending::of(&error), text)
     })?;
-    let board = Scoreboard::new(slots(&edition))
+    let board = Scoreboard::for_connections(slots(&edition), edition.limits.connections_max)
         .map_err(|error| Ending::internal("make the shared memory", &error))?;
     // In the background the shell is told, and nobody else waits.
     let manager = handed.notify.filter(|_| !plan.is_daemon);

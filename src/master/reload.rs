@@ -55,13 +55,37 @@ impl Office<'_> {
         let sockets = before.map(|before| before.sockets.clone());
         log::probe(&settings(&config, self.plan.is_daemon)?)
             .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
-        Edition::prepare(
+        let edition = Edition::prepare(
             config,
             self.plan.is_daemon,
             before,
             sockets.unwrap_or_default(),
             Duration::ZERO,
-        )
+        )?;
+        match self.can_count(&edition) {
+            Ok(()) => Ok(edition),
+            Err(ending) => {
+                edition.unlink_but(before);
+                Err(ending)
+            }
+        }
+    }
+
+    /// Whether the tables, which were made at the start, can count the
+    /// connections of each address.
+    fn can_count(&self, edition: &Edition) -> Result<(), Ending> {
+        let (limits, room) = (&edition.limits, self.board.addresses(0).connections());
+        if limits.connections_per_ip == 0 || limits.connections_max <= room {
+            return Ok(());
+        }
+        let message = format!(
+            "is over {room}, for which there was room at the start: while \
+             limits.connections_per_ip is set, only a restart can go beyond it"
+        );
+        Err(edition
+            .config
+            .refuse("worker.connections_max", &message)
+            .into())
     }
 
     fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {

@@ -17,6 +17,7 @@
 
 pub mod first_bytes;
 pub mod frame;
+pub mod proxy;
 
 use std::fmt;
 

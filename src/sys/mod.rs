@@ -17,6 +17,7 @@ pub mod eventfd;
 pub mod fault;
 pub mod local;
 pub mod memory;
+pub mod network;
 pub mod privileges;
 pub mod process;
 pub mod signal;

@@ -450,18 +450,30 @@ pub fn finish(socket: impl AsFd) {
     let _already_gone = kernel::shutdown(socket.as_fd().as_raw_fd(), kernel::Shutdown::Write);
 }
 
-/// Ends both directions at once, dropping what waits to be sent; a TCP peer
-/// sees a reset. The descriptor stays valid, and every later call on it fails.
-pub fn abort(socket: impl AsFd) {
-    let fd = socket.as_fd();
-    let _reset_on_close = kernel::setsockopt(
-        &fd,
+/// Closes a connection that nobody else has a descriptor of. A TCP peer sees a
+/// reset, and the kernel keeps nothing of it; that of a Unix socket sees its end.
+pub fn reset(socket: OwnedFd) {
+    reset_on_close(socket.as_fd());
+    drop(socket);
+}
+
+/// From now on closing does not wait for the peer to have read everything.
+fn reset_on_close(socket: BorrowedFd<'_>) {
+    let _not_tcp = kernel::setsockopt(
+        &socket,
         sockopt::Linger,
         &libc::linger {
             l_onoff: 1,
             l_linger: 0,
         },
     );
+}
+
+/// Ends both directions at once, dropping what waits to be sent; a TCP peer
+/// sees a reset. The descriptor stays valid, and every later call on it fails.
+pub fn abort(socket: impl AsFd) {
+    let fd = socket.as_fd();
+    reset_on_close(fd);
     let nowhere = libc::sockaddr {
         sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or_default(),
         sa_data: [0; 14],
@@ -527,6 +539,14 @@ mod tests {
         let mut into = [0; 8];
         while receive(&server, &mut into).is_err() {}
         assert_eq!(into[0], b'x');
+    }
+
+    #[test]
+    fn who_is_turned_away_sees_a_reset() {
+        let (mut client, server, _) = pair();
+        reset(server);
+        let error = client.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

@@ -22,6 +22,7 @@
 
 mod accept;
 mod accept_turn;
+mod admission;
 mod business;
 mod connection;
 mod deadlines;
@@ -32,6 +33,7 @@ mod inbound;
 mod items;
 mod letters;
 mod limits;
+mod lobby;
 mod mailbox;
 mod outbound;
 mod outlet;
@@ -47,6 +49,7 @@ mod turn;
 mod write;
 
 pub use crate::dispatch::outlet::Application;
+pub use admission::{Entrance, Proxy};
 pub use from_config::{BindError, bind, open, protocols};
 #[doc(hidden)]
 pub use handover::Handover;

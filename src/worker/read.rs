@@ -98,7 +98,7 @@ impl Reactor<'_> {
     }
 
     /// `came` bytes arrived behind `kept` bytes that were put in front.
-    fn received(&mut self, conn: &Arc<Connection>, kept: usize, came: usize) {
+    pub(super) fn received(&mut self, conn: &Arc<Connection>, kept: usize, came: usize) {
         let inbound = &mut self.inbound[conn.id.slot()];
         if kept == inbound.partial.len() {
             self.received_short(conn, kept + came);

@@ -169,7 +169,12 @@ impl Recycler<'_> {
     }
 
     fn give_back(&mut self, conn: Arc<Connection>) {
-        match self.shared.pool.give_back(conn.id, conn, Connection::clean) {
+        let clean = |conn: &mut Connection| {
+            conn.clean();
+            // Behind `close(2)`: who lingers still counts.
+            self.shared.admission.leave(conn.uncount());
+        };
+        match self.shared.pool.give_back(conn.id, conn, clean) {
             Err(conn) => self.held.push(conn),
             Ok(()) => {
                 self.shared.row.count(Counter::Recycled);

@@ -26,6 +26,13 @@ impl Daemon {
         Self::launch(Command::new(BINARY), keys)
     }
 
+    /// As [`Self::start`], with a configuration that can be changed.
+    pub(crate) fn configured(file: &std::path::Path) -> Self {
+        let mut command = Command::new(BINARY);
+        command.env("PURLIN_CONF", file);
+        Self::launch(command, &[])
+    }
+
     /// As [`Self::start`], with another program built on the library.
     pub(crate) fn program(binary: &std::path::Path, keys: &[(&str, &str)]) -> Self {
         Self::launch(Command::new(binary), keys)
@@ -69,6 +76,20 @@ impl Daemon {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// The workers that there are now.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        children(self.child.id())
+    }
+
+    /// Has its master do something, as `reload`.
+    pub(crate) fn ask(&self, command: &str) -> Output {
+        Command::new(BINARY)
+            .arg(command)
+            .current_dir(self.folder.path())
+            .output()
+            .expect("the built daemon")
     }
 
     /// The worker, where there is one.

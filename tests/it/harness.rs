@@ -130,11 +130,20 @@ pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("connect");
+        Self::try_connect(to).expect("connect")
+    }
+
+    /// As [`Self::connect`]; `None` when the server resets the connection, which
+    /// `connect` itself may report.
+    pub(crate) fn try_connect(to: SocketAddr) -> Option<Self> {
+        let stream = match TcpStream::connect(to) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            result => result.expect("connect"),
+        };
         stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_nodelay(true).expect("nodelay");
-        Self(stream)
+        Some(Self(stream))
     }
 
     pub(crate) fn to(server: &Server) -> Self {
@@ -149,6 +158,18 @@ impl Client {
         let mut bytes = vec![0; len];
         self.0.read_exact(&mut bytes).expect("receive");
         bytes
+    }
+
+    /// As [`Self::exactly`]; `None` when the server closes instead.
+    pub(crate) fn exactly_or_closed(&mut self, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        match self.0.read_exact(&mut bytes) {
+            Ok(()) => Some(bytes),
+            Err(error) => {
+                assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "neither came");
+                None
+            }
+        }
     }
 
     /// The next `comm` frame, its checksum verified.

@@ -20,6 +20,8 @@ mod master;
 mod modes;
 mod order;
 mod packaging;
+mod per_ip;
+mod proxy;
 mod readme;
 mod reload;
 mod service;
