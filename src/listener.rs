@@ -56,7 +56,15 @@ fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Fram
     layout
         .check()
         .map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))?;
-    Ok(Frames::new(layout))
+    let frames = Frames::new(layout);
+    let id = listener.going_away_id;
+    if id == 0 {
+        return Ok(frames);
+    }
+    frames.going_away(id).map_err(|error| {
+        let place = format!("listener.{n}.going_away_id");
+        config.refuse(&place, &format!("is {id}: {error}"))
+    })
 }
 
 /// Bytes of the largest frame where a custom layout does not say.

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::memory::SharedWords;
 
+mod addresses;
 mod board;
 
+pub use addresses::{Addresses, BUCKET};
 pub use board::Scoreboard;
 
 macro_rules! counters {
@@ -37,6 +39,14 @@ macro_rules! counters {
             #[must_use]
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$name => concat!($($help),+).trim_ascii(),)+ }
+            }
+
+            /// The reason in the help of a counter of refused connections, for the
+            /// line in the log.
+            #[must_use]
+            pub fn reason(self) -> &'static str {
+                let help = self.help().trim_end_matches('.');
+                help.split_once(" because ").map_or(help, |(_, reason)| reason)
             }
 
             /// Whether it says how many there are now: it falls as well, and
@@ -72,6 +82,22 @@ counters! {
     OutOfDescriptors = "accept_paused_out_of_descriptors",
     /// Connections that the operating system could not register.
     AcceptFailed = "connections_refused",
+    /// Connections refused because the lists of the listener do not let their address in.
+    RefusedDenied = "connections_refused_denied",
+    /// Connections refused because their address had `connections_per_ip` already.
+    RefusedPerIp = "connections_refused_per_ip",
+    /// Connections refused because the table had no room to count their address.
+    RefusedUncounted = "connections_refused_per_ip_table_full",
+    /// Connections refused because their address opened more than `accept_rate_per_ip`.
+    RefusedRate = "connections_refused_accept_rate_per_ip",
+    /// Connections refused because they did not come from a trusted proxy.
+    RefusedUntrusted = "connections_refused_proxy_untrusted",
+    /// Connections refused because what came in place of a PROXY header is none.
+    RefusedHeader = "connections_refused_proxy_malformed",
+    /// Connections refused because no whole PROXY header came in time.
+    RefusedLate = "connections_refused_proxy_timeout",
+    /// Connections that their proxy ended before it had sent a whole header.
+    EndedBeforeHeader = "connections_ended_before_proxy_header",
     /// Connections closed because no message came in time after the first byte was awaited.
     FirstMessageTimeout = "connections_closed_first_message_timeout",
     /// Connections closed because the peer was silent for too long.
@@ -177,10 +203,11 @@ const LINE_WORDS: usize = 8;
 pub struct Row {
     words: Arc<SharedWords>,
     start: usize,
+    addresses: Option<Addresses>,
 }
 
 impl Row {
-    /// A row in memory of its own.
+    /// A row in memory of its own, in which addresses cannot be counted.
     ///
     /// # Errors
     ///
@@ -189,7 +216,14 @@ impl Row {
         Ok(Self {
             words: Arc::new(SharedWords::new(ROW_WORDS)?),
             start: 0,
+            addresses: None,
         })
+    }
+
+    /// Where connections are counted by address, if anywhere.
+    #[must_use]
+    pub fn addresses(&self) -> Option<&Addresses> {
+        self.addresses.as_ref()
     }
 
     fn word(&self, counter: Counter) -> &AtomicU64 {

@@ -76,6 +76,11 @@ fn accepting_allocates_nothing_once_the_pool_is_warm() {
         ("heartbeat.timeout", "1h"),
         ("heartbeat.first_message", "1h"),
         ("worker.connections_initial", "1024"),
+        // Looking at who comes allocates nothing either.
+        ("limits.connections_per_ip", "65535"),
+        ("limits.accept_rate_per_ip", "1000"),
+        ("limits.accept_burst_per_ip", "65535"),
+        ("listener.0.allow", "10.0.0.0/8,127.0.0.0/8"),
     ];
     let server = Server::configured(app, &keys).expect("a server");
     // Every slot of the pool is used, and every queue has seen its longest.

@@ -10,9 +10,10 @@ use std::time::Duration;
 use crossbeam::queue::SegQueue;
 
 use super::App;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::listener;
-use crate::scoreboard::{Counter, Row};
+use crate::net::turn::Turn;
+use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;
 use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, Setup};
@@ -107,14 +108,23 @@ impl Server {
             .iter()
             .map(|listening| listening.address.clone())
             .collect();
-        let row = Row::alone().map_err(SpawnError::System)?;
+        // As the master would do it for its only worker.
+        let limits = Limits::from(config);
+        let board = Scoreboard::for_connections(1, limits.connections_max);
+        let board = board.map_err(SpawnError::System)?;
+        let owner = Turn::new(board.clone()).admit(0);
+        let row = board.row(0);
         let setup = Setup {
             listeners,
-            accept: worker::Accept::Alone,
-            limits: Limits::from(config),
+            accept: match config.accept {
+                config::Accept::Mutex => worker::Accept::Turn(board),
+                config::Accept::Exclusive => worker::Accept::Exclusive,
+                config::Accept::Reuseport => worker::Accept::ReusePort,
+            },
+            limits,
             row: row.clone(),
-            number: 0,
-            epoch: 0,
+            number: owner.row,
+            epoch: owner.epoch,
         };
         let orders = Arc::new(Orders::new().map_err(SpawnError::System)?);
         let (tell, told) = mpsc::channel();

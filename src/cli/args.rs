@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
+use super::paper::Paper;
 use crate::master::control;
 
 /// What the program is to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
     /// Serve, in the foreground or in the background.
     Run {
@@ -24,6 +25,12 @@ pub enum Command {
         /// Print the answer for programs.
         json: bool,
     },
+    /// Load a server and measure it.
+    #[cfg(feature = "stress")]
+    Stress(Box<crate::stress::Options>),
+    /// The load tool, of a program that was built without it.
+    #[cfg(not(feature = "stress"))]
+    NoStress,
     /// Check the configuration and end (`-t`).
     Test,
     /// Print the effective configuration and end (`-T`).
@@ -32,6 +39,8 @@ pub enum Command {
     Version,
     /// Print the version and how it was built, and end (`-V`).
     Build,
+    /// Print a file for packages, and end.
+    Generate(Paper),
 }
 
 /// What was asked for.
@@ -65,7 +74,7 @@ struct Line {
 
 /// The options of every task. Not `global`: of such an option clap keeps only
 /// what stands behind the task, and loses what stands before it.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 struct Options {
     /// Configuration file; without one, defaults [env: PURLIN_CONF]
     #[arg(short = 'c', long = "conf", value_name = "FILE")]
@@ -106,6 +115,19 @@ enum Task {
         #[command(flatten)]
         options: Options,
     },
+    /// Load a server and measure it, checking every reply
+    #[cfg(feature = "stress")]
+    #[command(after_help = crate::stress::EXAMPLES)]
+    Stress(Box<crate::stress::Options>),
+    #[cfg(not(feature = "stress"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Stress {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _ignored: Vec<OsString>,
+    },
+    /// Print a file for packages: the manual page, or the completions of a shell
+    #[command(hide = true)]
+    Generate { paper: Paper },
 }
 
 impl Task {
@@ -119,6 +141,11 @@ impl Task {
             Self::Reload(options) => (ask(control::Command::Reload, false), options),
             Self::Reopen(options) => (ask(control::Command::Reopen, false), options),
             Self::Status { json, options } => (ask(control::Command::Status, json), options),
+            #[cfg(feature = "stress")]
+            Self::Stress(options) => (Command::Stress(options), Options::default()),
+            #[cfg(not(feature = "stress"))]
+            Self::Stress { .. } => (Command::NoStress, Options::default()),
+            Self::Generate { paper } => (Command::Generate(paper), Options::default()),
         }
     }
 }
@@ -158,8 +185,7 @@ impl Arguments {
         env: &[(String, String)],
     ) -> Result<Self, Declined> {
         let args = std::iter::once(program.into()).chain(args);
-        let line = Line::command()
-            .after_help(examples(program))
+        let line = described(program)
             .try_get_matches_from(args)
             .and_then(|matches| Line::from_arg_matches(&matches))
             .map_err(Declined)?;
@@ -205,6 +231,11 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The command line of `program`.
+pub(super) fn described(program: &str) -> clap::Command {
+    Line::command().after_help(examples(program))
+}
+
 fn examples(program: &str) -> String {
     format!(
         "\
@@ -216,8 +247,8 @@ Examples:
   PURLIN__LOG__LEVEL=debug {program}            the same from the environment
   {program} start -c FILE; {program} reload -c FILE; {program} stop -c FILE
 
-Exit codes: 0 ok, 64 usage, 69 address not available or nothing runs, 70 internal,
-75 already running or busy, 77 not permitted, 78 configuration."
+Exit codes: 0 ok, 1 errors under load, 64 usage, 69 address not available or nothing
+runs, 70 internal, 75 already running or busy, 77 not permitted, 78 configuration."
     )
 }
 
@@ -286,6 +317,7 @@ mod tests {
             (&["reopen"], ask(control::Command::Reopen, false)),
             (&["status"], ask(control::Command::Status, false)),
             (&["status", "--json"], ask(control::Command::Status, true)),
+            (&["generate", "man"], Command::Generate(Paper::Man)),
             (&["-t"], Command::Test),
             (&["--test", "-c", "x"], Command::Test),
             (&["-tc", "x"], Command::Test),

@@ -2,12 +2,16 @@
 //! and with which code the program ends. Runs before any thread.
 
 mod args;
+mod paper;
 mod run;
+#[cfg(feature = "stress")]
+mod stress;
 mod task;
 
 use std::path::Path;
 
 pub use self::args::{Arguments, Command, Declined};
+pub use self::paper::Paper;
 pub use self::run::main;
 use crate::config::{Config, ConfigError};
 pub use crate::master::Exit;

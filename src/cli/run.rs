@@ -11,6 +11,10 @@ use crate::master::{self, Ending, Plan};
 use crate::sys::title;
 use crate::worker::Application;
 
+#[cfg(not(feature = "stress"))]
+const NO_STRESS: &str = "built without the load tool; build it with `cargo build --release \
+                         --features stress`, or give your own program purlin's feature `stress`";
+
 /// Runs the program that the command line asks for; gives its exit code.
 ///
 /// Refuses (70) when the process has threads already: signals would kill it.
@@ -42,9 +46,10 @@ fn obey(
     env: &[(String, String)],
     application: &dyn Application,
 ) -> Result<(), Ending> {
-    match arguments.command {
+    match &arguments.command {
         Command::Version => print(&version(program)),
         Command::Build => print(&build(program)),
+        Command::Generate(paper) => print(paper.write(program).trim_end()),
         Command::Print => print(checked(arguments, env)?.effective().trim_end()),
         Command::Test => {
             task::test(&checked(arguments, env)?)?;
@@ -59,17 +64,21 @@ fn obey(
                 program: program.to_owned(),
                 load: Arc::new(|| arguments.config(env)),
                 application,
-                is_daemon,
+                is_daemon: *is_daemon,
             })?;
         }
         Command::Ask { command, json } => {
-            let response = task::ask(arguments, env, command)?;
-            if json {
+            let response = task::ask(arguments, env, *command)?;
+            if *json {
                 print(&response.json.to_string());
             } else if !response.text.is_empty() {
                 print(&response.text);
             }
         }
+        #[cfg(feature = "stress")]
+        Command::Stress(options) => super::stress::run(options)?,
+        #[cfg(not(feature = "stress"))]
+        Command::NoStress => return Err(Ending(Exit::Usage, NO_STRESS.into())),
     }
     Ok(())
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::{Arguments, Exit};
 use crate::config::{Accept, Config, written_control_socket};
-use crate::master::Ending;
 use crate::master::control::{self, Command, ControlError, Response};
 use crate::master::pid_file::{Holder, holder};
+use crate::master::{self, Ending};
 use crate::sys::process::{self, Pid};
 use crate::sys::socket::{self, Address};
 
@@ -119,6 +119,7 @@ fn wait_until_gone(master: Option<Pid>) -> Result<(), Ending> {
 ///
 /// [`Ending`] names the address that is somebody else's.
 pub(super) fn test(config: &Config) -> Result<(), Ending> {
+    master::check(config)?;
     if config.accept == Accept::Reuseport {
         // A socket bound for a moment would take connections of the others.
         return Ok(());

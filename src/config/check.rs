@@ -1,7 +1,7 @@
 //! The rules between keys. Pure.
 
 use super::value::size_text;
-use super::{Address, Config, ConfigError, Listener, Place};
+use super::{Address, Config, ConfigError, Listener, Place, ProxyProtocol};
 
 impl Config {
     /// Memory for more connections than there may be would be wasted. The lower
@@ -33,6 +33,7 @@ impl Config {
                 ));
             }
         }
+        self.check_trusted()?;
         let limits = &self.limits;
         let mailbox = ("limits.mailbox_high", limits.mailbox_high);
         let high = ("limits.outbound_high", limits.outbound_high);
@@ -41,6 +42,22 @@ impl Config {
         self.in_order(high, max)?;
         self.in_order(max, all)?;
         self.in_order(mailbox, all)
+    }
+
+    /// A header that nobody may send is a mistake. Who may use a Unix socket is
+    /// for the rights of its file to say.
+    fn check_trusted(&self) -> Result<(), ConfigError> {
+        let trusts_nobody = |listener: &Listener| {
+            listener.proxy_protocol != ProxyProtocol::Off
+                && listener.trusted.is_empty()
+                && matches!(listener.address, Address::Tcp(_))
+        };
+        let Some(index) = self.listener.iter().position(trusts_nobody) else {
+            return Ok(());
+        };
+        let message =
+            format!("needs listener.{index}.trusted to name the proxies that may send the header");
+        Err(self.refuse(&format!("listener.{index}.proxy_protocol"), &message))
     }
 
     /// Refuses a `low` that is above `high`, at whichever was written last.

@@ -19,6 +19,7 @@ mod effective;
 mod layout;
 mod load;
 mod nearest;
+mod networks;
 mod place;
 mod setting;
 mod table;
@@ -37,6 +38,7 @@ pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
 use self::value::choice;
 pub use self::workers::Workers;
+use crate::sys::network::Network;
 use crate::sys::socket::Address;
 
 /// Keys that a running master cannot change: those that the shipped file marks
@@ -107,6 +109,16 @@ table! {
         pub backlog: u16 = 511, in 1..=65_535;
         /// What happens to a message whose id has no handler.
         pub unknown_id: UnknownId = UnknownId::Error;
+        /// Id of the frame that announces the end; 0: none is sent.
+        pub going_away_id: u32 = 0, in 0..=u32::MAX;
+        /// Networks that may connect.
+        pub allow: Vec<Network> = Vec::new();
+        /// Networks that may not.
+        pub deny: Vec<Network> = Vec::new();
+        /// Whether a proxy says whom it speaks for.
+        pub proxy_protocol: ProxyProtocol = ProxyProtocol::Off;
+        /// Whose word is taken for that.
+        pub trusted: Vec<Network> = Vec::new();
     }
 }
 
@@ -142,6 +154,8 @@ table! {
         pub timeout: Option<Duration> = Some(seconds(60)), in seconds(1)..=seconds(86_400);
         /// No whole message arrived so long after the accept. `None`: never.
         pub first_message: Option<Duration> = Some(seconds(10)), in millis(100)..=seconds(3600);
+        /// No whole PROXY header arrived so long after the accept.
+        pub proxy_header: Duration = seconds(5), in millis(100)..=seconds(60);
     }
 }
 
@@ -162,6 +176,12 @@ table! {
         pub buffered_max: usize = 256 * MIB, in MIB..=1024 * GIB;
         /// How long a closed connection waits for its peer to close as well.
         pub linger: Duration = seconds(5), in seconds(0)..=seconds(300);
+        /// Connections of one address, in all workers together; 0: any number.
+        pub connections_per_ip: u16 = 0, in 0..=65_535;
+        /// Connections of one address a second; 0: any number.
+        pub accept_rate_per_ip: u16 = 0, in 0..=1000;
+        /// Connections of one address that may come at once all the same.
+        pub accept_burst_per_ip: u16 = 20, in 1..=65_535;
     }
 }
 
@@ -237,6 +257,18 @@ choice! {
         Ignore = "ignore",
         /// The connection is closed.
         Close = "close",
+    }
+}
+
+choice! {
+    /// Whether a proxy says whom it speaks for, in front of each connection.
+    pub enum ProxyProtocol {
+        /// It says nothing.
+        Off = "off",
+        /// Every connection comes from a proxy in `trusted` and begins so.
+        Required = "required",
+        /// Those from `trusted` begin so, others come without a proxy.
+        Mixed = "mixed",
     }
 }
 

@@ -52,11 +52,16 @@ impl<'a, S> Ctx<'a, S> {
     /// Pushes a message to this connection, before the reply of this handler.
     ///
     /// Goes out with the reply in one write. A body that no message can carry
-    /// is dropped, logged and counted.
+    /// is dropped, logged and counted; so is a push over `limits.outbound_max`,
+    /// without a word in the log, or its receiver is closed, as configured.
     pub fn send(&mut self, id: Id, body: impl IntoReply) {
         let Some((id, body)) = push(id, body) else {
             return;
         };
+        let more = self.out.pending() + body.len();
+        if !self.hub.outlet().admits(self.conn, more) {
+            return self.hub.dropped();
+        }
         if let Err(error) = self.out.push(Push { id, body: &body }) {
             self.hub.dropped();
             ::log::warn!("push message {id} to {}: {error}; not sent", self.conn);

@@ -29,6 +29,10 @@ pub trait Outlet: Send + Sync {
     /// Whether `to` is connected.
     fn knows(&self, to: ConnId) -> bool;
 
+    /// Whether a push may add to what waits for `to`, which makes `bytes` more
+    /// than is counted yet. If not, the receiver may be closed for it.
+    fn admits(&self, to: ConnId, bytes: usize) -> bool;
+
     /// Bytes that wait to be sent to `to`.
     fn queued(&self, to: ConnId) -> usize;
 

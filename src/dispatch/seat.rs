@@ -168,7 +168,9 @@ impl<S: Default + Send + 'static> Tenant<S> {
 
 impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     fn inline(&self, route: Route) -> bool {
-        self.core.router.inline(route.id).unwrap_or(route.heartbeat)
+        // Nobody's messages run no code of the user's.
+        let nobodys = route.heartbeat || self.core.router.fallback().is_none();
+        self.core.router.inline(route.id).unwrap_or(nobodys)
     }
 
     fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>, answer: &mut Answer) {

@@ -2,18 +2,22 @@
 
 use std::path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::control::ControlSocket;
 use super::detach::{Detached, Report, detach};
 use super::edition::{Edition, settings};
 use super::exit::{Ending, Exit};
+use super::inherited::Sockets;
+use super::notifier::Notifier;
 use super::office::{Ended, Office};
 use super::pid_file::PidFile;
+use super::supervisor::PLACES_MIN;
 use crate::config::{Config, ConfigError};
 use crate::log;
 use crate::scoreboard::Scoreboard;
 use crate::sys::process::{self, Pid};
+use crate::sys::systemd;
 use crate::sys::title;
 use crate::worker::Application;
 
@@ -46,31 +50,43 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
         let text = format!("{threads} threads run already; call main() before starting any");
         return Err(Ending(Exit::Internal, text));
     }
+    let handed = systemd::take().map_err(|error| {
+        let text = format!("take over what the service manager hands over: {error}");
+        Ending(Exit::Config, text)
+    })?;
     let config = (plan.load)()?;
     log::init(&settings(&config, false)?)
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
     let pid_file = PidFile::lock(&absolute(&config.pid_file)?)?;
-    let edition = Edition::prepare(config, plan.is_daemon, None, BIND)?;
+    let sockets = Sockets::new(handed.sockets);
+    let edition = Edition::prepare(config, plan.is_daemon, None, sockets, BIND)?;
     let path = absolute(&edition.config.control_socket)?;
     let control = ControlSocket::bind(&path).map_err(|error| {
+        edition.unlink_but(None);
         let text = format!("control socket {}: {error}", path.display());
         Ending(Ending::of(&error), text)
     })?;
-    let board = Scoreboard::new(slots(&edition))
+    let board = Scoreboard::for_connections(slots(&edition), edition.limits.connections_max)
         .map_err(|error| Ending::internal("make the shared memory", &error))?;
+    // In the background the shell is told, and nobody else waits.
+    let manager = handed.notify.filter(|_| !plan.is_daemon);
+    let notifier = Notifier::new(manager, handed.watchdog, Instant::now());
+    let serve = |report| serve(plan, edition, pid_file, (control, board, notifier), report);
     if !plan.is_daemon {
-        return serve(plan, edition, pid_file, control, board, None);
+        return serve(None);
     }
 
     match detach()? {
         Detached::Shell(result) => result,
-        Detached::Daemon(report) => serve(plan, edition, pid_file, control, board, Some(report)),
+        Detached::Daemon(report) => serve(Some(report)),
     }
 }
 
 /// Rows for six generations: one that serves, one that starts, those that drain.
+/// Not all 255 at once: each has a bell, which is a descriptor of every worker,
+/// and whoever accepts looks at each of them.
 fn slots(edition: &Edition) -> usize {
-    (edition.workers * 6).clamp(8, 255)
+    (edition.workers * 6).clamp(PLACES_MIN, 255)
 }
 
 fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {
@@ -81,8 +97,7 @@ fn serve(
     plan: &Plan<'_>,
     edition: Edition,
     pid_file: PidFile,
-    control: ControlSocket,
-    board: Scoreboard,
+    (control, board, notifier): (ControlSocket, Scoreboard, Notifier),
     report: Option<Report>,
 ) -> Result<(), Ending> {
     log::forked("master");
@@ -91,7 +106,7 @@ fn serve(
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))
         .and_then(|()| Ok(pid_file.write(Pid::own())?))
         .and_then(|()| {
-            Office::open(plan.clone(), control, board, &edition)
+            Office::open(plan.clone(), (control, board, notifier), &edition)
                 .map_err(|error| Ending::internal("start the master", &error))
         });
     match ended {
@@ -100,6 +115,7 @@ fn serve(
             Ended::Recruit(recruit) => recruit.work(plan.application),
         },
         Err(ending) => {
+            edition.unlink_but(None);
             pid_file.remove();
             if let Some(report) = report {
                 report.tell(&Err(ending.clone()));

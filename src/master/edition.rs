@@ -1,9 +1,12 @@
 //! One configuration, with everything that was made for it and can fail: what a
 //! generation of workers is started from. Made before anything is changed.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::exit::{Ending, Exit};
+use super::inherited::Sockets;
+use super::socket_file::SocketFile;
 use super::supervisor::Policy;
 use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
 use crate::listener;
@@ -31,14 +34,19 @@ pub(super) struct Edition {
     pub(super) workers: usize,
     /// By worker, or one set for all of them.
     listeners: Vec<Vec<Listening>>,
+    /// What the service manager bound for us.
+    pub(super) sockets: Sockets,
+    /// The paths among them.
+    files: Vec<SocketFile>,
     pub(super) settings: Settings,
     /// Whom the workers become; `None`: they stay who the master is.
     pub(super) identity: Option<Identity>,
 }
 
 impl Edition {
-    /// Makes everything for `config`; takes listeners over from `before`, and
-    /// tries those that are in use again for `patience`. Changes nothing.
+    /// Makes everything for `config`; takes listeners over from `before` and
+    /// from `sockets`, and tries those that are in use again for `patience`.
+    /// Changes nothing.
     ///
     /// # Errors
     ///
@@ -47,15 +55,33 @@ impl Edition {
         config: Config,
         is_daemon: bool,
         before: Option<&Self>,
+        sockets: Sockets,
         patience: Duration,
     ) -> Result<Self, Ending> {
         let settings = settings(&config, is_daemon)?;
         let identity = identity(&config)?;
-        let listeners = listeners(&config, before, Instant::now() + patience)?;
+        sockets.check(&config)?;
+        let mut files = Vec::new();
+        let until = Instant::now() + patience;
+        let listeners =
+            listeners(&config, before, &sockets, until, &mut files).inspect_err(|_| {
+                files.iter().for_each(SocketFile::remove);
+            })?;
+        // Those that were taken over have the files that they had.
+        let before = before.map_or(&[][..], |before| &before.files);
+        let kept = before.iter().filter(|file| {
+            let is_it =
+                |open: &Listening| matches!(&open.address, Address::Unix(at) if file.is_at(at));
+            listeners[0].iter().any(is_it) && !files.contains(file)
+        });
+        let kept: Vec<SocketFile> = kept.cloned().collect();
+        files.extend(kept);
         Ok(Self {
             limits: Limits::from(&config),
             workers: workers(&config),
             listeners,
+            sockets,
+            files,
             settings,
             identity,
             config,
@@ -88,6 +114,18 @@ fn workers(config: &Config) -> usize {
         Workers::Auto => cores::available_cores().min(64),
         Workers::Count(count) => count.into(),
     }
+}
+
+/// What `-t` can see of a configuration beyond its values and addresses: who the
+/// workers are to be, and where the log goes.
+///
+/// # Errors
+///
+/// [`Ending`], as a start or a reload would say it.
+pub fn check(config: &Config) -> Result<(), Ending> {
+    identity(config)?;
+    log::probe(&settings(config, false)?)
+        .map_err(|error| Ending(Ending::of(&error), error.to_string()))
 }
 
 /// What the log is told.
@@ -130,7 +168,9 @@ fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
 fn listeners(
     config: &Config,
     before: Option<&Edition>,
+    sockets: &Sockets,
     until: Instant,
+    files: &mut Vec<SocketFile>,
 ) -> Result<Vec<Vec<Listening>>, Ending> {
     let share = config.accept == Accept::Reuseport;
     let count = if share { workers(config) } else { 1 };
@@ -143,13 +183,21 @@ fn listeners(
             // A path cannot be bound twice.
             let is_path = matches!(listener.address, Address::Unix(_));
             let first = sets.first().map(|set: &Vec<Listening>| &set[n]);
-            let socket = match earlier.or(first.filter(|_| is_path)) {
-                Some(open) => duplicate(&open.socket)
-                    .map_err(|error| Ending::internal("keep a listener", &error))?,
+            let open = earlier.or(first.filter(|_| is_path));
+            let open = open.map(|open| open.socket.as_fd());
+            let bound = || Some(sockets.at(&listener.address)?.as_fd());
+            let socket = match open.or_else(bound) {
+                Some(open) => {
+                    duplicate(open).map_err(|error| Ending::internal("keep a listener", &error))?
+                }
                 None => {
                     // The kernel chose the port for the first set.
                     let address = first.map_or(&listener.address, |first| &first.address);
-                    patiently(until, || worker::open(listener, address, share))?
+                    let socket = patiently(until, || worker::open(listener, address, share))?;
+                    if let Address::Unix(path) = address {
+                        files.extend(SocketFile::at(path));
+                    }
+                    socket
                 }
             };
             set.push(Listening::new(listener, protocol, socket)?);
@@ -200,6 +248,14 @@ impl Edition {
                 }
             }
         }
+    }
+
+    /// Removes the files of its Unix sockets, but for those that `next` took
+    /// over. The last thing that is done with an edition.
+    pub(super) fn unlink_but(&self, next: Option<&Self>) {
+        let is_kept = |file: &SocketFile| next.is_some_and(|next| next.files.contains(file));
+        let left = self.files.iter().filter(|file| !is_kept(file));
+        left.for_each(SocketFile::remove);
     }
 
     /// The addresses, as they are really bound.

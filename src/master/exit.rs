@@ -14,6 +14,8 @@ use crate::worker::BindError;
 pub enum Exit {
     /// As asked.
     Ok = 0,
+    /// Done as asked, and what was looked at is not in order: `stress`.
+    Failed = 1,
     /// The command line is wrong.
     Usage = 64,
     /// An address could not be listened on, or no master runs.
@@ -35,8 +37,9 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Ok,
+        Self::Failed,
         Self::Usage,
         Self::Unavailable,
         Self::Internal,
@@ -113,6 +116,7 @@ mod tests {
     fn the_codes_are_those_of_sysexits() {
         for (exit, code) in [
             (Exit::Ok, libc::EXIT_SUCCESS),
+            (Exit::Failed, libc::EXIT_FAILURE),
             (Exit::Usage, 64),
             (Exit::Unavailable, 69),
             (Exit::Internal, 70),

@@ -23,11 +23,16 @@ mod crew;
 mod detach;
 mod edition;
 mod exit;
+mod inherited;
 mod message;
+mod notifier;
 mod office;
+mod reaping;
 mod recruit;
 mod reload;
 mod report;
+mod socket_file;
 
 pub use bring_up::{Plan, run};
+pub use edition::check;
 pub use exit::{Ending, Exit};

@@ -15,6 +15,7 @@ use super::detach::Report;
 use super::edition::Edition;
 use super::exit::{Ending, Exit};
 use super::message::{ToMaster, ToWorker};
+use super::notifier::Notifier;
 use super::pid_file::PidFile;
 use super::recruit::Recruit;
 use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
@@ -23,7 +24,7 @@ use crate::net::turn::{Owner, Turn, Watchdog};
 use crate::scoreboard::Scoreboard;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{Epoll, Events, Interest};
-use crate::sys::process::{self, Cause, Fork, Pid};
+use crate::sys::process::{self, Fork, Pid};
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::Setup;
 
@@ -69,6 +70,7 @@ pub(super) struct Office<'a> {
     pub(super) supervisor: Supervisor,
     pub(super) epoll: Epoll,
     pub(super) clients: Clients,
+    pub(super) notifier: Notifier,
     pub(super) board: Scoreboard,
     pub(super) crew: Crew,
     /// What the workers that serve were started from.
@@ -84,7 +86,7 @@ pub(super) struct Office<'a> {
     /// How the program is to end.
     pub(super) result: Result<(), Ending>,
     pub(super) born: Instant,
-    turn: Turn<Scoreboard>,
+    pub(super) turn: Turn<Scoreboard>,
     watchdog: Watchdog,
     /// When the watchdog looks again.
     watch_at: Instant,
@@ -97,8 +99,7 @@ pub(super) struct Office<'a> {
 impl<'a> Office<'a> {
     pub(super) fn open(
         plan: Plan<'a>,
-        control: ControlSocket,
-        board: Scoreboard,
+        (control, board, notifier): (ControlSocket, Scoreboard, Notifier),
         edition: &Edition,
     ) -> io::Result<Self> {
         let signals = Signals::block(&SIGNALS)?;
@@ -110,6 +111,7 @@ impl<'a> Office<'a> {
             supervisor: Supervisor::new(edition.policy(board.rows())),
             epoll,
             clients: Clients::default(),
+            notifier,
             turn: Turn::new(board.clone()),
             watchdog: Watchdog::default(),
             watch_at: Instant::now() + WATCH,
@@ -173,6 +175,7 @@ impl<'a> Office<'a> {
         self.crew.send_on();
         self.listen_again();
         self.watch(now);
+        self.notifier.turn(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
         }
@@ -187,6 +190,7 @@ impl<'a> Office<'a> {
         let deadlines = [
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
+            self.notifier.next_deadline(now),
             Some(self.watch_at),
             retry,
         ];
@@ -224,38 +228,7 @@ impl<'a> Office<'a> {
         Step::Continue(())
     }
 
-    fn reap(&mut self) -> Step {
-        for (pid, cause) in process::reap() {
-            // What it said last may not have been read yet.
-            if let Some(slot) = self.crew.with_pid(pid).map(|member| member.slot) {
-                self.hear(slot)?;
-                self.tell_of_death(pid, cause);
-            }
-            self.supervise(Event::Exited { pid, cause })?;
-        }
-        Step::Continue(())
-    }
-
-    fn tell_of_death(&mut self, pid: Pid, cause: Cause) {
-        let Some(member) = self.crew.with_pid(pid) else {
-            return;
-        };
-        let (number, generation) = (member.number, member.generation.0);
-        self.last_words.clone_from(&member.last_words);
-        let why = member.last_words.as_deref().unwrap_or_default();
-        let colon = if why.is_empty() { "" } else { ": " };
-        let level = if cause == Cause::Exited(0) {
-            ::log::Level::Info
-        } else {
-            ::log::Level::Error
-        };
-        ::log::log!(
-            level,
-            "worker {number} of generation {generation}, pid {pid}, {cause}{colon}{why}"
-        );
-    }
-
-    fn hear(&mut self, slot: SlotId) -> Step {
+    pub(super) fn hear(&mut self, slot: SlotId) -> Step {
         while let Some(member) = self.crew.in_slot(slot) {
             let pid = member.pid;
             match member.hear(&self.epoll) {
@@ -305,6 +278,9 @@ impl<'a> Office<'a> {
 
     fn order(&mut self, command: Command) -> Step {
         log::info!("ordered: {command:?}");
+        if matches!(command, Command::Stop | Command::Quit) {
+            self.notifier.stopping("draining");
+        }
         self.supervise(Event::Ordered(command))
     }
 
@@ -453,6 +429,9 @@ impl<'a> Office<'a> {
             .map(|(counter, value)| format!("{}={value}", counter.name()))
             .collect();
         log::info!("counted: {}", counted.join(" "));
+        for edition in [&self.current, &self.incoming].into_iter().flatten() {
+            edition.unlink_but(None);
+        }
         self.control.remove();
         pid_file.remove();
         if let Some(report) = self.report {

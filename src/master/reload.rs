@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::control::{Command, Response};
-use super::edition::Edition;
+use super::edition::{Edition, settings};
 use super::exit::{Ending, Exit};
 use super::office::{Office, Step};
 use super::supervisor::{self, Event, Failure, Generation, Refusal};
@@ -30,9 +30,12 @@ impl Office<'_> {
             self.refuse(client, &busy);
             return Step::Continue(());
         }
+        self.notifier.reloading();
         let edition = match self.prepare() {
             Ok(edition) => edition,
             Err(ending) => {
+                self.notifier
+                    .ready(&format!("reload refused: {}", ending.1));
                 log::error!("reload refused, nothing was changed: {}", ending.1);
                 self.refuse(client, &ending);
                 return Step::Continue(());
@@ -49,10 +52,40 @@ impl Office<'_> {
             current.config.can_become(&config)?;
         }
         let before = self.current.as_ref();
-        let edition = Edition::prepare(config, self.plan.is_daemon, before, Duration::ZERO)?;
-        log::probe(&edition.settings)
+        let sockets = before.map(|before| before.sockets.clone());
+        log::probe(&settings(&config, self.plan.is_daemon)?)
             .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
-        Ok(edition)
+        let edition = Edition::prepare(
+            config,
+            self.plan.is_daemon,
+            before,
+            sockets.unwrap_or_default(),
+            Duration::ZERO,
+        )?;
+        match self.can_count(&edition) {
+            Ok(()) => Ok(edition),
+            Err(ending) => {
+                edition.unlink_but(before);
+                Err(ending)
+            }
+        }
+    }
+
+    /// Whether the tables, which were made at the start, can count the
+    /// connections of each address.
+    fn can_count(&self, edition: &Edition) -> Result<(), Ending> {
+        let (limits, room) = (&edition.limits, self.board.addresses(0).connections());
+        if limits.connections_per_ip == 0 || limits.connections_max <= room {
+            return Ok(());
+        }
+        let message = format!(
+            "is over {room}, for which there was room at the start: while \
+             limits.connections_per_ip is set, only a restart can go beyond it"
+        );
+        Err(edition
+            .config
+            .refuse("worker.connections_max", &message)
+            .into())
     }
 
     fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {
@@ -84,7 +117,10 @@ impl Office<'_> {
             limits.business_threads,
             limits.connections_max
         );
-        self.current = Some(edition);
+        self.notifier.ready(&text);
+        if let Some(before) = self.current.replace(edition) {
+            before.unlink_but(self.current.as_ref());
+        }
         let done = Response::new(Exit::Ok as u8, text);
         self.clients
             .answer_all(&[Command::Reload], &done, &self.epoll);
@@ -99,15 +135,20 @@ impl Office<'_> {
         generation: Generation,
         reason: Failure,
     ) -> Option<Event> {
-        self.incoming = None;
+        self.drop_incoming();
         let ending = self.explain(generation, reason);
         log::error!("{}", ending.1);
         let response = Response::new(ending.0 as u8, ending.1.clone());
         self.clients
             .answer_all(&[Command::Reload], &response, &self.epoll);
-        if self.current.is_some() || reason == Failure::Overruled {
+        if self.current.is_some() {
+            self.notifier.ready(&ending.1);
             return None;
         }
+        if reason == Failure::Overruled {
+            return None;
+        }
+        self.notifier.stopping(&ending.1);
         self.result = Err(ending);
         Some(Event::Ordered(supervisor::Command::Stop))
     }
@@ -130,9 +171,17 @@ impl Office<'_> {
         Ending(exit, text)
     }
 
+    /// What was made for a generation that will not be.
+    fn drop_incoming(&mut self) {
+        if let Some(edition) = self.incoming.take() {
+            edition.unlink_but(self.current.as_ref());
+        }
+    }
+
     pub(super) fn reload_refused(&mut self, refusal: Refusal) {
-        self.incoming = None;
+        self.drop_incoming();
         log::error!("reload refused, nothing was changed: {refusal}");
+        self.notifier.ready(&format!("reload refused: {refusal}"));
         let response = Response::new(Exit::Running as u8, refusal.to_string());
         self.clients
             .answer_all(&[Command::Reload], &response, &self.epoll);

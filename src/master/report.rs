@@ -23,6 +23,7 @@ impl Office<'_> {
         let totals = self.board.totals();
         let accept = (self.current.as_ref()).map_or("", |now| accept_name(now.config.accept));
         let generation = self.supervisor.current().map(|generation| generation.0);
+        let holder = self.turn.holder().map(|owner| usize::from(owner.row));
         let uptime = now.saturating_duration_since(self.born).as_secs();
 
         let mut text = format!("master {} serves", Pid::own());
@@ -35,13 +36,18 @@ impl Office<'_> {
             let _never_fails = writeln!(text, "listening on {listener}");
         }
         for (slot, row) in slots.iter().zip(&rows) {
-            let _never_fails = writeln!(text, "{}", line(slot, row, now));
+            let accepts = if holder == Some(slot.slot.0) {
+                ", accepts"
+            } else {
+                ""
+            };
+            let _never_fails = writeln!(text, "{}{accepts}", line(slot, row, now));
         }
         for (counter, value) in &totals {
             let _never_fails = writeln!(text, "{} {value}", counter.name());
         }
         let workers: Vec<Value> = (slots.iter().zip(&rows))
-            .map(|(slot, row)| object(slot, row, now))
+            .map(|(slot, row)| object(slot, row, holder, now))
             .collect();
         let totals: Map<String, Value> = (totals.into_iter())
             .map(|(counter, value)| (counter.name().to_owned(), value.into()))
@@ -88,7 +94,7 @@ fn line(slot: &Status, row: &Row, now: Instant) -> String {
 }
 
 /// One worker, for programs.
-fn object(slot: &Status, row: &Row, now: Instant) -> Value {
+fn object(slot: &Status, row: &Row, holder: Option<usize>, now: Instant) -> Value {
     let counters: Map<String, Value> = (Counter::ALL.iter())
         .map(|counter| (counter.name().to_owned(), row.read(*counter).into()))
         .collect();
@@ -101,6 +107,7 @@ fn object(slot: &Status, row: &Row, now: Instant) -> Value {
         "for": now.saturating_duration_since(slot.since).as_secs(),
         "until": slot.until.map(|until| until.saturating_duration_since(now).as_secs_f32()),
         "live": row.read(Counter::Live),
+        "has_turn": holder == Some(slot.slot.0),
         "restarts": slot.restarts,
         "last_exit": slot.last_exit.map(|exit| exit.to_string()),
         "counters": counters,

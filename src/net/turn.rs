@@ -119,9 +119,9 @@ impl<W: Words> Turn<W> {
         }
     }
 
-    /// Takes the turn from `stuck`; returns whether it had it. It gets it again
-    /// after its loop went on.
-    fn take_from(&self, stuck: Owner) -> bool {
+    /// Takes the turn from `stuck`, if it has it, and lets nobody give it the
+    /// turn before its loop has gone on. False: it could not have had it.
+    pub fn take_from(&self, stuck: Owner) -> bool {
         let open = Standing::Open.life(stuck.epoch);
         let marked = Standing::Stuck.life(stuck.epoch);
         if !swap(self.0.life(stuck.row()), open, marked) {
@@ -129,7 +129,15 @@ impl<W: Words> Turn<W> {
         }
         fence(Ordering::SeqCst);
         self.pass_on(stuck.word());
+        // It may only have been slow, and about to sleep: asked for by nobody,
+        // it would never look again.
+        self.0.ring(stuck.row());
         true
+    }
+
+    /// Has the loop of a worker go on that may sleep: it may have the turn again.
+    pub fn wake(&self, worker: Owner) {
+        self.0.ring(worker.row());
     }
 
     /// Moves the turn from where it is to the least loaded that is open, or
@@ -479,6 +487,7 @@ mod tests {
         }
         assert_eq!(watchdog.look(&turn), Some(seats[0].me));
         assert_eq!(turn.holder(), Some(seats[1].me));
+        assert_eq!(memory.rings(0), 1, "it is to look as soon as it can");
         assert!(!seats[1].hand_over(seats[2].me));
         assert!(seats[2].hand_over(seats[0].me), "not to the stuck one");
         assert!(!seats[0].check());

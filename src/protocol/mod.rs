@@ -19,6 +19,7 @@ pub mod auto;
 pub mod first_bytes;
 pub mod frame;
 pub mod http;
+pub mod proxy;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,6 +49,11 @@ pub trait Protocol: Send + Sync {
     /// made new for it, and the hub's `all()` does not reach the connection.
     fn is_session(&self) -> bool {
         true
+    }
+
+    /// Whether [`Event::Draining`] has anything to say; saves a turn if not.
+    fn warns(&self) -> bool {
+        false
     }
 }
 
@@ -240,6 +246,8 @@ pub enum Event {
     Refused(Refusal),
     /// The peer has sent its last byte; it may still read.
     Eof,
+    /// The worker will end soon: say so, if the format has words for it.
+    Draining,
     /// The worker wants to end: answer what came, say good-bye, close.
     GoAway,
     /// A timer set through [`Dispatch`] fell due.

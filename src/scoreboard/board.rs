@@ -2,11 +2,13 @@
 //! each worker, and the bells that wake them.
 //!
 //! ```text
-//! word 0       1        2       3 ... 7     8
-//! +-------+--------+------+----------+-----------+--------+-------~~~-------+
-//! | magic | layout | turn | sequence |  totals   | row 0  |  row 1 ...      |
-//! +-------+--------+------+----------+-----------+--------+-------~~~-------+
+//! word 0       1        2       3        4 ... 7    8
+//! +-------+--------+------+----------+-------+--------+-------+---~~~---+-----------+
+//! | magic | layout | turn | sequence | table | totals | row 0 | row ... | addresses |
+//! +-------+--------+------+----------+-------+--------+-------+---~~~---+-----------+
 //! ```
+//!
+//! `table` is the size of each table of the addresses.
 //!
 //! Made by the master before any fork; every worker inherits it. The master
 //! alone folds. `sequence` is odd while it does, so a reader sees a dead
@@ -16,6 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::addresses::{Addresses, Region};
 use super::{ASLEEP, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::eventfd::Bell;
 use crate::sys::memory::SharedWords;
@@ -26,6 +29,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"purlin\0\x01");
 const LAYOUT: usize = 1;
 const TURN: usize = 2;
 const SEQUENCE: usize = 3;
+const TABLE: usize = 4;
 const TOTALS: usize = LINE_WORDS;
 const ROWS: usize = TOTALS + ROW_WORDS;
 
@@ -38,11 +42,26 @@ const PATIENCE: u32 = 1_000_000;
 pub struct Scoreboard {
     words: Arc<SharedWords>,
     bells: Arc<[Bell]>,
+    region: Region,
 }
 
 impl Scoreboard {
-    /// A scoreboard of `rows` rows, all zero, and a bell for each. Call it
-    /// before any fork: what is made later is not shared.
+    /// As [`Self::for_connections`], for few.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::for_connections`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::for_connections`].
+    pub fn new(rows: usize) -> io::Result<Self> {
+        Self::for_connections(rows, 0)
+    }
+
+    /// A scoreboard of `rows` rows, all zero, and a bell for each, with tables
+    /// that can count `connections` of each worker by address. Call it before
+    /// any fork: what is made later is not shared.
     ///
     /// # Errors
     ///
@@ -52,17 +71,21 @@ impl Scoreboard {
     ///
     /// When `rows` is not 1 to 255: connections carry the row in their names,
     /// and the last name is not given to a worker.
-    pub fn new(rows: usize) -> io::Result<Self> {
+    pub fn for_connections(rows: usize, connections: usize) -> io::Result<Self> {
         assert!(
             (1..=255).contains(&rows),
             "{rows} rows cannot be told apart"
         );
-        let words = SharedWords::new(ROWS + rows * ROW_WORDS)?;
+        let region = Region::new(ROWS + rows * ROW_WORDS, connections);
+        let words = SharedWords::new(ROWS + rows * ROW_WORDS + region.len(rows))?;
+        region.prepare(&words);
+        words[TABLE].store(region.size as u64, Ordering::Relaxed);
         words[LAYOUT].store(layout(), Ordering::Relaxed);
         words[0].store(MAGIC, Ordering::Release);
         Ok(Self {
             words: Arc::new(words),
             bells: (0..rows).map(|_| Bell::new()).collect::<io::Result<_>>()?,
+            region,
         })
     }
 
@@ -82,7 +105,14 @@ impl Scoreboard {
         Row {
             words: Arc::clone(&self.words),
             start: self.start(n),
+            addresses: Some(self.addresses(n)),
         }
+    }
+
+    /// Where the worker of row `n` counts connections by address.
+    #[must_use]
+    pub fn addresses(&self, n: usize) -> Addresses {
+        Addresses::new(Arc::clone(&self.words), self.region, n)
     }
 
     /// Wakes the reactor of the row's worker.
@@ -138,7 +168,8 @@ impl Scoreboard {
 
     /// Adds what the worker of row `n` counted to the totals and clears the
     /// row for the next one. Its gauges are dropped: what they counted went
-    /// with the worker. Its life stays, for the turn.
+    /// with the worker, as did what it counted by address. Its life stays, for
+    /// the turn.
     ///
     /// The master alone calls it, after it reaped the worker and before it
     /// forks into the row again.
@@ -159,6 +190,7 @@ impl Scoreboard {
         }
         self.asleep(n).store(0, Ordering::Relaxed);
         sequence.fetch_add(1, Ordering::Release);
+        self.addresses(n).forget();
     }
 
     /// Every counter of the server: the dead and the living together. Counters
@@ -251,17 +283,39 @@ mod tests {
     #[test]
     fn rows_share_no_word_with_each_other_or_the_header() {
         let board = Scoreboard::new(255).unwrap();
-        let header = [0, LAYOUT, TURN, SEQUENCE].map(|n| &raw const board.words[n]);
+        let header = [0, LAYOUT, TURN, SEQUENCE, TABLE].map(|n| &raw const board.words[n]);
         let words = (0..255).flat_map(|n| {
             let counters = Counter::ALL.iter().map(move |&counter| (n, counter));
             let counters = counters.map(|(n, counter)| &raw const *board.word(n, counter));
             let others = [board.life(n), board.asleep(n)].map(|word| &raw const *word);
-            counters.chain(others).collect::<Vec<_>>()
+            let addresses = board.addresses(n);
+            let table = (0..4).flat_map(|bucket| addresses.bucket(n, bucket));
+            let table: Vec<_> = table.map(|word| &raw const *word).collect();
+            assert_eq!(table.len(), 4 * super::super::BUCKET);
+            counters.chain(others).chain(table).collect::<Vec<_>>()
         });
-        let all: Vec<_> = header.into_iter().chain(words).collect();
+        let addresses = board.addresses(0);
+        let living = [0, 1, 2, 3].map(|group| &raw const *addresses.living(group));
+        let rates = (0..4).flat_map(|bucket| addresses.rates(bucket));
+        let rates = rates.map(|word| &raw const *word);
+        let all: Vec<_> = (header.into_iter().chain(words))
+            .chain(living.into_iter().chain(rates))
+            .collect();
         let distinct: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
         assert_eq!(board.words[0].load(Ordering::Relaxed), MAGIC);
+    }
+
+    #[test]
+    fn tables_for_the_most_connections_need_addresses_but_no_memory() {
+        let board = Scoreboard::for_connections(255, 1 << 20).unwrap();
+        let last = board.addresses(254);
+        assert_eq!(last.connections(), 1 << 20);
+        last.bucket(254, u64::MAX)[15].store(7, Ordering::Relaxed);
+        last.living(3).fetch_or(1 << 62, Ordering::Relaxed);
+        board.fold(254);
+        let word = &last.bucket(254, u64::MAX)[15];
+        assert_eq!(word.load(Ordering::Relaxed), 0);
     }
 
     /// A worker counts and "dies" thousands of times while readers look on.

@@ -6,11 +6,13 @@
 //! flight), so they are always deleted explicitly.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::epoll as kernel;
 use nix::sys::epoll::{EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::fault::{self, Point};
 
 /// What to be told about a descriptor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +27,8 @@ pub enum Interest {
     ReadExclusive,
     /// Room to write; told once, then silent until [`Epoll::rearm`].
     WriteOnce,
+    /// Readable, or room to write; told again while it lasts.
+    ReadWrite,
 }
 
 impl Interest {
@@ -36,6 +40,7 @@ impl Interest {
                 .union(EpollFlags::EPOLLET),
             Self::ReadExclusive => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLEXCLUSIVE),
             Self::WriteOnce => EpollFlags::EPOLLOUT.union(EpollFlags::EPOLLONESHOT),
+            Self::ReadWrite => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLOUT),
         }
     }
 }
@@ -56,11 +61,25 @@ pub struct Event {
 #[derive(Debug)]
 pub struct Events(Vec<EpollEvent>);
 
+const _: () = assert!(size_of::<EpollEvent>() == size_of::<libc::epoll_event>());
+
 impl Events {
     /// Room for `capacity` events a wait.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self(vec![EpollEvent::empty(); capacity])
+    }
+
+    fn first(&self, count: usize) -> impl Iterator<Item = Event> + '_ {
+        self.0[..count].iter().map(|event| Event {
+            token: event.data(),
+            broken: event
+                .events()
+                .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP),
+            ends: event
+                .events()
+                .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP),
+        })
     }
 }
 
@@ -85,10 +104,12 @@ impl Epoll {
     /// `ENOSPC` or `ENOMEM` at the kernel's limits: close the descriptor.
     /// `EEXIST` when it is registered already.
     pub fn add(&self, fd: impl AsFd, interest: Interest, token: u64) -> io::Result<()> {
+        fault::point(Point::Register)?;
         Ok(self.0.add(fd, EpollEvent::new(interest.flags(), token))?)
     }
 
-    /// Arms a [`Interest::WriteOnce`] registration again.
+    /// Arms a [`Interest::WriteOnce`] registration again, or gives `fd` another
+    /// interest.
     ///
     /// # Errors
     ///
@@ -128,20 +149,52 @@ impl Epoll {
                     .unwrap_or(EpollTimeout::NONE)
             }
         };
-        let count = match self.0.wait(&mut events.0, timeout) {
+        let waited = fault::point(Point::Wait)
+            .and_then(|()| self.0.wait(&mut events.0, timeout).map_err(io::Error::from));
+        let count = match waited {
             Ok(count) => count,
-            Err(nix::errno::Errno::EINTR) => 0,
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
         };
-        Ok(events.0[..count].iter().map(|event| Event {
-            token: event.data(),
-            broken: event
-                .events()
-                .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP),
-            ends: event
-                .events()
-                .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP),
-        }))
+        Ok(events.first(count))
+    }
+
+    /// As [`Self::wait`], with a timeout that is exact to the microsecond, not
+    /// rounded up to the next millisecond.
+    ///
+    /// # Errors
+    ///
+    /// As there, and `ENOSYS` on a Linux before 5.11: wait in milliseconds.
+    pub fn wait_exactly<'a>(
+        &self,
+        events: &'a mut Events,
+        timeout: Duration,
+    ) -> io::Result<impl Iterator<Item = Event> + 'a> {
+        let limit = libc::timespec {
+            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: libc::c_long::from(timeout.subsec_nanos().cast_signed()),
+        };
+        let room = libc::c_int::try_from(events.0.len()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: the kernel writes at most `room` events, all of them within
+        // `events`, whose element is a `libc::epoll_event` and nothing else; a
+        // null signal mask leaves that of the thread alone.
+        let count = unsafe {
+            libc::epoll_pwait2(
+                self.0.0.as_raw_fd(),
+                events.0.as_mut_ptr().cast(),
+                room,
+                &raw const limit,
+                std::ptr::null(),
+            )
+        };
+        let count = match usize::try_from(count) {
+            Ok(count) => count,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => 0,
+                error => return Err(error),
+            },
+        };
+        Ok(events.first(count))
     }
 }
 
@@ -165,6 +218,7 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
+    use std::time::Instant;
 
     #[test]
     fn tokens_come_back_and_one_shot_is_one_shot() {
@@ -185,6 +239,29 @@ mod tests {
         assert_eq!(epoll.wait(&mut events, now).unwrap().count(), 0);
         epoll.rearm(&near, Interest::WriteOnce, 7).unwrap();
         assert_eq!(epoll.wait(&mut events, now).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_interest_in_both_is_told_of_both_and_an_exact_wait_of_everything() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let epoll = Epoll::new().unwrap();
+        let mut events = Events::with_capacity(8);
+        let begin = Instant::now();
+        let short = Duration::from_micros(300);
+        assert_eq!(epoll.wait_exactly(&mut events, short).unwrap().count(), 0);
+        assert!(begin.elapsed() >= short);
+        epoll.add(&far, Interest::ReadWrite, 5).unwrap();
+        let long = Duration::from_secs(10);
+        for _ in 0..2 {
+            let seen: Vec<Event> = epoll.wait_exactly(&mut events, long).unwrap().collect();
+            assert_eq!(seen.len(), 1);
+            assert_eq!((seen[0].token, seen[0].broken), (5, false));
+        }
+        epoll.rearm(&far, Interest::Read, 5).unwrap();
+        let none = Duration::ZERO;
+        assert_eq!(epoll.wait_exactly(&mut events, none).unwrap().count(), 0);
+        near.write_all(b"x").unwrap();
+        assert_eq!(epoll.wait_exactly(&mut events, long).unwrap().count(), 1);
     }
 
     #[test]

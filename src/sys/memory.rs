@@ -2,15 +2,17 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::fault::{self, Point};
 
 /// An array of atomic words that this process and its future children share.
 ///
@@ -40,6 +42,7 @@ impl SharedWords {
     ///
     /// When `len` is 0: there would be nothing to share.
     pub fn new(len: usize) -> io::Result<Self> {
+        fault::point(Point::Map)?;
         let file = memfd_create(
             c"purlin-scoreboard",
             MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
@@ -52,6 +55,43 @@ impl SharedWords {
         // A mapping of a file that somebody shrinks kills its readers (SIGBUS).
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        Self::map(file, len)
+    }
+
+    /// Sets `words` to 0 and gives their memory back, for everybody who maps
+    /// them. Others may use the words beside them meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// When there are no such words.
+    pub fn clear(&self, words: Range<usize>) {
+        let cleared = &self[words.clone()];
+        let offset = |at: usize| libc::off_t::try_from(at * size_of::<AtomicU64>());
+        // Storing zeroes would first give memory to the pages that have none.
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let punched = match (offset(words.start), offset(words.len())) {
+            (Ok(start), Ok(len)) => fallocate(&self.file, hole, start, len).is_ok(),
+            _ => false,
+        };
+        if !punched {
+            cleared
+                .iter()
+                .for_each(|word| word.store(0, Ordering::SeqCst));
+        }
+    }
+
+    /// The first `len` words of a file, for a test that steers from outside.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the file is shorter: to read behind its end would
+    /// kill the process. Otherwise those of `mmap`.
+    #[cfg(feature = "failpoints")]
+    pub(super) fn of_file(file: OwnedFd, len: usize) -> io::Result<Self> {
+        let bytes = nix::sys::stat::fstat(&file)?.st_size;
+        if usize::try_from(bytes).unwrap_or(0) < len * size_of::<AtomicU64>() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         Self::map(file, len)
     }
 
@@ -104,7 +144,6 @@ impl Drop for SharedWords {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering;
 
     #[test]
     fn a_second_mapping_sees_the_same_words() {
@@ -113,6 +152,20 @@ mod tests {
         assert!(first.iter().all(|word| word.load(Ordering::Relaxed) == 0));
         first[999].store(7, Ordering::SeqCst);
         assert_eq!(second[999].load(Ordering::SeqCst), 7);
+    }
+
+    #[test]
+    fn what_is_cleared_is_zero_in_every_mapping_and_the_rest_stays() {
+        let first = SharedWords::new(3000).unwrap();
+        let second = SharedWords::map(first.as_fd().try_clone_to_owned().unwrap(), 3000).unwrap();
+        for word in first.iter() {
+            word.store(7, Ordering::SeqCst);
+        }
+        first.clear(100..2900);
+        for (at, word) in second.iter().enumerate() {
+            let expected = if (100..2900).contains(&at) { 0 } else { 7 };
+            assert_eq!(word.load(Ordering::SeqCst), expected, "word {at}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::ForkResult;
 
+use super::fault::{self, Point};
 use super::signal::Signal;
 
 /// Names a process until it has been reaped.
@@ -76,6 +77,7 @@ pub enum Fork {
 pub fn fork() -> io::Result<Fork> {
     let threads = thread_count().expect("/proc tells the threads of this process");
     assert_eq!(threads, 1, "fork after a thread was started");
+    fault::point(Point::Fork)?;
     #[allow(
         clippy::disallowed_methods,
         reason = "this is the wrapper the rule points to"
@@ -118,36 +120,57 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Children that have ended since the last call, each reported once.
+/// What became of a child.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Change {
+    /// It is gone, and its pid may soon be another's.
+    Ended(Cause),
+    /// `SIGSTOP` and the like: it lives, and does nothing.
+    Stopped,
+    /// `SIGCONT`: it goes on.
+    Continued,
+}
+
+/// What became of the children since the last call. The end of each is reported
+/// once; of stops and continuations in quick succession only the last may be.
 ///
 /// `SIGCHLD` coalesces, so one signal may stand for many of them; call this
 /// whenever it arrived. It collects *every* child of the process, so nothing
 /// else in it may wait for children of its own.
 #[must_use]
-pub fn reap() -> Vec<(Pid, Cause)> {
-    let mut ended = Vec::new();
+pub fn reap() -> Vec<(Pid, Change)> {
+    let mut changes = Vec::new();
+    let options = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
     loop {
         let mut status = 0;
         // Not nix's `waitpid`: it loses a child that a real-time signal killed.
         // SAFETY: the kernel writes one `int`, borrowed for the call.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
         match pid {
-            1.. => ended.extend(decode(status).map(|cause| (Pid(pid), cause))),
-            0 => return ended,
+            1.. => changes.extend(decode(status).map(|change| (Pid(pid), change))),
+            0 => return changes,
             // No child at all. A signal cannot interrupt a call that never waits.
-            ..0 => return ended,
+            ..0 => return changes,
         }
     }
 }
 
-/// `None` for a child that stopped or went on: it has not ended.
-fn decode(status: libc::c_int) -> Option<Cause> {
+/// `None` for what this Linux does not know yet.
+fn decode(status: libc::c_int) -> Option<Change> {
     if libc::WIFEXITED(status) {
-        return Some(Cause::Exited(libc::WEXITSTATUS(status)));
+        return Some(Change::Ended(Cause::Exited(libc::WEXITSTATUS(status))));
     }
-    libc::WIFSIGNALED(status).then(|| Cause::Killed {
-        signal: libc::WTERMSIG(status),
-        core: libc::WCOREDUMP(status),
+    if libc::WIFSTOPPED(status) {
+        return Some(Change::Stopped);
+    }
+    if libc::WIFCONTINUED(status) {
+        return Some(Change::Continued);
+    }
+    libc::WIFSIGNALED(status).then(|| {
+        Change::Ended(Cause::Killed {
+            signal: libc::WTERMSIG(status),
+            core: libc::WCOREDUMP(status),
+        })
     })
 }
 
@@ -337,14 +360,30 @@ mod tests {
         }
         let sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
         let sleeper = Pid::new(i32::try_from(sleeper.id()).unwrap()).unwrap();
+        for (signal, change) in [
+            (nix::sys::signal::SIGSTOP, Change::Stopped),
+            (nix::sys::signal::SIGCONT, Change::Continued),
+        ] {
+            send_to(sleeper, signal).unwrap();
+            let mut seen = Vec::new();
+            while !seen.contains(&(sleeper, change)) {
+                seen = reap();
+                for &(pid, other) in seen.iter().filter(|(pid, _)| *pid != sleeper) {
+                    let cause = expected.remove(&pid.raw());
+                    assert_eq!(cause.map(Change::Ended), Some(other));
+                }
+                yield_now();
+            }
+        }
         send_signal(sleeper, Signal::Terminate).unwrap();
         expected.insert(sleeper.raw(), killed(libc::SIGTERM));
 
         let give_up = Instant::now() + Duration::from_secs(30);
         while !expected.is_empty() {
             assert!(Instant::now() < give_up, "not reaped: {expected:?}");
-            for (pid, cause) in reap() {
-                assert_eq!(expected.remove(&pid.raw()), Some(cause));
+            for (pid, change) in reap() {
+                let cause = expected.remove(&pid.raw());
+                assert_eq!(cause.map(Change::Ended), Some(change));
             }
             yield_now();
         }

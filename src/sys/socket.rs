@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -18,6 +18,8 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
     sockopt,
 };
+
+use super::fault::{self, Point};
 
 /// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -154,9 +156,26 @@ pub fn try_bind(address: SocketAddr) -> io::Result<()> {
 /// Those of `connect(2)` that are known at once, as for a Unix socket that
 /// nobody listens on; `WouldBlock` when the backlog of a Unix socket is full.
 pub fn connect(address: &Address) -> io::Result<OwnedFd> {
+    connect_from(address, None)
+}
+
+/// As [`connect`], from an address of this machine. Its port is chosen when the
+/// destination is known (`IP_BIND_ADDRESS_NO_PORT`), so that each source has
+/// all ports for each destination. A Unix socket ignores `source`.
+///
+/// # Errors
+///
+/// As [`connect`], and `EADDRNOTAVAIL` when this machine has no such address,
+/// or no port is left.
+pub fn connect_from(address: &Address, source: Option<IpAddr>) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let begin = |family, at: &dyn SockaddrLike| {
         let socket = kernel::socket(family, SockType::Stream, flags, None)?;
+        if let (Some(source), true) = (source, family != AddressFamily::Unix) {
+            kernel::setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            let source = SocketAddr::new(source, 0);
+            kernel::bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
+        }
         match kernel::connect(socket.as_raw_fd(), at) {
             Ok(()) | Err(nix::errno::Errno::EINPROGRESS | nix::errno::Errno::EINTR) => Ok(socket),
             Err(error) => Err(io::Error::from(error)),
@@ -232,12 +251,13 @@ pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
             "the path exists and is not a socket",
         ));
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
+    // Without blocking: who listens there may be too busy to let us in.
+    match connect(&Address::Unix(path.to_path_buf())).map_err(|error| (error.kind(), error)) {
+        Err((io::ErrorKind::ConnectionRefused, _)) => std::fs::remove_file(path),
+        Ok(_) | Err((io::ErrorKind::WouldBlock, _)) => {
+            Err(io::Error::from(io::ErrorKind::AddrInUse))
         }
-        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
-        Err(error) => Err(error),
+        Err((_, error)) => Err(error),
     }
 }
 
@@ -270,7 +290,7 @@ pub fn local_address(socket: impl AsFd) -> io::Result<Address> {
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Peer)>> {
     loop {
         let mut storage = SockaddrStorageRaw::default();
-        let result = storage.accept(listener);
+        let result = fault::point(Point::Accept).and_then(|()| storage.accept(listener));
         match result {
             Ok(socket) => return Ok(Some((socket, storage.peer()))),
             Err(error) => match error.raw_os_error() {
@@ -353,10 +373,10 @@ pub fn no_delay(socket: impl AsFd) {
 /// `WouldBlock` when nothing is there; anything else: the connection is broken.
 pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
     let fd = socket.as_fd().as_raw_fd();
-    loop {
+    transfer(Point::Receive, || {
         // SAFETY: the kernel writes to `into` alone, at most its length; the
         // null pointers say that nobody asks for the sender's address.
-        let got = unsafe {
+        unsafe {
             libc::syscall(
                 libc::SYS_recvfrom,
                 fd,
@@ -366,20 +386,20 @@ pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
                 ptr::null_mut::<libc::sockaddr>(),
                 ptr::null_mut::<libc::socklen_t>(),
             )
-        };
-        if let Some(result) = transferred(got) {
-            return result;
         }
-    }
+    })
 }
 
-/// What a system call moved; `None`: a signal came first, call it again.
-fn transferred(returned: libc::c_long) -> Option<io::Result<usize>> {
-    match usize::try_from(returned) {
-        Ok(bytes) => Some(Ok(bytes)),
-        Err(_) => Some(io::Error::last_os_error())
-            .filter(|error| error.kind() != io::ErrorKind::Interrupted)
-            .map(Err),
+/// Makes a system call that moves bytes, again if a signal came first. A plain
+/// call: glibc's `send` and `recv` would prepare for `pthread_cancel` each time.
+fn transfer(point: Point, mut call: impl FnMut() -> libc::c_long) -> io::Result<usize> {
+    loop {
+        let moved = fault::point(point)
+            .and_then(|()| usize::try_from(call()).map_err(|_| io::Error::last_os_error()));
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
@@ -390,10 +410,10 @@ fn transferred(returned: libc::c_long) -> Option<io::Result<usize>> {
 /// `WouldBlock` when it takes nothing; anything else: the connection is broken.
 pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let fd = socket.as_fd().as_raw_fd();
-    loop {
+    transfer(Point::Send, || {
         // SAFETY: the kernel reads `bytes` alone; without an address its length
         // is 0.
-        let sent = unsafe {
+        unsafe {
             libc::syscall(
                 libc::SYS_sendto,
                 fd,
@@ -403,11 +423,8 @@ pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
                 ptr::null::<libc::sockaddr>(),
                 0 as libc::socklen_t,
             )
-        };
-        if let Some(result) = transferred(sent) {
-            return result;
         }
-    }
+    })
 }
 
 /// Writes several pieces with one call, as much as the kernel takes.
@@ -416,11 +433,14 @@ pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// As [`send`].
 pub fn send_pieces(socket: impl AsFd, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     loop {
-        match kernel::sendmsg::<()>(socket.as_fd().as_raw_fd(), pieces, &[], flags, None) {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return Ok(result?),
+        let sent = fault::point(Point::Send)
+            .and_then(|()| Ok(kernel::sendmsg::<()>(fd, pieces, &[], flags, None)?));
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }
@@ -430,18 +450,30 @@ pub fn finish(socket: impl AsFd) {
     let _already_gone = kernel::shutdown(socket.as_fd().as_raw_fd(), kernel::Shutdown::Write);
 }
 
-/// Ends both directions at once, dropping what waits to be sent; a TCP peer
-/// sees a reset. The descriptor stays valid, and every later call on it fails.
-pub fn abort(socket: impl AsFd) {
-    let fd = socket.as_fd();
-    let _reset_on_close = kernel::setsockopt(
-        &fd,
+/// Closes a connection that nobody else has a descriptor of. A TCP peer sees a
+/// reset, and the kernel keeps nothing of it; that of a Unix socket sees its end.
+pub fn reset(socket: OwnedFd) {
+    reset_on_close(socket.as_fd());
+    drop(socket);
+}
+
+/// From now on closing does not wait for the peer to have read everything.
+fn reset_on_close(socket: BorrowedFd<'_>) {
+    let _not_tcp = kernel::setsockopt(
+        &socket,
         sockopt::Linger,
         &libc::linger {
             l_onoff: 1,
             l_linger: 0,
         },
     );
+}
+
+/// Ends both directions at once, dropping what waits to be sent; a TCP peer
+/// sees a reset. The descriptor stays valid, and every later call on it fails.
+pub fn abort(socket: impl AsFd) {
+    let fd = socket.as_fd();
+    reset_on_close(fd);
     let nowhere = libc::sockaddr {
         sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or_default(),
         sa_data: [0; 14],
@@ -510,6 +542,14 @@ mod tests {
     }
 
     #[test]
+    fn who_is_turned_away_sees_a_reset() {
+        let (mut client, server, _) = pair();
+        reset(server);
+        let error = client.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
     fn an_abort_resets_the_peer_while_the_descriptor_lives() {
         let (mut client, server, _) = pair();
         client
@@ -537,6 +577,20 @@ mod tests {
         assert!(writable(&socket, Duration::from_secs(10)).unwrap());
         let error = connected(&socket).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_connection_comes_from_the_address_that_was_asked_for() {
+        let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8, false).unwrap();
+        let address = local_address(&listener).unwrap();
+        let source = "127.0.0.99".parse().unwrap();
+        let socket = connect_from(&address, Some(source)).unwrap();
+        assert!(writable(&socket, Duration::from_secs(10)).unwrap());
+        let (_, peer) = accept(listener.as_fd()).unwrap().unwrap();
+        assert!(matches!(peer, Peer::Tcp(at) if at.ip() == source), "{peer}");
+        let elsewhere = Some("192.0.2.1".parse().unwrap());
+        let error = connect_from(&address, elsewhere).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
     }
 
     #[test]

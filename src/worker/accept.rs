@@ -1,17 +1,29 @@
 //! Accepting: from the kernel's backlog into a slot of the pool.
 //!
+//! ```text
+//! accept --> whose header is awaited: the lobby --\
+//!        \------------------------------------------> admitted --> settled
+//!                                                  \-> turned away: a reset
+//! ```
+//!
 //! Allocates nothing once a slot was used before: the connection, its cutter
-//! and its parts stay with the slot.
+//! and its parts stay with the slot. Whoever is turned away is reset: the client
+//! sees an error rather than an empty answer, and the kernel keeps nothing.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::admission::{Entrance, Greeting};
 use super::connection::{Connection, Item, Parts};
 use super::heartbeat::millis;
 use super::inbound::Inbound;
 use super::items::Items;
 use super::reactor::{Accepting, Reactor};
-use crate::net::Vacancy;
+use super::setup::Listening;
+use crate::dispatch::outlet::UnknownId;
+use crate::net::per_ip::Hash;
+use crate::net::{ConnId, Vacancy};
 use crate::protocol::{Cutter, Event, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::socket::{self, Peer};
@@ -29,7 +41,7 @@ impl Reactor<'_> {
             };
             match socket::accept(self.listeners[listener].socket.as_fd()) {
                 Ok(Some((socket, peer))) => {
-                    self.settle(vacancy, listener, socket, peer);
+                    self.welcome(vacancy, listener, socket, peer);
                     self.accepted_one();
                 }
                 Ok(None) => {
@@ -76,31 +88,114 @@ impl Reactor<'_> {
         self.pause_accepting(Accepting::out_of_descriptors(self.now));
     }
 
-    fn settle(
+    /// Somebody has connected: asks for the header of a proxy, or lets it in.
+    fn welcome(
         &mut self,
-        mut vacancy: Vacancy<Connection>,
+        vacancy: Vacancy<Connection>,
         listener: usize,
         socket: OwnedFd,
         peer: Peer,
     ) {
-        socket::no_delay(&socket);
-        if self
-            .epoll
-            .add(
-                &socket,
-                self.shared.limits.trigger.interest(),
-                vacancy.id().word(),
-            )
+        let listened = Listened::new(listener, &self.listeners[listener]);
+        match listened.entrance.greeting(peer) {
+            Greeting::Client => {}
+            Greeting::Header => return self.await_header(vacancy, listened, socket, peer),
+            Greeting::Untrusted => {
+                let counter = Counter::RefusedUntrusted;
+                self.shared.refused(peer, counter, &counter.reason());
+                socket::reset(socket);
+                return self.shared.pool.return_vacancy(vacancy);
+            }
+        }
+        // Asked first: whoever is turned away costs no registration.
+        let admission = &self.shared.admission;
+        match admission.admit(&listened.entrance.access, peer, self.now) {
+            Err(counter) => {
+                self.shared.refused(peer, counter, &counter.reason());
+                socket::reset(socket);
+                self.shared.pool.return_vacancy(vacancy);
+            }
+            Ok(address) => match self.register(vacancy, socket, peer) {
+                Some(guest) => {
+                    self.settle(guest, listened, address);
+                }
+                None => admission.leave(address),
+            },
+        }
+    }
+
+    /// Lets in somebody whose socket is registered already, or turns it away.
+    pub(super) fn admit(&mut self, guest: Guest, listened: Listened) -> Option<Arc<Connection>> {
+        let access = &listened.entrance.access;
+        match self.shared.admission.admit(access, guest.peer, self.now) {
+            Ok(address) => Some(self.settle(guest, listened, address)),
+            Err(counter) => {
+                self.turn_away(guest, counter, &counter.reason());
+                None
+            }
+        }
+    }
+
+    /// Has the kernel tell when there is something to read.
+    pub(super) fn register(
+        &mut self,
+        vacancy: Vacancy<Connection>,
+        socket: OwnedFd,
+        peer: Peer,
+    ) -> Option<Guest> {
+        let interest = self.shared.limits.trigger.interest();
+        if (self.epoll)
+            .add(&socket, interest, vacancy.id().word())
             .is_err()
         {
             self.shared.row.count(Counter::AcceptFailed);
-            return self.shared.pool.return_vacancy(vacancy);
+            self.shared.pool.return_vacancy(vacancy);
+            return None;
         }
+        Some(Guest {
+            vacancy,
+            socket,
+            peer,
+        })
+    }
+
+    /// Closes somebody who does not get in, and says so in the log.
+    pub(super) fn turn_away(&mut self, guest: Guest, counter: Counter, reason: &dyn Display) {
+        self.shared.refused(guest.peer, counter, reason);
+        self.discard(guest);
+    }
+
+    /// Resets a connection that never moved into its slot.
+    pub(super) fn discard(&mut self, guest: Guest) {
+        let _gone = self.epoll.delete(&guest.socket);
+        socket::reset(guest.socket);
+        self.shared.pool.return_vacancy(guest.vacancy);
+        // As when the recycler frees one.
+        if self.shared.wants_vacancy.swap(false, Ordering::SeqCst) {
+            self.accept_again();
+        }
+    }
+
+    /// A connection moves into its slot.
+    fn settle(
+        &mut self,
+        guest: Guest,
+        listened: Listened,
+        address: Option<Hash>,
+    ) -> Arc<Connection> {
+        let Guest {
+            mut vacancy,
+            socket,
+            peer,
+        } = guest;
+        socket::no_delay(&socket);
         let slot = vacancy.id().slot();
         if self.inbound.len() <= slot {
             self.inbound.resize_with(slot + 1, Inbound::default);
         }
-        let cutter = self.prepare(&mut vacancy, listener, socket, peer);
+        let listener = listened.index;
+        let cutter = self.prepare(&mut vacancy, listened, socket, peer);
+        vacancy.tenant().count(address);
         let conn = self.shared.pool.settle(vacancy);
         self.inbound[slot].settle(Arc::clone(&conn), listener, cutter);
         self.live += 1;
@@ -110,6 +205,7 @@ impl Reactor<'_> {
         if conn.protocol().is_session() {
             self.greet(&conn);
         }
+        conn
     }
 
     /// A connection, of which nothing was served yet, speaks `protocol` from now
@@ -160,16 +256,12 @@ impl Reactor<'_> {
     fn prepare(
         &mut self,
         vacancy: &mut Vacancy<Connection>,
-        listener: usize,
+        listened: Listened,
         socket: OwnedFd,
         peer: Peer,
     ) -> Option<Box<dyn Cutter>> {
         let (id, now) = (vacancy.id(), self.now);
-        let fits = self.inbound[id.slot()].fits(listener);
-        let Listened {
-            protocol,
-            unknown_id,
-        } = Listened::from(&self.listeners[listener]);
+        let fits = self.inbound[id.slot()].fits(listened.index);
         let conn = vacancy.tenant();
         conn.fd = Some(socket);
         conn.id = id;
@@ -178,7 +270,7 @@ impl Reactor<'_> {
         let parts = conn.turn.get_mut().expect("nobody else ever held it");
         let mut cutter = None;
         if parts.is_none() || !fits {
-            let (fresh, server) = protocol.open();
+            let (fresh, server) = listened.protocol.open();
             cutter = Some(fresh);
             let app = parts
                 .take()
@@ -186,9 +278,10 @@ impl Reactor<'_> {
             *parts = Some(Parts { server, app });
         }
         if let Some(parts) = parts {
-            parts.app.take(id, peer, unknown_id, protocol.is_session());
+            let is_session = listened.protocol.is_session();
+            parts.app.take(id, peer, listened.unknown_id, is_session);
         }
-        conn.protocol = Some(Arc::clone(protocol));
+        conn.protocol = Some(listened.protocol);
         cutter
     }
 
@@ -204,17 +297,36 @@ impl Reactor<'_> {
     }
 }
 
-/// What a connection takes from its listener.
-struct Listened<'a> {
-    protocol: &'a Arc<dyn crate::protocol::Protocol>,
-    unknown_id: crate::dispatch::outlet::UnknownId,
+/// A connection that has a slot reserved and its socket in the epoll under the
+/// slot's name.
+pub(super) struct Guest {
+    vacancy: Vacancy<Connection>,
+    pub(super) socket: OwnedFd,
+    pub(super) peer: Peer,
 }
 
-impl<'a> From<&'a super::setup::Listening> for Listened<'a> {
-    fn from(listening: &'a super::setup::Listening) -> Self {
+impl Guest {
+    pub(super) fn id(&self) -> ConnId {
+        self.vacancy.id()
+    }
+}
+
+/// What a connection takes from its listener, which may be closed before the
+/// connection moves in.
+pub(super) struct Listened {
+    index: usize,
+    protocol: Arc<dyn Protocol>,
+    unknown_id: UnknownId,
+    entrance: Arc<Entrance>,
+}
+
+impl Listened {
+    fn new(index: usize, listening: &Listening) -> Self {
         Self {
-            protocol: &listening.protocol,
+            index,
+            protocol: Arc::clone(&listening.protocol),
             unknown_id: listening.unknown_id,
+            entrance: Arc::clone(&listening.entrance),
         }
     }
 }

@@ -25,7 +25,10 @@ pub(crate) fn run(shared: &Arc<Shared>, service: &dyn Service) {
     let mut buffer = Vec::new();
     while let Some(job) = shared.queue.pop() {
         match job {
-            Job::Turn(conn) => take_turn(shared, &conn, &mut buffer),
+            Job::Turn(conn) => {
+                shared.wait_for_relief();
+                take_turn(shared, &conn, &mut buffer);
+            }
             Job::Tick(job) => {
                 service.tick(job);
                 shared.heartbeat.ticked(job);

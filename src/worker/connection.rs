@@ -2,8 +2,8 @@
 //!
 //! | part | who |
 //! |---|---|
-//! | `fd`, `id`, `peer`, `protocol`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
-//! | `heard`, `queued`, `dead` | atomic words, anyone |
+//! | `fd`, `id`, `peer`, `address`, `protocol`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
+//! | `heard`, `queued`, `dead`, `counted` | atomic words, anyone |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
@@ -18,6 +18,7 @@ use super::mailbox::Mailbox;
 use super::outbound::Outbound;
 use crate::dispatch::outlet::Seat;
 use crate::net::ConnId;
+use crate::net::per_ip::Hash;
 use crate::protocol::{CloseMode, Event, Protocol, Server};
 use crate::sys::socket::Peer;
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -29,6 +30,7 @@ pub(crate) enum Item {
     Units(Bytes),
     Opened,
     Eof,
+    Draining,
     GoAway,
     Timer(u64),
     /// A reply that was put off, or a refusal.
@@ -44,6 +46,7 @@ impl From<Event> for Item {
         match event {
             Event::Opened => Self::Opened,
             Event::Eof => Self::Eof,
+            Event::Draining => Self::Draining,
             Event::GoAway => Self::GoAway,
             Event::Timer(token) => Self::Timer(token),
             event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
@@ -80,6 +83,9 @@ pub(crate) struct Connection {
     pub(crate) fd: Option<OwnedFd>,
     pub(crate) id: ConnId,
     pub(crate) peer: Peer,
+    /// What it is counted under, if it is.
+    address: Option<Hash>,
+    counted: AtomicBool,
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
     /// What the peer turned out to speak, where `protocol` left that open.
     pub(crate) became: OnceLock<Arc<dyn Protocol>>,
@@ -105,6 +111,8 @@ impl Connection {
             fd: None,
             id: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
+            address: None,
+            counted: AtomicBool::new(false),
             protocol: None,
             became: OnceLock::new(),
             opened: 0,
@@ -132,6 +140,19 @@ impl Connection {
             .get()
             .or(self.protocol.as_ref())
             .expect("a connection that can be found speaks something")
+    }
+
+    /// Is counted under `address` from now on.
+    pub(crate) fn count(&mut self, address: Option<Hash>) {
+        self.address = address;
+        self.counted.store(address.is_some(), Ordering::Relaxed);
+    }
+
+    /// What it was counted under, for the first who asks: the count is his to
+    /// take back.
+    pub(crate) fn uncount(&self) -> Option<Hash> {
+        self.address
+            .filter(|_| self.counted.swap(false, Ordering::Relaxed))
     }
 
     pub(crate) fn is_dead(&self) -> bool {

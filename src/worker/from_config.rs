@@ -5,10 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::admission::{Entrance, Proxy};
 use super::limits::{Limits, Over, Trigger, Yield};
 use super::setup::Listening;
 use crate::config::{self, Config};
 use crate::dispatch::outlet::UnknownId;
+use crate::net::Access;
 use crate::protocol::Protocol;
 use crate::sys::epoll::duplicate;
 use crate::sys::socket::{self, Address};
@@ -41,9 +43,27 @@ impl From<&Config> for Limits {
             },
             buffered_max: limits.buffered_max,
             linger: limits.linger,
+            connections_per_ip: limits.connections_per_ip,
+            accept_rate_per_ip: limits.accept_rate_per_ip,
+            accept_burst_per_ip: limits.accept_burst_per_ip,
             drain_idle: worker.drain_idle,
             idle: config.heartbeat.timeout,
             first_message: config.heartbeat.first_message,
+            proxy_header: config.heartbeat.proxy_header,
+        }
+    }
+}
+
+impl From<&config::Listener> for Entrance {
+    fn from(listener: &config::Listener) -> Self {
+        Self {
+            access: Access::new(listener.allow.clone(), listener.deny.clone()),
+            proxy: match listener.proxy_protocol {
+                config::ProxyProtocol::Off => Proxy::Off,
+                config::ProxyProtocol::Required => Proxy::Required,
+                config::ProxyProtocol::Mixed => Proxy::Mixed,
+            },
+            trusted: listener.trusted.clone(),
         }
     }
 }
@@ -136,6 +156,7 @@ impl Listening {
             address,
             protocol,
             unknown_id,
+            entrance: Arc::new(Entrance::from(listener)),
         })
     }
 
@@ -150,6 +171,7 @@ impl Listening {
             address: self.address.clone(),
             protocol: Arc::clone(&self.protocol),
             unknown_id: self.unknown_id,
+            entrance: Arc::clone(&self.entrance),
         })
     }
 }

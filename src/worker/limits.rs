@@ -41,6 +41,14 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// Time a new peer has to send its first whole message.
     pub first_message: Option<Duration>,
+    /// Time a proxy has to say whom it speaks for.
+    pub proxy_header: Duration,
+    /// Connections of one address, in all workers together; 0: any number.
+    pub connections_per_ip: u16,
+    /// Connections of one address a second, at most 1000; 0: any number.
+    pub accept_rate_per_ip: u16,
+    /// Connections of one address that may come at once all the same.
+    pub accept_burst_per_ip: u16,
 }
 
 /// How the kernel tells that a connection can be read.

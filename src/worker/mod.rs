@@ -22,15 +22,18 @@
 
 mod accept;
 mod accept_turn;
+mod admission;
 mod business;
 mod connection;
 mod deadlines;
 mod from_config;
+mod handover;
 mod heartbeat;
 mod inbound;
 mod items;
 mod letters;
 mod limits;
+mod lobby;
 mod mailbox;
 mod outbound;
 mod outlet;
@@ -46,7 +49,10 @@ mod turn;
 mod write;
 
 pub use crate::dispatch::outlet::Application;
+pub use admission::{Entrance, Proxy};
 pub use from_config::{BindError, bind, open};
+#[doc(hidden)]
+pub use handover::Handover;
 pub use limits::{Limits, Over, Trigger, Yield};
 pub use setup::{Accept, Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

@@ -30,7 +30,7 @@ impl Outlet for Shared {
             };
             reached += 1;
             match encoded.for_wire(&conn) {
-                Some(bytes) if self.admits(&conn, bytes.len()) => {
+                Some(bytes) if self.has_room(&conn, bytes.len()) => {
                     self.queued(&conn, bytes.len());
                     self.row.count(Counter::Pushed);
                     self.to_sender.put(ToSender::Push(conn, bytes));
@@ -82,6 +82,11 @@ impl Outlet for Shared {
         self.pool.find(to).is_some()
     }
 
+    fn admits(&self, to: ConnId, bytes: usize) -> bool {
+        let conn = self.pool.find(to);
+        conn.is_none_or(|conn| self.has_room(&conn, bytes))
+    }
+
     fn queued(&self, to: ConnId) -> usize {
         self.pool.find(to).map_or(0, |conn| conn.unsent())
     }
@@ -98,7 +103,7 @@ impl Outlet for Shared {
 
 impl Shared {
     /// Whether a push of `bytes` may wait for this receiver.
-    fn admits(&self, conn: &Connection, bytes: usize) -> bool {
+    fn has_room(&self, conn: &Connection, bytes: usize) -> bool {
         if conn.unsent() + bytes <= self.limits.outbound_max {
             return true;
         }

@@ -21,6 +21,7 @@ use super::connection::Connection;
 use super::inbound::Inbound;
 use super::letters::ToReactor;
 use super::limits::Yield;
+use super::lobby::Lobby;
 use super::mailbox::After;
 use super::setup::{Control, Listening, Order};
 use super::shared::{Job, Shared};
@@ -50,6 +51,10 @@ const RETRY: u64 = 100;
 /// How often a draining reactor looks whether it is done.
 const DRAIN: Duration = Duration::from_millis(20);
 
+/// Milliseconds for the answers on their way when a drain is cut short; below
+/// the second after which the master kills.
+const LAST_WORDS: u64 = 500;
+
 const BELL: u64 = u64::MAX;
 const CONTROL: u64 = u64::MAX - 1;
 pub(super) const TURN_BELL: u64 = u64::MAX - 2;
@@ -65,6 +70,8 @@ pub(super) struct Reactor<'a> {
     pub(super) listeners: Vec<Listening>,
     /// What only the reactor knows of each connection, by slot.
     pub(super) inbound: Vec<Inbound>,
+    /// Who has not been introduced by a proxy yet.
+    pub(super) lobby: Lobby,
     pub(super) scratch: Vec<u8>,
     pub(super) buffer: Vec<u8>,
     /// Turns to hand to the business threads after this batch of events.
@@ -109,7 +116,7 @@ struct Drain {
     talk_until: u64,
     /// When to look who is silent.
     look_at: u64,
-    /// Who was told, by slot. Nobody moves in any more.
+    /// Who was told, by slot. Nobody moves in again.
     told: Vec<bool>,
 }
 
@@ -138,6 +145,7 @@ impl<'a> Reactor<'a> {
             epoll: Epoll::new()?,
             listeners,
             inbound: Vec::new(),
+            lobby: Lobby::default(),
             scratch: vec![0; SCRATCH],
             buffer: Vec::new(),
             ready: Vec::with_capacity(BATCH),
@@ -184,6 +192,7 @@ impl<'a> Reactor<'a> {
                 }
             }
             self.retry_accepting();
+            self.dismiss_late();
             self.hand_over();
             if let Some(end) = self.drained() {
                 return Ok(end);
@@ -205,7 +214,7 @@ impl<'a> Reactor<'a> {
         } else {
             None
         };
-        (timeout, waiting)
+        (self.lobby.shorten(timeout, self.now), waiting)
     }
 
     fn handle(&mut self, event: Event) -> io::Result<Option<End>> {
@@ -216,7 +225,12 @@ impl<'a> Reactor<'a> {
             token if LISTENER - token < self.listeners.len() as u64 => {
                 self.accept(usize::try_from(LISTENER - token).unwrap_or(usize::MAX));
             }
-            token => self.read(ConnId::from_word(token), event.ends),
+            token => {
+                let id = ConnId::from_word(token);
+                if !self.read_header(id, event.ends) {
+                    self.read(id, event.ends);
+                }
+            }
         }
         Ok(None)
     }
@@ -293,7 +307,12 @@ impl<'a> Reactor<'a> {
         let patience = patience.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let until = patience.map(|limit| self.now.saturating_add(limit));
         if let Some(drain) = &mut self.drain {
-            drain.until = until;
+            // Cut short, by a stop or by the reloads that came behind it: still
+            // nobody is cut off before the answers to what was read.
+            let last = self.now.saturating_add(LAST_WORDS);
+            drain.until = until.map(|until| until.max(last));
+            drain.talk_until = drain.talk_until.min(until.unwrap_or(u64::MAX));
+            drain.look_at = 0;
             return;
         }
         let half = patience.map_or(u64::MAX, |limit| limit / 2);
@@ -305,6 +324,7 @@ impl<'a> Reactor<'a> {
         });
         self.pause_accepting(Accepting::Over);
         self.listeners.clear();
+        self.warn_all();
     }
 
     /// Says good-bye to those who have been silent for a while. Who has just
@@ -317,6 +337,8 @@ impl<'a> Reactor<'a> {
         drain.look_at = self.now + u64::try_from(DRAIN.as_millis()).unwrap_or(u64::MAX);
         let idle = u64::try_from(self.shared.limits.drain_idle.as_millis()).unwrap_or(u64::MAX);
         let is_late = drain.talk_until <= self.now;
+        // Whoever was in the lobby has a slot that was empty then.
+        drain.told.resize(self.inbound.len(), false);
         for (slot, told) in drain.told.iter_mut().enumerate() {
             let conn = self.inbound[slot].conn().filter(|_| !*told);
             let silent = conn.is_some_and(|conn| {
@@ -334,7 +356,8 @@ impl<'a> Reactor<'a> {
     fn drained(&mut self) -> Option<End> {
         self.dismiss_silent();
         let drain = self.drain.as_ref()?;
-        if self.live == 0 && self.shared.row.read(Counter::Quarantined) == 0 {
+        let is_empty = self.live == 0 && self.lobby.is_empty();
+        if is_empty && self.shared.row.read(Counter::Quarantined) == 0 {
             return Some(End::Drained);
         }
         let over = drain.until.is_some_and(|until| self.now >= until);
@@ -362,6 +385,11 @@ impl<'a> Reactor<'a> {
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
             socket::abort(conn.socket());
+        }
+        if conn.peer_done.load(Ordering::SeqCst) {
+            // The peer may be back before the recycler has come to this one,
+            // which waits for nobody but a handler that runs.
+            self.shared.admission.leave(conn.uncount());
         }
         self.live -= 1;
         self.count_end(&conn, counter);

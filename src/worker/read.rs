@@ -98,7 +98,7 @@ impl Reactor<'_> {
     }
 
     /// `came` bytes arrived behind `kept` bytes that were put in front.
-    fn received(&mut self, conn: &Arc<Connection>, kept: usize, came: usize) {
+    pub(super) fn received(&mut self, conn: &Arc<Connection>, kept: usize, came: usize) {
         let inbound = &mut self.inbound[conn.id.slot()];
         if kept == inbound.partial.len() {
             self.received_short(conn, kept + came);
@@ -345,6 +345,16 @@ impl Reactor<'_> {
         {
             self.inbound[id.slot()].reading = false;
             self.decide(id, CloseMode::Abort, Some(Counter::Broken));
+        }
+    }
+
+    /// The worker begins to drain: tells those whose format has words for it, so
+    /// that they stop asking and come back elsewhere.
+    pub(super) fn warn_all(&mut self) {
+        let open = self.inbound.iter().filter_map(|inbound| inbound.conn());
+        let warned = open.filter(|conn| conn.protocol().warns());
+        for conn in warned.cloned().collect::<Vec<_>>() {
+            self.post_event(&conn, Event::Draining);
         }
     }
 

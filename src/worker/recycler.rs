@@ -38,15 +38,15 @@ const WAITING: usize = 256;
 /// How often the pool is trimmed after a peak.
 const TRIM: u64 = 1000;
 
-/// The loop of the recycler thread.
+/// The loop of the recycler thread, with an epoll of its own.
 ///
 /// # Errors
 ///
 /// Those of epoll, none of which the worker can survive.
-pub(crate) fn run(shared: &Arc<Shared>) -> io::Result<()> {
+pub(crate) fn run(shared: &Arc<Shared>, epoll: Epoll) -> io::Result<()> {
     let mut recycler = Recycler {
         shared,
-        epoll: Epoll::new()?,
+        epoll,
         lingering: HashMap::new(),
         held: Vec::with_capacity(WAITING),
         spare: Vec::with_capacity(WAITING),
@@ -169,7 +169,12 @@ impl Recycler<'_> {
     }
 
     fn give_back(&mut self, conn: Arc<Connection>) {
-        match self.shared.pool.give_back(conn.id, conn, Connection::clean) {
+        let clean = |conn: &mut Connection| {
+            conn.clean();
+            // Behind `close(2)`: who lingers still counts.
+            self.shared.admission.leave(conn.uncount());
+        };
+        match self.shared.pool.give_back(conn.id, conn, clean) {
             Err(conn) => self.held.push(conn),
             Ok(()) => {
                 self.shared.row.count(Counter::Recycled);

@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admission::Entrance;
 use super::limits::Limits;
 use crate::dispatch::outlet::UnknownId;
 use crate::protocol::Protocol;
@@ -20,6 +21,8 @@ pub struct Listening {
     pub protocol: Arc<dyn Protocol>,
     /// What to do with ids that no handler claimed.
     pub unknown_id: UnknownId,
+    /// Whom it lets in.
+    pub entrance: Arc<Entrance>,
 }
 
 /// The address.

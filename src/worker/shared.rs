@@ -1,7 +1,10 @@
 //! What the threads of a worker share: atomic words, mailboxes, queues.
 
+use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::admission::Admission;
 use super::connection::{Connection, Item};
 use super::heartbeat::{Heartbeat, millis};
 use super::letters::{Letters, ToReactor, ToRecycler, ToSender};
@@ -33,6 +36,7 @@ pub(crate) enum Job {
 pub(crate) struct Shared {
     pub(crate) row: Row,
     pub(crate) limits: Limits,
+    pub(crate) admission: Admission,
     pub(crate) pool: Pool<Connection>,
     pub(crate) queue: RunQueue<Job>,
     pub(crate) to_reactor: Letters<ToReactor>,
@@ -56,6 +60,7 @@ impl Shared {
     pub(crate) fn new(row: Row, number: u8, epoch: u16, limits: Limits) -> std::io::Result<Self> {
         let (initial, max) = (limits.connections_initial, limits.connections_max);
         Ok(Self {
+            admission: Admission::new(&row, &limits)?,
             row,
             limits,
             pool: Pool::new(number, epoch, initial, max, Connection::vacant),
@@ -142,6 +147,24 @@ impl Shared {
         if let Some(suppressed) = self.faults.admit(counter as usize, coarse_millis()) {
             let name = counter.name();
             log::warn!("serve {peer} as {id}: {detail}; connection closed ({name}){suppressed}");
+        }
+    }
+
+    /// Counts somebody who does not get in, and says so in the log.
+    pub(crate) fn refused(&self, peer: Peer, counter: Counter, reason: &dyn Display) {
+        self.row.count(counter);
+        if let Some(suppressed) = self.faults.admit(counter as usize, coarse_millis()) {
+            let name = counter.name();
+            log::warn!("refuse {peer}: {reason} ({name}){suppressed}");
+        }
+    }
+
+    /// Holds a business thread back while the worker holds too much and the
+    /// reactor has not closed the largest holder yet: its next replies would
+    /// only add to it.
+    pub(crate) fn wait_for_relief(&self) {
+        while self.relief_asked.load(Ordering::SeqCst) && !self.is_ending() {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

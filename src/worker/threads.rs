@@ -14,6 +14,7 @@ use super::setup::{Control, Setup};
 use super::shared::Shared;
 use super::{business, heartbeat, recycler, sender};
 use crate::dispatch::outlet::{Application, Service, Surroundings};
+use crate::sys::epoll::Epoll;
 
 /// How long threads that have nothing left to do may take to return.
 const GRACE: Duration = Duration::from_secs(1);
@@ -113,8 +114,11 @@ fn start_threads(shared: &Arc<Shared>, service: &Arc<dyn Service>, crew: &Crew) 
     }
     let mine = Arc::clone(shared);
     crew.start(shared, "sender".into(), move || sender::run(&mine))?;
-    let mine = Arc::clone(shared);
-    crew.start(shared, "recycler".into(), move || recycler::run(&mine))?;
+    // Its descriptor is made here: once clients are accepted there may be none.
+    let (mine, epoll) = (Arc::clone(shared), Epoll::new()?);
+    crew.start(shared, "recycler".into(), move || {
+        recycler::run(&mine, epoll)
+    })?;
     let (mine, periods) = (Arc::clone(shared), service.periods());
     crew.start(shared, "heartbeat".into(), move || {
         heartbeat::run(&mine, &periods);

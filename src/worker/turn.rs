@@ -139,6 +139,7 @@ pub(crate) fn run(
             }
             Item::Opened => event(&mut *parts.server, Event::Opened, &mut turn),
             Item::Eof => event(&mut *parts.server, Event::Eof, &mut turn),
+            Item::Draining => event(&mut *parts.server, Event::Draining, &mut turn),
             Item::GoAway => event(&mut *parts.server, Event::GoAway, &mut turn),
             Item::Timer(token) => event(&mut *parts.server, Event::Timer(token), &mut turn),
             Item::Large(large) => event(&mut *parts.server, *large, &mut turn),

@@ -5,12 +5,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
-use purlin::Server;
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
 use crate::daemon::Daemon;
-use crate::harness::{Client, comm, crc32, resident, rpc, wait_for, wait_until};
+use crate::harness::{Client, comm, crc32, resident, rpc, serve, serve_with, wait_for, wait_until};
 
 fn echo() -> App<()> {
     App::<()>::new()
@@ -75,7 +74,7 @@ fn broken_frames_close_behind_the_good_ones() {
         ("rpc", rpc(1, 1, b"ok"), wrong_rpc_sum, Counter::BadChecksum),
     ];
     for (preset, good, bad, counter) in cases {
-        let server = Server::configured(echo(), &[("listener.0.frame", preset)]).unwrap();
+        let server = serve_with(echo(), &[("listener.0.frame", preset)]);
         let mut client = Client::to(&server);
         client.send(&[good.repeat(3), bad.clone()].concat());
         let name = counter.name();
@@ -90,7 +89,7 @@ fn http_and_tls_are_recognised_on_every_preset() {
     for preset in [
         "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
     ] {
-        let server = Server::configured(echo(), &[("listener.0.frame", preset)]).unwrap();
+        let server = serve_with(echo(), &[("listener.0.frame", preset)]);
         for request in [
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST /x HTTP/1.1\r\n\r\n",
@@ -117,7 +116,7 @@ fn unknown_ids_are_answered_ignored_or_closed_as_configured() {
     error.extend(404_u16.to_be_bytes());
     for (policy, closes) in [("error", false), ("ignore", false), ("close", true)] {
         let keys = [("listener.0.unknown_id", policy)];
-        let server = Server::configured(echo(), &keys).unwrap();
+        let server = serve_with(echo(), &keys);
         let mut client = Client::to(&server);
         client.send(&comm(99, b"?"));
         if policy == "error" {
@@ -138,7 +137,7 @@ fn unknown_ids_are_answered_ignored_or_closed_as_configured() {
         );
     }
     let app = echo().otherwise(|_, body: Bytes| Reply::with(7, body));
-    let server = Server::spawn(app).unwrap();
+    let server = serve(app);
     assert_eq!(Client::to(&server).call(99, b"?"), (7, b"?".to_vec()));
 }
 
@@ -160,7 +159,7 @@ fn a_panic_is_answered_and_costs_neither_connection_nor_thread() {
             panic!("on purpose")
         })
         .on_inline(4, |_, (): ()| -> () { panic!("on purpose") });
-    let server = Server::configured(app, &[("worker.business_threads", "3")]).unwrap();
+    let server = serve_with(app, &[("worker.business_threads", "3")]);
     let mut client = Client::to(&server);
     for id in [3_u16, 4].repeat(50) {
         let (reply, body) = client.call(id, b"");
@@ -265,7 +264,7 @@ fn a_full_pool_lets_clients_wait_in_the_backlog() {
         ("worker.connections_max", "4"),
         ("worker.connections_initial", "4"),
     ];
-    let server = Server::configured(echo(), &keys).unwrap();
+    let server = serve_with(echo(), &keys);
     let mut first: Vec<_> = (0..4).map(|_| Client::to(&server)).collect();
     first
         .iter_mut()
@@ -285,7 +284,7 @@ fn a_checksum_is_that_of_zlib() {
 
 #[test]
 fn an_end_in_the_middle_of_a_frame_is_counted() {
-    let server = Server::spawn(echo()).unwrap();
+    let server = serve(echo());
     let mut client = Client::to(&server);
     client
         .0

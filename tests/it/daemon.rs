@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Client, comm, rpc};
+use crate::harness::{Client, accept_mode, comm, rpc, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_purlin");
 
@@ -24,6 +24,13 @@ pub(crate) struct Daemon {
 impl Daemon {
     pub(crate) fn start(keys: &[(&str, &str)]) -> Self {
         Self::launch(Command::new(BINARY), keys)
+    }
+
+    /// As [`Self::start`], with a configuration that can be changed.
+    pub(crate) fn configured(file: &std::path::Path) -> Self {
+        let mut command = Command::new(BINARY);
+        command.env("PURLIN_CONF", file);
+        Self::launch(command, &[])
     }
 
     /// As [`Self::start`], with another program built on the library.
@@ -47,7 +54,8 @@ impl Daemon {
         command
             .arg("run")
             .args(["--set", "listener.0.address=127.0.0.1:0"])
-            .args(["--set", "workers=1"]);
+            .args(["--set", "workers=1"])
+            .args(["--set", &format!("accept={}", accept_mode())]);
         for (key, value) in keys {
             command.args(["--set", &format!("{key}={value}")]);
         }
@@ -68,6 +76,20 @@ impl Daemon {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// The workers that there are now.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        children(self.child.id())
+    }
+
+    /// Has its master do something, as `reload`.
+    pub(crate) fn ask(&self, command: &str) -> Output {
+        Command::new(BINARY)
+            .arg(command)
+            .current_dir(self.folder.path())
+            .output()
+            .expect("the built daemon")
     }
 
     /// The worker, where there is one.
@@ -110,6 +132,12 @@ impl Drop for Daemon {
         // Harmless when it is gone already: the child is ours until waited for.
         let _gone = self.child.kill();
         let _waited = self.child.wait();
+        if std::thread::panicking() {
+            // What the daemon said of it, for whoever reads the failure.
+            let mut log = String::new();
+            let _cut = self.stderr.read_to_string(&mut log);
+            eprintln!("{log}");
+        }
         assert!(self.folder.path().exists());
     }
 }
@@ -199,8 +227,6 @@ fn a_foreground_run_leaves_nothing_behind() {
 #[test]
 fn threads_have_the_names_of_their_jobs() {
     let daemon = Daemon::start(&[("worker.business_threads", "2")]);
-    let mut names = crate::harness::threads(daemon.worker());
-    names.sort();
     let expected = [
         "business-1",
         "business-2",
@@ -209,7 +235,12 @@ fn threads_have_the_names_of_their_jobs() {
         "recycler",
         "sender",
     ];
-    assert_eq!(names, expected);
+    // A thread takes its name soon after it began.
+    wait_until("every thread has its name", || {
+        let mut names = crate::harness::threads(daemon.worker());
+        names.sort();
+        names == expected
+    });
 }
 
 #[test]

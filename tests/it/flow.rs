@@ -9,7 +9,9 @@ use purlin::Server;
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
-use crate::harness::{Client, PATIENCE, address, comm, rpc, wait_for, wait_until};
+use crate::harness::{
+    Client, PATIENCE, address, comm, rpc, serve, serve_with, wait_for, wait_until,
+};
 
 const ECHO: u32 = 1;
 const INLINE: u32 = 2;
@@ -39,7 +41,7 @@ fn narrow(server: &Server) -> Client {
 #[test]
 fn a_slow_reader_gets_every_byte_and_no_busy_loop() {
     const MIB: usize = 1 << 20;
-    let server = Server::configured(app(), &[("listener.0.frame", "rpc")]).unwrap();
+    let server = serve_with(app(), &[("listener.0.frame", "rpc")]);
     let mut client = narrow(&server);
     let mut writer = client.0.try_clone().unwrap();
     let requests = thread::spawn(move || {
@@ -85,7 +87,7 @@ fn a_slow_handler_delays_nobody_else() {
         gate.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         body
     });
-    let server = Server::spawn(app).unwrap();
+    let server = serve(app);
     let mut slow = Client::to(&server);
     let mut quick = Client::to(&server);
     slow.send(&comm(5, b"zzz"));
@@ -98,7 +100,7 @@ fn a_slow_handler_delays_nobody_else() {
 
 #[test]
 fn replies_owed_are_delivered_after_a_half_close() {
-    let server = Server::spawn(app()).unwrap();
+    let server = serve(app());
     for (id, body) in [(1, b"pooled".as_slice()), (2, b"inline"), (3, b"slow")] {
         let mut client = Client::to(&server);
         let mut batch = comm(1, b"first");
@@ -125,7 +127,7 @@ fn what_was_queued_before_a_close_arrives_before_the_end() {
         ("listener.0.frame", "zinx"),
         ("limits.outbound_max", "16MiB"),
     ];
-    let server = Server::configured(app, &keys).unwrap();
+    let server = serve_with(app, &keys);
     let mut client = narrow(&server);
     let mut request = 1_u32.to_be_bytes().to_vec();
     request.extend(0_u32.to_be_bytes());
@@ -174,7 +176,7 @@ fn closes_of_every_kind_end_once() {
                 assert_eq!(hub.conn(conn).send(1, "nobody"), 0);
             })
     };
-    let server = Server::spawn(closing()).unwrap();
+    let server = serve(closing());
     for id in [1_u16, 2, 4, 5] {
         let mut client = Client::to(&server);
         client.send(&comm(id, b"bye"));
@@ -196,7 +198,7 @@ fn closes_of_every_kind_end_once() {
 
 #[test]
 fn a_close_while_a_reply_is_written_ends_once() {
-    let server = Server::configured(app(), &[("listener.0.frame", "zinx")]).unwrap();
+    let server = serve_with(app(), &[("listener.0.frame", "zinx")]);
     for round in 0..50 {
         let mut client = narrow(&server);
         let mut request = BIG.to_be_bytes().to_vec();
@@ -218,7 +220,7 @@ fn clients_that_never_read_are_bounded_and_others_are_served() {
         ("limits.buffered_max", "8MiB"),
         ("limits.outbound_max", "1MiB"),
     ];
-    let server = Server::configured(app(), &keys).unwrap();
+    let server = serve_with(app(), &keys);
     let mut greedy: Vec<Client> = (0..200).map(|_| narrow(&server)).collect();
     let mut request = BIG.to_be_bytes().to_vec();
     request.extend(0_u32.to_be_bytes());
@@ -252,7 +254,7 @@ fn a_peer_that_says_nothing_is_closed_and_one_that_speaks_is_not() {
         ("heartbeat.first_message", "300ms"),
         ("heartbeat.timeout", "1s"),
     ];
-    let server = Server::configured(app(), &keys).unwrap();
+    let server = serve_with(app(), &keys);
     let begun = Instant::now();
     let mut mute = Client::to(&server);
     let mut talks = Client::to(&server);
@@ -277,7 +279,7 @@ fn a_peer_that_says_nothing_is_closed_and_one_that_speaks_is_not() {
 
 #[test]
 fn a_server_that_stops_answers_what_it_has_received() {
-    let server = Server::spawn(app()).unwrap();
+    let server = serve(app());
     let mut clients: Vec<Client> = (0..8).map(|_| Client::to(&server)).collect();
     let mut idle = Client::to(&server);
     idle.call(1, b"hello");
@@ -293,4 +295,29 @@ fn a_server_that_stops_answers_what_it_has_received() {
     }
     assert_eq!(idle.rest(), b"");
     assert!(TcpStream::connect(at).is_err());
+}
+
+/// A handler is held to the same limit for its own connection: what it pushes
+/// in one call is in memory before anything can be written.
+#[test]
+fn a_handler_that_pushes_without_end_is_bounded() {
+    const PUSH: Id = 2;
+    let body = Bytes::from(vec![7; 1024]);
+    let app = App::<()>::new().on(1, move |c, (): ()| {
+        (0..1000).for_each(|_| c.send(PUSH, body.clone()));
+        "done"
+    });
+    let keys = [
+        ("limits.outbound_high", "16KiB"),
+        ("limits.outbound_max", "64KiB"),
+    ];
+    let server = Server::configured(app, &keys).unwrap();
+    let mut client = Client::to(&server);
+    client.send(&comm(1, b""));
+    // 62 frames of 1,032 bytes leave room for one body of 1,024, 63 do not.
+    for _ in 0..63 {
+        assert_eq!(client.comm(), (2, vec![7; 1024]));
+    }
+    assert_eq!(client.comm(), (1, b"done".to_vec()));
+    assert_eq!(server.read(Counter::PushesDropped), 1000 - 63);
 }

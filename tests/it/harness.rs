@@ -8,11 +8,56 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use purlin::Server;
+use purlin::prelude::App;
 use purlin::scoreboard::Counter;
 use purlin::sys::socket::Address;
 
+/// Whether `program` can be run. Without it a test says so and is over, except
+/// where CI runs: there, nothing may be skipped.
+pub(crate) fn has(program: &str, package: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    // Some are for root, and in no other path.
+    let folders = std::env::split_paths(&folders).chain(["/usr/sbin".into()]);
+    let found = folders
+        .map(|folder| folder.join(program))
+        .any(|path| path.exists());
+    if !found {
+        skip(&format!("{program} is missing: apt-get install {package}"));
+    }
+    found
+}
+
+/// Says why a test is skipped, past the harness that hides what tests print.
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "not in CI: {why}");
+    let mut terminal = io::stderr();
+    writeln!(terminal, "skipped: {why}").expect("standard error");
+}
+
 /// A generous deadline: ten times and more what the slowest machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Serves `app` in this process, with workers that share listeners in the way
+/// that this run of the tests is about.
+pub(crate) fn serve<S: Default + Send + 'static>(app: App<S>) -> Server {
+    serve_with(app, &[])
+}
+
+/// As [`serve`], with some keys of the configuration changed.
+pub(crate) fn serve_with<S: Default + Send + 'static>(
+    app: App<S>,
+    keys: &[(&str, &str)],
+) -> Server {
+    let mode = accept_mode();
+    let keys = [&[("accept", &*mode)], keys].concat();
+    Server::configured(app, &keys).expect("a server")
+}
+
+/// How listeners are shared in this run: `modes.rs` runs the tests of the wire
+/// again in the other ways.
+pub(crate) fn accept_mode() -> String {
+    std::env::var("PURLIN_TEST_ACCEPT").unwrap_or_else(|_| "mutex".into())
+}
 
 /// Waits until `ready`, or fails naming `what`.
 pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
@@ -85,11 +130,20 @@ pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("connect");
+        Self::try_connect(to).expect("connect")
+    }
+
+    /// As [`Self::connect`]; `None` when the server resets the connection, which
+    /// `connect` itself may report.
+    pub(crate) fn try_connect(to: SocketAddr) -> Option<Self> {
+        let stream = match TcpStream::connect(to) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            result => result.expect("connect"),
+        };
         stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_nodelay(true).expect("nodelay");
-        Self(stream)
+        Some(Self(stream))
     }
 
     pub(crate) fn to(server: &Server) -> Self {
@@ -104,6 +158,18 @@ impl Client {
         let mut bytes = vec![0; len];
         self.0.read_exact(&mut bytes).expect("receive");
         bytes
+    }
+
+    /// As [`Self::exactly`]; `None` when the server closes instead.
+    pub(crate) fn exactly_or_closed(&mut self, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        match self.0.read_exact(&mut bytes) {
+            Ok(()) => Some(bytes),
+            Err(error) => {
+                assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "neither came");
+                None
+            }
+        }
     }
 
     /// The next `comm` frame, its checksum verified.

@@ -7,13 +7,25 @@
 
 mod architecture;
 mod bad_input;
+mod bench;
 mod client;
 mod daemon;
+mod deaths;
 mod flow;
 mod harness;
 mod http;
+mod instance;
+mod listeners;
+mod logs;
 mod master;
+mod modes;
 mod order;
+mod packaging;
+mod per_ip;
+mod proxy;
 mod readme;
+mod reload;
+mod service;
 mod source;
+mod stress;
 mod turn;

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use purlin::Server;
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
-use crate::harness::{Client, comm, rpc};
+use crate::harness::{Client, comm, rpc, serve_with};
 
 const POOLED: u32 = 1;
 const INLINE: u32 = 2;
@@ -97,7 +96,7 @@ fn run(preset: &str, drive: fn(&mut Client, u32)) {
         ("worker.business_threads", "8"),
         ("listener.0.frame", preset),
     ];
-    let server = Server::configured(app(answering()), &keys).unwrap();
+    let server = serve_with(app(answering()), &keys);
     let each = MESSAGES / u32::try_from(CONNECTIONS).unwrap();
     let server = Arc::new(server);
     let threads: Vec<_> = (0..CLIENTS)

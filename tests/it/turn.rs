@@ -92,6 +92,7 @@ impl Crew {
                 address: Address::Tcp(at),
                 protocol: Arc::clone(&listeners[0].protocol),
                 unknown_id: listeners[0].unknown_id,
+                entrance: Arc::clone(&listeners[0].entrance),
             };
             begin(mode, &board, n, listeners, Limits::from(&config))
         });

@@ -3,13 +3,12 @@
 //! After a fork the child drops its copies. So dropping only closes; what ends
 //! a conversation for both sides is said explicitly.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::super::socket_file::SocketFile;
 use super::wire::{Exchange, Progress, Response};
 use crate::sys::{local, socket};
 
@@ -20,9 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: OwnedFd,
-    path: PathBuf,
-    /// Which file was made: by now the path may name another master's.
-    file: (u64, u64),
+    file: SocketFile,
 }
 
 impl ControlSocket {
@@ -35,12 +32,8 @@ impl ControlSocket {
     /// path is something else: do not start.
     pub fn bind(path: &Path) -> io::Result<Self> {
         let listener = local::listen_private(path)?;
-        let file = identity(path)?;
-        Ok(Self {
-            listener,
-            path: path.to_path_buf(),
-            file,
-        })
+        let file = SocketFile::at(path)?;
+        Ok(Self { listener, file })
     }
 
     /// The next waiting client, if any. Other users than the master's own and
@@ -62,15 +55,8 @@ impl ControlSocket {
 
     /// Stops listening and unlinks the path, unless another master has it now.
     pub fn remove(self) {
-        if identity(&self.path).is_ok_and(|file| file == self.file) {
-            let _gone_already = fs::remove_file(&self.path);
-        }
+        self.file.remove();
     }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
 }
 
 impl AsFd for ControlSocket {

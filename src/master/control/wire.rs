@@ -112,7 +112,9 @@ impl Exchange {
             return self.waits_for();
         };
         request.extend_from_slice(bytes);
-        let Some(end) = request.iter().position(|&byte| byte == b'\n') else {
+        // How the request was cut must not decide how long it may be.
+        let line = request.iter().take(REQUEST_MAX + 1);
+        let Some(end) = line.copied().position(|byte| byte == b'\n') else {
             if request.len() > REQUEST_MAX {
                 let text = format!("a request is at most {REQUEST_MAX} bytes long");
                 return self.answer(&Response::new(USAGE, text));
@@ -208,6 +210,24 @@ mod tests {
             let mut exchange = Exchange::default();
             assert_eq!(exchange.receive(request), Progress::Write);
             assert_eq!(answered(&exchange).code, USAGE);
+        }
+    }
+
+    /// In one piece the end of the line used to be found first.
+    #[test]
+    fn a_long_request_is_refused_however_it_is_cut() {
+        let stop = Command::Stop.line();
+        for (spaces, expected) in [
+            (REQUEST_MAX + 1 - stop.len(), Progress::Asked(Command::Stop)),
+            (REQUEST_MAX + 2 - stop.len(), Progress::Write),
+        ] {
+            let request = [vec![b' '; spaces], stop.clone()].concat();
+            for size in [1, 64, request.len()] {
+                let mut exchange = Exchange::default();
+                let mut pieces = request.chunks(size).map(|piece| exchange.receive(piece));
+                let progress = pieces.find(|progress| *progress != Progress::Read);
+                assert_eq!(progress, Some(expected), "pieces of {size}");
+            }
         }
     }
 

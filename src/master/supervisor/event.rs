@@ -145,6 +145,10 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Places for workers that are made at the least: a small server can be reloaded
+/// into one for a larger machine.
+pub const PLACES_MIN: usize = 16;
+
 /// Why a new generation was not begun.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
@@ -167,7 +171,12 @@ impl fmt::Display for Refusal {
             Self::Busy => f.write_str("another reload is going on"),
             Self::Stopping => f.write_str("the master is stopping"),
             Self::NoRoom { wanted, free } => {
-                write!(f, "{wanted} workers wanted, room for {free}")
+                write!(
+                    f,
+                    "{wanted} workers wanted, and there is room for {free}: places are made at \
+                     the start, six for each worker and at least {PLACES_MIN}; wait until old \
+                     workers have drained, or stop and start"
+                )
             }
         }
     }

@@ -32,7 +32,7 @@ mod random_tests;
 mod tests;
 
 pub use backoff::{FIRST, FORKS, LONGEST, WINDOW};
-pub use event::{Action, Command, Event, Failure, Refusal};
+pub use event::{Action, Command, Event, Failure, PLACES_MIN, Refusal};
 pub use slot::{Generation, KILL_GRACE, SERVED, SlotId, Stage, Status};
 
 use std::time::{Duration, Instant};

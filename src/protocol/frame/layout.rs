@@ -286,6 +286,7 @@ impl Layout {
                 "max is {max} bytes, must be over the header of {header}"
             ));
         }
+        self.check_sums()?;
         let largest = i128::from(self.length.field.max());
         if self.claim(self.max) < 0 || self.claim(self.max) > largest {
             let max = self.max;
@@ -301,6 +302,21 @@ impl Layout {
             if id.is_some_and(|id| u64::from(id) > fits) {
                 return wrong(format!("{name} does not fit into the id field"));
             }
+        }
+        Ok(())
+    }
+
+    /// Within these bounds the sums of [`Self::measure`] are exact wherever they
+    /// decide anything: a claim near the end of 64 bits stays too long.
+    fn check_sums(&self) -> Result<(), LayoutError> {
+        let (max, adjust) = (self.max, self.length.adjust);
+        if u32::try_from(max).is_err() {
+            let text = format!("max is {max} bytes, must be below 4 GiB");
+            return Err(LayoutError(text));
+        }
+        if i32::try_from(adjust).is_err() {
+            let text = format!("length.adjust is {adjust}, must be within 2 GiB of 0");
+            return Err(LayoutError(text));
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
 pub struct Frames {
     layout: Arc<Layout>,
     wire: Wire,
+    going_away: Option<u32>,
 }
 
 impl Frames {
@@ -36,7 +37,20 @@ impl Frames {
         Self {
             layout: Arc::new(layout),
             wire,
+            going_away: None,
         }
+    }
+
+    /// Sends an empty frame of this id to every peer when the worker begins to
+    /// drain.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsendable`] when the layout cannot express the id.
+    pub fn going_away(mut self, id: u32) -> Result<Self, Unsendable> {
+        self.push(Push { id, body: &[] }, &mut Vec::new())?;
+        self.going_away = Some(id);
+        Ok(self)
     }
 }
 
@@ -57,7 +71,7 @@ fn wire(layout: &Layout) -> Wire {
 impl Protocol for Frames {
     fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
         let cutter = cutter::FrameCutter::new(Arc::clone(&self.layout));
-        let server = server::FrameServer::new(Arc::clone(&self.layout));
+        let server = server::FrameServer::new(Arc::clone(&self.layout), self.going_away);
         (Box::new(cutter), Box::new(server))
     }
 
@@ -67,6 +81,10 @@ impl Protocol for Frames {
 
     fn push(&self, push: Push<'_>, out: &mut Vec<u8>) -> Result<(), Unsendable> {
         encode(&self.layout, Some(push.id), 0, push.body, out)
+    }
+
+    fn warns(&self) -> bool {
+        self.going_away.is_some()
     }
 }
 

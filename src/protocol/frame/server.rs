@@ -14,6 +14,8 @@ use crate::protocol::{
 #[derive(Debug)]
 pub(super) struct FrameServer {
     layout: Arc<Layout>,
+    /// The id of the frame that announces the worker's end.
+    going_away: Option<u32>,
     /// Requests whose reply was put off.
     owed: Vec<Owed>,
     /// What happens when nothing is owed any more.
@@ -38,9 +40,10 @@ struct Request {
 }
 
 impl FrameServer {
-    pub(super) const fn new(layout: Arc<Layout>) -> Self {
+    pub(super) const fn new(layout: Arc<Layout>, going_away: Option<u32>) -> Self {
         Self {
             layout,
+            going_away,
             owed: Vec::new(),
             then: None,
             deaf: false,
@@ -134,6 +137,13 @@ impl FrameServer {
         self.end(Step::Close(mode))
     }
 
+    /// Announces the worker's end. That the frame can be written was checked.
+    fn warn(&self, out: &mut Out<'_>) {
+        if let Some(id) = self.going_away.filter(|_| !self.deaf) {
+            let _was_tried = encode(&self.layout, Some(id), 0, &[], &mut out.bytes);
+        }
+    }
+
     fn reply(&mut self, token: u64, answer: Answer, out: &mut Out<'_>) -> Step {
         let Some(at) = self.owed.iter().position(|owed| owed.token == token) else {
             return self.wait();
@@ -209,6 +219,7 @@ impl Server for FrameServer {
             Event::Opened => turn.app.opened(&mut turn.out),
             Event::Timer(token) => turn.app.timer(token, &mut turn.out),
             Event::Reply(token, answer) => return self.reply(token, answer, &mut turn.out),
+            Event::Draining => self.warn(&mut turn.out),
             Event::Refused(refusal) => return self.end(Step::Refuse(refusal)),
             Event::Eof | Event::GoAway => return self.end(Step::Close(CloseMode::Flush)),
         }

@@ -563,6 +563,42 @@ fn a_layout_that_cannot_work_is_refused_in_words() {
     }
 }
 
+/// Beyond the bounds a claim near 2^64 passed for part of a frame, or for one.
+#[test]
+fn no_layout_may_be_so_large_that_the_largest_claims_fit() {
+    let wide = |max: usize, adjust: i64| {
+        let field = Field {
+            offset: 0,
+            bytes: 8,
+            endian: Endian::Big,
+        };
+        let length = Length {
+            field,
+            counts: Counts::Body,
+            adjust,
+        };
+        Layout {
+            length,
+            header: 8,
+            max,
+            ..layout("len32")
+        }
+    };
+    for (max, adjust, expected) in [
+        (usize::MAX, 0, "below 4 GiB"),
+        (1 << 32, 0, "below 4 GiB"),
+        (1 << 20, 8 - i64::MAX, "within 2 GiB of 0"),
+        (1 << 20, -(1 << 31) - 1, "within 2 GiB of 0"),
+    ] {
+        let error = wide(max, adjust).check().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let largest = wide((1 << 32) - 1, -(1 << 31));
+    assert_eq!(largest.check(), Ok(()));
+    let refusal = largest.frame(&[0xff; 8]).unwrap_err();
+    assert_eq!(refusal.counter, Counter::TooLong);
+}
+
 #[test]
 fn equal_layouts_have_equal_wires_and_others_do_not() {
     let wires: std::collections::HashSet<_> = PRESETS

@@ -74,6 +74,11 @@ impl Protocol for Http1 {
     fn is_session(&self) -> bool {
         false
     }
+
+    /// The next response says that it is the last one.
+    fn warns(&self) -> bool {
+        true
+    }
 }
 
 /// One request, as handlers get it.

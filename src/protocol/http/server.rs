@@ -26,6 +26,8 @@ pub(super) struct HttpServer {
     owed: Option<Box<Owed>>,
     /// What happens when nothing is owed any more.
     then: Option<Step>,
+    /// The worker will end soon: the next response is the last one.
+    leaves: bool,
     /// Nothing is served any more.
     deaf: bool,
 }
@@ -57,6 +59,7 @@ impl HttpServer {
             head: None,
             owed: None,
             then: None,
+            leaves: false,
             deaf: false,
         }
     }
@@ -126,7 +129,7 @@ impl HttpServer {
         let asked = Asked {
             head: head.method == "HEAD",
             minor: head.minor,
-            keeps: meaning.keeps,
+            keeps: meaning.keeps && !self.leaves,
         };
         let mut response = Response::default();
         match turn.app.request(turn.lane, &request, &mut response) {
@@ -226,6 +229,10 @@ impl Server for HttpServer {
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {
         match event {
             Event::Opened => self.wait(),
+            Event::Draining => {
+                self.leaves = true;
+                self.wait()
+            }
             Event::Timer(token) => {
                 turn.app.timer(token, &mut turn.out);
                 self.wait()
@@ -240,6 +247,7 @@ impl Server for HttpServer {
         self.head = None;
         self.owed = None;
         self.then = None;
+        self.leaves = false;
         self.deaf = false;
     }
 }

@@ -661,3 +661,23 @@ fn http_1_0_closes_unless_it_is_asked_not_to() {
         assert!(came.answered.contains(&format!("Connection: {said}\r\n")));
     }
 }
+
+#[test]
+fn a_drain_is_told_with_the_next_response() {
+    let protocol = Http1::new(LIMITS);
+    let (_, mut server) = protocol.open();
+    let mut handlers = Handlers::default();
+    let mut turn = Turn {
+        lane: Lane::Pool,
+        out: Out::new(Vec::new(), &protocol),
+        app: &mut handlers,
+        budget: &mut || false,
+        room: usize::MAX,
+    };
+    assert_eq!(server.event(Event::Draining, &mut turn), Step::Next);
+    let units = Units::borrowed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (_, step) = server.serve(units, &mut turn);
+    assert_eq!(step, Step::Close(crate::protocol::CloseMode::Flush));
+    let said = String::from_utf8_lossy(&turn.out.bytes).into_owned();
+    assert!(said.contains("Connection: close\r\n"), "{said}");
+}

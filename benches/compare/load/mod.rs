@@ -1,0 +1,192 @@
+//! The load: one thread that keeps a server busy and checks every reply.
+//!
+//! ```text
+//! closed  every connection has `depth` requests in flight: the highest rate
+//! open    requests at times fixed in advance, whatever the server does
+//! churn   connect, one request, close
+//! ```
+//!
+//! A load is open for all the rounds of a cell; between its turns nothing is
+//! in flight.
+
+mod churn;
+mod closed;
+mod open;
+mod ring;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
+
+pub(crate) use closed::Closed;
+pub(crate) use ring::{exchange, probe};
+
+use crate::Failure;
+use crate::frame::Layout;
+
+/// Bytes of a body.
+pub(crate) const BODY: usize = 96;
+
+/// Message id of a handler that blocks for a millisecond.
+pub(crate) const SLOW: u32 = 3;
+
+/// Bytes of one read: more than any depth here has in flight.
+const READ_SIZE: usize = 64 * 1024;
+
+/// A server that says nothing for so long does not answer any more.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long a server is loaded before it is measured.
+const WARM: Duration = Duration::from_millis(20);
+
+/// Who is asked, and what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// What it speaks.
+    pub(crate) layout: Layout,
+    /// Message id of its echo.
+    pub(crate) id: u32,
+}
+
+impl Target {
+    /// Appends a request that no other connection and no other turn has.
+    fn request(self, connection: usize, turn: usize, out: &mut Vec<u8>) {
+        let name = format!("{connection}/{turn}.");
+        let body: Vec<u8> = name.bytes().cycle().take(BODY).collect();
+        let sequence = u32::try_from(turn + 1).expect("a ring is short");
+        self.layout.encode(self.id, sequence, &body, out);
+    }
+}
+
+/// What is asked how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape {
+    /// `depth` requests in flight on each of `connections`, and one on each of
+    /// `slow` more, whose handler blocks and whose replies are not counted.
+    Closed {
+        connections: usize,
+        depth: usize,
+        slow: usize,
+    },
+    /// `rate` requests a second, spread evenly over `connections`.
+    Open { connections: usize, rate: u32 },
+    /// New connections for one request each, `at_once` of them at a time.
+    Churn { at_once: usize },
+}
+
+/// What came back.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Replies.
+    pub(crate) replies: u64,
+    /// Nanoseconds from a request's time to its reply, where that is measured.
+    pub(crate) latencies: Vec<u32>,
+}
+
+impl Tally {
+    fn add(&mut self, latency: Duration) {
+        let nanoseconds = u32::try_from(latency.as_nanos()).unwrap_or(u32::MAX);
+        self.latencies.push(nanoseconds);
+    }
+}
+
+/// A load of some shape.
+pub(crate) enum Load {
+    Closed(closed::Closed),
+    Open(open::Open),
+    Churn(churn::Churn),
+}
+
+impl Load {
+    /// Connects; nothing is in flight yet.
+    ///
+    /// # Errors
+    ///
+    /// Any means that the server does not serve; nothing was measured.
+    pub(crate) fn open(target: Target, shape: Shape) -> Result<Self, Failure> {
+        Ok(match shape {
+            Shape::Closed {
+                connections,
+                depth,
+                slow,
+            } => Self::Closed(Closed::connect(target, connections, depth, slow)?),
+            Shape::Open { connections, rate } => {
+                Self::Open(open::Open::connect(target, connections, rate)?)
+            }
+            Shape::Churn { at_once } => Self::Churn(churn::Churn::new(target, at_once)?),
+        })
+    }
+
+    /// Begins, and returns when both sides are warm.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run_for`].
+    pub(crate) fn resume(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Closed(load) => load.resume(),
+            Self::Open(load) => load.run_for(WARM, &mut Tally::default()),
+            Self::Churn(load) => load.run_for(WARM, &mut Tally::default()),
+        }
+    }
+
+    /// Keeps the server busy for `time` and adds what came to `tally`.
+    ///
+    /// # Errors
+    ///
+    /// A reply was wrong or did not come; what was measured is worth nothing.
+    pub(crate) fn run_for(&mut self, time: Duration, tally: &mut Tally) -> Result<(), Failure> {
+        match self {
+            Self::Closed(load) => load.run_for(time, tally),
+            Self::Open(load) => load.run_for(time, tally),
+            Self::Churn(load) => load.run_for(time, tally),
+        }
+    }
+
+    /// Waits for the replies that are owed; nothing is in flight then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run_for`].
+    pub(crate) fn pause(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Closed(load) => load.pause(),
+            // These end each run with nothing in flight.
+            Self::Open(_) | Self::Churn(_) => Ok(()),
+        }
+    }
+}
+
+/// Waits for events; returns how many there are, at least one.
+///
+/// # Errors
+///
+/// The server is silent.
+fn wait(epoll: &Epoll, events: &mut [EpollEvent]) -> Result<usize, Failure> {
+    let timeout = EpollTimeout::try_from(SILENCE).expect("some seconds fit");
+    loop {
+        match epoll.wait(events, timeout) {
+            Ok(0) => return Err(format!("no reply for {SILENCE:?}").into()),
+            Ok(ready) => return Ok(ready),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The index that an event was registered with.
+fn index(event: &EpollEvent) -> usize {
+    usize::try_from(event.data()).expect("tokens are indices")
+}
+
+/// Fails when `since` is too long ago for a server that still answers.
+fn not_silent(since: Instant) -> Result<(), Failure> {
+    if since.elapsed() > SILENCE {
+        return Err(format!("no reply for {SILENCE:?}").into());
+    }
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! purlin, as it is measured: echo on the business pool (1), echo on the event
+//! loop (2), and a handler that blocks for a millisecond (3).
+
+use std::thread;
+
+use purlin::prelude::*;
+
+fn main() -> ExitCode {
+    App::<()>::new()
+        .on(1, |_, body: Bytes| body)
+        .on_inline(2, |_, body: Bytes| body)
+        .on(3, |_, body: Bytes| {
+            thread::sleep(Duration::from_millis(1));
+            body
+        })
+        .main()
+}

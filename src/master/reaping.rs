@@ -1,0 +1,69 @@
+//! What becomes of the workers: their deaths, and their being stopped. On the
+//! master's thread, whenever `SIGCHLD` came.
+
+use super::office::{Office, Step};
+use super::supervisor::Event;
+use crate::log;
+use crate::sys::process::{self, Cause, Change, Pid};
+
+impl Office<'_> {
+    /// Takes note of all that became of the workers.
+    pub(super) fn reap(&mut self) -> Step {
+        for (pid, change) in process::reap() {
+            let cause = match change {
+                Change::Ended(cause) => cause,
+                Change::Stopped => {
+                    self.stopped(pid);
+                    continue;
+                }
+                Change::Continued => {
+                    self.continued(pid);
+                    continue;
+                }
+            };
+            // What it said last may not have been read yet.
+            if let Some(slot) = self.crew.with_pid(pid).map(|member| member.slot) {
+                self.hear(slot)?;
+                self.tell_of_death(pid, cause);
+            }
+            self.supervise(Event::Exited { pid, cause })?;
+        }
+        Step::Continue(())
+    }
+
+    /// The watchdog cannot tell a worker that sleeps from one that was stopped
+    /// in its sleep.
+    fn stopped(&mut self, pid: Pid) {
+        if let Some(member) = self.crew.with_pid(pid) {
+            let number = member.number;
+            log::warn!("worker {number}, pid {pid}, was stopped: it gets no connections");
+            self.turn.take_from(member.owner);
+        }
+    }
+
+    fn continued(&mut self, pid: Pid) {
+        if let Some(member) = self.crew.with_pid(pid) {
+            log::info!("worker {}, pid {pid}, goes on", member.number);
+            self.turn.wake(member.owner);
+        }
+    }
+
+    fn tell_of_death(&mut self, pid: Pid, cause: Cause) {
+        let Some(member) = self.crew.with_pid(pid) else {
+            return;
+        };
+        let (number, generation) = (member.number, member.generation.0);
+        self.last_words.clone_from(&member.last_words);
+        let why = member.last_words.as_deref().unwrap_or_default();
+        let colon = if why.is_empty() { "" } else { ": " };
+        let level = if cause == Cause::Exited(0) {
+            ::log::Level::Info
+        } else {
+            ::log::Level::Error
+        };
+        ::log::log!(
+            level,
+            "worker {number} of generation {generation}, pid {pid}, {cause}{colon}{why}"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! The file at the path of a Unix socket, which nobody removes but its maker.
+//!
+//! A path says nothing about who made what is there now: another master may
+//! have replaced it. So the file is known by its inode. The master's thread
+//! alone uses it; dropping removes nothing, because every worker drops a copy.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{self, Path, PathBuf};
+
+/// A socket file that this program made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
+}
+
+impl SocketFile {
+    /// The file that was just made at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Somebody removed it already.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path::absolute(path)?,
+            file: identity(path)?,
+        })
+    }
+
+    /// Whether it was made at this path.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        path::absolute(path).is_ok_and(|path| path == self.path)
+    }
+
+    /// Unlinks it, unless the path names something else by now.
+    pub(super) fn remove(&self) {
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            let _gone_already = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn what_somebody_else_put_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sock");
+        let _ours = UnixListener::bind(&path).unwrap();
+        let file = SocketFile::at(&path).unwrap();
+        let aside = folder.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        let _theirs = UnixListener::bind(&path).unwrap();
+        file.remove();
+        assert!(path.exists());
+        fs::rename(&aside, &path).unwrap();
+        file.remove();
+        assert!(!path.exists());
+    }
+}

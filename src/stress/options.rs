@@ -1,0 +1,282 @@
+//! The command line of the load tool, and what it means. Pure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+
+use super::StressError;
+use super::load::{End, Load, Pace};
+use crate::protocol::frame::Layout;
+use crate::sys::cores::available_cores;
+use crate::sys::socket::Address;
+
+/// The formats that requests can have.
+const PRESETS: [&str; 7] = [
+    "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
+];
+
+/// Message id when none is given: the echo of the built-in daemon.
+const ECHO: u32 = 1;
+
+/// An open loop does not wait for replies; this bounds its memory. Requests
+/// that must wait for a place are timed from when they were due all the same.
+const OPEN_DEPTH: u32 = 1024;
+
+const CONNECTIONS: u32 = 100;
+
+const SECONDS: Duration = Duration::from_secs(10);
+
+/// A cell of the table is shorter: there are twenty.
+const CELL_SECONDS: Duration = Duration::from_secs(2);
+
+/// What `--help` ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  purlin stress                                  100 clients, one request each at a time
+  purlin stress --connections 1000 --depth 16    sixteen in flight on each of a thousand
+  purlin stress --rate 60000/s --plot load.html  open loop, with curves to look at
+  purlin stress --churn 1 --count 60000          sixty thousand short connections
+
+In an open loop a latency counts from when its request was due, not from when it
+could be sent: a server that stalls cannot hide it.
+
+Exit codes: 0 every reply was right, 1 not so, 64 usage, 69 nobody listens,
+77 too few open files, or the page cannot be written.";
+
+/// The load that is asked for; its comments are the text of `--help`.
+#[derive(Clone, Debug, Eq, PartialEq, clap::Args)]
+pub struct Options {
+    /// Where the server listens: IP:PORT, or unix:PATH
+    #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:7000")]
+    pub(super) address: Address,
+
+    /// Format of the frames, by its name as in `frame` of the configuration
+    #[arg(long, default_value = "comm", hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(PRESETS))]
+    pub(super) preset: String,
+
+    /// Message id of a handler that answers with the same bytes [default: 1]
+    #[arg(long)]
+    pub(super) id: Option<u32>,
+
+    /// Bytes of each body
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    pub(super) size: usize,
+
+    /// Connections, each a client of its own [default: 100]; most of --table
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) connections: Option<u32>,
+
+    /// Requests in flight on a connection [default: 1; with --rate 1024]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) depth: Option<u32>,
+
+    /// Open loop: requests a second in all, on time whatever the server does
+    #[arg(long, value_name = "N/s", value_parser = rate)]
+    pub(super) rate: Option<u64>,
+
+    /// How long to send [default: 10; with --table 2 for each cell]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "count")]
+    pub(super) seconds: Option<Duration>,
+
+    /// Requests to send in all, instead of a time
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+
+    /// Threads that send [default: half of the cores]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) threads: Option<u32>,
+
+    /// Open the connections over this time, not all at once
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) ramp: Option<Duration>,
+
+    /// A new connection for each N requests of a client
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) churn: Option<u32>,
+
+    /// How long a connect or a reply may take
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub(super) timeout: Duration,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Write a page with the curves over time and by percentile
+    #[arg(long, value_name = "FILE.html", conflicts_with = "table")]
+    pub(super) plot: Option<PathBuf>,
+
+    /// Connections 1 to 10,000 by sizes 1 to 10,240, a row each
+    #[arg(long, conflicts_with_all = ["size", "count", "rate", "ramp", "churn"])]
+    pub(super) table: bool,
+
+    /// 200 clients send 200 messages of 256 bytes each
+    #[arg(
+        long,
+        conflicts_with_all = ["table", "connections", "size", "count", "seconds", "rate", "depth"]
+    )]
+    pub(super) classic: bool,
+
+    /// No progress; tell only what went wrong
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+impl Options {
+    /// The load of a single run.
+    ///
+    /// # Errors
+    ///
+    /// [`StressError::Usage`] when no such load can be.
+    pub(super) fn load(&self) -> Result<Load, StressError> {
+        if self.classic {
+            return self.of(200, 256, End::Count(200 * 200));
+        }
+        let end = match self.count {
+            Some(count) => End::Count(count),
+            None => End::After(self.seconds.unwrap_or(SECONDS)),
+        };
+        self.of(self.connections.unwrap_or(CONNECTIONS), self.size, end)
+    }
+
+    /// The load of one cell of the table.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub(super) fn cell(&self, connections: u32, size: usize) -> Result<Load, StressError> {
+        let end = End::After(self.seconds.unwrap_or(CELL_SECONDS));
+        self.of(connections, size, end)
+    }
+
+    fn of(&self, connections: u32, size: usize, end: End) -> Result<Load, StressError> {
+        let layout = Layout::preset(&self.preset)
+            .ok_or_else(|| StressError::Usage(format!("there is no preset `{}`", self.preset)))?;
+        if layout.id.is_none() && self.id.is_some() {
+            let text = format!("--id has no meaning: `{}` has no message ids", self.preset);
+            return Err(StressError::Usage(text));
+        }
+        let pace = self.rate.map_or(Pace::Closed, Pace::Open);
+        let depth = self.depth.unwrap_or(match pace {
+            Pace::Closed => 1,
+            Pace::Open(_) => OPEN_DEPTH,
+        });
+        let half = u32::try_from(available_cores() / 2).unwrap_or(u32::MAX);
+        let load = Load {
+            address: self.address.clone(),
+            preset: self.preset.clone(),
+            id: layout.id.map(|_| self.id.unwrap_or(ECHO)),
+            layout,
+            size,
+            connections,
+            depth,
+            pace,
+            end,
+            threads: self.threads.unwrap_or(half).clamp(1, connections),
+            ramp: self.ramp.unwrap_or_default(),
+            churn: self.churn.map(u64::from),
+            timeout: self.timeout,
+        };
+        load.check().map(|()| load).map_err(StressError::Usage)
+    }
+}
+
+fn at_least_one(text: &str) -> Result<u32, String> {
+    let number = text.replace(['_', ','], "").parse();
+    number
+        .ok()
+        .filter(|&number| number > 0)
+        .ok_or_else(|| "expected a whole number from 1 up".to_owned())
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    at_least_one(number)
+        .map(u64::from)
+        .map_err(|_| "expected requests a second, such as 60000/s".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    let seconds = number.parse::<f64>().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| !time.is_zero() && *time <= Duration::from_secs(7 * 86_400))
+        .ok_or_else(|| "expected seconds, such as 10 or 0.5, up to a week".to_owned())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    /// The load of a command line; for the tests of the whole tool.
+    pub(in super::super) fn load(args: &str) -> Result<Load, String> {
+        let args = std::iter::once("stress").chain(args.split_whitespace());
+        let line = Line::try_parse_from(args).map_err(|error| error.to_string())?;
+        line.options.load().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_preset_exists() {
+        for name in PRESETS {
+            assert!(Layout::preset(name).is_some(), "{name}");
+            load(&format!("--preset {name}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_built_in_echo_in_a_closed_loop() {
+        let load = load("").unwrap();
+        assert_eq!(load.address.to_string(), "127.0.0.1:7000");
+        assert_eq!((load.id, load.size, load.depth), (Some(1), 128, 1));
+        assert_eq!((load.connections, load.pace), (100, Pace::Closed));
+        assert_eq!(load.end, End::After(Duration::from_secs(10)));
+        assert!(load.threads >= 1);
+    }
+
+    #[test]
+    fn loads_are_read() {
+        let open = load("[::1]:9 --rate 60_000/s --seconds 0.5s --connections 10").unwrap();
+        assert_eq!((open.pace, open.depth), (Pace::Open(60_000), 1024));
+        assert_eq!(open.end, End::After(Duration::from_millis(500)));
+        let classic = load("--classic --threads 2").unwrap();
+        assert_eq!((classic.connections, classic.size), (200, 256));
+        assert_eq!(classic.end, End::Count(40_000));
+        assert_eq!(load("--preset frame32").unwrap().id, None);
+        let few = load("--connections 2 --threads 9").unwrap();
+        assert_eq!(few.threads, 2, "no thread without a connection");
+    }
+
+    #[test]
+    fn loads_that_cannot_be_are_refused_with_the_reason() {
+        for (args, expected) in [
+            ("--preset komm", "possible values"),
+            ("--preset len32 --id 1", "`len32` has no message ids"),
+            ("--id 65536", "message id 65536 is over the 65535"),
+            ("--size 29000", "body of 29000 bytes is over the 28992"),
+            ("--connections 0", "from 1 up"),
+            ("--rate 0", "such as 60000/s"),
+            ("--seconds 0", "such as 10 or 0.5"),
+            ("--seconds -1", "unexpected argument"),
+            ("--seconds 1 --count 5", "cannot be used with"),
+            ("--classic --size 3", "cannot be used with"),
+            ("--table --count 3", "cannot be used with"),
+            ("--count 9 --connections 10", "9 requests are fewer"),
+            ("--rate 1/s --seconds 5", "5 requests are fewer"),
+            ("--id 65535", "is that of errors"),
+            ("localhost", "is no address"),
+        ] {
+            let error = load(args).unwrap_err();
+            assert!(error.contains(expected), "{args}: {error}");
+        }
+    }
+}

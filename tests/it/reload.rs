@@ -1,0 +1,275 @@
+//! Reloading: what is good takes over without a lost request, what is bad
+//! changes nothing and is told with its place.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::harness::{Client, comm, wait_until};
+use crate::instance::{Instance, Over, busy, under_load};
+
+#[test]
+fn a_good_reload_changes_what_it_says_and_a_bad_one_nothing() {
+    let instance = Instance::started("workers = 2");
+    instance.configure("workers = 3");
+    instance.must("reload");
+    wait_until("three serve", || instance.serves_with(3));
+    assert_eq!(instance.status()["generation"], 2);
+    let before = instance.workers();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let foreign = format!("workers = 3\n[[listener]]\naddress = \"{taken}\"");
+    for (top, code, expected) in [
+        ("workers = 0", 78, "conf:1:11: workers is 0"),
+        ("wrokers = 1", 78, "conf:1:1: unknown key"),
+        ("workers = ", 78, "conf:1:"),
+        (
+            "accept = \"exclusive\"",
+            78,
+            "conf:1:10: accept is \"mutex\"",
+        ),
+        (
+            "control_socket = \"other\"",
+            69,
+            "no master listens on other",
+        ),
+        (&foreign, 69, "in use"),
+    ] {
+        // Held until the reload has failed.
+        let _holder = (code == 69).then(|| TcpListener::bind(taken));
+        instance.configure(top);
+        let (found, text) = instance.refused(&["reload"]);
+        assert_eq!(found, code, "{top}: {text}");
+        assert!(text.contains(expected), "{top}: {text}");
+        assert!(code != 78 || text.contains('^'), "{text}");
+        instance.configure("");
+        assert_eq!(instance.workers(), before, "{top}");
+        instance.echo();
+    }
+    assert_eq!(instance.status()["generation"], 2);
+}
+
+#[test]
+fn reloads_under_load_fail_no_new_connection_in_any_accept_mode() {
+    for mode in ["mutex", "exclusive", "reuseport"] {
+        let instance = Instance::started(&format!("workers = 2\naccept = \"{mode}\""));
+        let served = under_load(&instance, || {
+            for _ in 0..3 {
+                instance.must("reload");
+                wait_until("the old ones left", || instance.serves_with(2));
+            }
+        });
+        assert!(served > 0);
+        assert_eq!(instance.status()["generation"], 4);
+    }
+}
+
+#[test]
+fn a_request_that_was_received_is_answered_over_a_reload() {
+    let instance = Instance::started("workers = 2");
+    let request = comm(1, b"last").repeat(10);
+    let mut clients: Vec<_> = (0..20).map(|_| Client::connect(instance.address)).collect();
+    clients.iter_mut().for_each(|client| client.send(&request));
+    instance.must("reload");
+    for client in &mut clients {
+        assert_eq!(client.rest(), request);
+    }
+}
+
+/// Asks for an echo; `None` when the connection ended before the answer came.
+fn ask(client: &Client, body: &[u8]) -> Option<()> {
+    let request = comm(1, body);
+    let mut reply = vec![0; request.len()];
+    let mut socket = &client.0;
+    let sent = socket.write_all(&request);
+    sent.and_then(|()| socket.read_exact(&mut reply)).ok()?;
+    assert_eq!(reply, request);
+    Some(())
+}
+
+#[test]
+fn thirty_reloads_lose_no_new_connection_and_no_request_that_was_received() {
+    let _busy = busy();
+    let instance = Instance::started("workers = 2");
+    let (over, kept, ended) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let short = std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = Client::connect(instance.address);
+                while !over.load(Ordering::Relaxed) {
+                    if ask(&client, b"kept").is_some() {
+                        kept.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        ended.fetch_add(1, Ordering::Relaxed);
+                        client = Client::connect(instance.address);
+                    }
+                }
+            });
+        }
+        let _when_done_or_panicking = Over(&over);
+        under_load(&instance, || (0..30).for_each(|_| instance.must("reload")))
+    });
+    let (kept, ended) = (kept.into_inner(), ended.into_inner());
+    println!("30 reloads: {short} short connections, {kept} requests kept alive, {ended} ended");
+    assert_eq!(instance.status()["generation"], 31);
+    // What the server handled, its clients have the answer to.
+    assert_eq!(instance.counter("messages_handled"), short + kept);
+}
+
+#[test]
+fn a_reload_to_more_workers_than_there_is_room_for_says_so() {
+    let instance = Instance::started("workers = 1");
+    instance.configure("workers = 16");
+    let (code, text) = instance.refused(&["reload"]);
+    assert_eq!(code, 75, "{text}");
+    for part in ["16 workers wanted", "room for 15", "stop and start"] {
+        assert!(text.contains(part), "{part} is missing in: {text}");
+    }
+    assert!(instance.serves_with(1));
+    instance.configure("workers = 15");
+    instance.must("reload");
+    wait_until("fifteen serve", || instance.serves_with(15));
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(0x5851_F42D_4C95_7F2D)
+            .wrapping_add(0x1405_7B7E_F767_814F);
+        usize::try_from((self.0 >> 33) % limit as u64).unwrap()
+    }
+}
+
+/// Keys that are left alone: those that say where the master is and who the
+/// workers are, and those with which a client may rightly go unanswered.
+const LEFT_ALONE: [&str; 10] = [
+    "control_socket",
+    "pid_file",
+    "user",
+    "allow_root",
+    "frame",
+    "going_away_id",
+    "drain_idle",
+    "shutdown_timeout",
+    "linger",
+    "connections_per_ip",
+];
+
+const VALUES: [&str; 29] = [
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3",
+    "65536",
+    "\"\"",
+    "\"1s\"",
+    "\"0s\"",
+    "\"999h\"",
+    "\"64KiB\"",
+    "\"8MiB\"",
+    "\"1TiB\"",
+    "\"auto\"",
+    "\"mutex\"",
+    "\"reuseport\"",
+    "\"never\"",
+    "true",
+    "[]",
+    "{}",
+    "[1]",
+    "1.5",
+    "1979-05-27",
+    "\"unfinished",
+    "nonsense",
+    "\"drop\"",
+    "\"json\"",
+    "\"debug\"",
+    "\"/nowhere/at/all\"",
+];
+
+/// Changes one thing in a good file.
+fn mutate(lines: &mut Vec<String>, dice: &mut Dice, taken: &str) {
+    let is_key = |line: &String| {
+        let name = line.split(" = ").next().unwrap_or_default();
+        line.contains(" = ") && !line.starts_with('#') && !LEFT_ALONE.contains(&name)
+    };
+    let keys: Vec<usize> = (0..lines.len()).filter(|&n| is_key(&lines[n])).collect();
+    let at = keys[dice.below(keys.len())];
+    let other = keys[dice.below(keys.len())];
+    let (key, value) = lines[at].split_once(" = ").unwrap();
+    let (key, value) = (key.to_owned(), value.to_owned());
+    match dice.below(12) {
+        0 | 8 | 9 => drop(lines.remove(at)),
+        1 => lines.insert(at, lines[at].clone()),
+        2 => lines.swap(at, other),
+        3 => lines[at] = format!("{key}x = {value}"),
+        4 => lines[at] = format!("{} = {value}", &key[1..]),
+        5 => lines[at] = key,
+        6 => lines[at] = format!("[{key}]"),
+        7 => lines.push(format!("[[listener]]\naddress = \"{taken}\"")),
+        _ => lines[at] = format!("{key} = {}", VALUES[dice.below(VALUES.len())]),
+    }
+}
+
+/// The verdict on the file that `instance` has now: whether it is taken.
+fn judge(instance: &Instance, taken: &str) -> bool {
+    let tested = instance.ask(&["-t"]);
+    let reloaded = instance.ask(&["reload"]);
+    let said = String::from_utf8(reloaded.stderr).unwrap();
+    let code = reloaded.status.code().unwrap();
+    let context = format!("{tested:?}\n{code}: {said}");
+    if tested.status.success() {
+        // A changed key of the start is good, and not for a reload.
+        assert!(
+            code == 0 || code == 78 && said.contains(": accept is "),
+            "{context}"
+        );
+        return code == 0;
+    }
+    assert_eq!(tested.status.code(), Some(code), "{context}");
+    match code {
+        69 => assert!(said.contains(taken), "{context}"),
+        // A log that cannot be opened has a path and no line.
+        78 if said.contains("/nowhere/at/all") => {}
+        78 => assert!(said.contains("conf:") && said.contains('^'), "{context}"),
+        _ => panic!("{context}"),
+    }
+    false
+}
+
+#[test]
+fn three_hundred_mutated_files_are_taken_or_refused_with_their_place_and_all_are_served() {
+    let _busy = busy();
+    let instance = Instance::new("");
+    let address = format!("address = \"{}\"", instance.address);
+    let good = include_str!("../../conf/purlin.toml")
+        .replace("address = \"127.0.0.1:7000\"", &address)
+        .replace("workers = \"auto\"", "workers = 4")
+        .replace("\nfile = \"\"", "\nfile = \"log\"");
+    instance.write(&good);
+    instance.must("start");
+    let holder = TcpListener::bind("127.0.0.78:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let mut dice = Dice(3);
+    let (mut good_ones, mut files) = (0, 0);
+    let served = under_load(&instance, || {
+        while files < 300 {
+            let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+            mutate(&mut lines, &mut dice, &taken);
+            // Else nobody would listen where the clients of the load connect.
+            if lines.contains(&address) {
+                instance.write(&lines.join("\n"));
+                good_ones += usize::from(judge(&instance, &taken));
+                files += 1;
+            }
+        }
+    });
+    println!("{good_ones} of {files} files taken, {served} connections served meanwhile");
+    assert!((10..=290).contains(&good_ones), "{good_ones}");
+    instance.write(&good);
+    instance.must("reload");
+}

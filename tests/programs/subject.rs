@@ -1,0 +1,68 @@
+//! The program that the tests of the master start: its workers say who they
+//! are, log at will, and fail to start when a file tells them to.
+//!
+//! Files in the working directory, looked at by each worker as it starts:
+//! `data` and `started` hold the text of an error, `crash` the number of the
+//! worker that is to exit at once; it writes when into `crashes`.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+
+use purlin::prelude::*;
+
+/// Answers with the same bytes.
+const ECHO: Id = 1;
+/// Answers with the worker's pid and the name of the connection: two words.
+const WHO: Id = 2;
+/// Writes as many lines to the log as the body says; answers when done.
+const LOG: Id = 3;
+/// Sends to the connection that the body names; answers how many that reached.
+const SEND: Id = 4;
+
+fn told(file: &str) -> Result<(), String> {
+    fs::read_to_string(file).map_or(Ok(()), Err)
+}
+
+/// Ends the process where the file `crash` says so. The title tells which
+/// worker this is.
+fn crash() {
+    let Ok(number) = fs::read_to_string("crash") else {
+        return;
+    };
+    let title = fs::read_to_string("/proc/self/cmdline").unwrap_or_default();
+    if !title.contains(&format!("worker {} ", number.trim())) {
+        return;
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let line = format!("{}\n", now.map_or(0, |now| now.as_millis()));
+    let crashes = OpenOptions::new().create(true).append(true).open("crashes");
+    let _counted = crashes.map(|mut file| file.write_all(line.as_bytes()));
+    std::process::exit(3);
+}
+
+fn main() -> ExitCode {
+    App::<()>::new()
+        .data(|| {
+            crash();
+            told("data")
+        })
+        .started(|_| told("started"))
+        .on_inline(ECHO, |_, body: Bytes| body)
+        .on_inline(WHO, |c, (): ()| {
+            let conn = c.conn().word().to_be_bytes();
+            let pid = u64::from(std::process::id()).to_be_bytes();
+            Bytes::from([pid, conn].concat())
+        })
+        .on(LOG, |_, count: String| -> Result<String, Error> {
+            for n in 0..count.parse::<u64>()? {
+                log::info!("line {n} of {count}, here to be found whole");
+            }
+            Ok(count)
+        })
+        .on(SEND, |c, to: Bytes| {
+            let to = <[u8; 8]>::try_from(&to[..]).map_or(0, u64::from_be_bytes);
+            let reached = c.hub().conn(ConnId::from_word(to)).send(ECHO, "stranger");
+            format!("{reached}")
+        })
+        .main()
+}
