@@ -11,6 +11,7 @@ mod bench;
 mod client;
 mod daemon;
 mod deaths;
+mod doctor;
 mod flow;
 mod harness;
 mod instance;
