@@ -94,6 +94,12 @@ counters! {
     OutboundOverflow = "connections_closed_outbound_max",
     /// Connections closed because the worker's buffers passed `buffered_max`.
     BufferedOverflow = "connections_closed_buffered_max",
+    /// Connections closed because they sent more messages than `flood` allows.
+    Flooded = "connections_closed_flood",
+    /// Messages dropped because there were more than `flood` allows.
+    FloodDropped = "messages_dropped_flood",
+    /// Times that a connection was not read for a while because of `flood`.
+    FloodDelayed = "reads_delayed_flood",
     /// Connections closed by an end-of-file in the middle of a frame.
     Truncated = "connections_closed_truncated",
     /// Messages that reached a handler.

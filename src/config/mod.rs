@@ -16,6 +16,7 @@
 
 mod check;
 mod effective;
+mod flood;
 mod layout;
 mod load;
 mod nearest;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::flood::{Flood, FloodAction};
 pub use self::layout::{
     Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField, PRESETS,
 };
@@ -144,7 +146,7 @@ table! {
 }
 
 table! {
-    /// What connections may hold in memory.
+    /// What a connection may take of the server.
     pub struct Limits {
         /// Bytes of whole messages that wait for the connection's turn before
         /// it is no longer read.
@@ -160,6 +162,12 @@ table! {
         pub buffered_max: usize = 256 * MIB, in MIB..=1024 * GIB;
         /// How long a closed connection waits for its peer to close as well.
         pub linger: Duration = seconds(5), in seconds(0)..=seconds(300);
+        /// When a connection sends too many messages, and what follows.
+        pub flood: Flood = Flood::Bucket {
+            rate: 4_000_000,
+            burst: 4_000_000,
+            action: FloodAction::Delay,
+        };
     }
 }
 

@@ -102,6 +102,14 @@ pub trait Cutter: Send {
     /// it looked, but must find the same boundaries however the stream is cut.
     fn cut(&mut self, bytes: &[u8]) -> Cut;
 
+    /// Length of the first `count` of these whole messages: asked when not all
+    /// of them may be served. Where a part cannot be served without the rest,
+    /// 0: nothing of them is.
+    fn first(&self, units: &[u8], count: usize) -> usize {
+        let _nothing = (units, count);
+        0
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
 }
@@ -111,6 +119,8 @@ pub trait Cutter: Send {
 pub struct Cut {
     /// Length of the prefix that consists of whole messages.
     pub units: usize,
+    /// How many messages that is.
+    pub messages: usize,
     /// What to do about the rest.
     pub then: Then,
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::flood::{Action, Flood, Rule};
 use super::limits::{Limits, Over, Trigger, Yield};
 use super::setup::Listening;
 use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
@@ -41,11 +42,34 @@ impl From<&Config> for Limits {
             },
             buffered_max: limits.buffered_max,
             linger: limits.linger,
+            flood: flood(&limits.flood),
             drain_idle: worker.drain_idle,
             idle: config.heartbeat.timeout,
             first_message: config.heartbeat.first_message,
         }
     }
+}
+
+fn flood(written: &config::Flood) -> Option<Flood> {
+    let (rule, action) = match *written {
+        config::Flood::Off => return None,
+        config::Flood::Bucket {
+            rate,
+            burst,
+            action,
+        } => (Rule::Bucket { rate, burst }, action),
+        config::Flood::Gaps {
+            window,
+            count,
+            action,
+        } => (Rule::Gaps { window, count }, action),
+    };
+    let action = match action {
+        config::FloodAction::Close => Action::Close,
+        config::FloodAction::Drop => Action::Drop,
+        config::FloodAction::Delay => Action::Delay,
+    };
+    Some(Flood { rule, action })
 }
 
 /// An address that cannot be listened on: it is in use, or not ours.

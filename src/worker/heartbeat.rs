@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Item};
 use super::deadlines::{Deadlines, Due};
+use super::letters::ToReactor;
 use super::shared::{Job, Shared};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event};
@@ -53,6 +54,11 @@ impl Heartbeat {
     /// Runs timer `token` of `id` at `at`.
     pub(crate) fn timer(&self, id: ConnId, token: u64, at: u64) {
         self.change(|state| state.deadlines.add(at, Due::Timer(id, token)));
+    }
+
+    /// Has the reactor read `id` again at `at`.
+    pub(crate) fn thaw(&self, id: ConnId, at: u64) {
+        self.change(|state| state.deadlines.add(at, Due::Thaw(id)));
     }
 
     /// Begins the periodic jobs.
@@ -119,6 +125,7 @@ pub(crate) fn run(shared: &Arc<Shared>, periods: &[Duration]) {
         shared.row.count(Counter::Deadlines);
         match due {
             Due::Silence(slot) => look_at(shared, slot),
+            Due::Thaw(id) => shared.to_reactor.post(ToReactor::Thaw(id)),
             Due::Timer(id, token) => {
                 shared.post(id, Item::from(Event::Timer(token)));
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
+use super::flood::Meter;
 use crate::net::ConnId;
 use crate::protocol::Cutter;
 
@@ -17,6 +18,12 @@ pub(super) struct Inbound {
     pub(super) partial: Vec<u8>,
     /// The socket is in the reactor's epoll.
     pub(super) reading: bool,
+    /// The mailbox has asked for a pause.
+    pub(super) paused: bool,
+    /// What the flood guard has seen.
+    pub(super) meter: Meter,
+    /// For so many milliseconds the flood guard wants nothing read; 0: read on.
+    pub(super) delay: u64,
     /// Nothing more will be read: end-of-file, refused, or draining.
     pub(super) over: bool,
 }
@@ -52,6 +59,9 @@ impl Inbound {
         self.conn = Some(conn);
         self.listener = listener;
         self.reading = true;
+        self.paused = false;
+        self.meter = Meter::default();
+        self.delay = 0;
         self.over = false;
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::flood::Flood;
 use crate::sys::epoll::Interest;
 
 /// Limits of one worker. Every number has a key in `conf/purlin.toml`, where
@@ -35,6 +36,8 @@ pub struct Limits {
     /// How long a closing connection may take to read its last bytes, and to
     /// send its own end-of-file.
     pub linger: Duration,
+    /// When a connection sends too many messages.
+    pub flood: Option<Flood>,
     /// Silence after which a draining worker closes a connection.
     pub drain_idle: Duration,
     /// Silence after which a peer is closed.

@@ -25,7 +25,9 @@ mod accept_turn;
 mod business;
 mod connection;
 mod deadlines;
+mod flood;
 mod from_config;
+mod guard;
 mod heartbeat;
 mod inbound;
 mod items;
@@ -46,6 +48,7 @@ mod turn;
 mod write;
 
 pub use crate::dispatch::outlet::Application;
+pub use flood::{Action, Flood, Rule};
 pub use from_config::{BindError, bind, open, protocols};
 pub use limits::{Limits, Over, Trigger, Yield};
 pub use setup::{Accept, Control, Listening, Order, Setup};

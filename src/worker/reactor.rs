@@ -226,6 +226,7 @@ impl<'a> Reactor<'a> {
         while let Some(letter) = self.shared.to_reactor.next() {
             match letter {
                 ToReactor::Resume(id) => self.resume(id),
+                ToReactor::Thaw(id) => self.thaw(id),
                 ToReactor::Decide(id, mode, counter) => self.decide(id, mode, counter),
                 ToReactor::Relieve => self.relieve(),
                 ToReactor::Vacancy => self.accept_again(),

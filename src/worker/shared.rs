@@ -1,5 +1,6 @@
 //! What the threads of a worker share: atomic words, mailboxes, queues.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::connection::{Connection, Item};
@@ -142,6 +143,19 @@ impl Shared {
         if let Some(suppressed) = self.faults.admit(counter as usize, coarse_millis()) {
             let name = counter.name();
             log::warn!("serve {peer} as {id}: {detail}; connection closed ({name}){suppressed}");
+        }
+    }
+
+    /// Says in the log what the server did about a peer that it goes on serving.
+    pub(crate) fn peer_curbed(
+        &self,
+        conn: &Connection,
+        counter: Counter,
+        what: fmt::Arguments<'_>,
+    ) {
+        if let Some(suppressed) = self.faults.admit(counter as usize, coarse_millis()) {
+            let (id, peer, name) = (conn.id, conn.peer, counter.name());
+            log::warn!("serve {peer} as {id}: {what} ({name}){suppressed}");
         }
     }
 

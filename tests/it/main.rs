@@ -9,6 +9,7 @@ mod architecture;
 mod bad_input;
 mod client;
 mod daemon;
+mod flood;
 mod flow;
 mod harness;
 mod master;
