@@ -110,6 +110,13 @@ pub trait Cutter: Send {
         0
     }
 
+    /// How many of these whole messages are the protocol's heartbeat: asked when
+    /// a limit tells them from others. 0 where there is no such message.
+    fn heartbeats(&self, units: &[u8]) -> usize {
+        let _none = units;
+        0
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
 }
@@ -227,6 +234,8 @@ pub enum Event {
     Eof,
     /// The worker wants to end: answer what came, say good-bye, close.
     GoAway,
+    /// The peer has been silent: ask it for a sign of life, if the protocol can.
+    Ping,
     /// A timer set through [`Dispatch`] fell due.
     Timer(u64),
 }

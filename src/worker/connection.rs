@@ -3,7 +3,7 @@
 //! | part | who |
 //! |---|---|
 //! | `fd`, `id`, `peer`, `protocol`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
-//! | `heard`, `queued`, `dead` | atomic words, anyone |
+//! | `heard`, `pulse`, `queued`, `dead` | atomic words, anyone |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use super::mailbox::Mailbox;
 use super::outbound::Outbound;
+use super::pulse::Pulse;
 use crate::dispatch::outlet::Seat;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Protocol, Server};
@@ -30,6 +31,7 @@ pub(crate) enum Item {
     Opened,
     Eof,
     GoAway,
+    Ping,
     Timer(u64),
     /// A reply that was put off, or a refusal.
     Large(Box<Event>),
@@ -45,6 +47,7 @@ impl From<Event> for Item {
             Event::Opened => Self::Opened,
             Event::Eof => Self::Eof,
             Event::GoAway => Self::GoAway,
+            Event::Ping => Self::Ping,
             Event::Timer(token) => Self::Timer(token),
             event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
         }
@@ -85,6 +88,7 @@ pub(crate) struct Connection {
     pub(crate) opened: u64,
     /// When the peer's last whole message arrived; 0: none yet.
     pub(crate) heard: AtomicU64,
+    pub(crate) pulse: Pulse,
     /// Bytes that wait to be sent, pushes on their way to the sender included.
     pub(crate) queued: AtomicUsize,
     /// The reactor has decided: nothing may be written any more.
@@ -106,6 +110,7 @@ impl Connection {
             protocol: None,
             opened: 0,
             heard: AtomicU64::new(0),
+            pulse: Pulse::new(),
             queued: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
@@ -148,6 +153,7 @@ impl Connection {
     pub(crate) fn clean(&mut self) {
         self.fd = None;
         self.heard.store(0, Ordering::Relaxed);
+        self.pulse = Pulse::new();
         self.queued.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
         self.peer_done.store(false, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::flood::{Action, Flood, Rule};
-use super::limits::{Limits, Over, Trigger, Yield};
+use super::limits::{Limits, Over, Proof, Trigger, Yield};
 use super::setup::Listening;
 use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::dispatch::outlet::UnknownId;
@@ -44,7 +44,22 @@ impl From<&Config> for Limits {
             linger: limits.linger,
             flood: flood(&limits.flood),
             drain_idle: worker.drain_idle,
-            idle: config.heartbeat.timeout,
+            silence: config.heartbeat.timeout,
+            proof: match config.heartbeat.counts {
+                config::Proof::Any => Proof::Any,
+                config::Proof::Ping => Proof::Heartbeat,
+            },
+            ping: match config.heartbeat.ping {
+                config::Pinging::Client => None,
+                config::Pinging::Server | config::Pinging::Both => {
+                    Some(config.heartbeat.ping_interval)
+                }
+            },
+            idle: limits.idle,
+            receive_rate: limits.receive_rate,
+            receive_grace: limits.receive_grace,
+            send_stall: limits.send_stall,
+            make_room: limits.make_room,
             first_message: config.heartbeat.first_message,
         }
     }
@@ -122,9 +137,33 @@ pub fn protocols(config: &Config) -> Result<Vec<Frames>, ConfigError> {
         layout
             .check()
             .map_err(|error| config.refuse(&place(), &format!("cannot work: {error}")))?;
-        Ok(Frames::new(layout))
+        if layout.heartbeat.is_none() {
+            needs_no_heartbeat(config, n)?;
+        }
+        let frames = Frames::new(layout);
+        Ok(match config.heartbeat.ping {
+            config::Pinging::Server => frames.without_echo(),
+            config::Pinging::Client | config::Pinging::Both => frames,
+        })
     };
     config.listener.iter().enumerate().map(layout).collect()
+}
+
+/// Refuses rules about a message that the frames of listener `n` do not have.
+fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
+    let heartbeat = &config.heartbeat;
+    let refuse = |key, value| {
+        let why = format!("is {value}, but the frames of listener.{n} have no heartbeat message");
+        Err(config.refuse(key, &why))
+    };
+    if heartbeat.counts == config::Proof::Ping {
+        return refuse("heartbeat.counts", "ping");
+    }
+    match heartbeat.ping {
+        config::Pinging::Client => Ok(()),
+        config::Pinging::Server => refuse("heartbeat.ping", "server"),
+        config::Pinging::Both => refuse("heartbeat.ping", "both"),
+    }
 }
 
 /// Binds every listener.
@@ -310,6 +349,24 @@ mod tests {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(after.len());
         format!("{before}max = \"{}B\"{}", &after[..end], &after[end..])
+    }
+
+    #[test]
+    fn a_heartbeat_rule_needs_a_heartbeat_message() {
+        for (key, value) in [("counts", "ping"), ("ping", "server"), ("ping", "both")] {
+            let refused = |frame: &str| {
+                let text =
+                    format!("[[listener]]\nframe = \"{frame}\"\n[heartbeat]\n{key} = \"{value}\"");
+                let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+                protocols(&config.unwrap())
+                    .err()
+                    .map(|error| error.to_string())
+            };
+            let error = refused("len32").unwrap();
+            assert!(error.contains("f.toml:4:"), "{error}");
+            assert!(error.contains("have no heartbeat message"), "{error}");
+            assert_eq!(refused("comm"), None);
+        }
     }
 
     #[test]

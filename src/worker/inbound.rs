@@ -6,6 +6,7 @@ use super::connection::Connection;
 use super::flood::Meter;
 use crate::net::ConnId;
 use crate::protocol::Cutter;
+use crate::sys::sync::Ordering;
 
 /// One slot of the reactor's own table.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct Inbound {
     pub(super) meter: Meter,
     /// For so many milliseconds the flood guard wants nothing read; 0: read on.
     pub(super) delay: u64,
+    /// Until then the heartbeat thread will look at the connection.
+    pub(super) watched: u64,
     /// Nothing more will be read: end-of-file, refused, or draining.
     pub(super) over: bool,
 }
@@ -62,6 +65,7 @@ impl Inbound {
         self.paused = false;
         self.meter = Meter::default();
         self.delay = 0;
+        self.watched = 0;
         self.over = false;
     }
 
@@ -79,6 +83,9 @@ impl Inbound {
 
     /// Forgets the stream; tells how many bytes of it were kept.
     pub(super) fn forget(&mut self) -> usize {
+        if let Some(conn) = &self.conn {
+            conn.pulse.started.store(0, Ordering::Relaxed);
+        }
         std::mem::take(&mut self.partial).len()
     }
 

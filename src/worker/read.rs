@@ -123,6 +123,8 @@ impl Reactor<'_> {
             &mut cut,
             self.now,
         );
+        let units = &self.scratch[..cut.units];
+        guard::hear(self.shared, conn, inbound, units, cut.messages, self.now);
         let keep = matches!(cut.then, Then::Read);
         let rest = if keep {
             &self.scratch[cut.units..len]
@@ -135,13 +137,11 @@ impl Reactor<'_> {
             inbound.partial.clear();
             inbound.partial.extend_from_slice(rest);
         }
+        guard::keep(self.shared, conn, inbound, cut.units > 0, self.now);
         self.shared
             .row
             .subtract(Counter::Buffered, forgotten as u64);
         self.shared.buffered(rest.len());
-        if cut.units > 0 {
-            conn.heard.store(self.now, Ordering::Relaxed);
-        }
         if serve > 0 {
             self.take_units(conn, serve);
         }
@@ -154,19 +154,22 @@ impl Reactor<'_> {
         let mut partial = std::mem::take(&mut inbound.partial);
         let mut cut = inbound.cutter().cut(&partial);
         let serve = guard::admit(self.shared, conn, inbound, &partial, &mut cut, self.now);
+        let units = &partial[..cut.units];
+        guard::hear(self.shared, conn, inbound, units, cut.messages, self.now);
         if cut.units > 0 {
-            conn.heard.store(self.now, Ordering::Relaxed);
             let rest = partial.split_off(cut.units);
             self.shared
                 .row
                 .subtract(Counter::Buffered, cut.units as u64);
             inbound.partial = rest;
+            guard::keep(self.shared, conn, inbound, true, self.now);
             partial.truncate(serve);
             if serve > 0 {
                 self.post_units(conn, Bytes::from(partial));
             }
         } else {
             inbound.partial = partial;
+            guard::keep(self.shared, conn, inbound, false, self.now);
         }
         self.then(conn, cut.then);
     }
@@ -340,6 +343,7 @@ impl Reactor<'_> {
         if std::mem::take(&mut inbound.reading) {
             let _gone = self.epoll.delete(conn.socket());
         }
+        conn.pulse.delayed.store(true, Ordering::Relaxed);
         let until = self.now.saturating_add(inbound.delay);
         self.shared.heartbeat.thaw(conn.id, until);
     }
@@ -374,6 +378,8 @@ impl Reactor<'_> {
             return;
         }
         inbound.reading = true;
+        conn.pulse.thawed.store(self.now, Ordering::Relaxed);
+        conn.pulse.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll
             .add(

@@ -15,5 +15,7 @@ mod harness;
 mod master;
 mod order;
 mod readme;
+mod silence;
+mod slow;
 mod source;
 mod turn;

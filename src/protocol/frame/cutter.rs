@@ -83,6 +83,15 @@ impl Cutter for FrameCutter {
         len
     }
 
+    fn heartbeats(&self, mut units: &[u8]) -> usize {
+        let mut found = 0;
+        while let Ok(Some(frame)) = self.layout.frame(units) {
+            found += usize::from(frame.id.is_some() && frame.id == self.layout.heartbeat);
+            units = &units[frame.total..];
+        }
+        found
+    }
+
     fn reset(&mut self) {
         self.trusted = false;
     }

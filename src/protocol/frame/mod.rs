@@ -26,6 +26,8 @@ use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
 pub struct Frames {
     layout: Arc<Layout>,
     wire: Wire,
+    /// Whether a heartbeat that nobody asked for is answered.
+    echoes: bool,
 }
 
 impl Frames {
@@ -36,6 +38,17 @@ impl Frames {
         Self {
             layout: Arc::new(layout),
             wire,
+            echoes: true,
+        }
+    }
+
+    /// The same, but a heartbeat that arrives is always the answer to one that
+    /// was sent: it is not answered and reaches no handler.
+    #[must_use]
+    pub fn without_echo(self) -> Self {
+        Self {
+            echoes: false,
+            ..self
         }
     }
 }
@@ -57,7 +70,7 @@ fn wire(layout: &Layout) -> Wire {
 impl Protocol for Frames {
     fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
         let cutter = cutter::FrameCutter::new(Arc::clone(&self.layout));
-        let server = server::FrameServer::new(Arc::clone(&self.layout));
+        let server = server::FrameServer::new(Arc::clone(&self.layout), self.echoes);
         (Box::new(cutter), Box::new(server))
     }
 
