@@ -445,6 +445,20 @@ pub fn send_pieces(socket: impl AsFd, pieces: &[io::IoSlice<'_>]) -> io::Result<
     }
 }
 
+/// Bytes that the kernel holds for the peer: not sent, or not acknowledged yet.
+/// 0 when it cannot say.
+#[must_use]
+pub fn unacknowledged(socket: impl AsFd) -> usize {
+    let mut held: libc::c_int = 0;
+    // SAFETY: the request writes one `int`, to which `held` is a valid pointer.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut held) };
+    if result == 0 {
+        usize::try_from(held).unwrap_or(0)
+    } else {
+        0
+    }
+}
+
 /// Tells the peer that nothing more will come; reading goes on.
 pub fn finish(socket: impl AsFd) {
     let _already_gone = kernel::shutdown(socket.as_fd().as_raw_fd(), kernel::Shutdown::Write);

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::admission::{Entrance, Proxy};
-use super::limits::{Limits, Over, Trigger, Yield};
+use super::flood::{Action, Flood, Rule};
+use super::limits::{Limits, Over, Proof, Trigger, Yield};
 use super::setup::Listening;
 use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::dispatch::outlet::UnknownId;
@@ -46,8 +47,24 @@ impl From<&Config> for Limits {
             connections_per_ip: limits.connections_per_ip,
             accept_rate_per_ip: limits.accept_rate_per_ip,
             accept_burst_per_ip: limits.accept_burst_per_ip,
+            flood: flood(&limits.flood),
             drain_idle: worker.drain_idle,
-            idle: config.heartbeat.timeout,
+            silence: config.heartbeat.timeout,
+            proof: match config.heartbeat.counts {
+                config::Proof::Any => Proof::Any,
+                config::Proof::Ping => Proof::Heartbeat,
+            },
+            ping: match config.heartbeat.ping {
+                config::Pinging::Client => None,
+                config::Pinging::Server | config::Pinging::Both => {
+                    Some(config.heartbeat.ping_interval)
+                }
+            },
+            idle: limits.idle,
+            receive_rate: limits.receive_rate,
+            receive_grace: limits.receive_grace,
+            send_stall: limits.send_stall,
+            make_room: limits.make_room,
             first_message: config.heartbeat.first_message,
             proxy_header: config.heartbeat.proxy_header,
         }
@@ -66,6 +83,28 @@ impl From<&config::Listener> for Entrance {
             trusted: listener.trusted.clone(),
         }
     }
+}
+
+fn flood(written: &config::Flood) -> Option<Flood> {
+    let (rule, action) = match *written {
+        config::Flood::Off => return None,
+        config::Flood::Bucket {
+            rate,
+            burst,
+            action,
+        } => (Rule::Bucket { rate, burst }, action),
+        config::Flood::Gaps {
+            window,
+            count,
+            action,
+        } => (Rule::Gaps { window, count }, action),
+    };
+    let action = match action {
+        config::FloodAction::Close => Action::Close,
+        config::FloodAction::Drop => Action::Drop,
+        config::FloodAction::Delay => Action::Delay,
+    };
+    Some(Flood { rule, action })
 }
 
 /// An address that cannot be listened on: it is in use, or not ours.
@@ -118,7 +157,13 @@ pub fn protocols(config: &Config) -> Result<Vec<Frames>, ConfigError> {
         layout
             .check()
             .map_err(|error| config.refuse(&place(), &format!("cannot work: {error}")))?;
-        let frames = Frames::new(layout);
+        if layout.heartbeat.is_none() {
+            needs_no_heartbeat(config, n)?;
+        }
+        let frames = match config.heartbeat.ping {
+            config::Pinging::Server => Frames::new(layout).without_echo(),
+            config::Pinging::Client | config::Pinging::Both => Frames::new(layout),
+        };
         let id = listener.going_away_id;
         if id == 0 {
             return Ok(frames);
@@ -131,6 +176,23 @@ pub fn protocols(config: &Config) -> Result<Vec<Frames>, ConfigError> {
         })
     };
     config.listener.iter().enumerate().map(layout).collect()
+}
+
+/// Refuses rules about a message that the frames of listener `n` do not have.
+fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
+    let heartbeat = &config.heartbeat;
+    let refuse = |key, value| {
+        let why = format!("is {value}, but the frames of listener.{n} have no heartbeat message");
+        Err(config.refuse(key, &why))
+    };
+    if heartbeat.counts == config::Proof::Ping {
+        return refuse("heartbeat.counts", "ping");
+    }
+    match heartbeat.ping {
+        config::Pinging::Client => Ok(()),
+        config::Pinging::Server => refuse("heartbeat.ping", "server"),
+        config::Pinging::Both => refuse("heartbeat.ping", "both"),
+    }
 }
 
 /// Binds every listener.
@@ -318,6 +380,24 @@ mod tests {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(after.len());
         format!("{before}max = \"{}B\"{}", &after[..end], &after[end..])
+    }
+
+    #[test]
+    fn a_heartbeat_rule_needs_a_heartbeat_message() {
+        for (key, value) in [("counts", "ping"), ("ping", "server"), ("ping", "both")] {
+            let refused = |frame: &str| {
+                let text =
+                    format!("[[listener]]\nframe = \"{frame}\"\n[heartbeat]\n{key} = \"{value}\"");
+                let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+                protocols(&config.unwrap())
+                    .err()
+                    .map(|error| error.to_string())
+            };
+            let error = refused("len32").unwrap();
+            assert!(error.contains("f.toml:4:"), "{error}");
+            assert!(error.contains("have no heartbeat message"), "{error}");
+            assert_eq!(refused("comm"), None);
+        }
     }
 
     #[test]
