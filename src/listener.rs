@@ -56,7 +56,13 @@ fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Fram
     layout
         .check()
         .map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))?;
-    let frames = Frames::new(layout);
+    if layout.heartbeat.is_none() || listener.protocol != config::Protocol::Frame {
+        needs_no_heartbeat(config, n)?;
+    }
+    let frames = match config.heartbeat.ping {
+        config::Pinging::Server => Frames::new(layout).without_echo(),
+        config::Pinging::Client | config::Pinging::Both => Frames::new(layout),
+    };
     let id = listener.going_away_id;
     if id == 0 {
         return Ok(frames);
@@ -65,6 +71,23 @@ fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Fram
         let place = format!("listener.{n}.going_away_id");
         config.refuse(&place, &format!("is {id}: {error}"))
     })
+}
+
+/// Refuses rules about a message that the peers of listener `n` do not have.
+fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
+    let heartbeat = &config.heartbeat;
+    let refuse = |key, value| {
+        let why = format!("is {value}, but what listener.{n} speaks has no heartbeat message");
+        Err(config.refuse(key, &why))
+    };
+    if heartbeat.counts == config::Proof::Ping {
+        return refuse("heartbeat.counts", "ping");
+    }
+    match heartbeat.ping {
+        config::Pinging::Client => Ok(()),
+        config::Pinging::Server => refuse("heartbeat.ping", "server"),
+        config::Pinging::Both => refuse("heartbeat.ping", "both"),
+    }
 }
 
 /// Bytes of the largest frame where a custom layout does not say.
@@ -181,6 +204,24 @@ mod tests {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(after.len());
         format!("{before}max = \"{}B\"{}", &after[..end], &after[end..])
+    }
+
+    #[test]
+    fn a_heartbeat_rule_needs_a_heartbeat_message() {
+        for (key, value) in [("counts", "ping"), ("ping", "server"), ("ping", "both")] {
+            let refused = |what: &str| {
+                let text = format!("[[listener]]\n{what}\n[heartbeat]\n{key} = \"{value}\"");
+                let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+                let refused = protocols(&config.unwrap()).err();
+                refused.map(|error| error.to_string())
+            };
+            for what in ["frame = \"len32\"", "protocol = \"http\""] {
+                let error = refused(what).unwrap();
+                assert!(error.contains("f.toml:4:"), "{error}");
+                assert!(error.contains("has no heartbeat message"), "{error}");
+            }
+            assert_eq!(refused("frame = \"comm\""), None);
+        }
     }
 
     #[test]

@@ -100,8 +100,16 @@ counters! {
     EndedBeforeHeader = "connections_ended_before_proxy_header",
     /// Connections closed because no message came in time after the first byte was awaited.
     FirstMessageTimeout = "connections_closed_first_message_timeout",
-    /// Connections closed because the peer was silent for too long.
+    /// Connections closed because nothing proved in time that the peer lives.
+    HeartbeatTimeout = "connections_closed_heartbeat_timeout",
+    /// Connections closed because no message went either way for too long.
     IdleTimeout = "connections_closed_idle_timeout",
+    /// Connections closed because a message arrived more slowly than `receive_rate`.
+    ReceiveTooSlow = "connections_closed_receive_rate",
+    /// Connections closed because the peer took nothing of what waited for it.
+    SendStalled = "connections_closed_send_stall",
+    /// Connections closed in a full pool because they kept the server waiting for longest.
+    MadeRoom = "connections_closed_make_room",
     /// Connections closed because a frame claimed more than the limit.
     TooLong = "connections_closed_frame_too_long",
     /// Connections closed because a frame claimed less than its header, or a negative length.
@@ -130,6 +138,12 @@ counters! {
     OutboundOverflow = "connections_closed_outbound_max",
     /// Connections closed because the worker's buffers passed `buffered_max`.
     BufferedOverflow = "connections_closed_buffered_max",
+    /// Connections closed because they sent more messages than `flood` allows.
+    Flooded = "connections_closed_flood",
+    /// Messages dropped because there were more than `flood` allows.
+    FloodDropped = "messages_dropped_flood",
+    /// Times that a connection was not read for a while because of `flood`.
+    FloodDelayed = "reads_delayed_flood",
     /// Connections closed by an end-of-file in the middle of a frame.
     Truncated = "connections_closed_truncated",
     /// Messages that reached a handler.
@@ -184,6 +198,8 @@ counters! {
     Recycled = "connections_recycled",
     /// Connections whose descriptor is not closed yet because somebody holds them.
     Quarantined = "connections_quarantined" (gauge),
+    /// Heartbeats sent to silent peers.
+    Pings = "heartbeats_sent",
     /// Deadlines that the heartbeat thread looked at.
     Deadlines = "deadlines_examined",
 }

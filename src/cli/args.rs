@@ -25,6 +25,11 @@ pub enum Command {
         /// Print the answer for programs.
         json: bool,
     },
+    /// Tell which limits of this machine are too low.
+    Doctor {
+        /// For programs.
+        json: bool,
+    },
     /// Load a server and measure it.
     #[cfg(feature = "stress")]
     Stress(Box<crate::stress::Options>),
@@ -115,6 +120,15 @@ enum Task {
         #[command(flatten)]
         options: Options,
     },
+    /// Tell which limits of this machine are too low for the configuration
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        options: Options,
+    },
     /// Load a server and measure it, checking every reply
     #[cfg(feature = "stress")]
     #[command(after_help = crate::stress::EXAMPLES)]
@@ -141,6 +155,7 @@ impl Task {
             Self::Reload(options) => (ask(control::Command::Reload, false), options),
             Self::Reopen(options) => (ask(control::Command::Reopen, false), options),
             Self::Status { json, options } => (ask(control::Command::Status, json), options),
+            Self::Doctor { json, options } => (Command::Doctor { json }, options),
             #[cfg(feature = "stress")]
             Self::Stress(options) => (Command::Stress(options), Options::default()),
             #[cfg(not(feature = "stress"))]
@@ -247,8 +262,9 @@ Examples:
   PURLIN__LOG__LEVEL=debug {program}            the same from the environment
   {program} start -c FILE; {program} reload -c FILE; {program} stop -c FILE
 
-Exit codes: 0 ok, 1 errors under load, 64 usage, 69 address not available or nothing
-runs, 70 internal, 75 already running or busy, 77 not permitted, 78 configuration."
+Exit codes: 0 ok, 1 errors under load or low limits, 64 usage, 69 address not
+available or nothing runs, 70 internal, 75 already running or busy,
+77 not permitted, 78 configuration."
     )
 }
 
@@ -317,6 +333,8 @@ mod tests {
             (&["reopen"], ask(control::Command::Reopen, false)),
             (&["status"], ask(control::Command::Status, false)),
             (&["status", "--json"], ask(control::Command::Status, true)),
+            (&["doctor"], Command::Doctor { json: false }),
+            (&["doctor", "--json"], Command::Doctor { json: true }),
             (&["generate", "man"], Command::Generate(Paper::Man)),
             (&["-t"], Command::Test),
             (&["--test", "-c", "x"], Command::Test),

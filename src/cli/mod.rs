@@ -2,6 +2,7 @@
 //! and with which code the program ends. Runs before any thread.
 
 mod args;
+mod doctor;
 mod paper;
 mod run;
 #[cfg(feature = "stress")]

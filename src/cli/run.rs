@@ -1,13 +1,16 @@
 //! The commands: what each one does, prints, and ends with.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::doctor;
 use super::task;
 use super::{Arguments, Command, Exit, build, environment, version};
 use crate::config::Config;
 use crate::listener;
 use crate::master::{self, Ending, Plan};
+use crate::sys::limits::Limits;
 use crate::sys::title;
 use crate::worker::Application;
 
@@ -75,10 +78,29 @@ fn obey(
                 print(&response.text);
             }
         }
+        Command::Doctor { json } => examine(&checked(arguments, env)?, *json)?,
         #[cfg(feature = "stress")]
         Command::Stress(options) => super::stress::run(options)?,
         #[cfg(not(feature = "stress"))]
         Command::NoStress => return Err(Ending(Exit::Usage, NO_STRESS.into())),
+    }
+    Ok(())
+}
+
+/// Ends with 1 when a limit is too low, so that a script can ask.
+fn examine(config: &Config, json: bool) -> Result<(), Ending> {
+    let findings = doctor::examine(config, &Limits::read(Path::new("/")));
+    if json {
+        print(&doctor::object(&findings).to_string());
+    } else {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        print(&doctor::text(
+            &findings,
+            io::stdout().is_terminal() && !plain,
+        ));
+    }
+    if doctor::any_low(&findings) {
+        return Err(Ending(Exit::Failed, String::new()));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The rules between keys. Pure.
 
 use super::value::size_text;
-use super::{Address, Config, ConfigError, Listener, Place, ProxyProtocol};
+use super::{Address, Config, ConfigError, Listener, Pinging, Place, ProxyProtocol};
 
 impl Config {
     /// Memory for more connections than there may be would be wasted. The lower
@@ -34,6 +34,7 @@ impl Config {
             }
         }
         self.check_trusted()?;
+        self.check_heartbeat()?;
         let limits = &self.limits;
         let mailbox = ("limits.mailbox_high", limits.mailbox_high);
         let high = ("limits.outbound_high", limits.outbound_high);
@@ -58,6 +59,20 @@ impl Config {
         let message =
             format!("needs listener.{index}.trusted to name the proxies that may send the header");
         Err(self.refuse(&format!("listener.{index}.proxy_protocol"), &message))
+    }
+
+    /// A peer must be asked before it is closed for its silence.
+    fn check_heartbeat(&self) -> Result<(), ConfigError> {
+        let heartbeat = &self.heartbeat;
+        let never_asked = heartbeat.ping != Pinging::Client
+            && heartbeat
+                .timeout
+                .is_some_and(|timeout| heartbeat.ping_interval >= timeout);
+        if never_asked {
+            let why = "must be shorter than heartbeat.timeout: a peer would be closed unasked";
+            return Err(self.refuse("heartbeat.ping_interval", why));
+        }
+        Ok(())
     }
 
     /// Refuses a `low` that is above `high`, at whichever was written last.

@@ -159,7 +159,7 @@ impl Value for Framing {
 
 /// What is wrong inside a layout, and where, if it is in the file. Of a mistyped
 /// field serde lists all that it knows; the reader wants the nearest.
-fn inside(error: &toml::de::Error, given: &Given<'_>) -> Refusal {
+pub(super) fn inside(error: &toml::de::Error, given: &Given<'_>) -> Refusal {
     let span = error.span().filter(|_| matches!(given, Given::Toml(_)));
     let message = error.message();
     let mut names = message.split('`').skip(1).step_by(2);

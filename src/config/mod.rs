@@ -16,6 +16,7 @@
 
 mod check;
 mod effective;
+mod flood;
 mod layout;
 mod load;
 mod nearest;
@@ -30,6 +31,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::flood::{Flood, FloodAction};
 pub use self::layout::{
     Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField, PRESETS,
 };
@@ -152,6 +154,12 @@ table! {
     pub struct Heartbeat {
         /// Nothing arrived for so long. `None`: never.
         pub timeout: Option<Duration> = Some(seconds(60)), in seconds(1)..=seconds(86_400);
+        /// What counts as something.
+        pub counts: Proof = Proof::Any;
+        /// Who sends heartbeats.
+        pub ping: Pinging = Pinging::Client;
+        /// How long a peer may be silent before the server sends it one.
+        pub ping_interval: Duration = seconds(20), in millis(100)..=seconds(3600);
         /// No whole message arrived so long after the accept. `None`: never.
         pub first_message: Option<Duration> = Some(seconds(10)), in millis(100)..=seconds(3600);
         /// No whole PROXY header arrived so long after the accept.
@@ -160,7 +168,7 @@ table! {
 }
 
 table! {
-    /// What connections may hold in memory.
+    /// What a connection may take of the server.
     pub struct Limits {
         /// Bytes of whole messages that wait for the connection's turn before
         /// it is no longer read.
@@ -182,6 +190,23 @@ table! {
         pub accept_rate_per_ip: u16 = 0, in 0..=1000;
         /// Connections of one address that may come at once all the same.
         pub accept_burst_per_ip: u16 = 20, in 1..=65_535;
+        /// No message went either way for so long. `None`: never.
+        pub idle: Option<Duration> = None, in millis(100)..=seconds(604_800);
+        /// Bytes a second at which a started message must arrive; 0: any.
+        pub receive_rate: usize = 256, in 0..=GIB;
+        /// How long a started message may be slower than that.
+        pub receive_grace: Duration = seconds(20), in millis(100)..=seconds(3600);
+        /// How long a peer may take nothing of what waits for it. `None`: for ever.
+        pub send_stall: Option<Duration> = Some(seconds(60)), in millis(100)..=seconds(3600);
+        /// How long a peer may keep the server waiting while others wait for its
+        /// place. `None`: for ever.
+        pub make_room: Option<Duration> = Some(millis(500)), in millis(1)..=seconds(3600);
+        /// When a connection sends too many messages, and what follows.
+        pub flood: Flood = Flood::Bucket {
+            rate: 4_000_000,
+            burst: 4_000_000,
+            action: FloodAction::Delay,
+        };
     }
 }
 
@@ -301,6 +326,28 @@ choice! {
         Drop = "drop",
         /// The connection is closed.
         Close = "close",
+    }
+}
+
+choice! {
+    /// What proves that a peer lives.
+    pub enum Proof {
+        /// Any whole message.
+        Any = "any",
+        /// The protocol's heartbeat message alone.
+        Ping = "ping",
+    }
+}
+
+choice! {
+    /// Who sends heartbeats.
+    pub enum Pinging {
+        /// The client; the server answers.
+        Client = "client",
+        /// The server; the client answers.
+        Server = "server",
+        /// Each, when it likes; each answers.
+        Both = "both",
     }
 }
 

@@ -384,7 +384,7 @@ pub(super) fn parse_size(text: &str) -> Option<usize> {
     usize::try_from(bytes).ok()
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text)
         .ok()
         .filter(|_| has_unit(text))
@@ -402,7 +402,7 @@ pub(super) fn size_text(bytes: usize) -> String {
 
 /// The duration in hours, seconds, milliseconds, microseconds or nanoseconds:
 /// the largest of them that divides it.
-fn duration_text(time: Duration) -> String {
+pub(super) fn duration_text(time: Duration) -> String {
     let nanos = time.as_nanos();
     let units = [
         ("h", 3_600_000_000_000_u128),

@@ -57,7 +57,11 @@ impl Cutter for Auto {
             }
             Guess::Foreign(refusal, _) => Then::Refuse(refusal),
         };
-        Cut { units: 0, then }
+        Cut {
+            units: 0,
+            messages: 0,
+            then,
+        }
     }
 
     fn reset(&mut self) {}
@@ -73,7 +77,9 @@ impl Server for Undecided {
 
     fn event(&mut self, event: Event, _: &mut Turn<'_>) -> Step {
         match event {
-            Event::Opened | Event::Draining | Event::Reply(..) | Event::Timer(_) => Step::Next,
+            Event::Opened | Event::Draining | Event::Ping | Event::Reply(..) | Event::Timer(_) => {
+                Step::Next
+            }
             Event::Refused(refusal) => Step::Refuse(refusal),
             Event::Eof | Event::GoAway => Step::Close(CloseMode::Flush),
         }
@@ -110,7 +116,7 @@ mod tests {
             (&[0x16, 3, 1, 2, 0, 1, 0], 7, None),
         ] {
             for len in 1..=bytes.len() {
-                let Cut { units, then } = cutter.cut(&bytes[..len]);
+                let Cut { units, then, .. } = cutter.cut(&bytes[..len]);
                 assert_eq!(units, 0);
                 match (len < known, then, expected) {
                     (true, Then::Read, _) | (false, Then::Refuse(_), None) => {}

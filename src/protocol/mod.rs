@@ -121,6 +121,21 @@ pub trait Cutter: Send {
     /// it looked, but must find the same boundaries however the stream is cut.
     fn cut(&mut self, bytes: &[u8]) -> Cut;
 
+    /// Length of the first `count` of these whole messages: asked when not all
+    /// of them may be served. Where a part cannot be served without the rest,
+    /// 0: nothing of them is.
+    fn first(&self, units: &[u8], count: usize) -> usize {
+        let _nothing = (units, count);
+        0
+    }
+
+    /// How many of these whole messages are the protocol's heartbeat: asked when
+    /// a limit tells them from others. 0 where there is no such message.
+    fn heartbeats(&self, units: &[u8]) -> usize {
+        let _none = units;
+        0
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
 }
@@ -130,6 +145,8 @@ pub trait Cutter: Send {
 pub struct Cut {
     /// Length of the prefix that consists of whole messages.
     pub units: usize,
+    /// How many messages that is.
+    pub messages: usize,
     /// What to do about the rest.
     pub then: Then,
 }
@@ -250,6 +267,8 @@ pub enum Event {
     Draining,
     /// The worker wants to end: answer what came, say good-bye, close.
     GoAway,
+    /// The peer has been silent: ask it for a sign of life, if the protocol can.
+    Ping,
     /// A timer set through [`Dispatch`] fell due.
     Timer(u64),
 }

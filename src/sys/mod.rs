@@ -15,6 +15,7 @@ pub mod cores;
 pub mod epoll;
 pub mod eventfd;
 pub mod fault;
+pub mod limits;
 pub mod local;
 pub mod memory;
 pub mod network;

@@ -32,11 +32,11 @@ use crate::sys::sync::{Ordering, lock};
 impl Reactor<'_> {
     /// Takes connections from the backlog of a listener.
     pub(super) fn accept(&mut self, listener: usize) {
-        for _ in 0..self.share.batch() {
+        for taken in 0..self.share.batch() {
             if !self.may_accept() {
                 return;
             }
-            let Some(vacancy) = self.vacancy() else {
+            let Some(vacancy) = self.vacancy(taken == 0) else {
                 return;
             };
             match socket::accept(self.listeners[listener].socket.as_fd()) {
@@ -58,8 +58,9 @@ impl Reactor<'_> {
 
     /// A slot to accept into. If there is none, accepting pauses before a
     /// connection is taken, so that it waits in the backlog instead of being
-    /// turned away.
-    fn vacancy(&mut self) -> Option<Vacancy<Connection>> {
+    /// turned away. `announced`: one waits for sure; otherwise the listeners
+    /// stay watched until one does.
+    fn vacancy(&mut self, announced: bool) -> Option<Vacancy<Connection>> {
         if let Some(vacancy) = self.shared.pool.vacancy() {
             return Some(vacancy);
         }
@@ -69,8 +70,11 @@ impl Reactor<'_> {
         if let Some(vacancy) = self.shared.pool.vacancy() {
             return Some(vacancy);
         }
-        self.shared.row.count(Counter::PoolFull);
-        self.pause_accepting(Accepting::PoolFull);
+        if announced {
+            self.shared.row.count(Counter::PoolFull);
+            let until = self.make_room();
+            self.pause_accepting(Accepting::PoolFull { until });
+        }
         None
     }
 
@@ -288,8 +292,7 @@ impl Reactor<'_> {
     /// Has the heartbeat thread look at the slot when its peer may first have
     /// been silent too long.
     fn watch_silence(&self, slot: usize) {
-        let limits = &self.shared.limits;
-        if let Some(limit) = limits.first_message.or(limits.idle) {
+        if let Some(limit) = self.shared.limits.first_look() {
             self.shared
                 .heartbeat
                 .watch(slot, self.now.saturating_add(millis(limit)));

@@ -191,7 +191,7 @@ impl Reactor<'_> {
     pub(super) fn accept_again(&mut self) {
         if !matches!(
             self.accepting,
-            Accepting::PoolFull | Accepting::OutOfDescriptors { .. }
+            Accepting::PoolFull { .. } | Accepting::OutOfDescriptors { .. }
         ) {
             return;
         }

@@ -3,7 +3,7 @@
 //! | part | who |
 //! |---|---|
 //! | `fd`, `id`, `peer`, `address`, `protocol`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
-//! | `heard`, `queued`, `dead`, `counted` | atomic words, anyone |
+//! | `heard`, `pulse`, `queued`, `dead`, `counted` | atomic words, anyone |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use super::mailbox::Mailbox;
 use super::outbound::Outbound;
+use super::pulse::Pulse;
 use crate::dispatch::outlet::Seat;
 use crate::net::ConnId;
 use crate::net::per_ip::Hash;
@@ -32,6 +33,7 @@ pub(crate) enum Item {
     Eof,
     Draining,
     GoAway,
+    Ping,
     Timer(u64),
     /// A reply that was put off, or a refusal.
     Large(Box<Event>),
@@ -48,6 +50,7 @@ impl From<Event> for Item {
             Event::Eof => Self::Eof,
             Event::Draining => Self::Draining,
             Event::GoAway => Self::GoAway,
+            Event::Ping => Self::Ping,
             Event::Timer(token) => Self::Timer(token),
             event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
         }
@@ -93,6 +96,7 @@ pub(crate) struct Connection {
     pub(crate) opened: u64,
     /// When the peer's last whole message arrived; 0: none yet.
     pub(crate) heard: AtomicU64,
+    pub(crate) pulse: Pulse,
     /// Bytes that wait to be sent, pushes on their way to the sender included.
     pub(crate) queued: AtomicUsize,
     /// The reactor has decided: nothing may be written any more.
@@ -117,6 +121,7 @@ impl Connection {
             became: OnceLock::new(),
             opened: 0,
             heard: AtomicU64::new(0),
+            pulse: Pulse::new(),
             queued: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
@@ -174,6 +179,7 @@ impl Connection {
         self.fd = None;
         self.became = OnceLock::new();
         self.heard.store(0, Ordering::Relaxed);
+        self.pulse = Pulse::new();
         self.queued.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
         self.peer_done.store(false, Ordering::Relaxed);

@@ -16,6 +16,8 @@ use crate::net::ConnId;
 pub(crate) enum Due {
     /// Look whether the connection in this slot has been silent too long.
     Silence(usize),
+    /// The flood guard's delay of this connection is over.
+    Thaw(ConnId),
     /// Run timer `.1` of this connection.
     Timer(ConnId, u64),
     /// Run this periodic job.

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::admission::{Entrance, Proxy};
-use super::limits::{Limits, Over, Trigger, Yield};
+use super::flood::{Action, Flood, Rule};
+use super::limits::{Limits, Over, Proof, Trigger, Yield};
 use super::setup::Listening;
 use crate::config::{self, Config};
 use crate::dispatch::outlet::UnknownId;
@@ -46,8 +47,24 @@ impl From<&Config> for Limits {
             connections_per_ip: limits.connections_per_ip,
             accept_rate_per_ip: limits.accept_rate_per_ip,
             accept_burst_per_ip: limits.accept_burst_per_ip,
+            flood: flood(&limits.flood),
             drain_idle: worker.drain_idle,
-            idle: config.heartbeat.timeout,
+            silence: config.heartbeat.timeout,
+            proof: match config.heartbeat.counts {
+                config::Proof::Any => Proof::Any,
+                config::Proof::Ping => Proof::Heartbeat,
+            },
+            ping: match config.heartbeat.ping {
+                config::Pinging::Client => None,
+                config::Pinging::Server | config::Pinging::Both => {
+                    Some(config.heartbeat.ping_interval)
+                }
+            },
+            idle: limits.idle,
+            receive_rate: limits.receive_rate,
+            receive_grace: limits.receive_grace,
+            send_stall: limits.send_stall,
+            make_room: limits.make_room,
             first_message: config.heartbeat.first_message,
             proxy_header: config.heartbeat.proxy_header,
         }
@@ -66,6 +83,28 @@ impl From<&config::Listener> for Entrance {
             trusted: listener.trusted.clone(),
         }
     }
+}
+
+fn flood(written: &config::Flood) -> Option<Flood> {
+    let (rule, action) = match *written {
+        config::Flood::Off => return None,
+        config::Flood::Bucket {
+            rate,
+            burst,
+            action,
+        } => (Rule::Bucket { rate, burst }, action),
+        config::Flood::Gaps {
+            window,
+            count,
+            action,
+        } => (Rule::Gaps { window, count }, action),
+    };
+    let action = match action {
+        config::FloodAction::Close => Action::Close,
+        config::FloodAction::Drop => Action::Drop,
+        config::FloodAction::Delay => Action::Delay,
+    };
+    Some(Flood { rule, action })
 }
 
 /// An address that cannot be listened on: it is in use, or not ours.

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use super::connection::{Connection, Item};
 use super::deadlines::{Deadlines, Due};
+use super::letters::ToReactor;
+use super::patience::{self, Deed, Signs};
+use super::room;
 use super::shared::{Job, Shared};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
-use crate::sys::sync::{Ordering, lock};
+use crate::sys::sync::{AtomicU64, Ordering, lock};
 
 /// The deadlines, and the bell of their thread.
 #[derive(Debug, Default)]
@@ -53,6 +56,11 @@ impl Heartbeat {
     /// Runs timer `token` of `id` at `at`.
     pub(crate) fn timer(&self, id: ConnId, token: u64, at: u64) {
         self.change(|state| state.deadlines.add(at, Due::Timer(id, token)));
+    }
+
+    /// Has the reactor read `id` again at `at`.
+    pub(crate) fn thaw(&self, id: ConnId, at: u64) {
+        self.change(|state| state.deadlines.add(at, Due::Thaw(id)));
     }
 
     /// Begins the periodic jobs.
@@ -119,6 +127,7 @@ pub(crate) fn run(shared: &Arc<Shared>, periods: &[Duration]) {
         shared.row.count(Counter::Deadlines);
         match due {
             Due::Silence(slot) => look_at(shared, slot),
+            Due::Thaw(id) => shared.to_reactor.post(ToReactor::Thaw(id)),
             Due::Timer(id, token) => {
                 shared.post(id, Item::from(Event::Timer(token)));
             }
@@ -145,44 +154,57 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
         return;
     };
     let now = coarse_millis();
-    let Some((at, verdict)) = verdict(shared, &conn, now) else {
+    let Some((at, deed)) = patience::next(&signs(&conn, now), &shared.limits) else {
         return;
     };
     if at > now {
         return shared.heartbeat.watch(slot, at);
     }
+    match deed {
+        Deed::Close(counter) => return close(shared, &conn, counter),
+        Deed::Unstall if room::is_stuck(&conn) => {
+            return shared.decide(id, CloseMode::Abort, Some(Counter::SendStalled));
+        }
+        Deed::Ping => {
+            conn.pulse.pinged.store(now, Ordering::Relaxed);
+            if shared.post(id, Item::from(Event::Ping)) {
+                shared.row.count(Counter::Pings);
+            }
+        }
+        Deed::Unstall | Deed::Look => {}
+    }
+    if let Some((at, _)) = patience::next(&signs(&conn, now), &shared.limits) {
+        shared.heartbeat.watch(slot, at.max(now + 1));
+    }
+}
+
+fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
     // Bytes that are stuck would hold an orderly close for ever.
     let mode = if conn.unsent() > 0 {
         CloseMode::Abort
     } else {
         CloseMode::Flush
     };
-    shared.decide(id, mode, verdict);
+    shared.decide(conn.id, mode, counter);
 }
 
-/// When this connection has been silent too long, and how that is counted.
-fn verdict(shared: &Shared, conn: &Connection, now: u64) -> Option<(u64, Option<Counter>)> {
-    if conn.unsent() > 0 {
-        let outbound = lock(&conn.outbound);
-        if outbound.flush_then_close {
-            return Some((outbound.progress + millis(shared.limits.linger), None));
-        }
+/// What is known of a connection.
+fn signs(conn: &Connection, now: u64) -> Signs {
+    let closing = conn.unsent() > 0 && lock(&conn.outbound).flush_then_close;
+    let (pulse, read) = (&conn.pulse, |word: &AtomicU64| word.load(Ordering::Relaxed));
+    Signs {
+        now,
+        opened: conn.opened,
+        heard: read(&conn.heard),
+        beat: read(&pulse.beat),
+        spoken: read(&pulse.spoken),
+        served: read(&pulse.served),
+        thawed: read(&pulse.thawed),
+        pinged: read(&pulse.pinged),
+        started: read(&pulse.started),
+        arrived: read(&pulse.arrived),
+        progress: read(&pulse.progress),
+        closing,
+        busy: conn.mailbox.is_busy() || pulse.delayed.load(Ordering::Relaxed),
     }
-    let heard = conn.heard.load(Ordering::Relaxed);
-    if heard == 0
-        && let Some(limit) = shared.limits.first_message
-    {
-        return Some((
-            conn.opened + millis(limit),
-            Some(Counter::FirstMessageTimeout),
-        ));
-    }
-    let limit = millis(shared.limits.idle?);
-    // Whoever we owe a reply, or do not read, has reason to be silent.
-    let since = if conn.mailbox.is_busy() {
-        now
-    } else {
-        heard.max(conn.opened)
-    };
-    Some((since + limit, Some(Counter::IdleTimeout)))
 }

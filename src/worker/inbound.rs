@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
+use super::flood::Meter;
 use crate::net::ConnId;
 use crate::protocol::Cutter;
+use crate::sys::sync::Ordering;
 
 /// One slot of the reactor's own table.
 #[derive(Default)]
@@ -17,6 +19,14 @@ pub(super) struct Inbound {
     pub(super) partial: Vec<u8>,
     /// The socket is in the reactor's epoll.
     pub(super) reading: bool,
+    /// The mailbox has asked for a pause.
+    pub(super) paused: bool,
+    /// What the flood guard has seen.
+    pub(super) meter: Meter,
+    /// For so many milliseconds the flood guard wants nothing read; 0: read on.
+    pub(super) delay: u64,
+    /// Until then the heartbeat thread will look at the connection.
+    pub(super) watched: u64,
     /// Nothing more will be read: end-of-file, refused, or draining.
     pub(super) over: bool,
 }
@@ -52,6 +62,10 @@ impl Inbound {
         self.conn = Some(conn);
         self.listener = listener;
         self.reading = true;
+        self.paused = false;
+        self.meter = Meter::default();
+        self.delay = 0;
+        self.watched = 0;
         self.over = false;
     }
 
@@ -76,6 +90,9 @@ impl Inbound {
 
     /// Forgets the stream; tells how many bytes of it were kept.
     pub(super) fn forget(&mut self) -> usize {
+        if let Some(conn) = &self.conn {
+            conn.pulse.started.store(0, Ordering::Relaxed);
+        }
         std::mem::take(&mut self.partial).len()
     }
 

@@ -22,6 +22,8 @@ use crate::sys::sync::{AtomicBool, Ordering};
 pub(crate) enum ToReactor {
     /// The mailbox has room again.
     Resume(ConnId),
+    /// The flood guard's delay is over.
+    Thaw(ConnId),
     /// End this connection; counted under the name, if any.
     Decide(ConnId, CloseMode, Option<Counter>),
     /// The worker holds too many bytes: close whoever holds the most.

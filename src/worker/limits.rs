@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::flood::Flood;
 use crate::sys::epoll::Interest;
 
 /// Limits of one worker. Every number has a key in `conf/purlin.toml`, where
@@ -35,10 +36,28 @@ pub struct Limits {
     /// How long a closing connection may take to read its last bytes, and to
     /// send its own end-of-file.
     pub linger: Duration,
+    /// When a connection sends too many messages.
+    pub flood: Option<Flood>,
     /// Silence after which a draining worker closes a connection.
     pub drain_idle: Duration,
-    /// Silence after which a peer is closed.
+    /// Time without proof of life after which a peer is closed.
+    pub silence: Option<Duration>,
+    /// What proves life.
+    pub proof: Proof,
+    /// Silence after which the server sends a heartbeat, again and again.
+    pub ping: Option<Duration>,
+    /// Time without a message in either direction, heartbeats aside, after
+    /// which a connection is closed.
     pub idle: Option<Duration>,
+    /// Bytes a second that a started message must arrive at; 0: any.
+    pub receive_rate: usize,
+    /// Time before the rate is asked for.
+    pub receive_grace: Duration,
+    /// Time after which a peer is closed that takes nothing of what waits for it.
+    pub send_stall: Option<Duration>,
+    /// In a full pool, whoever keeps the server waiting for so long may be
+    /// closed for a client that wants in.
+    pub make_room: Option<Duration>,
     /// Time a new peer has to send its first whole message.
     pub first_message: Option<Duration>,
     /// Time a proxy has to say whom it speaks for.
@@ -67,6 +86,28 @@ impl Trigger {
             Self::Level => Interest::Read,
             Self::Edge => Interest::ReadEdge,
         }
+    }
+}
+
+/// What proves that a peer lives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// Any whole message.
+    Any,
+    /// The protocol's heartbeat alone.
+    Heartbeat,
+}
+
+impl Limits {
+    /// When a new connection is looked at for the first time, after its accept.
+    pub(crate) fn first_look(&self) -> Option<Duration> {
+        let limits = [self.first_message, self.silence, self.ping, self.idle];
+        limits.into_iter().flatten().min()
+    }
+
+    /// Whether heartbeats must be told from other messages.
+    pub(crate) fn tell_heartbeats(&self) -> bool {
+        self.idle.is_some() || self.proof == Proof::Heartbeat
     }
 }
 

@@ -363,6 +363,11 @@ impl<T> Mailbox<T> {
         inner.read_paused || inner.state != State::Idle
     }
 
+    /// Whether the turn waits for the peer to take its replies.
+    pub(crate) fn awaits_room(&self) -> bool {
+        self.lock().state == State::AwaitRoom
+    }
+
     /// Bytes of messages that wait or run.
     pub(crate) fn bytes(&self) -> usize {
         self.lock().bytes

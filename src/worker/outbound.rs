@@ -32,8 +32,6 @@ pub(crate) struct Outbound {
     pub(crate) armed: bool,
     /// End the connection when everything is sent.
     pub(crate) flush_then_close: bool,
-    /// When the kernel last took something, in milliseconds of the coarse clock.
-    pub(crate) progress: u64,
 }
 
 impl Outbound {

@@ -14,6 +14,7 @@ use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode, Event, Push, Wire};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
+use crate::sys::sync::Ordering;
 
 impl Outlet for Shared {
     fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize {
@@ -23,6 +24,7 @@ impl Outlet for Shared {
             wires: Vec::new(),
         };
         let mut reached = 0;
+        let now = coarse_millis();
         for &receiver in to {
             let Some(conn) = self.pool.find(receiver) else {
                 self.row.count(Counter::Stale);
@@ -32,6 +34,7 @@ impl Outlet for Shared {
             match encoded.for_wire(&conn) {
                 Some(bytes) if self.has_room(&conn, bytes.len()) => {
                     self.queued(&conn, bytes.len());
+                    conn.pulse.spoken.store(now, Ordering::Relaxed);
                     self.row.count(Counter::Pushed);
                     self.to_sender.put(ToSender::Push(conn, bytes));
                 }

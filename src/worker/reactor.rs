@@ -79,6 +79,9 @@ pub(super) struct Reactor<'a> {
     /// Who may have more to read than one read took, with edges.
     pub(super) again: Vec<(ConnId, bool)>,
     pub(super) accepting: Accepting,
+    /// In a full pool, who has kept the server waiting and since when, the
+    /// longest last.
+    pub(super) waited_for: Vec<(u64, ConnId)>,
     pub(super) share: Share,
     control: &'a mut dyn Control,
     drain: Option<Drain>,
@@ -93,8 +96,9 @@ pub(super) enum Accepting {
     Yes,
     /// Another worker does, or nobody is ready yet.
     NotOurTurn,
-    /// Every slot is taken: the recycler tells when one is free.
-    PoolFull,
+    /// Every slot is taken: the recycler tells when one is free, and at this
+    /// time one may be made free.
+    PoolFull { until: u64 },
     /// No descriptors: tried again when one is closed, or at this time.
     OutOfDescriptors { until: u64 },
     /// The worker drains.
@@ -102,6 +106,14 @@ pub(super) enum Accepting {
 }
 
 impl Accepting {
+    /// When to try again unasked.
+    const fn until(self) -> Option<u64> {
+        match self {
+            Self::PoolFull { until: u64::MAX } | Self::Yes | Self::NotOurTurn | Self::Over => None,
+            Self::PoolFull { until } | Self::OutOfDescriptors { until } => Some(until),
+        }
+    }
+
     pub(super) const fn out_of_descriptors(now: u64) -> Self {
         Self::OutOfDescriptors {
             until: now.saturating_add(RETRY),
@@ -151,6 +163,7 @@ impl<'a> Reactor<'a> {
             ready: Vec::with_capacity(BATCH),
             again: Vec::new(),
             accepting: Accepting::NotOurTurn,
+            waited_for: Vec::new(),
             share,
             control,
             drain: None,
@@ -209,10 +222,9 @@ impl<'a> Reactor<'a> {
             Some(NUDGE)
         } else if self.drain.is_some() {
             Some(DRAIN)
-        } else if let Accepting::OutOfDescriptors { until } = self.accepting {
-            Some(Duration::from_millis(until.saturating_sub(self.now).max(1)))
         } else {
-            None
+            let until = self.accepting.until();
+            until.map(|until| Duration::from_millis(until.saturating_sub(self.now).max(1)))
         };
         (self.lobby.shorten(timeout, self.now), waiting)
     }
@@ -240,6 +252,7 @@ impl<'a> Reactor<'a> {
         while let Some(letter) = self.shared.to_reactor.next() {
             match letter {
                 ToReactor::Resume(id) => self.resume(id),
+                ToReactor::Thaw(id) => self.thaw(id),
                 ToReactor::Decide(id, mode, counter) => self.decide(id, mode, counter),
                 ToReactor::Relieve => self.relieve(),
                 ToReactor::Vacancy => self.accept_again(),
@@ -294,8 +307,10 @@ impl<'a> Reactor<'a> {
     }
 
     fn retry_accepting(&mut self) {
-        if let Accepting::OutOfDescriptors { until } = self.accepting
-            && self.now >= until
+        if self
+            .accepting
+            .until()
+            .is_some_and(|until| self.now >= until)
         {
             self.accept_again();
         }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::connection::{Connection, Item};
+use super::guard;
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
@@ -113,7 +114,17 @@ impl Reactor<'_> {
     fn received_short(&mut self, conn: &Arc<Connection>, len: usize) {
         let inbound = &mut self.inbound[conn.id.slot()];
         let forgotten = inbound.partial.len();
-        let cut = inbound.cutter().cut(&self.scratch[..len]);
+        let mut cut = inbound.cutter().cut(&self.scratch[..len]);
+        let serve = guard::admit(
+            self.shared,
+            conn,
+            inbound,
+            &self.scratch[..len],
+            &mut cut,
+            self.now,
+        );
+        let units = &self.scratch[..cut.units];
+        guard::hear(self.shared, conn, inbound, units, cut.messages, self.now);
         let keep = !matches!(cut.then, Then::Refuse(_));
         let rest = if keep {
             &self.scratch[cut.units..len]
@@ -126,13 +137,13 @@ impl Reactor<'_> {
             inbound.partial.clear();
             inbound.partial.extend_from_slice(rest);
         }
+        guard::keep(self.shared, conn, inbound, cut.units > 0, self.now);
         self.shared
             .row
             .subtract(Counter::Buffered, forgotten as u64);
         self.shared.buffered(rest.len());
-        if cut.units > 0 {
-            conn.heard.store(self.now, Ordering::Relaxed);
-            self.take_units(conn, cut.units);
+        if serve > 0 {
+            self.take_units(conn, serve);
         }
         match cut.then {
             // The same bytes again: they still stand in the scratch.
@@ -147,26 +158,33 @@ impl Reactor<'_> {
     fn received_long(&mut self, conn: &Arc<Connection>) {
         let inbound = &mut self.inbound[conn.id.slot()];
         let mut partial = std::mem::take(&mut inbound.partial);
-        let cut = inbound.cutter().cut(&partial);
+        let mut cut = inbound.cutter().cut(&partial);
+        let serve = guard::admit(self.shared, conn, inbound, &partial, &mut cut, self.now);
+        let units = &partial[..cut.units];
+        guard::hear(self.shared, conn, inbound, units, cut.messages, self.now);
         if cut.units > 0 {
-            conn.heard.store(self.now, Ordering::Relaxed);
             let rest = partial.split_off(cut.units);
             self.shared
                 .row
                 .subtract(Counter::Buffered, cut.units as u64);
             inbound.partial = rest;
-            self.post_units(conn, Bytes::from(partial));
+            guard::keep(self.shared, conn, inbound, true, self.now);
+            partial.truncate(serve);
+            if serve > 0 {
+                self.post_units(conn, Bytes::from(partial));
+            }
         } else {
             inbound.partial = partial;
+            guard::keep(self.shared, conn, inbound, false, self.now);
         }
         self.then(conn, cut.then);
     }
 
     fn then(&mut self, conn: &Arc<Connection>, then: Then) {
         match then {
-            Then::Read => {}
             // Not before the first message, or the connection ends already.
             Then::Become(_) => self.decide(conn.id, CloseMode::Abort, None),
+            Then::Read => self.delay(conn),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
                 self.shared
@@ -317,23 +335,59 @@ impl Reactor<'_> {
     /// interest a level-triggered epoll would report a reset for ever.
     fn pause_reading(&mut self, conn: &Arc<Connection>) {
         let inbound = &mut self.inbound[conn.id.slot()];
+        inbound.paused = true;
         if std::mem::take(&mut inbound.reading) {
             self.shared.row.count(Counter::ReadPaused);
             let _gone = self.epoll.delete(conn.socket());
         }
     }
 
+    /// Reads no more until the flood guard's delay is over, if there is one.
+    fn delay(&mut self, conn: &Arc<Connection>) {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        if inbound.delay == 0 || inbound.over || inbound.find(conn.id).is_none() {
+            return;
+        }
+        if std::mem::take(&mut inbound.reading) {
+            let _gone = self.epoll.delete(conn.socket());
+        }
+        conn.pulse.delayed.store(true, Ordering::Relaxed);
+        let until = self.now.saturating_add(inbound.delay);
+        self.shared.heartbeat.thaw(conn.id, until);
+    }
+
+    /// The flood guard's delay is over.
+    pub(super) fn thaw(&mut self, id: ConnId) {
+        if let Some(inbound) = self.inbound.get_mut(id.slot())
+            && inbound.find(id).is_some()
+        {
+            inbound.delay = 0;
+            self.read_on(id);
+        }
+    }
+
     /// The mailbox has room again.
     pub(super) fn resume(&mut self, id: ConnId) {
-        let Some(inbound) = self.inbound.get_mut(id.slot()) else {
-            return;
-        };
+        if let Some(inbound) = self.inbound.get_mut(id.slot())
+            && inbound.find(id).is_some()
+            && std::mem::take(&mut inbound.paused)
+            && !inbound.over
+        {
+            self.shared.row.count(Counter::ReadResumed);
+            self.read_on(id);
+        }
+    }
+
+    /// Reads again, unless there is another reason not to.
+    fn read_on(&mut self, id: ConnId) {
+        let inbound = &mut self.inbound[id.slot()];
         let Some(conn) = inbound.find(id) else { return };
-        if inbound.reading || inbound.over {
+        if inbound.reading || inbound.over || inbound.paused || inbound.delay > 0 {
             return;
         }
         inbound.reading = true;
-        self.shared.row.count(Counter::ReadResumed);
+        conn.pulse.thawed.store(self.now, Ordering::Relaxed);
+        conn.pulse.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll
             .add(

@@ -1,6 +1,6 @@
 //! What the threads of a worker share: atomic words, mailboxes, queues.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,6 +165,19 @@ impl Shared {
     pub(crate) fn wait_for_relief(&self) {
         while self.relief_asked.load(Ordering::SeqCst) && !self.is_ending() {
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Says in the log what the server did about a peer that it goes on serving.
+    pub(crate) fn peer_curbed(
+        &self,
+        conn: &Connection,
+        counter: Counter,
+        what: fmt::Arguments<'_>,
+    ) {
+        if let Some(suppressed) = self.faults.admit(counter as usize, coarse_millis()) {
+            let (id, peer, name) = (conn.id, conn.peer, counter.name());
+            log::warn!("serve {peer} as {id}: {what} ({name}){suppressed}");
         }
     }
 

@@ -14,7 +14,8 @@ use super::write;
 use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
-use crate::sys::sync::lock;
+use crate::sys::socket;
+use crate::sys::sync::{Ordering, lock};
 
 /// Messages between two looks at the clock.
 const CLOCK_EVERY: usize = 8;
@@ -126,7 +127,10 @@ pub(crate) fn run(
         budget: &mut || budget.spend(),
         room: shared.limits.outbound_high,
     };
+    let mut spoke = false;
     while let Some(item) = items.pop_front() {
+        let by_itself = matches!(item, Item::Ping | Item::Units(_));
+        let (is_reply, before) = (item.replies(), turn.out.bytes.len());
         why = match item {
             Item::Units(units) => {
                 let (served, step) = parts.server.serve(Units::shared(&units), &mut turn);
@@ -141,11 +145,16 @@ pub(crate) fn run(
             Item::Eof => event(&mut *parts.server, Event::Eof, &mut turn),
             Item::Draining => event(&mut *parts.server, Event::Draining, &mut turn),
             Item::GoAway => event(&mut *parts.server, Event::GoAway, &mut turn),
+            Item::Ping => event(&mut *parts.server, Event::Ping, &mut turn),
             Item::Timer(token) => event(&mut *parts.server, Event::Timer(token), &mut turn),
             Item::Large(large) => event(&mut *parts.server, *large, &mut turn),
             Item::Close(mode) => Why::Close(mode),
             Item::Ended => Why::Ended,
         };
+        spoke |= !by_itself && turn.out.bytes.len() > before;
+        if is_reply {
+            conn.pulse.thawed.store(coarse_millis(), Ordering::Relaxed);
+        }
         if why != Why::Done {
             break;
         }
@@ -155,6 +164,12 @@ pub(crate) fn run(
         }
     }
     *buffer = turn.out.bytes;
+    if done > 0 {
+        conn.pulse.served(coarse_millis());
+    }
+    if spoke {
+        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
+    }
     parts.app.counted();
     Ran {
         done,
@@ -234,7 +249,8 @@ fn close(shared: &Arc<Shared>, conn: &Arc<Connection>, mode: CloseMode) -> After
     let mut outbound = lock(&conn.outbound);
     if mode == CloseMode::Flush && !outbound.is_empty() {
         outbound.flush_then_close = true;
-        outbound.progress = coarse_millis();
+        let held = socket::unacknowledged(conn.socket()) as u64;
+        conn.pulse.progressed(coarse_millis(), held);
         drop(outbound);
         shared.watch_flush(conn.id);
     } else {

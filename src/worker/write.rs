@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::connection::Connection;
+use super::heartbeat::millis;
 use super::mailbox::After;
 use super::outbound::Outbound;
 use super::shared::Shared;
@@ -15,6 +16,7 @@ use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::Interest;
 use crate::sys::socket;
+use crate::sys::sync::Ordering;
 
 /// A rest longer than this keeps its buffer instead of being copied.
 const WORTH_KEEPING: usize = 32 * 1024;
@@ -77,7 +79,10 @@ pub(crate) fn flush(
         }
     }
     if sent > 0 {
-        outbound.progress = coarse_millis();
+        if outbound.armed && !outbound.is_empty() {
+            let held = socket::unacknowledged(conn.socket()) as u64;
+            conn.pulse.progressed(coarse_millis(), held);
+        }
         shared.row.add(Counter::BytesOut, sent as u64);
         shared.unqueued(conn, sent);
     }
@@ -91,11 +96,13 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
         (true, false) => return,
         (true, true) => {
             outbound.armed = false;
+            conn.pulse.progressed(0, 0);
             shared.row.count(Counter::WriteDisarmed);
             shared.room.delete(conn.socket())
         }
         (false, false) => {
             outbound.armed = true;
+            watch_stall(shared, conn);
             shared.row.count(Counter::WriteArmed);
             shared.room.add(conn.socket(), Interest::WriteOnce, token)
         }
@@ -103,6 +110,17 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
     };
     if result.is_err() {
         broken(shared, conn);
+    }
+}
+
+/// The kernel has begun to refuse bytes: sees to it that this ends.
+fn watch_stall(shared: &Shared, conn: &Connection) {
+    let now = coarse_millis();
+    let held = socket::unacknowledged(conn.socket()) as u64;
+    conn.pulse.progressed(now, held);
+    if let Some(limit) = shared.limits.send_stall {
+        let at = now.saturating_add(millis(limit));
+        shared.heartbeat.watch(conn.id.slot(), at);
     }
 }
 
@@ -114,6 +132,9 @@ fn broken(shared: &Shared, conn: &Connection) {
 /// Lets a turn go on that waits for room, if there is room.
 pub(crate) fn look_for_room(shared: &Shared, conn: &Arc<Connection>) -> After {
     if conn.unsent() <= shared.limits.outbound_high / 2 {
+        if conn.mailbox.awaits_room() {
+            conn.pulse.thawed.store(coarse_millis(), Ordering::Relaxed);
+        }
         conn.mailbox.room_made(shared.limits.mailbox_high)
     } else {
         After::default()

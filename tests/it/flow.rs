@@ -260,7 +260,7 @@ fn a_peer_that_says_nothing_is_closed_and_one_that_speaks_is_not() {
     let mut talks = Client::to(&server);
     let mut once = Client::to(&server);
     once.call(1, b"once");
-    while server.read(Counter::FirstMessageTimeout) + server.read(Counter::IdleTimeout) < 2 {
+    while server.read(Counter::FirstMessageTimeout) + server.read(Counter::HeartbeatTimeout) < 2 {
         assert!(begun.elapsed() < PATIENCE);
         assert_eq!(talks.call(1, b"x").1, b"x");
         thread::sleep(Duration::from_millis(20));
@@ -273,7 +273,7 @@ fn a_peer_that_says_nothing_is_closed_and_one_that_speaks_is_not() {
         begun.elapsed()
     );
     assert_eq!(server.read(Counter::FirstMessageTimeout), 1);
-    assert_eq!(server.read(Counter::IdleTimeout), 1);
+    assert_eq!(server.read(Counter::HeartbeatTimeout), 1);
     assert_eq!(talks.call(1, b"still here").1, b"still here");
 }
 

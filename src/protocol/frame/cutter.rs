@@ -37,16 +37,20 @@ impl Cutter for FrameCutter {
                     Ok(_) | Err(_) => {
                         return Cut {
                             units: 0,
+                            messages: 0,
                             then: Then::Refuse(refusal),
                         };
                     }
                 },
             }
         }
-        let mut units = 0;
+        let (mut units, mut messages) = (0, 0);
         loop {
             match self.layout.measure(&bytes[units..]) {
-                Ok(Some(total)) => units += total,
+                Ok(Some(total)) => {
+                    units += total;
+                    messages += 1;
+                }
                 Ok(None) => break,
                 // Foreign first bytes may look like a bad length: the next
                 // bytes will tell what to call it.
@@ -54,6 +58,7 @@ impl Cutter for FrameCutter {
                 Err(refusal) => {
                     return Cut {
                         units,
+                        messages,
                         then: Then::Refuse(refusal),
                     };
                 }
@@ -62,8 +67,29 @@ impl Cutter for FrameCutter {
         self.trusted |= units > 0;
         Cut {
             units,
+            messages,
             then: Then::Read,
         }
+    }
+
+    fn first(&self, units: &[u8], count: usize) -> usize {
+        let mut len = 0;
+        for _ in 0..count {
+            let Ok(Some(total)) = self.layout.measure(&units[len..]) else {
+                break;
+            };
+            len += total;
+        }
+        len
+    }
+
+    fn heartbeats(&self, mut units: &[u8]) -> usize {
+        let mut found = 0;
+        while let Ok(Some(frame)) = self.layout.frame(units) {
+            found += usize::from(frame.id.is_some() && frame.id == self.layout.heartbeat);
+            units = &units[frame.total..];
+        }
+        found
     }
 
     fn reset(&mut self) {

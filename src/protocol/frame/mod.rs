@@ -27,6 +27,8 @@ pub struct Frames {
     layout: Arc<Layout>,
     wire: Wire,
     going_away: Option<u32>,
+    /// Whether a heartbeat that nobody asked for is answered.
+    echoes: bool,
 }
 
 impl Frames {
@@ -38,6 +40,17 @@ impl Frames {
             layout: Arc::new(layout),
             wire,
             going_away: None,
+            echoes: true,
+        }
+    }
+
+    /// The same, but a heartbeat that arrives is always the answer to one that
+    /// was sent: it is not answered and reaches no handler.
+    #[must_use]
+    pub fn without_echo(self) -> Self {
+        Self {
+            echoes: false,
+            ..self
         }
     }
 
@@ -71,7 +84,8 @@ fn wire(layout: &Layout) -> Wire {
 impl Protocol for Frames {
     fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
         let cutter = cutter::FrameCutter::new(Arc::clone(&self.layout));
-        let server = server::FrameServer::new(Arc::clone(&self.layout), self.going_away);
+        let server =
+            server::FrameServer::new(Arc::clone(&self.layout), self.going_away, self.echoes);
         (Box::new(cutter), Box::new(server))
     }
 

@@ -23,6 +23,10 @@ pub(super) struct FrameServer {
     /// Messages are not served any more: the peer broke a rule, or a handler
     /// closed the connection.
     deaf: bool,
+    /// Whether a heartbeat that nobody asked for is answered.
+    echoes: bool,
+    /// Heartbeats of ours that the peer has not answered.
+    asked: u32,
 }
 
 /// A request whose reply comes later.
@@ -40,14 +44,34 @@ struct Request {
 }
 
 impl FrameServer {
-    pub(super) const fn new(layout: Arc<Layout>, going_away: Option<u32>) -> Self {
+    pub(super) const fn new(layout: Arc<Layout>, going_away: Option<u32>, echoes: bool) -> Self {
         Self {
             layout,
             going_away,
             owed: Vec::new(),
             then: None,
             deaf: false,
+            echoes,
+            asked: 0,
         }
+    }
+
+    /// Asks the peer for a sign of life.
+    fn ping(&mut self, out: &mut Out<'_>) {
+        let Some(id) = self.layout.heartbeat else {
+            return;
+        };
+        if encode(&self.layout, Some(id), 0, &[], &mut out.bytes).is_ok() {
+            self.asked = self.asked.saturating_add(1);
+        }
+    }
+
+    /// A heartbeat came: whether it is the answer to one of ours. An answer must
+    /// not be answered, or the two would never end.
+    fn is_answer(&mut self) -> bool {
+        let asked = self.asked > 0;
+        self.asked = self.asked.saturating_sub(1);
+        asked || !self.echoes
     }
 
     /// Writes the answer; tells how to go on if not with the next frame.
@@ -194,6 +218,13 @@ impl Server for FrameServer {
             if let Err(refusal) = frame.verify() {
                 return (bytes.len(), self.end(Step::Refuse(refusal)));
             }
+            if route.heartbeat && self.is_answer() {
+                done += frame.total;
+                if turn.over() {
+                    return (done, Step::Next);
+                }
+                continue;
+            }
             let body = units.slice(done + self.layout.header..done + frame.total);
             let mut answer = Answer::None;
             turn.app.call(route, body, &mut turn.out, &mut answer);
@@ -218,6 +249,7 @@ impl Server for FrameServer {
         match event {
             Event::Opened => turn.app.opened(&mut turn.out),
             Event::Timer(token) => turn.app.timer(token, &mut turn.out),
+            Event::Ping => self.ping(&mut turn.out),
             Event::Reply(token, answer) => return self.reply(token, answer, &mut turn.out),
             Event::Draining => self.warn(&mut turn.out),
             Event::Refused(refusal) => return self.end(Step::Refuse(refusal)),
@@ -233,5 +265,6 @@ impl Server for FrameServer {
         self.owed = Vec::new();
         self.then = None;
         self.deaf = false;
+        self.asked = 0;
     }
 }

@@ -81,7 +81,12 @@ fn cut(layout: &Layout, parts: &[&[u8]]) -> (Vec<u8>, Option<Counter>) {
     let (mut kept, mut whole) = (Vec::new(), Vec::new());
     for part in parts {
         kept.extend_from_slice(part);
-        let Cut { units, then } = cutter.cut(&kept);
+        let Cut {
+            units,
+            messages,
+            then,
+        } = cutter.cut(&kept);
+        assert_eq!(cutter.first(&kept, messages), units);
         whole.extend(kept.drain(..units));
         if let Then::Refuse(refusal) = then {
             return (whole, Some(refusal.counter));

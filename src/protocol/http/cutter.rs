@@ -84,23 +84,34 @@ enum Unit {
 
 impl Cutter for HttpCutter {
     fn cut(&mut self, bytes: &[u8]) -> Cut {
-        let mut units = 0;
+        // A head that goes before its body is a message to whoever counts.
+        let (mut units, mut messages) = (0, 0);
         while units < bytes.len() {
             match self.unit(&bytes[units..]) {
                 Ok(None) => break,
                 Ok(Some(Unit::Whole(len))) => {
                     units += len;
+                    messages += 1;
                     self.phase = Phase::default();
                 }
-                Ok(Some(Unit::Head(len))) => units += len,
+                Ok(Some(Unit::Head(len))) => {
+                    units += len;
+                    messages += 1;
+                }
                 Err(bad) => {
-                    let then = Then::Refuse(bad.into());
-                    return Cut { units, then };
+                    return Cut {
+                        units,
+                        messages,
+                        then: Then::Refuse(bad.into()),
+                    };
                 }
             }
         }
-        let then = Then::Read;
-        Cut { units, then }
+        Cut {
+            units,
+            messages,
+            then: Then::Read,
+        }
     }
 
     fn reset(&mut self) {

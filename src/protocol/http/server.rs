@@ -228,7 +228,7 @@ impl Server for HttpServer {
 
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {
         match event {
-            Event::Opened => self.wait(),
+            Event::Opened | Event::Ping => self.wait(),
             Event::Draining => {
                 self.leaves = true;
                 self.wait()

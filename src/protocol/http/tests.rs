@@ -91,7 +91,7 @@ fn serve(parts: &[&[u8]], limits: Limits) -> Came {
     let (mut kept, mut over) = (Vec::new(), None);
     'parts: for part in parts {
         kept.extend_from_slice(part);
-        let Cut { units, then } = cutter.cut(&kept);
+        let Cut { units, then, .. } = cutter.cut(&kept);
         let units: Vec<u8> = kept.drain(..units).collect();
         let units = Bytes::from(units);
         let mut done = 0;

@@ -1,0 +1,129 @@
+//! What the flood guard does to a batch that was just cut, on the reactor. The
+//! rules themselves are in `flood`.
+
+use super::connection::Connection;
+use super::flood::{Action, Flood};
+use super::heartbeat::millis;
+use super::inbound::Inbound;
+use super::shared::Shared;
+use crate::protocol::{Cut, Refusal, Then};
+use crate::scoreboard::Counter;
+use crate::sys::sync::Ordering;
+
+/// How many of the bytes of whole messages may be served, from the first.
+/// Changes what follows when the connection is to be closed, and asks for a
+/// delay in `inbound`.
+pub(super) fn admit(
+    shared: &Shared,
+    conn: &Connection,
+    inbound: &mut Inbound,
+    bytes: &[u8],
+    cut: &mut Cut,
+    now: u64,
+) -> usize {
+    let Some(flood) = shared.limits.flood.as_ref().filter(|_| cut.messages > 0) else {
+        return cut.units;
+    };
+    let verdict = flood.judge(&mut inbound.meter, cut.messages, now);
+    if verdict.wait > 0 {
+        inbound.delay = verdict.wait;
+        shared.row.count(Counter::FloodDelayed);
+        let (rule, wait) = (flood.rule, verdict.wait);
+        shared.peer_curbed(
+            conn,
+            Counter::FloodDelayed,
+            format_args!("{rule}; not read for {wait} ms"),
+        );
+    }
+    if verdict.admitted == cut.messages {
+        return cut.units;
+    }
+    let units = inbound
+        .cutter()
+        .first(&bytes[..cut.units], verdict.admitted);
+    // Not all of them; behind a close nothing is kept.
+    too_many(
+        shared,
+        conn,
+        flood,
+        cut.messages - verdict.admitted,
+        &mut cut.then,
+    );
+    units
+}
+
+/// Takes note that `units` arrived, which are `messages` whole ones.
+pub(super) fn hear(
+    shared: &Shared,
+    conn: &Connection,
+    inbound: &mut Inbound,
+    units: &[u8],
+    messages: usize,
+    now: u64,
+) {
+    if messages == 0 {
+        return;
+    }
+    conn.heard.store(now, Ordering::Relaxed);
+    if !shared.limits.tell_heartbeats() {
+        return;
+    }
+    let beats = inbound.cutter().heartbeats(units);
+    if beats > 0 {
+        conn.pulse.beat.store(now, Ordering::Relaxed);
+    }
+    if beats < messages {
+        conn.pulse.spoken.store(now, Ordering::Relaxed);
+        conn.pulse.owed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Takes note of the unfinished message that is kept, and has it looked at when
+/// it may first be too slow. `fresh`: it began with the last read.
+pub(super) fn keep(
+    shared: &Shared,
+    conn: &Connection,
+    inbound: &mut Inbound,
+    fresh: bool,
+    now: u64,
+) {
+    let pulse = &conn.pulse;
+    let kept = inbound.partial.len() as u64;
+    let started = pulse.started.load(Ordering::Relaxed);
+    if kept == 0 {
+        if started != 0 {
+            pulse.started.store(0, Ordering::Relaxed);
+        }
+        return;
+    }
+    pulse.arrived.store(kept, Ordering::Relaxed);
+    if fresh || started == 0 {
+        pulse.started.store(now, Ordering::Relaxed);
+    }
+    // A look that is registered finds this message, too. One that is near may
+    // just be over: half of the grace is more than any two threads are apart.
+    let grace = millis(shared.limits.receive_grace);
+    if shared.limits.receive_rate > 0 && inbound.watched < now.saturating_add(grace / 2) {
+        inbound.watched = now.saturating_add(grace);
+        shared.heartbeat.watch(conn.id.slot(), inbound.watched);
+    }
+}
+
+#[cold]
+fn too_many(shared: &Shared, conn: &Connection, flood: &Flood, excess: usize, then: &mut Then) {
+    let rule = flood.rule;
+    if flood.action == Action::Close {
+        *then = Then::Refuse(Refusal {
+            counter: Counter::Flooded,
+            detail: rule.to_string(),
+            answer: b"",
+        });
+    } else {
+        shared.row.add(Counter::FloodDropped, excess as u64);
+        shared.peer_curbed(
+            conn,
+            Counter::FloodDropped,
+            format_args!("{rule}; {excess} dropped"),
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Clients that keep the server waiting, and those whom they must not harm.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, socket, sockopt};
+use purlin::Server;
+use purlin::prelude::*;
+use purlin::scoreboard::Counter;
+
+use crate::harness::{Client, address, comm, wait_for, wait_until};
+
+/// 1 echoes; 2 answers with much.
+fn app() -> App<()> {
+    let much = Bytes::from(vec![b'm'; 20_000]);
+    App::<()>::new()
+        .on(1, |_, body: Bytes| body)
+        .on_inline(2, move |_, _: Bytes| much.clone())
+}
+
+#[test]
+fn a_message_that_drips_is_cut_and_one_that_flows_is_not() {
+    let keys = [
+        ("limits.receive_rate", "1KiB"),
+        ("limits.receive_grace", "300ms"),
+    ];
+    let server = Server::configured(app(), &keys).unwrap();
+    let mut client = Client::to(&server);
+    client.call(1, b"whole");
+    client.send(&comm(1, b"drips")[..3]);
+    let mut slow = 0_u32;
+    while server.read(Counter::ReceiveTooSlow) == 0 {
+        // Whole messages all the time: slow is a message, not a connection.
+        let mut good = Client::to(&server);
+        assert_eq!(good.call(1, &[7; 20_000]).1.len(), 20_000);
+        slow += 1;
+    }
+    assert!(slow > 1, "cut at once");
+    client.until_closed();
+}
+
+#[test]
+fn who_never_reads_is_bounded_and_then_cut() {
+    let keys = [("limits.send_stall", "500ms")];
+    let server = Server::configured(app(), &keys).unwrap();
+    let mut client = Client::to(&server);
+    client.send(&comm(2, b"").repeat(2000));
+    wait_for(&server, Counter::SendStalled, 1);
+    wait_for(&server, Counter::Live, 0);
+    wait_for(&server, Counter::Buffered, 0);
+    client.until_closed();
+}
+
+/// A client with little room for what it does not read.
+fn narrow(to: SocketAddr) -> Option<TcpStream> {
+    let SocketAddr::V4(to) = to else { return None };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, flags, None).ok()?;
+    nix::sys::socket::setsockopt(&fd.as_fd(), sockopt::RcvBuf, &4096).ok()?;
+    let _under_way = nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrIn::from(to));
+    Some(TcpStream::from(fd))
+}
+
+/// Ends the slow clients when the test is over, failed or not.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Four times as many slow clients as there is room for: header drip, body
+/// drip, never read.
+#[test]
+fn slow_clients_cannot_lock_out_an_honest_one() {
+    let keys = [
+        ("worker.connections_max", "256"),
+        ("limits.make_room", "50ms"),
+        // Whoever does not fit into it, the kernel turns away unseen.
+        ("listener.0.backlog", "4096"),
+    ];
+    let server = Server::configured(app(), &keys).unwrap();
+    let to = address(&server);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let frame = comm(1, &[b'b'; 20_000]);
+            let greedy = comm(2, b"").repeat(200);
+            let begin = |n: usize| (narrow(to), n, 0);
+            let mut slow: Vec<_> = (0..1024).map(begin).collect();
+            while !over.load(Ordering::Relaxed) {
+                for (stream, n, at) in &mut slow {
+                    let bytes = match *n % 8 {
+                        0..4 => &frame[(*at).min(7)..=(*at).min(7)],
+                        4..7 if *at == 0 => &frame[..9],
+                        4..7 => &frame[9..10],
+                        _ => &greedy[..],
+                    };
+                    let sent = stream.as_mut().map(|stream| stream.write(bytes));
+                    match sent {
+                        Some(Ok(_)) => *at = (*at + 1).min(6),
+                        Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        // Cut, and back again at once.
+                        Some(Err(_)) | None => (*stream, *at) = (narrow(to), 0),
+                    }
+                }
+                thread::park_timeout(std::time::Duration::from_millis(5));
+            }
+        });
+        let _over = Over(&over);
+        wait_until("the pool is full", || server.read(Counter::PoolFull) > 0);
+        for n in 0..20_u8 {
+            let mut honest = Client::to(&server);
+            assert_eq!(honest.call(1, &[n]), (1, vec![n]));
+        }
+    });
+    assert!(server.read(Counter::MadeRoom) > 0);
+    wait_for(&server, Counter::Live, 0);
+}
