@@ -23,12 +23,14 @@
 //! cli         arguments -> commands, exit codes
 //! master      supervisor, pid file, control socket   (decides when processes run)
 //! worker      event loop and threads                 (decides when code runs)
+//! listener    what is spoken on which address
+//! web         routes, static files: HTTP for handlers
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
 //! stress      the load tool, behind the feature of this name
 //! client      blocking client on the same codec
 //! body        typed bodies, replies, errors
 //! net         names of connections, the pool, the accept turn, who gets in
-//! protocol    frames, PROXY headers                  (gives bytes meaning; no I/O)
+//! protocol    frames, HTTP/1.1, PROXY headers        (gives bytes meaning; no I/O)
 //! scoreboard  what the shared words mean
 //! config log  the file that is the manual; whole lines
 //! sys         fork, shared memory, epoll, sockets    (the only `unsafe`)
@@ -71,6 +73,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dispatch;
+pub mod listener;
 pub mod log;
 pub mod master;
 pub mod net;
@@ -81,6 +84,7 @@ pub mod scoreboard;
 pub mod stress;
 #[doc(hidden)]
 pub mod sys;
+pub mod web;
 pub mod worker;
 
 pub use app::{App, Server, SpawnError};

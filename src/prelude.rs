@@ -8,6 +8,9 @@ pub use bytes::Bytes;
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::app::App;
-pub use crate::body::{Error, Fixed, FromBody, Id, IntoReply, Json, Raw, Reader, Reply, Writer};
+pub use crate::body::{
+    Error, Fixed, Form, FromBody, Html, Id, IntoReply, Json, Raw, Reader, Reply, Writer,
+};
 pub use crate::dispatch::{Ctx, Hub, Later, Next, Replier};
 pub use crate::net::ConnId;
+pub use crate::web::{Http, Web};

@@ -120,6 +120,16 @@ counters! {
     SpokeHttp = "connections_closed_spoke_http",
     /// Connections closed because the peer spoke TLS to a plain port.
     SpokeTls = "connections_closed_spoke_tls",
+    /// Connections closed because the peer spoke HTTP/2.
+    SpokeHttp2 = "connections_closed_spoke_http2",
+    /// Connections closed because a request was no HTTP, or could be read in two ways.
+    HttpBadRequest = "connections_closed_http_bad_request",
+    /// Connections closed because the head of a request was over a limit.
+    HttpHeadTooLong = "connections_closed_http_head_too_long",
+    /// Connections closed because the body of a request was over `http.body_max`.
+    HttpBodyTooLong = "connections_closed_http_body_too_long",
+    /// Connections closed because of a version or a transfer coding that is not served.
+    HttpUnsupported = "connections_closed_http_unsupported",
     /// Connections closed because a message had an id that no handler claimed.
     UnknownId = "connections_closed_unknown_id",
     /// Connections closed by handlers or through the hub.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use purlin::config::Config;
-use purlin::worker;
+use purlin::listener;
 
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.split(|&byte| byte == 0);
@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn accepted(config: &Config) {
-    if let Err(error) = worker::protocols(config) {
+    if let Err(error) = listener::protocols(config) {
         assert!(!error.to_string().is_empty());
     }
     let printed = config.effective();

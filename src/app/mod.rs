@@ -1,5 +1,6 @@
 //! Registration: the program as its user writes it.
 
+mod requests;
 mod server;
 mod test;
 
@@ -14,6 +15,9 @@ use crate::body::{Error, Reply};
 use crate::dispatch::outlet::{Application, Service, Surroundings};
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
 
+use crate::web::Web;
+
+pub use requests::Answered;
 pub use server::{Server, SpawnError};
 pub use test::{Test, TestConn};
 
@@ -47,6 +51,7 @@ pub struct App<S> {
     data: Vec<MakeData>,
     started: Vec<OnStart>,
     hooks: Hooks<S>,
+    web: Web<S>,
 }
 
 /// A handler, and where in the program it was registered.
@@ -108,6 +113,7 @@ impl<S: Default + Send + 'static> App<S> {
             data: Vec::new(),
             started: Vec::new(),
             hooks: Hooks::default(),
+            web: Web::new(),
         }
     }
 
@@ -236,6 +242,19 @@ impl<S: Default + Send + 'static> App<S> {
         self
     }
 
+    /// What is served over HTTP, on listeners with `protocol = "http"`.
+    ///
+    /// # Panics
+    ///
+    /// When a path of `web` is none or cannot be told from another one.
+    #[must_use]
+    pub fn web(mut self, web: Web<S>) -> Self {
+        // Now and not in each worker: a wrong program must not start.
+        let _checked = web.routes();
+        self.web = web;
+        self
+    }
+
     /// A value of the worker, made once in each worker after the fork: a
     /// database, a table. Reached by its type: `c.data::<T>()`.
     ///
@@ -360,6 +379,7 @@ impl<S: Default + Send + 'static> App<S> {
         let hooks = self.hooks.clone();
         Ok(Arc::new(Core {
             router: self.router(),
+            site: Arc::new(self.web.routes()),
             hooks,
             hub,
         }))

@@ -11,6 +11,7 @@ use crossbeam::queue::SegQueue;
 
 use super::App;
 use crate::config::{self, Config, ConfigError};
+use crate::listener;
 use crate::net::turn::Turn;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
@@ -101,7 +102,7 @@ impl Server {
         app: App<S>,
         config: &Config,
     ) -> Result<Self, SpawnError> {
-        let protocols = worker::protocols(config).map_err(SpawnError::Config)?;
+        let protocols = listener::protocols(config).map_err(SpawnError::Config)?;
         let listeners = worker::bind(config, protocols).map_err(SpawnError::Bind)?;
         let addresses = listeners
             .iter()

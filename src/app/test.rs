@@ -82,12 +82,27 @@ impl<S: Default + Send + 'static> Test<S> {
         }
     }
 
-    /// A new connection; `opened` has run.
-    pub fn connect(&mut self) -> TestConn {
+    /// The name of one more connection.
+    pub(super) fn name(&mut self) -> ConnId {
         let conn = ConnId::first(0, 0, self.next);
         self.next += 1;
+        conn
+    }
+
+    pub(super) fn service(&self) -> &dyn Service {
+        &*self.service
+    }
+
+    /// The only answer that is owed to `conn`, and its token.
+    pub(super) fn wait_any(&self, conn: ConnId) -> (u64, Answer) {
+        self.world.wait_any(conn)
+    }
+
+    /// A new connection; `opened` has run.
+    pub fn connect(&mut self) -> TestConn {
+        let conn = self.name();
         let mut seat = self.service.seat();
-        seat.take(conn, Peer::Unix, UnknownId::Error);
+        seat.take(conn, Peer::Unix, UnknownId::Error, true);
         self.seats.insert(conn, seat);
         self.world.lock().inboxes.insert(conn, VecDeque::new());
         self.run(conn, 0, |seat, out| {
@@ -253,7 +268,9 @@ impl<S: Default + Send + 'static> Test<S> {
             rest = &rest[frame.total..];
         }
         match answer {
-            Answer::Reply { id, body } => inbox.push_back((id.unwrap_or(request), body.clone())),
+            Answer::Reply { id, body, .. } => {
+                inbox.push_back((id.unwrap_or(request), body.clone()))
+            }
             Answer::Error(Error { text, .. }) => {
                 inbox.push_back((request, Bytes::from(text.clone())))
             }
@@ -309,6 +326,18 @@ impl Inner {
 impl World {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nothing under this lock panics")
+    }
+
+    /// As [`Self::wait`], for whatever token the only answer that is owed has.
+    fn wait_any(&self, conn: ConnId) -> (u64, Answer) {
+        let find = |inner: &Inner| inner.answers.keys().find(|(to, _)| *to == conn).copied();
+        let waited = self
+            .answered
+            .wait_timeout_while(self.lock(), PATIENCE, |inner| find(inner).is_none());
+        let (mut inner, _) = waited.expect("nothing under this lock panics");
+        let key = find(&inner).expect("a reply that was put off came in time");
+        let answer = inner.answers.remove(&key).unwrap_or(Answer::None);
+        (key.1, answer)
     }
 
     fn wait(&self, conn: ConnId, token: u64) -> Answer {

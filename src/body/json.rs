@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::reply::IntoReply;
 use super::{Answer, Error, FromBody, Raw};
+use crate::protocol::Media;
 
 /// A body in JSON: `Json(login): Json<Login>` as an argument, `Json(ok)` as a
 /// reply. A body that is no such JSON answers 400 with the place.
@@ -26,7 +27,7 @@ impl<T: DeserializeOwned> FromBody for Json<T> {
 impl<T: Serialize> IntoReply for Json<T> {
     fn into_reply(self) -> Answer {
         match serde_json::to_vec(&self.0) {
-            Ok(bytes) => Answer::body(bytes.into()),
+            Ok(bytes) => Answer::media(bytes.into(), Media::Json),
             Err(error) => Answer::Error(Error::new(500, format!("write JSON: {error}"))),
         }
     }

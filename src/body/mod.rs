@@ -5,12 +5,15 @@
 //! bytes. Pure; any thread.
 
 mod fixed;
+mod form;
 mod json;
 mod plain;
 mod reply;
 
 pub use fixed::{Fixed, Reader, Writer};
+pub use form::{Form, from_pairs, pairs};
 pub use json::Json;
+pub use plain::Html;
 pub use reply::{IntoReply, Reply};
 
 pub use crate::protocol::{Answer, Error};

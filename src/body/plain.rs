@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::reply::IntoReply;
 use super::{Answer, Error, FromBody, Raw};
+use crate::protocol::Media;
 
 /// Any body, ignored.
 impl FromBody for () {
@@ -63,12 +64,22 @@ impl IntoReply for &'static [u8] {
 
 impl IntoReply for String {
     fn into_reply(self) -> Answer {
-        Answer::body(self.into())
+        Answer::media(self.into(), Media::Text)
     }
 }
 
 impl IntoReply for &'static str {
     fn into_reply(self) -> Answer {
-        Answer::body(Bytes::from_static(self.as_bytes()))
+        Answer::media(Bytes::from_static(self.as_bytes()), Media::Text)
+    }
+}
+
+/// A page: text that goes over HTTP as `text/html`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Html<T>(pub T);
+
+impl<T: Into<String>> IntoReply for Html<T> {
+    fn into_reply(self) -> Answer {
+        Answer::media(self.0.into().into(), Media::Html)
     }
 }

@@ -1,6 +1,7 @@
 //! What handlers answer.
 
 use super::{Answer, Error, Id};
+use crate::protocol::Media;
 
 /// A type that a handler can return.
 ///
@@ -26,10 +27,15 @@ impl Reply {
     #[must_use]
     pub fn with(id: Id, body: impl IntoReply) -> Self {
         Self(match body.into_reply() {
-            Answer::Reply { body, .. } => Answer::Reply { id: Some(id), body },
+            Answer::Reply { body, media, .. } => Answer::Reply {
+                id: Some(id),
+                body,
+                media,
+            },
             Answer::None => Answer::Reply {
                 id: Some(id),
                 body: bytes::Bytes::new(),
+                media: Media::Bytes,
             },
             other @ (Answer::Error(_) | Answer::Later(_)) => other,
         })
@@ -84,17 +90,20 @@ mod tests {
 
     #[test]
     fn every_return_value_becomes_what_it_says() {
-        let ok = || Answer::body(Bytes::from_static(b"ok"));
+        let ok = || Answer::media(Bytes::from_static(b"ok"), Media::Text);
         let teapot = || Error::new(418, "teapot");
         let io = std::io::Error::other("broken");
         let cases = [
             (().into_reply(), Answer::None),
             ("ok".into_reply(), ok()),
             (String::from("ok").into_reply(), ok()),
-            (b"ok".to_vec().into_reply(), ok()),
+            (
+                b"ok".to_vec().into_reply(),
+                Answer::body(Bytes::from_static(b"ok")),
+            ),
             (
                 Json("ok").into_reply(),
-                Answer::body(Bytes::from_static(b"\"ok\"")),
+                Answer::media(Bytes::from_static(b"\"ok\""), Media::Json),
             ),
             (Some("ok").into_reply(), ok()),
             (None::<String>.into_reply(), Answer::None),
@@ -112,6 +121,7 @@ mod tests {
                 Answer::Reply {
                     id: Some(7),
                     body: Bytes::from_static(b"ok"),
+                    media: Media::Text,
                 },
             ),
         ];

@@ -8,10 +8,11 @@ use super::doctor;
 use super::task;
 use super::{Arguments, Command, Exit, build, environment, version};
 use crate::config::Config;
+use crate::listener;
 use crate::master::{self, Ending, Plan};
 use crate::sys::limits::Limits;
 use crate::sys::title;
-use crate::worker::{self, Application};
+use crate::worker::Application;
 
 #[cfg(not(feature = "stress"))]
 const NO_STRESS: &str = "built without the load tool; build it with `cargo build --release \
@@ -112,6 +113,6 @@ fn print(text: &str) {
 /// The configuration, checked as far as that is possible without acting on it.
 fn checked(arguments: &Arguments, env: &[(String, String)]) -> Result<Config, Ending> {
     let config = arguments.config(env)?;
-    worker::protocols(&config)?;
+    listener::protocols(&config)?;
     Ok(config)
 }

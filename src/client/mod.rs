@@ -139,7 +139,7 @@ impl Drop for Client {
 /// The bytes of a body, and the id that it wants.
 fn content(id: Id, body: impl IntoReply) -> Result<(Id, Bytes), ClientError> {
     match body.into_reply() {
-        Answer::Reply { id: own, body } => Ok((own.unwrap_or(id), body)),
+        Answer::Reply { id: own, body, .. } => Ok((own.unwrap_or(id), body)),
         Answer::None => Ok((id, Bytes::new())),
         Answer::Error(error) => Err(ClientError::Body(error)),
         Answer::Later(_) => Err(ClientError::Body(crate::body::Error::new(

@@ -291,8 +291,8 @@ mod tests {
                 "2:8: log.file is true, must be a path, or empty for none",
             ),
             (
-                "[[listener]]\nprotocol = \"http\"",
-                "2:12: listener.0.protocol is \"http\", must be frame",
+                "[[listener]]\nprotocol = \"grpc\"",
+                "2:12: listener.0.protocol is \"grpc\", must be one of frame, http, auto",
             ),
             (
                 "[[listener]]\naddress = \"7000\"",

@@ -89,6 +89,8 @@ table! {
         pub heartbeat: Heartbeat = Heartbeat::default();
         /// `[limits]`.
         pub limits: Limits = Limits::default();
+        /// `[http]`.
+        pub http: Http = Http::default();
         /// `[log]`.
         pub log: Log = Log::default();
         /// Where the values came from.
@@ -209,6 +211,20 @@ table! {
 }
 
 table! {
+    /// What a request over HTTP may be.
+    pub struct Http {
+        /// Bytes of the request line.
+        pub line_max: usize = 8 * KIB, in 128..=MIB;
+        /// Bytes of the head, request line included.
+        pub head_max: usize = 16 * KIB, in 256..=MIB;
+        /// Fields of the head.
+        pub fields_max: u16 = 100, in 1..=128;
+        /// Bytes of the body.
+        pub body_max: usize = MIB, in 0..=GIB;
+    }
+}
+
+table! {
     /// What is logged, how and where.
     pub struct Log {
         /// Lines below this level are not written.
@@ -249,6 +265,10 @@ choice! {
     pub enum Protocol {
         /// Frames with a binary header.
         Frame = "frame",
+        /// HTTP/1.1.
+        Http = "http",
+        /// Whichever of the two the first bytes of a connection are.
+        Auto = "auto",
     }
 }
 
@@ -342,7 +362,7 @@ choice! {
 }
 
 /// The tables that stand once in the file. `[[listener]]` may be repeated.
-const TABLES: &[&str] = &["worker", "heartbeat", "limits", "log"];
+const TABLES: &[&str] = &["worker", "heartbeat", "limits", "http", "log"];
 
 impl Config {
     /// The table at `path`: `""` for the keys above all tables, `"worker"`,
@@ -353,6 +373,7 @@ impl Config {
             "worker" => &mut self.worker,
             "heartbeat" => &mut self.heartbeat,
             "limits" => &mut self.limits,
+            "http" => &mut self.http,
             "log" => &mut self.log,
             listener => {
                 let mut indices = 0..self.listener.len();
@@ -367,8 +388,13 @@ impl Config {
         let top: (String, &dyn Table) = (String::new(), self);
         let listeners = self.listener.iter().enumerate();
         let listeners = listeners.map(|(index, table)| (listener_path(index), table as &dyn Table));
-        let named: [&dyn Table; TABLES.len()] =
-            [&self.worker, &self.heartbeat, &self.limits, &self.log];
+        let named: [&dyn Table; TABLES.len()] = [
+            &self.worker,
+            &self.heartbeat,
+            &self.limits,
+            &self.http,
+            &self.log,
+        ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
         std::iter::once(top).chain(listeners).chain(named).collect()
     }

@@ -10,6 +10,7 @@ use super::hub::Hub;
 use super::outlet::{Seat, Service};
 use super::router::Router;
 use super::seat::ConnSeat;
+use super::site::Site;
 
 type OnConn<S> = Arc<dyn Fn(&mut Ctx<'_, S>) + Send + Sync>;
 type OnWorker = Arc<dyn Fn(&Hub) + Send + Sync>;
@@ -58,6 +59,8 @@ impl<S> fmt::Debug for Hooks<S> {
 pub struct Core<S> {
     /// Who handles what.
     pub router: Router<S>,
+    /// Who handles requests.
+    pub site: Arc<dyn Site<S>>,
     /// What runs beside messages.
     pub hooks: Hooks<S>,
     /// The way to connections.

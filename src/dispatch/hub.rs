@@ -183,7 +183,9 @@ impl Target<'_> {
 /// The id and bytes of a push; `None`: there is nothing to send.
 pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes)> {
     match body.into_reply() {
-        Answer::Reply { id: other, body } => Some((other.unwrap_or(id), body)),
+        Answer::Reply {
+            id: other, body, ..
+        } => Some((other.unwrap_or(id), body)),
         Answer::Error(error) => {
             ::log::warn!("push message {id}: {error}; not sent");
             None

@@ -21,6 +21,7 @@ mod later;
 pub mod outlet;
 mod router;
 mod seat;
+mod site;
 
 pub use self::core::{Core, Hooks};
 pub use ctx::Ctx;
@@ -29,3 +30,4 @@ pub use hub::{Hub, Target};
 pub use later::{Later, Replier};
 pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next, Router};
+pub use site::{Site, Visit};

@@ -92,8 +92,16 @@ pub trait Service: Send + Sync {
 
 /// The handlers of one connection at a time, with its state.
 pub trait Seat: crate::protocol::Dispatch {
-    /// A connection takes the seat; its state is made new. Runs on the reactor.
-    fn take(&mut self, conn: ConnId, peer: crate::sys::socket::Peer, unknown_id: UnknownId);
+    /// A connection takes the seat; its state is made new if it is a session
+    /// ([`Protocol::is_session`](crate::protocol::Protocol::is_session)). Runs on
+    /// the reactor.
+    fn take(
+        &mut self,
+        conn: ConnId,
+        peer: crate::sys::socket::Peer,
+        unknown_id: UnknownId,
+        is_session: bool,
+    );
 
     /// The turn is over: what it counted is put into the shared row, once for
     /// the whole batch and before its replies are written.

@@ -11,9 +11,14 @@ use super::ctx::{Ctx, Sink};
 use super::guard::guard;
 use super::outlet::{Seat, UnknownId};
 use super::router::Handler;
+use super::site::Visit;
 use crate::net::ConnId;
-use crate::protocol::{Answer, CloseMode, Dispatch, Error, Out, Push, Route, Units, Unsendable};
+use crate::protocol::http::{Request, Response, Served};
+use crate::protocol::{
+    Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
+};
 use crate::scoreboard::Counter;
+use crate::sys::clock::wall_seconds;
 use crate::sys::socket::Peer;
 
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
@@ -189,16 +194,53 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
     }
+
+    fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
+        let Self { core, tenant } = self;
+        let hub = &core.hub;
+        let head = &request.head;
+        let served = guard(
+            hub.row(),
+            || format!("the handler of {} {}", head.method, head.target),
+            || {
+                let visit = Visit {
+                    conn: tenant.conn,
+                    peer: tenant.peer,
+                    hub,
+                    timers: &mut tenant.timers,
+                    member: &mut tenant.member,
+                    out: &mut Nowhere,
+                };
+                core.site.serve(visit, lane, request, response)
+            },
+        );
+        if served == Some(Served::NotInline) {
+            return Served::NotInline;
+        }
+        tenant.handled += 1;
+        if served.is_none() {
+            *response = Response::default();
+            response.error(&Error::new(500, "the handler panicked"));
+        } else if response.status.is_some_and(|status| status >= 400) {
+            hub.row().count(Counter::HandlerErrors);
+        }
+        served.unwrap_or(Served::Done)
+    }
+
+    fn seconds(&self) -> u64 {
+        wall_seconds()
+    }
 }
 
 impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
-    fn take(&mut self, conn: ConnId, peer: Peer, unknown_id: UnknownId) {
+    fn take(&mut self, conn: ConnId, peer: Peer, unknown_id: UnknownId, is_session: bool) {
         let Self { core, tenant } = self;
         tenant.conn = conn;
         tenant.peer = peer;
         tenant.unknown_id = unknown_id;
         let what = || "`default` of the connection's state".to_owned();
-        tenant.state = guard(core.hub.row(), what, S::default);
+        let make = || guard(core.hub.row(), what, S::default);
+        tenant.state = is_session.then(make).flatten();
     }
 
     fn counted(&mut self) {

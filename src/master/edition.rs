@@ -9,6 +9,7 @@ use super::inherited::Sockets;
 use super::socket_file::SocketFile;
 use super::supervisor::Policy;
 use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
+use crate::listener;
 use crate::log::{self, Format, Settings};
 use crate::scoreboard::Scoreboard;
 use crate::sys::cores;
@@ -176,7 +177,7 @@ fn listeners(
     let mut sets: Vec<Vec<Listening>> = Vec::new();
     for number in 0..count {
         let mut set = Vec::new();
-        for (n, protocol) in worker::protocols(config)?.into_iter().enumerate() {
+        for (n, protocol) in listener::protocols(config)?.into_iter().enumerate() {
             let listener = &config.listener[n];
             let earlier = before.and_then(|before| before.earlier(config, n, number));
             // A path cannot be bound twice.

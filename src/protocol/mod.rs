@@ -15,11 +15,14 @@
 //! The server runs handlers through [`Dispatch`], which the layer above
 //! implements, and appends what they say to [`Out`].
 
+pub mod auto;
 pub mod first_bytes;
 pub mod frame;
+pub mod http;
 pub mod proxy;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -40,6 +43,13 @@ pub trait Protocol: Send + Sync {
     ///
     /// [`Unsendable`] when no legal message can say this; `out` is unchanged.
     fn push(&self, push: Push<'_>, out: &mut Vec<u8>) -> Result<(), Unsendable>;
+
+    /// Whether a connection is a session: it has a state from its start to its
+    /// end, and takes pushes. Otherwise each message stands alone, the state is
+    /// made new for it, and the hub's `all()` does not reach the connection.
+    fn is_session(&self) -> bool {
+        true
+    }
 
     /// Whether [`Event::Draining`] has anything to say; saves a turn if not.
     fn warns(&self) -> bool {
@@ -77,6 +87,8 @@ pub enum Unsendable {
         /// The largest that fits.
         max: u64,
     },
+    /// The protocol has answers and nothing else.
+    AnswersOnly,
 }
 
 impl fmt::Display for Unsendable {
@@ -94,6 +106,7 @@ impl fmt::Display for Unsendable {
                     "message id {id} is over the {max} that the format can express"
                 )
             }
+            Self::AnswersOnly => f.write_str("the protocol has answers and no pushes"),
         }
     }
 }
@@ -139,12 +152,24 @@ pub struct Cut {
 }
 
 /// What follows the whole messages.
-#[derive(Debug)]
 pub enum Then {
     /// Part of a message, or nothing: read on.
     Read,
+    /// The connection speaks this from now on, beginning with the same bytes.
+    /// Only before its first whole message, of which there is none then.
+    Become(Arc<dyn Protocol>),
     /// Nothing that can ever be a message: close behind the whole ones.
     Refuse(Refusal),
+}
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read => f.write_str("Read"),
+            Self::Become(_) => f.write_str("Become"),
+            Self::Refuse(refusal) => write!(f, "Refuse({refusal:?})"),
+        }
+    }
 }
 
 /// Why the peer is closed, for the operator and for the peer.
@@ -348,6 +373,25 @@ pub trait Dispatch: Send {
 
     /// Runs a timer of this connection.
     fn timer(&mut self, token: u64, out: &mut Out<'_>);
+
+    /// Runs the handler of a request that names a path instead of an id, with a
+    /// state of its own, and puts what it answered into `response`, unless it
+    /// may not run in `lane`. Never panics, as [`Self::call`].
+    fn request(
+        &mut self,
+        lane: Lane,
+        request: &http::Request<'_>,
+        response: &mut http::Response,
+    ) -> http::Served {
+        let _ = (lane, request);
+        response.error(&Error::new(404, "there are no routes"));
+        http::Served::Done
+    }
+
+    /// The time of day in seconds since 1970, for protocols that say it.
+    fn seconds(&self) -> u64 {
+        0
+    }
 }
 
 /// Which handler a message is for.
@@ -373,6 +417,8 @@ pub enum Answer {
         id: Option<u32>,
         /// Body.
         body: Bytes,
+        /// What it is, for protocols that say it.
+        media: Media,
     },
     /// An error frame, or the connection's end where the protocol has none.
     Error(Error),
@@ -384,8 +430,32 @@ impl Answer {
     /// A reply under the request's own id.
     #[must_use]
     pub const fn body(body: Bytes) -> Self {
-        Self::Reply { id: None, body }
+        Self::media(body, Media::Bytes)
     }
+
+    /// As [`Self::body`], of a certain kind.
+    #[must_use]
+    pub const fn media(body: Bytes, media: Media) -> Self {
+        Self::Reply {
+            id: None,
+            body,
+            media,
+        }
+    }
+}
+
+/// What a body is, for protocols that say it. Frames do not.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Media {
+    /// Bytes of any kind.
+    #[default]
+    Bytes,
+    /// Text in UTF-8.
+    Text,
+    /// A page.
+    Html,
+    /// JSON.
+    Json,
 }
 
 /// What went wrong, for the peer: a code and a text.

@@ -1,7 +1,7 @@
 //! The monotonic clock, in the resolution that a server needs.
 //!
-//! Never the time of day: a deadline must not jump when an operator sets the
-//! clock. Any thread may ask.
+//! Never the time of day for deadlines: they must not jump when an operator
+//! sets the clock. Any thread may ask.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -17,6 +17,15 @@ pub fn coarse_millis() -> u64 {
     let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
     let millis = u64::try_from(now.tv_nsec()).unwrap_or(0) / 1_000_000;
     seconds * 1000 + millis + 1
+}
+
+/// The time of day in seconds since 1970, for what is shown to people; as cheap
+/// as [`coarse_millis`].
+#[must_use]
+pub fn wall_seconds() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE)
+        .expect("every Linux since 2.6.32 has the coarse clock");
+    u64::try_from(now.tv_sec()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::admission::{Entrance, Greeting};
 use super::connection::{Connection, Item, Parts};
 use super::heartbeat::millis;
 use super::inbound::Inbound;
+use super::items::Items;
 use super::reactor::{Accepting, Reactor};
 use super::setup::Listening;
 use crate::dispatch::outlet::UnknownId;
@@ -26,7 +27,7 @@ use crate::net::{ConnId, Vacancy};
 use crate::protocol::{Cutter, Event, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::socket::{self, Peer};
-use crate::sys::sync::Ordering;
+use crate::sys::sync::{Ordering, lock};
 
 impl Reactor<'_> {
     /// Takes connections from the backlog of a listener.
@@ -205,12 +206,54 @@ impl Reactor<'_> {
         self.shared.row.count(Counter::Accepted);
         self.shared.row.count(Counter::Live);
         self.watch_silence(slot);
+        if conn.protocol().is_session() {
+            self.greet(&conn);
+        }
+        conn
+    }
+
+    /// A connection, of which nothing was served yet, speaks `protocol` from now
+    /// on. False: it ends already.
+    pub(super) fn turn_into(
+        &mut self,
+        conn: &Arc<Connection>,
+        protocol: &Arc<dyn Protocol>,
+    ) -> bool {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        let listening = self.listeners.get(inbound.listener);
+        let unknown_id = listening.map(|listening| listening.unknown_id);
+        let is_session = protocol.is_session();
+        let (cutter, server) = protocol.open();
+        if conn.became.get().is_some() || !conn.mailbox.begin_inline() {
+            return false;
+        }
+        let _only_the_reactor_sets_it = conn.became.set(Arc::clone(protocol));
+        inbound.turn_into(cutter);
+        if let Some(parts) = &mut *lock(&conn.turn) {
+            parts.server = server;
+            parts.app.take(
+                conn.id,
+                conn.peer,
+                unknown_id.unwrap_or_default(),
+                is_session,
+            );
+        }
+        let high = self.shared.limits.mailbox_high;
+        let after = conn.mailbox.requeue(0, high, Items::default());
+        self.follow(conn, after);
+        if is_session {
+            self.greet(conn);
+        }
+        true
+    }
+
+    /// Has `opened` run, if there is one.
+    fn greet(&mut self, conn: &Arc<Connection>) {
         if self.service.greets()
             && let Some(after) = conn.mailbox.post(Item::from(Event::Opened))
         {
-            self.follow(&conn, after);
+            self.follow(conn, after);
         }
-        conn
     }
 
     /// Fills in the connection; gives a cutter if the slot needs another one.
@@ -239,7 +282,8 @@ impl Reactor<'_> {
             *parts = Some(Parts { server, app });
         }
         if let Some(parts) = parts {
-            parts.app.take(id, peer, listened.unknown_id);
+            let is_session = listened.protocol.is_session();
+            parts.app.take(id, peer, listened.unknown_id, is_session);
         }
         conn.protocol = Some(listened.protocol);
         cutter

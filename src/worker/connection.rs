@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -90,6 +90,8 @@ pub(crate) struct Connection {
     address: Option<Hash>,
     counted: AtomicBool,
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
+    /// What the peer turned out to speak, where `protocol` left that open.
+    pub(crate) became: OnceLock<Arc<dyn Protocol>>,
     /// When it was accepted, in milliseconds of the coarse clock.
     pub(crate) opened: u64,
     /// When the peer's last whole message arrived; 0: none yet.
@@ -116,6 +118,7 @@ impl Connection {
             address: None,
             counted: AtomicBool::new(false),
             protocol: None,
+            became: OnceLock::new(),
             opened: 0,
             heard: AtomicU64::new(0),
             pulse: Pulse::new(),
@@ -138,8 +141,9 @@ impl Connection {
 
     /// What the peer speaks.
     pub(crate) fn protocol(&self) -> &Arc<dyn Protocol> {
-        self.protocol
-            .as_ref()
+        self.became
+            .get()
+            .or(self.protocol.as_ref())
             .expect("a connection that can be found speaks something")
     }
 
@@ -173,6 +177,7 @@ impl Connection {
     /// Forgets everything but the parts, which the next connection uses again.
     pub(crate) fn clean(&mut self) {
         self.fd = None;
+        self.became = OnceLock::new();
         self.heard.store(0, Ordering::Relaxed);
         self.pulse = Pulse::new();
         self.queued.store(0, Ordering::Relaxed);

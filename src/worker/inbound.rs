@@ -69,6 +69,13 @@ impl Inbound {
         self.over = false;
     }
 
+    /// The connection speaks something else than its listener left open; the
+    /// slot's next one gets a cutter of its own in any case.
+    pub(super) fn turn_into(&mut self, cutter: Box<dyn Cutter>) {
+        self.cutter = Some(cutter);
+        self.listener = usize::MAX;
+    }
+
     /// Whether the slot's cutter can serve a connection of `listener`.
     pub(super) fn fits(&self, listener: usize) -> bool {
         self.cutter.is_some() && self.listener == listener

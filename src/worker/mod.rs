@@ -56,7 +56,7 @@ mod write;
 pub use crate::dispatch::outlet::Application;
 pub use admission::{Entrance, Proxy};
 pub use flood::{Action, Flood, Rule};
-pub use from_config::{BindError, bind, open, protocols};
+pub use from_config::{BindError, bind, open};
 #[doc(hidden)]
 pub use handover::Handover;
 pub use limits::{Limits, Over, Proof, Trigger, Yield};

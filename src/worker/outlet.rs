@@ -98,6 +98,7 @@ impl Outlet for Shared {
         self.pool
             .everybody()
             .into_iter()
+            .filter(|(_, conn)| conn.protocol().is_session())
             .map(|(id, _)| id)
             .collect()
     }

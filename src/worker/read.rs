@@ -125,7 +125,7 @@ impl Reactor<'_> {
         );
         let units = &self.scratch[..cut.units];
         guard::hear(self.shared, conn, inbound, units, cut.messages, self.now);
-        let keep = matches!(cut.then, Then::Read);
+        let keep = !matches!(cut.then, Then::Refuse(_));
         let rest = if keep {
             &self.scratch[cut.units..len]
         } else {
@@ -145,7 +145,13 @@ impl Reactor<'_> {
         if serve > 0 {
             self.take_units(conn, serve);
         }
-        self.then(conn, cut.then);
+        match cut.then {
+            // The same bytes again: they still stand in the scratch.
+            Then::Become(protocol) if self.turn_into(conn, &protocol) => {
+                self.received_short(conn, len);
+            }
+            then @ (Then::Read | Then::Become(_) | Then::Refuse(_)) => self.then(conn, then),
+        }
     }
 
     /// Everything unread by the cutter stands in the connection's own buffer.
@@ -176,6 +182,8 @@ impl Reactor<'_> {
 
     fn then(&mut self, conn: &Arc<Connection>, then: Then) {
         match then {
+            // Not before the first message, or the connection ends already.
+            Then::Become(_) => self.decide(conn.id, CloseMode::Abort, None),
             Then::Read => self.delay(conn),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();

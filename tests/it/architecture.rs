@@ -12,25 +12,30 @@ use crate::source::{self, Token};
 const LAYERS: &[(&str, &str)] = &[
     (
         "main",
-        "prelude app cli master worker web dispatch stress client session body bus net protocol \
+        "prelude app cli master worker listener web dispatch stress client session body bus net protocol \
          scoreboard config log sys",
     ),
     // What programs import; it only names what the layers below offer.
-    ("prelude", "app dispatch body net protocol scoreboard"),
+    ("prelude", "app web dispatch body net protocol scoreboard"),
     (
         "app",
-        "cli master worker web dispatch stress client session body bus net protocol scoreboard \
-         config log sys",
+        "cli master worker listener web dispatch stress client session body bus net protocol \
+         scoreboard config log sys",
     ),
     (
         "cli",
-        "master worker dispatch stress client net protocol scoreboard config log sys",
+        "master worker listener dispatch stress client net protocol scoreboard config log sys",
     ),
-    ("master", "worker bus net scoreboard config log sys"),
+    (
+        "master",
+        "worker listener bus net scoreboard config log sys",
+    ),
     (
         "worker",
         "dispatch body bus net protocol scoreboard config log sys",
     ),
+    // The one place where the configuration meets every protocol.
+    ("listener", "protocol config"),
     ("web", "dispatch session body net protocol scoreboard sys"),
     ("dispatch", "body bus net protocol scoreboard sys"),
     ("stress", "client body protocol log sys"),

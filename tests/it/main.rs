@@ -15,6 +15,7 @@ mod doctor;
 mod flood;
 mod flow;
 mod harness;
+mod http;
 mod instance;
 mod listeners;
 mod logs;

@@ -123,6 +123,13 @@ fn the_programs_of_the_readme_serve_real_clients() {
     assert_eq!((id, &body[..6]), (65_535, &[0, 0, 0, 6, 1, 0x91][..]));
     let (id, body) = client.call(6, b"no JSON");
     assert_eq!((id, &body[4..6]), (65_535, &400_u16.to_be_bytes()[..]));
+    let web = Daemon::program(&binaries[2], &[("listener.0.protocol", "http")]);
+    let mut client = Client::connect(web.address());
+    client.send(b"GET /hello/ann HTTP/1.0\r\n\r\n");
+    assert!(client.rest().ends_with(b"\r\n\r\nhello ann\n"));
+    let mut client = Client::connect(web.address());
+    client.send(b"POST /sum HTTP/1.0\r\nContent-Length: 7\r\n\r\n[1,2,3]");
+    assert!(client.rest().ends_with(b"\r\n\r\n6"));
 }
 
 /// The line that the README offers for a first try, with the shell's `printf`.

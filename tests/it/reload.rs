@@ -146,7 +146,7 @@ impl Dice {
 
 /// Keys that are left alone: those that say where the master is and who the
 /// workers are, and those with which a client may rightly go unanswered.
-const LEFT_ALONE: [&str; 10] = [
+const LEFT_ALONE: [&str; 21] = [
     "control_socket",
     "pid_file",
     "user",
@@ -157,6 +157,17 @@ const LEFT_ALONE: [&str; 10] = [
     "shutdown_timeout",
     "linger",
     "connections_per_ip",
+    "accept_rate_per_ip",
+    "accept_burst_per_ip",
+    "allow",
+    "deny",
+    "trusted",
+    "proxy_protocol",
+    "protocol",
+    "counts",
+    "ping",
+    "idle",
+    "flood",
 ];
 
 const VALUES: [&str; 29] = [

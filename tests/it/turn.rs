@@ -81,7 +81,8 @@ impl Crew {
         };
         let board = Scoreboard::new(workers).unwrap();
         let workers = (0..workers).map(|n| {
-            let mut listeners = worker::bind(&config, worker::protocols(&config).unwrap()).unwrap();
+            let mut listeners =
+                worker::bind(&config, purlin::listener::protocols(&config).unwrap()).unwrap();
             listeners[0] = Listening {
                 socket: match mode {
                     Mode::ReusePort if n > 0 => socket::listen(&Address::Tcp(at), 511, true),

@@ -78,7 +78,7 @@ impl FrameServer {
     fn answer(&mut self, to: Request, answer: &Answer, out: &mut Out<'_>) -> Option<Step> {
         match answer {
             Answer::None => None,
-            Answer::Reply { id, body } => {
+            Answer::Reply { id, body, .. } => {
                 let written = encode(
                     &self.layout,
                     id.or(to.id),

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::{
-    Answer, CloseMode, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn, Units,
+    Answer, CloseMode, Cut, Dispatch, Error, Event, Lane, Media, Out, Route, Step, Then, Turn,
+    Units,
 };
 use crate::scoreboard::Counter;
 
@@ -49,10 +50,11 @@ impl Dispatch for Handlers {
             Some(HUGE) => Answer::Reply {
                 id: None,
                 body: Bytes::from(vec![0; 32 << 20]),
+                media: Media::Bytes,
             },
             id => {
                 out.close = (id == Some(CLOSE)).then_some(CloseMode::Flush);
-                Answer::Reply { id: None, body }
+                Answer::body(body)
             }
         };
     }
@@ -407,10 +409,7 @@ fn without_a_sequence_a_reply_that_comes_later_stops_the_turn() {
     let layout = layout("comm");
     let one = frames(&layout, &[(LATER, b"")]).len();
     let wire = frames(&layout, &[(LATER, b""), (1, b"next")]);
-    let answer = Answer::Reply {
-        id: None,
-        body: Bytes::from_static(b"now"),
-    };
+    let answer = Answer::body(Bytes::from_static(b"now"));
     let (out, done, steps, _) = serve_on(&layout, Lane::Pool, &wire, vec![Event::Reply(1, answer)]);
     assert_eq!(
         (done, &steps[..]),
@@ -423,10 +422,7 @@ fn without_a_sequence_a_reply_that_comes_later_stops_the_turn() {
 fn with_a_sequence_replies_overtake_and_the_end_waits_for_them() {
     let layout = layout("rpc");
     let wire = frames(&layout, &[(LATER, b""), (LATER, b""), (1, b"quick")]);
-    let reply = |body: &'static [u8]| Answer::Reply {
-        id: None,
-        body: Bytes::from_static(body),
-    };
+    let reply = |body: &'static [u8]| Answer::body(Bytes::from_static(body));
     let events = vec![
         Event::Eof,
         Event::Reply(2, reply(b"second")),

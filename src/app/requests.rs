@@ -1,0 +1,137 @@
+//! Requests over HTTP in a test: through the real protocol, without sockets.
+
+use bytes::Bytes;
+
+use super::test::Test;
+use crate::dispatch::outlet::{Seat, UnknownId};
+use crate::protocol::http::{Http1, Limits};
+use crate::protocol::{Event, Lane, Out, Protocol, Step, Turn, Units};
+use crate::sys::socket::Peer;
+
+/// What a request of a [`Test`] may be: more than any test needs.
+const LIMITS: Limits = Limits {
+    line: 1 << 20,
+    head: 1 << 20,
+    fields: crate::protocol::http::FIELDS_MAX,
+    body: 1 << 30,
+};
+
+/// The response to a request of a [`Test`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answered {
+    /// 200 and so on.
+    pub status: u16,
+    /// Names, as sent, and values.
+    pub fields: Vec<(String, String)>,
+    /// The content; none for `HEAD`.
+    pub body: Bytes,
+}
+
+impl Answered {
+    /// The content as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The first field of this name, whatever its case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.fields.iter();
+        let found = fields.find(|(found, _)| found.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl<S: Default + Send + 'static> Test<S> {
+    /// Sends a request and gives its response. Waits for one that was put off
+    /// to another thread.
+    ///
+    /// # Panics
+    ///
+    /// When the request is refused as no HTTP, or no response comes within a
+    /// minute.
+    pub fn http(&mut self, method: &str, target: &str, body: impl AsRef<[u8]>) -> Answered {
+        self.http_with(method, target, &[], body)
+    }
+
+    /// As [`Self::http`], with fields.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::http`].
+    pub fn http_with(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Answered {
+        let body = body.as_ref();
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
+        for (name, value) in fields {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        let request = [head.as_bytes(), body].concat();
+        response(&self.exchange(request), method == "HEAD")
+    }
+
+    /// Everything that is written in answer to one whole request.
+    fn exchange(&mut self, request: Vec<u8>) -> Vec<u8> {
+        let conn = self.name();
+        let mut seat = self.service().seat();
+        seat.take(conn, Peer::Unix, UnknownId::Error, false);
+        let protocol = Http1::new(LIMITS);
+        let (mut cutter, mut server) = protocol.open();
+        assert_eq!(cutter.cut(&request).units, request.len(), "one request");
+        let mut turn = Turn {
+            lane: Lane::Pool,
+            out: Out::new(Vec::new(), &protocol),
+            app: dispatch(&mut *seat),
+            budget: &mut || false,
+            room: usize::MAX,
+        };
+        let request = Bytes::from(request);
+        let (_, step) = server.serve(Units::shared(&request), &mut turn);
+        match step {
+            Step::AwaitReply => {
+                let (token, answer) = self.wait_any(conn);
+                server.event(Event::Reply(token, answer), &mut turn);
+            }
+            Step::Refuse(refusal) => panic!("the request is {}", refusal.detail),
+            Step::Next | Step::NotInline | Step::Close(_) => {}
+        }
+        let written = turn.out.bytes;
+        seat.counted();
+        seat.leave();
+        written
+    }
+}
+
+fn dispatch(seat: &mut dyn Seat) -> &mut dyn crate::protocol::Dispatch {
+    seat
+}
+
+fn response(bytes: &[u8], is_head: bool) -> Answered {
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let head = parsed.parse(bytes).expect("our own response");
+    let httparse::Status::Complete(head) = head else {
+        panic!("the response has no end: {}", bytes.escape_ascii());
+    };
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let field = |field: &httparse::Header<'_>| (field.name.to_owned(), text(field.value));
+    let answered = Answered {
+        status: parsed.code.unwrap_or(0),
+        fields: parsed.headers.iter().map(field).collect(),
+        body: Bytes::copy_from_slice(&bytes[head..]),
+    };
+    let length = answered.header("Content-Length").map(str::parse);
+    let expected = if is_head { None } else { length };
+    assert!(
+        expected.is_none_or(|length| length == Ok(answered.body.len())),
+        "the response has another length than it says"
+    );
+    answered
+}

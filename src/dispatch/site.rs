@@ -1,0 +1,57 @@
+//! Requests that name a path instead of an id, as the seat sees them.
+
+use std::fmt;
+
+use super::ctx::{Ctx, Sink};
+use super::hub::Hub;
+use super::seat::Timers;
+use crate::net::ConnId;
+use crate::protocol::Lane;
+use crate::protocol::http::{Request, Response, Served};
+use crate::sys::socket::Peer;
+
+/// Routes of requests. Implemented by `web`.
+pub trait Site<S>: Send + Sync {
+    /// Serves one request with a state of its own, or says
+    /// [`Served::NotInline`] before it did anything. May panic: the caller
+    /// answers 500.
+    fn serve(
+        &self,
+        visit: Visit<'_, S>,
+        lane: Lane,
+        request: &Request<'_>,
+        response: &mut Response,
+    ) -> Served;
+}
+
+/// Who asks, and what a handler's context is made of.
+pub struct Visit<'a, S> {
+    pub(super) conn: ConnId,
+    pub(super) peer: Peer,
+    pub(super) hub: &'a Hub,
+    pub(super) timers: &'a mut Timers<S>,
+    pub(super) member: &'a mut bool,
+    pub(super) out: &'a mut dyn Sink,
+}
+
+impl<S> Visit<'_, S> {
+    /// The context of a handler that has this state.
+    pub fn ctx<'b>(&'b mut self, state: &'b mut S) -> Ctx<'b, S> {
+        Ctx {
+            state,
+            conn: self.conn,
+            peer: self.peer,
+            id: None,
+            hub: self.hub,
+            timers: self.timers,
+            member: self.member,
+            out: self.out,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Visit<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Visit({} of {})", self.conn, self.peer)
+    }
+}

@@ -1,0 +1,235 @@
+//! What is spoken on each listener: from the configuration to protocols.
+//!
+//! A protocol of its own gets its name in `config` and its row here; the worker
+//! knows none of them. Pure.
+
+use std::sync::Arc;
+
+use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
+use crate::protocol::Protocol;
+use crate::protocol::auto::Auto;
+use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
+use crate::protocol::http::{self, Http1};
+
+/// What is spoken on each listener, in their order.
+///
+/// # Errors
+///
+/// [`ConfigError`], with its place, when a custom layout cannot work.
+pub fn protocols(config: &Config) -> Result<Vec<Arc<dyn Protocol>>, ConfigError> {
+    let listeners = config.listener.iter().enumerate();
+    listeners
+        .map(|(n, listener)| {
+            // A layout that cannot work is an error even where it is not used:
+            // it waits for the day on which it is.
+            let frames = frames(config, n, listener)?;
+            let frames: Arc<dyn Protocol> = Arc::new(frames);
+            let http = || Arc::new(requests(config));
+            Ok(match listener.protocol {
+                config::Protocol::Frame => frames,
+                config::Protocol::Http => http(),
+                config::Protocol::Auto => Arc::new(Auto::new(frames, http())),
+            })
+        })
+        .collect()
+}
+
+fn requests(config: &Config) -> Http1 {
+    let keys = &config.http;
+    let limits = http::Limits {
+        line: keys.line_max,
+        head: keys.head_max,
+        fields: usize::from(keys.fields_max),
+        body: keys.body_max,
+    };
+    Http1::new(limits)
+}
+
+fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Frames, ConfigError> {
+    let place = format!("listener.{n}.frame");
+    let layout = match &listener.frame {
+        Framing::Preset(name) => {
+            Layout::preset(name).ok_or_else(|| config.refuse(&place, "is no preset"))?
+        }
+        Framing::Custom(custom) => from_custom(custom),
+    };
+    layout
+        .check()
+        .map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))?;
+    if layout.heartbeat.is_none() || listener.protocol != config::Protocol::Frame {
+        needs_no_heartbeat(config, n)?;
+    }
+    let frames = match config.heartbeat.ping {
+        config::Pinging::Server => Frames::new(layout).without_echo(),
+        config::Pinging::Client | config::Pinging::Both => Frames::new(layout),
+    };
+    let id = listener.going_away_id;
+    if id == 0 {
+        return Ok(frames);
+    }
+    frames.going_away(id).map_err(|error| {
+        let place = format!("listener.{n}.going_away_id");
+        config.refuse(&place, &format!("is {id}: {error}"))
+    })
+}
+
+/// Refuses rules about a message that the peers of listener `n` do not have.
+fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
+    let heartbeat = &config.heartbeat;
+    let refuse = |key, value| {
+        let why = format!("is {value}, but what listener.{n} speaks has no heartbeat message");
+        Err(config.refuse(key, &why))
+    };
+    if heartbeat.counts == config::Proof::Ping {
+        return refuse("heartbeat.counts", "ping");
+    }
+    match heartbeat.ping {
+        config::Pinging::Client => Ok(()),
+        config::Pinging::Server => refuse("heartbeat.ping", "server"),
+        config::Pinging::Both => refuse("heartbeat.ping", "both"),
+    }
+}
+
+/// Bytes of the largest frame where a custom layout does not say.
+const CUSTOM_MAX: usize = 1 << 20;
+
+fn from_custom(custom: &FrameLayout) -> Layout {
+    let field = |offset: u16, bytes: u8, endian| Field {
+        offset: usize::from(offset),
+        bytes: usize::from(bytes),
+        endian: match endian {
+            config::Endian::Big => Endian::Big,
+            config::Endian::Little => Endian::Little,
+        },
+    };
+    let number = |one: &config::Field| field(one.offset, one.bytes, one.endian);
+    let length = &custom.length;
+    let length = Length {
+        field: field(length.offset, length.bytes, length.endian),
+        counts: match length.counts {
+            config::Counts::All => Counts::All,
+            config::Counts::Body => Counts::Body,
+        },
+        adjust: length.adjust,
+    };
+    let id = custom.id.as_ref().map(number);
+    let sequence = custom.sequence.as_ref().map(number);
+    let crc = custom
+        .crc
+        .as_ref()
+        .map(|crc| field(crc.offset, 4, crc.endian));
+    let fields = [Some(length.field), id, sequence, crc];
+    let end = fields.iter().flatten().map(Field::end).max().unwrap_or(0);
+    let mut layout = Layout {
+        length,
+        id,
+        sequence,
+        crc,
+        header: custom.header.map_or(end, usize::from),
+        max: 0,
+        heartbeat: custom.heartbeat,
+        error_id: custom.error_id,
+    };
+    layout.max = custom.max.unwrap_or_else(|| layout.largest(CUSTOM_MAX));
+    layout
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn layout(text: &str) -> Result<Layout, String> {
+        let text = format!("[[listener]]\nframe = {text}\n");
+        let file = Some(("f.toml".as_ref(), text.as_bytes()));
+        let config = Config::parse(file, [], &[]).map_err(|error| error.to_string())?;
+        let Framing::Custom(custom) = &config.listener[0].frame else {
+            panic!("a table")
+        };
+        protocols(&config).map_err(|error| error.to_string())?;
+        Ok(from_custom(custom))
+    }
+
+    /// Every preset can be written as a layout of one's own.
+    #[test]
+    fn presets_are_custom_layouts_with_a_name() {
+        let cases = [
+            (
+                "comm",
+                r#"{ length = { offset = 0, bytes = 2, counts = "all" }, id = { offset = 2, bytes = 2 },
+                    crc = { offset = 4 }, max = 29000, heartbeat = 0, error_id = 65535 }"#,
+            ),
+            (
+                "zinx",
+                r#"{ length = { offset = 4, bytes = 4 }, id = { offset = 0, bytes = 4 },
+                    max = 1048584, heartbeat = 99999, error_id = 4294967295 }"#,
+            ),
+            (
+                "zinx-ltv",
+                r#"{ length = { offset = 0, bytes = 4, endian = "little" },
+                    id = { offset = 4, bytes = 4, endian = "little" },
+                    max = 1048584, heartbeat = 99999, error_id = 4294967295 }"#,
+            ),
+            (
+                "rpc",
+                r#"{ length = { offset = 0, bytes = 4 }, id = { offset = 4, bytes = 4 },
+                    sequence = { offset = 8, bytes = 4 }, crc = { offset = 12 },
+                    max = 16777232, heartbeat = 0, error_id = 4294967295 }"#,
+            ),
+            (
+                "frame32",
+                r#"{ length = { offset = 0, bytes = 4, counts = "all" }, max = "1MiB" }"#,
+            ),
+            ("len16", "{ length = { offset = 0, bytes = 2 } }"),
+            (
+                "len32",
+                "{ length = { offset = 0, bytes = 4 }, max = 1048580 }",
+            ),
+        ];
+        for (name, text) in cases {
+            let text: String = text.lines().map(str::trim).collect();
+            let text = sized(&text);
+            assert_eq!(layout(&text), Ok(Layout::preset(name).unwrap()), "{name}");
+        }
+    }
+
+    /// Sizes carry their unit.
+    fn sized(text: &str) -> String {
+        let Some((before, after)) = text.split_once("max = ") else {
+            return text.to_owned();
+        };
+        if after.starts_with('"') {
+            return text.to_owned();
+        }
+        let end = after
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(after.len());
+        format!("{before}max = \"{}B\"{}", &after[..end], &after[end..])
+    }
+
+    #[test]
+    fn a_heartbeat_rule_needs_a_heartbeat_message() {
+        for (key, value) in [("counts", "ping"), ("ping", "server"), ("ping", "both")] {
+            let refused = |what: &str| {
+                let text = format!("[[listener]]\n{what}\n[heartbeat]\n{key} = \"{value}\"");
+                let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+                let refused = protocols(&config.unwrap()).err();
+                refused.map(|error| error.to_string())
+            };
+            for what in ["frame = \"len32\"", "protocol = \"http\""] {
+                let error = refused(what).unwrap();
+                assert!(error.contains("f.toml:4:"), "{error}");
+                assert!(error.contains("has no heartbeat message"), "{error}");
+            }
+            assert_eq!(refused("frame = \"comm\""), None);
+        }
+    }
+
+    #[test]
+    fn a_layout_that_cannot_work_is_refused_with_its_place() {
+        let error =
+            layout("{ length = { offset = 0, bytes = 4 }, id = { offset = 2, bytes = 4 } }")
+                .unwrap_err();
+        assert!(error.contains("f.toml:2:"), "{error}");
+        assert!(error.contains("id and length overlap"), "{error}");
+    }
+}

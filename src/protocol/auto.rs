@@ -1,0 +1,131 @@
+//! One port for frames and HTTP: the first bytes of a connection tell.
+//!
+//! A connection that begins with the method of an HTTP request speaks HTTP for
+//! as long as it lives; any other speaks frames. So the first frame of a client
+//! must not look like a method: see [`first_bytes`].
+
+use std::sync::Arc;
+
+use super::first_bytes::{self, Guess};
+use super::{
+    CloseMode, Cut, Cutter, Event, Protocol, Push, Server, Step, Then, Turn, Units, Unsendable,
+    Wire,
+};
+use crate::scoreboard::Counter;
+
+/// The protocol of a listener until its clients have said a word.
+#[derive(Clone)]
+pub struct Auto {
+    frames: Arc<dyn Protocol>,
+    http: Arc<dyn Protocol>,
+}
+
+impl Auto {
+    /// One of these two.
+    #[must_use]
+    pub const fn new(frames: Arc<dyn Protocol>, http: Arc<dyn Protocol>) -> Self {
+        Self { frames, http }
+    }
+}
+
+impl Protocol for Auto {
+    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
+        (Box::new(self.clone()), Box::new(Undecided))
+    }
+
+    fn wire(&self) -> Wire {
+        self.http.wire()
+    }
+
+    fn push(&self, _: Push<'_>, _: &mut Vec<u8>) -> Result<(), Unsendable> {
+        Err(Unsendable::AnswersOnly)
+    }
+
+    /// Nobody knows yet.
+    fn is_session(&self) -> bool {
+        false
+    }
+}
+
+impl Cutter for Auto {
+    fn cut(&mut self, bytes: &[u8]) -> Cut {
+        let then = match first_bytes::guess(bytes) {
+            Guess::NotYet => Then::Read,
+            Guess::Frames => Then::Become(Arc::clone(&self.frames)),
+            Guess::Foreign(refusal, _) if refusal.counter == Counter::SpokeHttp => {
+                Then::Become(Arc::clone(&self.http))
+            }
+            Guess::Foreign(refusal, _) => Then::Refuse(refusal),
+        };
+        Cut {
+            units: 0,
+            messages: 0,
+            then,
+        }
+    }
+
+    fn reset(&mut self) {}
+}
+
+/// Serves nobody: whoever has said a word is served by another one.
+struct Undecided;
+
+impl Server for Undecided {
+    fn serve(&mut self, units: Units<'_>, _: &mut Turn<'_>) -> (usize, Step) {
+        (units.bytes().len(), Step::Close(CloseMode::Abort))
+    }
+
+    fn event(&mut self, event: Event, _: &mut Turn<'_>) -> Step {
+        match event {
+            Event::Opened | Event::Draining | Event::Ping | Event::Reply(..) | Event::Timer(_) => {
+                Step::Next
+            }
+            Event::Refused(refusal) => Step::Refuse(refusal),
+            Event::Eof | Event::GoAway => Step::Close(CloseMode::Flush),
+        }
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::protocol::frame::{Frames, Layout};
+    use crate::protocol::http::{Http1, Limits};
+
+    const LIMITS: Limits = Limits {
+        line: 100,
+        head: 300,
+        fields: 5,
+        body: 60,
+    };
+
+    #[test]
+    fn the_first_bytes_tell_however_they_come() {
+        let layout = Layout::preset("comm").unwrap();
+        let frames: Arc<dyn Protocol> = Arc::new(Frames::new(layout));
+        let http: Arc<dyn Protocol> = Arc::new(Http1::new(LIMITS));
+        let (mut cutter, _) = Auto::new(Arc::clone(&frames), Arc::clone(&http)).open();
+        for (bytes, known, expected) in [
+            (&b"GET / HTTP/1.1"[..], 4, Some(&http)),
+            (b"DELETE /x", 7, Some(&http)),
+            (b"PRI * HTTP/2.0", 12, Some(&http)),
+            (&[0, 8, 0, 1], 1, Some(&frames)),
+            (b"GEx", 3, Some(&frames)),
+            (&[0x16, 3, 1, 2, 0, 1, 0], 7, None),
+        ] {
+            for len in 1..=bytes.len() {
+                let Cut { units, then, .. } = cutter.cut(&bytes[..len]);
+                assert_eq!(units, 0);
+                match (len < known, then, expected) {
+                    (true, Then::Read, _) | (false, Then::Refuse(_), None) => {}
+                    (false, Then::Become(found), Some(expected)) => {
+                        assert!(Arc::ptr_eq(&found, expected));
+                    }
+                    (_, then, _) => panic!("{then:?} at {len} of {bytes:?}"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What is wrong with a request, and what its sender is told before the close.
+
+use crate::protocol::Refusal;
+use crate::scoreboard::Counter;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Bad {
+    /// It is no HTTP, or can be read in two ways.
+    Syntax(&'static str),
+    /// A body must come, and nothing says how long.
+    NoLength,
+    BodyTooLong,
+    LineTooLong,
+    HeadTooLong,
+    TooManyFields,
+    /// The body is coded in a way that we do not know.
+    Coding,
+    Version,
+    /// The preface of HTTP/2.
+    Http2,
+    Tls,
+}
+
+macro_rules! answer {
+    ($status:literal, $len:literal) => {
+        concat!(
+            "HTTP/1.1 ",
+            $status,
+            "\r\nContent-Type: text/plain\r\nContent-Length: ",
+            $len,
+            "\r\nConnection: close\r\n\r\n",
+            $status,
+            "\n"
+        )
+        .as_bytes()
+    };
+}
+
+impl Bad {
+    const fn answer(self) -> &'static [u8] {
+        match self {
+            Self::Syntax(_) => answer!("400 Bad Request", 16),
+            Self::NoLength => answer!("411 Length Required", 20),
+            Self::BodyTooLong => answer!("413 Content Too Large", 22),
+            Self::LineTooLong => answer!("414 URI Too Long", 17),
+            Self::HeadTooLong | Self::TooManyFields => {
+                answer!("431 Request Header Fields Too Large", 36)
+            }
+            Self::Coding => answer!("501 Not Implemented", 20),
+            Self::Version | Self::Http2 => answer!("505 HTTP Version Not Supported", 31),
+            Self::Tls => b"",
+        }
+    }
+
+    const fn counter(self) -> Counter {
+        match self {
+            Self::Syntax(_) | Self::NoLength => Counter::HttpBadRequest,
+            Self::BodyTooLong => Counter::HttpBodyTooLong,
+            Self::LineTooLong | Self::HeadTooLong | Self::TooManyFields => Counter::HttpHeadTooLong,
+            Self::Coding | Self::Version => Counter::HttpUnsupported,
+            Self::Http2 => Counter::SpokeHttp2,
+            Self::Tls => Counter::SpokeTls,
+        }
+    }
+
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::Syntax(what) => what,
+            Self::NoLength => "a request with a body that does not say its length",
+            Self::BodyTooLong => "a request body over http.body_max",
+            Self::LineTooLong => "a request line over http.line_max",
+            Self::HeadTooLong => "a request head over http.head_max",
+            Self::TooManyFields => "a request with more fields than http.fields_max",
+            Self::Coding => "a transfer coding other than chunked",
+            Self::Version => "a version of HTTP other than 1.0 and 1.1",
+            Self::Http2 => "the preface of HTTP/2",
+            Self::Tls => "a TLS client hello on a plain port",
+        }
+    }
+}
+
+impl From<Bad> for Refusal {
+    fn from(bad: Bad) -> Self {
+        Self {
+            counter: bad.counter(),
+            detail: bad.detail().to_owned(),
+            answer: bad.answer(),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_the_length_that_they_say() {
+        for bad in [
+            Bad::Syntax(""),
+            Bad::NoLength,
+            Bad::BodyTooLong,
+            Bad::LineTooLong,
+            Bad::HeadTooLong,
+            Bad::Coding,
+            Bad::Version,
+        ] {
+            let text = std::str::from_utf8(bad.answer()).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let length = format!("Content-Length: {}\r\n", body.len());
+            assert!(head.contains(&length), "{text}");
+        }
+    }
+}

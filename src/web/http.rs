@@ -1,0 +1,241 @@
+//! What a handler of a request can see and do beside returning its reply.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::str::FromStr;
+
+use matchit::Params;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use crate::body::{Error, from_pairs};
+use crate::dispatch::{Ctx, Hub, Later, Replier};
+use crate::protocol::http::{Request, Response};
+use crate::sys::socket::Peer;
+
+/// One request, for the time of one handler. Derefs to its state `S`, which was
+/// made for this request.
+///
+/// ```
+/// use purlin::prelude::*;
+///
+/// #[derive(Deserialize)]
+/// struct Page { from: u32, count: Option<u32> }
+///
+/// let web = Web::<()>::new().get("/users/:team", |c, (): ()| {
+///     let page: Page = c.query()?;
+///     c.set_header("cache-control", "no-store");
+///     Ok::<_, Error>(format!("{} {} {:?}", c.param("team"), page.from, page.count))
+/// });
+/// let mut test = App::<()>::new().web(web).test();
+/// assert_eq!(test.http("GET", "/users/a%20b?from=7", "").text(), "a b 7 None");
+/// assert_eq!(test.http("GET", "/users/a?from=x", "").status, 400);
+/// ```
+pub struct Http<'a, S> {
+    pub(super) ctx: Ctx<'a, S>,
+    pub(super) request: &'a Request<'a>,
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+    pub(super) params: Params<'a, 'a>,
+    pub(super) response: &'a mut Response,
+}
+
+impl<'a, S> Http<'a, S> {
+    /// `GET`, `POST`, …, as sent.
+    #[must_use]
+    pub const fn method(&self) -> &'a str {
+        self.request.head.method
+    }
+
+    /// The path, as sent, without the query.
+    #[must_use]
+    pub const fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// The query, as sent, without its question mark.
+    #[must_use]
+    pub const fn query_text(&self) -> &'a str {
+        self.query
+    }
+
+    /// The query as a struct.
+    ///
+    /// # Errors
+    ///
+    /// 400, with what is missing or wrong: pass it on by `?`.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        from_pairs(self.query.as_bytes())
+    }
+
+    /// What stands for `:name` or `*name` in the path, decoded.
+    ///
+    /// # Panics
+    ///
+    /// When the route has none of this name: the program is wrong, and the
+    /// request is answered with 500.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Cow<'a, str> {
+        let value = self.params.get(name);
+        let value = value.unwrap_or_else(|| panic!("the route has no parameter `{name}`"));
+        percent_decode_str(value).decode_utf8_lossy()
+    }
+
+    /// As [`Self::param`], as a number or whatever can be read from text.
+    ///
+    /// # Errors
+    ///
+    /// 404 when it cannot: there is nothing at such a path.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::param`].
+    pub fn param_as<T: FromStr>(&self, name: &str) -> Result<T, Error> {
+        let value = self.param(name);
+        value
+            .parse()
+            .map_err(|_| Error::new(404, format!("no `{name}` can be `{value}`")))
+    }
+
+    /// A field of the request, whatever its case; `None` when it is missing or
+    /// no UTF-8.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.request.head.fields.find(name)?).ok()
+    }
+
+    /// All fields of the request, in order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a, S> {
+        self.request.head.fields.iter()
+    }
+
+    /// A cookie of the request, as sent.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&'a str> {
+        let fields = self.request.head.fields.iter();
+        let cookies = fields.filter(|(field, _)| field.eq_ignore_ascii_case("cookie"));
+        let texts = cookies.filter_map(|(_, value)| std::str::from_utf8(value).ok());
+        let mut pairs = texts.flat_map(|text| text.split(';'));
+        pairs.find_map(|pair| {
+            let (found, value) = pair.trim().split_once('=')?;
+            (found == name).then(|| value.trim_matches('"'))
+        })
+    }
+
+    /// Sets the status of the response; 200, or 204 without content, unless it
+    /// is set.
+    ///
+    /// # Panics
+    ///
+    /// When `status` is not from 200 to 599.
+    pub fn status(&mut self, status: u16) {
+        assert!(
+            (200..600).contains(&status),
+            "{status} is no status of a response"
+        );
+        self.response.status = Some(status);
+    }
+
+    /// Adds a field to the response. `Content-Type` replaces what the reply's
+    /// type would say.
+    ///
+    /// # Panics
+    ///
+    /// When the name or the value cannot be sent, because of a line break in it
+    /// for example: it would begin a response of its own. Nor can the fields be
+    /// set that say how long the response is.
+    pub fn set_header(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let ours = ["content-length", "transfer-encoding", "connection", "date"];
+        assert!(
+            !ours.iter().any(|one| one.eq_ignore_ascii_case(name)),
+            "the field {name} is set by the server"
+        );
+        assert!(
+            self.response.field(name, value.as_ref()),
+            "the field {name} cannot be sent"
+        );
+    }
+
+    /// Sets a cookie that scripts cannot read and other sites cannot send:
+    /// `Path=/; HttpOnly; SameSite=Lax`. For others, [`Self::set_header`].
+    ///
+    /// # Panics
+    ///
+    /// When the name or the value has a character that none may have.
+    pub fn set_cookie(&mut self, name: &str, value: &str) {
+        let odd = |c: char| c.is_control() || matches!(c, ';' | ',' | ' ' | '"' | '\\');
+        let is_odd = name.is_empty() || name.contains(odd) || name.contains('=');
+        assert!(
+            !is_odd && !value.contains(odd),
+            "the cookie {name} cannot be sent"
+        );
+        let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
+        self.set_header("Set-Cookie", cookie);
+    }
+
+    /// Sends the client to another place, with a `GET` (303). For another
+    /// status, set it behind this.
+    ///
+    /// # Panics
+    ///
+    /// When `to` has a line break or another character that no field may have.
+    pub fn redirect(&mut self, to: &str) {
+        self.response.status = Some(303);
+        self.set_header("Location", to);
+    }
+
+    /// Closes the connection behind this response.
+    pub const fn close(&mut self) {
+        self.response.close = true;
+    }
+
+    /// Puts the reply off, as [`Ctx::later`]: the connection waits, others are
+    /// served.
+    pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
+        self.ctx.later(f)
+    }
+
+    /// The other end of the connection, which may be a proxy.
+    #[must_use]
+    pub const fn peer(&self) -> Peer {
+        self.ctx.peer()
+    }
+
+    /// The way to connections.
+    #[must_use]
+    pub const fn hub(&self) -> &'a Hub {
+        self.ctx.hub()
+    }
+
+    /// The worker's data of type `T`.
+    ///
+    /// # Panics
+    ///
+    /// When no `.data(…)` gave one: the program lacks a part, and the request
+    /// is answered with 500.
+    #[must_use]
+    pub fn data<T: Send + Sync + 'static>(&self) -> &'a T {
+        self.ctx.data()
+    }
+}
+
+impl<S> Deref for Http<'_, S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.ctx
+    }
+}
+
+impl<S> DerefMut for Http<'_, S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.ctx
+    }
+}
+
+impl<S> fmt::Debug for Http<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Http({} {})", self.method(), self.path)
+    }
+}

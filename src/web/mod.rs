@@ -1,0 +1,248 @@
+//! HTTP for handlers: routes, contexts, static files.
+//!
+//! ```text
+//!   request --> Site: path -> method -> middleware -> handler(Http, body) -> reply
+//! ```
+//!
+//! A handler is what it is everywhere, `(context, body) -> reply`; its context
+//! is [`Http`]. The state `S` is made new for every request: behind a proxy, one
+//! connection carries the requests of many users.
+
+mod http;
+mod method;
+mod site;
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+pub use http::Http;
+pub use site::Routes;
+
+use self::method::Method;
+use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply};
+
+/// A handler, its body and reply types erased.
+type Handler<S> = Arc<dyn Fn(&mut Http<'_, S>, Raw<'_>, &mut Answer) + Send + Sync>;
+
+type Middleware<S> =
+    Arc<dyn Fn(&mut Http<'_, S>, Raw<'_>, Next<'_, S>) -> Result<Reply, Error> + Send + Sync>;
+
+/// What a middleware runs around.
+pub struct Next<'a, S>(&'a Handler<S>);
+
+impl<S> Next<'_, S> {
+    /// Runs the rest: further middleware, then the handler.
+    ///
+    /// # Errors
+    ///
+    /// What the handler answered as an error; pass it on, or answer something
+    /// else.
+    pub fn run(self, http: &mut Http<'_, S>, body: Raw<'_>) -> Result<Reply, Error> {
+        let mut answer = Answer::None;
+        (self.0)(http, body, &mut answer);
+        match answer {
+            Answer::Error(error) => Err(error),
+            answer @ (Answer::None | Answer::Reply { .. } | Answer::Later(_)) => Ok(answer.into()),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Next<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Next")
+    }
+}
+
+/// Functions by method and path.
+///
+/// `:name` in a path stands for one segment, `*name` at its end for the rest.
+/// `HEAD` and `OPTIONS` are answered by themselves; a path that is not there
+/// answers 404, another method 405 with `Allow`, a panic 500.
+///
+/// ```
+/// use purlin::prelude::*;
+///
+/// let web = Web::<()>::new()
+///     .get("/hello/:name", |c, (): ()| format!("hello {}", c.param("name")))
+///     .post("/sum", |_, Json(numbers): Json<Vec<i64>>| Json(numbers.iter().sum::<i64>()));
+/// let mut test = App::<()>::new().web(web).test();
+/// assert_eq!(test.http("GET", "/hello/ann", "").text(), "hello ann");
+/// assert_eq!(test.http("POST", "/sum", "[1, 2]").text(), "3");
+/// assert_eq!(test.http("GET", "/sum", "").status, 405);
+/// ```
+pub struct Web<S> {
+    routes: Vec<Route<S>>,
+    wraps: Vec<Middleware<S>>,
+    otherwise: Option<Handler<S>>,
+}
+
+/// A handler, and where in the program it was registered.
+struct Route<S> {
+    method: Method,
+    path: String,
+    handler: Handler<S>,
+    inline: bool,
+    place: &'static Location<'static>,
+}
+
+impl<S> Default for Web<S> {
+    fn default() -> Self {
+        Self {
+            routes: Vec::new(),
+            wraps: Vec::new(),
+            otherwise: None,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Web<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Web({} routes)", self.routes.len())
+    }
+}
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident $inline:ident $method:ident)*) => { $(
+        $(#[$doc])*
+        ///
+        /// # Panics
+        ///
+        /// When the route was registered before, or its path cannot be told
+        /// from another one; the places are named.
+        #[must_use]
+        #[track_caller]
+        pub fn $name<T: FromBody, R: IntoReply>(
+            self,
+            path: &str,
+            f: impl Fn(&mut Http<'_, S>, T) -> R + Send + Sync + 'static,
+        ) -> Self {
+            self.add(Method::$method, path, erase(f), false, Location::caller())
+        }
+
+        /// As the method without `_inline`, but on the event loop when nothing
+        /// of the connection waits or runs: for an `f` that never blocks.
+        ///
+        /// # Panics
+        ///
+        /// As there.
+        #[must_use]
+        #[track_caller]
+        pub fn $inline<T: FromBody, R: IntoReply>(
+            self,
+            path: &str,
+            f: impl Fn(&mut Http<'_, S>, T) -> R + Send + Sync + 'static,
+        ) -> Self {
+            self.add(Method::$method, path, erase(f), true, Location::caller())
+        }
+    )* };
+}
+
+impl<S: Default + Send + 'static> Web<S> {
+    /// No routes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    methods! {
+        /// Handles `GET`, and `HEAD` unless that has a handler of its own.
+        get get_inline Get
+        /// Handles `POST`.
+        post post_inline Post
+        /// Handles `PUT`.
+        put put_inline Put
+        /// Handles `DELETE`.
+        delete delete_inline Delete
+        /// Handles `PATCH`.
+        patch patch_inline Patch
+        /// Handles `HEAD` otherwise than as a `GET` without content.
+        head head_inline Head
+        /// Handles `OPTIONS` otherwise than with the list of methods.
+        options options_inline Options
+        /// Handles every method that has no handler of its own.
+        any any_inline Any
+    }
+
+    /// Handles every path that has no route, after static files.
+    ///
+    /// # Panics
+    ///
+    /// When it was registered before: the program has two minds.
+    #[must_use]
+    #[track_caller]
+    pub fn otherwise<T: FromBody, R: IntoReply>(
+        mut self,
+        f: impl Fn(&mut Http<'_, S>, T) -> R + Send + Sync + 'static,
+    ) -> Self {
+        assert!(
+            self.otherwise.is_none(),
+            "`otherwise` was registered before"
+        );
+        self.otherwise = Some(erase(f));
+        self
+    }
+
+    /// Middleware around every handler, [`Self::otherwise`] included, wherever
+    /// in the chain it is registered; the first one is outermost.
+    #[must_use]
+    pub fn wrap(
+        mut self,
+        f: impl Fn(&mut Http<'_, S>, Raw<'_>, Next<'_, S>) -> Result<Reply, Error>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.wraps.push(Arc::new(f));
+        self
+    }
+
+    fn add(
+        mut self,
+        method: Method,
+        path: &str,
+        handler: Handler<S>,
+        inline: bool,
+        place: &'static Location<'static>,
+    ) -> Self {
+        let path = path.to_owned();
+        let twin = |old: &&Route<S>| old.method == method && old.path == path;
+        if let Some(old) = self.routes.iter().find(twin) {
+            panic!(
+                "{} {path} has two handlers, at {} and at {place}",
+                method.name(),
+                old.place
+            );
+        }
+        self.routes.push(Route {
+            method,
+            path,
+            handler,
+            inline,
+            place,
+        });
+        self
+    }
+}
+
+fn erase<S, T: FromBody, R: IntoReply>(
+    f: impl Fn(&mut Http<'_, S>, T) -> R + Send + Sync + 'static,
+) -> Handler<S> {
+    Arc::new(move |http, body, answer| match T::from_body(body) {
+        Ok(body) => *answer = f(http, body).into_reply(),
+        Err(error) => *answer = Answer::Error(error),
+    })
+}
+
+/// `handler` with `middleware` around it, the first one outermost.
+fn wrapped<S: 'static>(handler: &Handler<S>, middleware: &[Middleware<S>]) -> Handler<S> {
+    middleware
+        .iter()
+        .rev()
+        .fold(Arc::clone(handler), |inner, outer| {
+            let outer = Arc::clone(outer);
+            Arc::new(move |http, body, answer| {
+                *answer = outer(http, body, Next(&inner)).into_reply();
+            })
+        })
+}
