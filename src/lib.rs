@@ -24,7 +24,7 @@
 //! master      supervisor, pid file, control socket   (decides when processes run)
 //! worker      event loop and threads                 (decides when code runs)
 //! listener    what is spoken on which address
-//! web         routes, static files: HTTP for handlers
+//! web         routes: HTTP for handlers
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
 //! stress      the load tool, behind the feature of this name
 //! client      blocking client on the same codec

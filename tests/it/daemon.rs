@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Client, accept_mode, comm, rpc, wait_until};
+use crate::harness::{Client, accept_mode, comm, rpc, trigger, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_purlin");
 
@@ -55,7 +55,8 @@ impl Daemon {
             .arg("run")
             .args(["--set", "listener.0.address=127.0.0.1:0"])
             .args(["--set", "workers=1"])
-            .args(["--set", &format!("accept={}", accept_mode())]);
+            .args(["--set", &format!("accept={}", accept_mode())])
+            .args(["--set", &format!("worker.trigger={}", trigger())]);
         for (key, value) in keys {
             command.args(["--set", &format!("{key}={value}")]);
         }

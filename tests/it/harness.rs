@@ -48,8 +48,8 @@ pub(crate) fn serve_with<S: Default + Send + 'static>(
     app: App<S>,
     keys: &[(&str, &str)],
 ) -> Server {
-    let mode = accept_mode();
-    let keys = [&[("accept", &*mode)], keys].concat();
+    let (mode, trigger) = (accept_mode(), trigger());
+    let keys = [&[("accept", &*mode), ("worker.trigger", &*trigger)], keys].concat();
     Server::configured(app, &keys).expect("a server")
 }
 
@@ -57,6 +57,11 @@ pub(crate) fn serve_with<S: Default + Send + 'static>(
 /// again in the other ways.
 pub(crate) fn accept_mode() -> String {
     std::env::var("PURLIN_TEST_ACCEPT").unwrap_or_else(|_| "mutex".into())
+}
+
+/// How the kernel tells of arrivals in this run, likewise.
+pub(crate) fn trigger() -> String {
+    std::env::var("PURLIN_TEST_TRIGGER").unwrap_or_else(|_| "level".into())
 }
 
 /// Waits until `ready`, or fails naming `what`.

@@ -12,6 +12,7 @@ mod client;
 mod daemon;
 mod deaths;
 mod doctor;
+mod endurance;
 mod flood;
 mod flow;
 mod harness;

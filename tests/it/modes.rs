@@ -1,25 +1,31 @@
 //! The tests of the wire and of its faults once more, with the other ways to
-//! share listeners: what a client meets does not depend on them.
+//! share listeners and with edges: what a client meets does not depend on them.
 
 use std::process::{Command, Stdio};
 
 #[test]
-fn the_wire_is_the_same_in_every_accept_mode() {
-    let run = |mode| {
+fn the_wire_is_the_same_in_every_accept_mode_and_with_edges() {
+    let run = |mode, trigger| {
         Command::new(std::env::current_exe().unwrap())
             .args(["bad_input::", "flow::", "daemon::", "--test-threads", "4"])
             .env("PURLIN_TEST_ACCEPT", mode)
+            .env("PURLIN_TEST_TRIGGER", trigger)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
     };
     // They mostly wait.
-    let runs = ["exclusive", "reuseport"].map(|mode| (mode, run(mode)));
-    for (mode, run) in runs {
+    let modes = [
+        ("mutex", "edge"),
+        ("exclusive", "level"),
+        ("reuseport", "edge"),
+    ];
+    let runs = modes.map(|(mode, trigger)| (mode, trigger, run(mode, trigger)));
+    for (mode, trigger, run) in runs {
         let output = run.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{mode}:\n{text}");
+        assert!(output.status.success(), "{mode}, {trigger}:\n{text}");
         let (_, passed) = text.split_once("test result: ok. ").unwrap();
         let passed = passed.split_whitespace().next().unwrap();
         assert!(passed.parse::<usize>().unwrap() > 20, "{text}");

@@ -19,6 +19,9 @@ const LOG: Id = 3;
 /// Sends to the connection that the body names; answers how many that reached.
 const SEND: Id = 4;
 
+/// Panics.
+const PANIC: Id = 5;
+
 fn told(file: &str) -> Result<(), String> {
     fs::read_to_string(file).map_or(Ok(()), Err)
 }
@@ -63,6 +66,9 @@ fn main() -> ExitCode {
             let to = <[u8; 8]>::try_from(&to[..]).map_or(0, u64::from_be_bytes);
             let reached = c.hub().conn(ConnId::from_word(to)).send(ECHO, "stranger");
             format!("{reached}")
+        })
+        .on(PANIC, |_, (): ()| -> String {
+            std::panic::resume_unwind(Box::new("as asked"))
         })
         .main()
 }
