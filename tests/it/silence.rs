@@ -1,11 +1,14 @@
 //! Who is silent is closed in time; who speaks, or is made to wait, is not.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use purlin::Server;
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
@@ -194,7 +197,9 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if let Some(client) = &mut self.client {
-            let _ended = client.kill();
+            // With what it started: an orphan would keep the test's pipes open.
+            let group = i32::try_from(client.id()).unwrap();
+            let _ended = killpg(Pid::from_raw(group), Signal::SIGKILL);
             let _reaped = client.wait();
         }
         ip(&format!("link del {}", self.near));
@@ -224,7 +229,8 @@ fn a_peer_whose_cable_is_pulled_is_closed_with_pushes_in_flight() {
     );
     let mut command = Command::new("ip");
     command.args(["netns", "exec", &wire.namespace, "bash", "-c", &talk]);
-    wire.client = Some(command.stdout(Stdio::null()).spawn().unwrap());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    wire.client = Some(command.process_group(0).spawn().unwrap());
     let talked = Instant::now();
     wait_until("the client has talked for longer than the timeout", || {
         talked.elapsed() > Duration::from_secs(3) && server.read(Counter::Handled) > 5
