@@ -1,6 +1,6 @@
 //! What must not grow, however often it happens.
 
-use crate::harness::{Client, comm, resident, threads, wait_until};
+use crate::harness::{Client, comm, resident, threads};
 use crate::instance::{Instance, busy};
 
 /// The only worker of `instance`.
@@ -52,7 +52,7 @@ fn a_flood_of_connects_leaves_neither_descriptors_nor_memory_behind() {
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
-        wait_until("the server has forgotten them", || {
+        crate::harness::wait_until("the server has forgotten them", || {
             let counters = &instance.status()["counters"];
             counters["connections_live"] == 0 && counters["connections_quarantined"] == 0
         });
