@@ -96,6 +96,7 @@ pub(crate) fn all(programs: &Programs, options: &Options) -> Vec<Cell> {
     cells.push(make.open());
     cells.push(make.churn());
     cells.extend([1, 16].map(|depth| make.workers(depth)));
+    cells.extend([1, 16].map(|depth| make.settings(depth)));
     cells.push(make.memory());
     cells.push(make.calls());
     cells
@@ -219,6 +220,33 @@ impl Maker<'_> {
                 one("two, one core", "workers=2", Place::OneCore, 0),
                 one("one, both cores", "workers=1", Place::BothCores, 2),
                 one("two, both cores", "workers=2", Place::BothCores, 2),
+            ],
+            figures: &[Rate],
+        }
+    }
+
+    /// What the worker's settings cost: edges instead of levels, and a flood
+    /// guard that nobody asks.
+    fn settings(&self, depth: usize) -> Cell {
+        let one = |name: &str, id, keys: &[&str], over| Contestant {
+            name: name.into(),
+            spec: self.purlin(Layout::Comm, id, keys),
+            shape: closed(100, depth, 0),
+            over,
+        };
+        let edge = &["worker.trigger=edge"];
+        let unguarded = &["limits.flood=off"];
+        Cell {
+            name: format!("settings-d{depth}"),
+            title: format!("settings, `comm`, 100 connections, {depth} in flight on each"),
+            method: Method::Rounds,
+            contestants: vec![
+                one("pooled, as shipped", POOLED, &[], 0),
+                one("pooled, edges", POOLED, edge, 0),
+                one("pooled, no flood guard", POOLED, unguarded, 0),
+                one("inline, as shipped", INLINE, &[], 3),
+                one("inline, edges", INLINE, edge, 3),
+                one("inline, no flood guard", INLINE, unguarded, 3),
             ],
             figures: &[Rate],
         }
