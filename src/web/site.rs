@@ -1,12 +1,15 @@
 //! The routes of a program, as one worker serves them.
 
+use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 
 use matchit::{Params, Router};
 
+use super::files::Files;
 use super::http::Http;
 use super::method::Method;
-use super::{Handler, Route, Web, wrapped};
+use super::{Handler, Mount, Route, Web, wrapped};
 use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
 use crate::protocol::Lane;
@@ -17,7 +20,17 @@ pub struct Routes<S> {
     paths: Router<usize>,
     /// The handlers of each path, by method.
     methods: Vec<[Option<Found<S>>; Method::ALL.len()]>,
+    /// Files, the longest path first.
+    mounts: Vec<Mounted<S>>,
     otherwise: Option<Found<S>>,
+}
+
+/// Files below a path.
+struct Mounted<S> {
+    path: String,
+    files: Arc<Files>,
+    /// The files with middleware around them; `None`: there is none.
+    wrapped: Option<Found<S>>,
 }
 
 struct Found<S> {
@@ -56,6 +69,7 @@ impl<S: Default + Send + 'static> Web<S> {
         let mut routes = Routes {
             paths: Router::new(),
             methods: Vec::new(),
+            mounts: self.mounted(),
             otherwise: self.otherwise.as_ref().map(|handler| Found {
                 handler: wrapped(handler, &self.wraps),
                 inline: false,
@@ -77,6 +91,49 @@ impl<S: Default + Send + 'static> Web<S> {
         }
         routes
     }
+
+    fn mounted(&self) -> Vec<Mounted<S>> {
+        let mounted = |mount: &Mount| {
+            let handler = || Found {
+                handler: wrapped(&self.file_handler(mount), &self.wraps),
+                inline: false,
+            };
+            Mounted {
+                path: mount.path.clone(),
+                files: Arc::clone(&mount.files),
+                wrapped: (!self.wraps.is_empty()).then(handler),
+            }
+        };
+        let mut mounts: Vec<_> = self.mounts.iter().map(mounted).collect();
+        mounts.sort_by_key(|mount| Reverse(mount.path.len()));
+        mounts
+    }
+
+    /// The files as what middleware can be around.
+    fn file_handler(&self, mount: &Mount) -> Handler<S> {
+        let files = Arc::clone(&mount.files);
+        let from = mount.path.len();
+        let otherwise = self.otherwise.clone();
+        Arc::new(move |http, body, answer| {
+            let below = below(http.path, from);
+            let row = http.ctx.hub().row();
+            let served = files.serve(Lane::Pool, http.request, below, row, http.response);
+            match (served, &otherwise) {
+                (Some(_), _) => {}
+                (None, Some(otherwise)) => otherwise(http, body, answer),
+                (None, None) => *answer = Answer::Error(nothing()),
+            }
+        })
+    }
+}
+
+/// The part of `path` behind the slash at `from`.
+fn below(path: &str, from: usize) -> &str {
+    path.get(from + 1..).unwrap_or_default()
+}
+
+fn nothing() -> Error {
+    Error::new(404, "there is nothing here")
 }
 
 impl<S> Routes<S> {
@@ -91,7 +148,7 @@ impl<S> Routes<S> {
 }
 
 /// The path of a target: `/a`, `http://host/a`, or `*`.
-fn path_of(target: &str) -> (&str, &str) {
+pub(super) fn path_of(target: &str) -> (&str, &str) {
     let target = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
             rest.find(['/', '?']).map_or("/", |at| &rest[at..])
@@ -106,16 +163,14 @@ enum Goal<'a, S> {
     Handler(&'a Found<S>, Params<'a, 'a>),
     /// The path has handlers, for other methods.
     Methods(&'a [Option<Found<S>>; Method::ALL.len()]),
-    Nothing,
+    /// The path has none.
+    Elsewhere,
 }
 
 impl<S> Routes<S> {
     fn find<'a>(&'a self, method: Method, path: &'a str) -> Goal<'a, S> {
         let Ok(matched) = self.paths.at(path) else {
-            return match &self.otherwise {
-                Some(found) => Goal::Handler(found, Params::new()),
-                None => Goal::Nothing,
-            };
+            return Goal::Elsewhere;
         };
         let methods = &self.methods[*matched.value];
         let of = |method: Method| methods[method as usize].as_ref();
@@ -131,6 +186,15 @@ impl<S> Routes<S> {
             Some(found) => Goal::Handler(found, matched.params),
             None => Goal::Methods(methods),
         }
+    }
+
+    /// The files that `path` lies in.
+    fn mount(&self, path: &str) -> Option<&Mounted<S>> {
+        let is_below = |mount: &&Mounted<S>| {
+            let rest = path.strip_prefix(&*mount.path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.mounts.iter().find(is_below)
     }
 }
 
@@ -154,29 +218,21 @@ fn allow<S>(methods: &[Option<Found<S>>; Method::ALL.len()]) -> String {
 impl<S: Default + Send + 'static> Site<S> for Routes<S> {
     fn serve(
         &self,
-        mut visit: Visit<'_, S>,
+        visit: Visit<'_, S>,
         lane: Lane,
         request: &Request<'_>,
         response: &mut Response,
     ) -> Served {
         let (path, query) = path_of(request.head.target);
         let method = Method::of(request.head.method);
+        let call = Call {
+            lane,
+            request,
+            path,
+            query,
+        };
         match self.find(method, path) {
-            Goal::Handler(found, _) if lane == Lane::Inline && !found.inline => Served::NotInline,
-            Goal::Handler(found, params) => {
-                let mut state = S::default();
-                let mut answer = Answer::None;
-                let mut http = Http {
-                    ctx: visit.ctx(&mut state),
-                    request,
-                    path,
-                    query,
-                    params,
-                    response,
-                };
-                (found.handler)(&mut http, request.body, &mut answer);
-                response.take(answer)
-            }
+            Goal::Handler(found, params) => found.run(visit, call, params, response),
             Goal::Methods(methods) => {
                 response.field("Allow", allow(methods).as_bytes());
                 if method != Method::Options {
@@ -185,9 +241,71 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
                 }
                 Served::Done
             }
-            Goal::Nothing if method == Method::Options && path == "*" => Served::Done,
-            Goal::Nothing => {
-                response.error(&Error::new(404, "there is nothing here"));
+            Goal::Elsewhere if method == Method::Options && path == "*" => Served::Done,
+            Goal::Elsewhere => self.elsewhere(visit, call, response),
+        }
+    }
+}
+
+/// A request, and where it is served.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    lane: Lane,
+    request: &'a Request<'a>,
+    path: &'a str,
+    query: &'a str,
+}
+
+impl<S: Default + Send + 'static> Found<S> {
+    fn run(
+        &self,
+        mut visit: Visit<'_, S>,
+        call: Call<'_>,
+        params: Params<'_, '_>,
+        response: &mut Response,
+    ) -> Served {
+        if call.lane == Lane::Inline && !self.inline {
+            return Served::NotInline;
+        }
+        let mut state = S::default();
+        let mut answer = Answer::None;
+        let mut http = Http {
+            ctx: visit.ctx(&mut state),
+            request: call.request,
+            path: call.path,
+            query: call.query,
+            params,
+            response,
+        };
+        (self.handler)(&mut http, call.request.body, &mut answer);
+        response.take(answer)
+    }
+}
+
+impl<S: Default + Send + 'static> Routes<S> {
+    /// Where no route is: the program's files, the listener's, then `otherwise`.
+    fn elsewhere(&self, visit: Visit<'_, S>, call: Call<'_>, response: &mut Response) -> Served {
+        let Call { lane, request, .. } = call;
+        if let Some(mount) = self.mount(call.path) {
+            if let Some(found) = &mount.wrapped {
+                return found.run(visit, call, Params::new(), response);
+            }
+            let below = below(call.path, mount.path.len());
+            let served = mount
+                .files
+                .serve(lane, request, below, visit.row(), response);
+            if let Some(served) = served {
+                return served;
+            }
+        } else if let Some(root) = request.root
+            && let Some(served) = root.serve(lane, request, visit.row(), response)
+        {
+            return served;
+        }
+        match &self.otherwise {
+            Some(found) => found.run(visit, call, Params::new(), response),
+            None => {
+                response.error(&nothing());
                 Served::Done
             }
         }

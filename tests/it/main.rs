@@ -13,6 +13,7 @@ mod daemon;
 mod deaths;
 mod doctor;
 mod endurance;
+mod files_answers;
 mod flood;
 mod flow;
 mod harness;

@@ -26,7 +26,11 @@ pub use date::http_date;
 pub use head::{Fields, Head};
 pub use response::{Content, Piece, Response, reason};
 
-use super::{Cutter, Media, Protocol, Push, Server, Units, Unsendable, Wire};
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Cutter, Lane, Media, Protocol, Push, Server, Units, Unsendable, Wire};
+use crate::scoreboard::Row;
 
 /// Fields that a head may have however it is configured.
 pub const FIELDS_MAX: usize = 128;
@@ -45,21 +49,32 @@ pub struct Limits {
 }
 
 /// The protocol of a listener that speaks HTTP.
-#[derive(Clone, Copy, Debug)]
-pub struct Http1(Limits);
+#[derive(Clone, Debug)]
+pub struct Http1 {
+    limits: Limits,
+    root: Option<Arc<dyn Root>>,
+}
 
 impl Http1 {
     /// HTTP within `limits`.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
-        Self(limits)
+        let root = None;
+        Self { limits, root }
+    }
+
+    /// The same, with something to serve where the program has no route.
+    #[must_use]
+    pub fn with_root(mut self, root: Arc<dyn Root>) -> Self {
+        self.root = Some(root);
+        self
     }
 }
 
 impl Protocol for Http1 {
     fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        let cutter = cutter::HttpCutter::new(self.0);
-        let server = server::HttpServer::new(self.0);
+        let cutter = cutter::HttpCutter::new(self.limits);
+        let server = server::HttpServer::new(self.limits, self.root.clone());
         (Box::new(cutter), Box::new(server))
     }
 
@@ -81,6 +96,19 @@ impl Protocol for Http1 {
     }
 }
 
+/// What a listener has to show where the program has no route: files, by `web`.
+pub trait Root: fmt::Debug + Send + Sync {
+    /// Serves a request; `None` when nothing is there, and the response is as it
+    /// was.
+    fn serve(
+        &self,
+        lane: Lane,
+        request: &Request<'_>,
+        row: &Row,
+        response: &mut Response,
+    ) -> Option<Served>;
+}
+
 /// One request, as handlers get it.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -88,6 +116,8 @@ pub struct Request<'a> {
     pub head: Head<'a>,
     /// The body; chunked ones are put together.
     pub body: Units<'a>,
+    /// What the listener has to show.
+    pub root: Option<&'a dyn Root>,
 }
 
 /// What became of a request.

@@ -146,6 +146,17 @@ impl Response {
         true
     }
 
+    /// Adds fields that are encoded already, each with its line end. `typed`:
+    /// `Content-Type` is among them.
+    pub(crate) fn encoded(&mut self, fields: &[&[u8]], typed: bool) {
+        self.typed |= typed;
+        self.fields
+            .reserve(fields.iter().map(|fields| fields.len()).sum());
+        for fields in fields {
+            self.fields.extend_from_slice(fields);
+        }
+    }
+
     /// Whether a field of this name was added.
     #[must_use]
     pub fn has_field(&self, name: &str) -> bool {

@@ -2,6 +2,7 @@
 //! connection's turn.
 
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use super::head::{self, Head, Meaning, Room};
 use super::refusal::Bad;
 use super::response::{Asked, Response};
 use super::scan::Length;
-use super::{Limits, Request, Served};
+use super::{Limits, Request, Root, Served};
 use crate::protocol::{Answer, CloseMode, Event, Lane, Refusal, Server, Step, Turn, Units};
 
 /// What a client that waits for our word is told.
@@ -20,6 +21,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 #[derive(Debug)]
 pub(super) struct HttpServer {
     limits: Limits,
+    root: Option<Arc<dyn Root>>,
     /// A head whose body was asked for and comes next.
     head: Option<Box<[u8]>>,
     /// The request whose answer was put off.
@@ -53,9 +55,10 @@ impl From<Bad> for Stop {
 }
 
 impl HttpServer {
-    pub(super) const fn new(limits: Limits) -> Self {
+    pub(super) const fn new(limits: Limits, root: Option<Arc<dyn Root>>) -> Self {
         Self {
             limits,
+            root,
             head: None,
             owed: None,
             then: None,
@@ -125,7 +128,11 @@ impl HttpServer {
         body: Units<'_>,
         turn: &mut Turn<'_>,
     ) -> Option<Step> {
-        let request = Request { head: *head, body };
+        let request = Request {
+            head: *head,
+            body,
+            root: self.root.as_deref(),
+        };
         let asked = Asked {
             head: head.method == "HEAD",
             minor: head.minor,
