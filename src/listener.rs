@@ -12,6 +12,9 @@ use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
 use crate::protocol::http::{self, Http1, Root};
 use crate::web::Files;
 
+/// Files that a worker keeps open for each listener with a root.
+pub const OPEN_FILES_MAX: u64 = 512;
+
 /// What is spoken on each listener, in their order.
 ///
 /// # Errors
@@ -66,7 +69,8 @@ fn root(
         let why = format!("is {:?}, where no folder is", folder.display().to_string());
         return Err(config.refuse(&place, &why));
     }
-    let files = Files::new(folder).listing(listener.listing);
+    let most = usize::try_from(OPEN_FILES_MAX).unwrap_or(usize::MAX);
+    let files = Files::new(folder).listing(listener.listing).open_max(most);
     let files = match listener.max_age {
         Some(age) => files.cache_control(&format!("public, max-age={}", age.as_secs())),
         None => files,
