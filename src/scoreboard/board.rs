@@ -246,11 +246,11 @@ impl Row {
         if self.rows == 0 {
             return 1;
         }
-        // The row of a dead one is cleared.
-        let loops = |start: &usize| &self.words[start + Counter::Loops as usize];
-        self.starts()
-            .filter(|start| loops(start).load(Ordering::Relaxed) > 0)
-            .count()
+        // One that lives waits, or has waited; the row of a dead one is cleared.
+        let is_set = |word: usize| self.words[word].load(Ordering::Relaxed) > 0;
+        let lives =
+            |start: &usize| is_set(start + ASLEEP) || is_set(start + Counter::Loops as usize);
+        self.starts().filter(lives).count()
     }
 
     fn starts(&self) -> impl Iterator<Item = usize> {
@@ -286,6 +286,8 @@ mod tests {
         let board = Scoreboard::new(3).unwrap();
         let row = board.row(0);
         assert_eq!(row.workers(), 0, "none has begun");
+        row.fall_asleep();
+        assert_eq!(row.workers(), 1, "it waits for its first client");
         for n in [0, 2] {
             board.row(n).add(Counter::Loops, 5);
             board.row(n).add(Counter::Live, 2);

@@ -8,11 +8,13 @@
 mod architecture;
 mod bad_input;
 mod bench;
+mod browser;
 mod client;
 mod daemon;
 mod deaths;
 mod doctor;
 mod endurance;
+mod files;
 mod files_answers;
 mod flood;
 mod flow;
