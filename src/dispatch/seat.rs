@@ -32,6 +32,10 @@ pub(super) fn token() -> u64 {
 }
 
 /// Timers that have not run yet. Few connections have any.
+#[expect(
+    clippy::box_collection,
+    reason = "a word instead of six, nearly always"
+)]
 pub(super) struct Timers<S>(Option<Box<HashMap<u64, Timer<S>>>>);
 
 impl<S> Timers<S> {

@@ -12,10 +12,8 @@ use super::items::Items;
 use super::mailbox::After;
 use super::parts::{Lender, Parts};
 use super::shared::{Job, Shared};
-use super::turn::{self, Budget, Why};
-use super::write;
+use super::turn::{self, Budget};
 use crate::dispatch::outlet::Service;
-use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::sync::lock;
 
@@ -67,13 +65,8 @@ fn serve(
 ) {
     let mut budget = Budget::new(shared);
     for _ in 0..ROUNDS {
-        let ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
-        if ran.why == Why::Close(CloseMode::Abort) {
-            buffer.clear();
-        }
-        if !buffer.is_empty() {
-            write::reply(shared, conn, &mut lock(&conn.outbound), buffer);
-        }
+        let mut ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
+        ran.write(shared, conn, buffer);
         let (more, after) = turn::settle(shared, conn, parts, ran);
         follow(shared, conn, after);
         match more {

@@ -3,7 +3,7 @@
 //! | part | who |
 //! |---|---|
 //! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
-//! | `heard`, `pulse`, `queued`, `dead`, `counted` | atomic words, anyone |
+//! | `heard`, `pulse`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
@@ -93,6 +93,9 @@ pub(crate) struct Connection {
     pub(crate) pulse: Pulse,
     /// Bytes that wait to be sent, pushes on their way to the sender included.
     pub(crate) queued: AtomicUsize,
+    /// A file is among what waits to be sent; its bytes are not in `queued`,
+    /// because they are not in memory. Changed under the lock of `outbound`.
+    pub(crate) in_file: AtomicBool,
     /// The reactor has decided: nothing may be written any more.
     dead: AtomicBool,
     /// The peer has sent its last byte: closing needs no lingering.
@@ -118,6 +121,7 @@ impl Connection {
             heard: AtomicU64::new(0),
             pulse: Pulse::new(),
             queued: AtomicUsize::new(0),
+            in_file: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
             mailbox: Mailbox::new(),
@@ -175,6 +179,16 @@ impl Connection {
         self.queued.load(Ordering::SeqCst)
     }
 
+    /// Whether a file is on its way. Nothing is read or served behind it.
+    pub(crate) fn is_in_file(&self) -> bool {
+        self.in_file.load(Ordering::SeqCst)
+    }
+
+    /// Whether too much waits to be sent: more than `mark` bytes, or a file.
+    pub(crate) fn is_full(&self, mark: usize) -> bool {
+        self.unsent() > mark || self.is_in_file()
+    }
+
     /// Forgets everything.
     pub(crate) fn clean(&mut self) {
         self.fd = None;
@@ -183,6 +197,7 @@ impl Connection {
         self.heard.store(0, Ordering::Relaxed);
         self.pulse = Pulse::new();
         self.queued.store(0, Ordering::Relaxed);
+        self.in_file.store(false, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
         self.peer_done.store(false, Ordering::Relaxed);
         self.mailbox.reset();

@@ -11,6 +11,10 @@ use std::collections::VecDeque;
 pub(crate) struct Items<T> {
     /// `None` only when `tail` is empty too.
     head: Option<T>,
+    #[expect(
+        clippy::box_collection,
+        reason = "a word instead of four, nearly always"
+    )]
     tail: Option<Box<VecDeque<T>>>,
 }
 

@@ -7,6 +7,7 @@
 //! ```
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use super::guard;
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
+use super::parts::Parts;
 use super::reactor::Reactor;
 use super::turn::{self, Budget, Ran, Why};
 use super::write;
@@ -24,7 +26,7 @@ use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Lane, Out, Step, Then, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::socket;
-use crate::sys::sync::{Ordering, try_lock};
+use crate::sys::sync::{MutexGuard, Ordering, try_lock};
 
 /// A started message up to this length is put in front of the next read; a
 /// longer one is read into memory of its own.
@@ -268,7 +270,7 @@ impl Reactor<'_> {
     /// runs, nobody writes to it, and the first handler does not block. False:
     /// nothing was done.
     fn serve_inline(&mut self, conn: &Arc<Connection>, units: usize) -> bool {
-        if conn.unsent() > self.shared.limits.outbound_high || !conn.mailbox.begin_inline() {
+        if conn.is_full(self.shared.limits.outbound_high) || !conn.mailbox.begin_inline() {
             return false;
         }
         let locks = try_lock(&conn.turn).zip(try_lock(&conn.outbound));
@@ -295,12 +297,16 @@ impl Reactor<'_> {
             done += served;
             let close = turn.out.close;
             self.buffer = turn.out.bytes;
+            let files = turn.out.files;
+            parts.app.counted();
             if close == Some(CloseMode::Abort) {
                 self.buffer.clear();
+            } else if files.is_empty() {
+                write::reply(shared, conn, &mut outbound, &mut self.buffer);
+            } else {
+                write::reply_with_files(shared, conn, &mut outbound, &mut self.buffer, files);
             }
-            parts.app.counted();
-            write::reply(shared, conn, &mut outbound, &mut self.buffer);
-            let blocked = conn.unsent() > shared.limits.outbound_high || budget.is_spent();
+            let blocked = conn.is_full(shared.limits.outbound_high) || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
             if !goes_on {
                 break Why::from_step(step, close, done < units);
@@ -316,15 +322,33 @@ impl Reactor<'_> {
             self.give_up_inline(conn);
             return false;
         }
+        self.settle_inline(conn, (parts, kept), done..units, why);
+        true
+    }
+
+    /// Ends an inline turn that left these units of the scratch.
+    fn settle_inline(
+        &mut self,
+        conn: &Arc<Connection>,
+        (mut parts, mut kept): (Box<Parts>, MutexGuard<'_, Option<Box<Parts>>>),
+        rest: Range<usize>,
+        why: Why,
+    ) {
+        let shared = self.shared;
         let mut left = Items::default();
-        if done < units {
+        if !rest.is_empty() {
             left.push_back(Item::Units(Bytes::copy_from_slice(
-                &self.scratch[done..units],
+                &self.scratch[rest.clone()],
             )));
-            conn.mailbox.adopt(units - done);
-            shared.buffered(units - done);
+            conn.mailbox.adopt(rest.len());
+            shared.buffered(rest.len());
         }
-        let ran = Ran { done: 0, left, why };
+        let ran = Ran {
+            done: 0,
+            left,
+            why,
+            files: Vec::new(),
+        };
         let (more, after) = turn::settle(shared, conn, &mut parts, ran);
         self.lender.take_back(shared, conn, parts, &mut kept);
         drop(kept);
@@ -334,7 +358,6 @@ impl Reactor<'_> {
             let after = conn.mailbox.requeue(0, shared.limits.mailbox_high, more);
             self.follow(conn, after);
         }
-        true
     }
 
     /// The pool serves instead: a handler may block, or another thread holds a

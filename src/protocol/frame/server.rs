@@ -90,6 +90,7 @@ impl FrameServer {
                     .err()
                     .and_then(|error| self.cannot_say(to, error, out))
             }
+            Answer::Content(_) => self.error(to, 500, "the reply goes over HTTP alone", out),
             Answer::Error(Error { code, text }) => self.error(to, *code, text, out),
             &Answer::Later(token) => {
                 self.owed.push(Owed { token, to });

@@ -24,7 +24,7 @@ mod server;
 
 pub use date::http_date;
 pub use head::{Fields, Head};
-pub use response::{Content, Response, reason};
+pub use response::{Content, Piece, Response, reason};
 
 use super::{Cutter, Media, Protocol, Push, Server, Units, Unsendable, Wire};
 
