@@ -33,8 +33,16 @@ use crate::scoreboard::Counter;
 
 /// What one listener speaks. Shared by all its connections and threads.
 pub trait Protocol: Send + Sync {
-    /// State for one connection. Slots are reused: see [`Cutter::reset`].
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>);
+    /// What finds the messages of one connection after the other.
+    fn cutter(&self) -> Box<dyn Cutter>;
+
+    /// What serves the messages of one connection after the other.
+    fn server(&self) -> Box<dyn Server>;
+
+    /// Both, for a connection that keeps them.
+    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
+        (self.cutter(), self.server())
+    }
 
     /// Which bytes a push becomes. Equal numbers mean equal bytes, so that a
     /// push to many is encoded once for each different number.
@@ -139,8 +147,21 @@ pub trait Cutter: Send {
         0
     }
 
+    /// Whether it remembers nothing, the last bytes that it saw having ended
+    /// with a message: it may cut another connection, which [`Self::resume`]
+    /// tells.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
+
+    /// Forgets the connection; goes on with one that has had messages before
+    /// and of which nothing has to be remembered, see [`Self::rests`].
+    fn resume(&mut self) {
+        self.reset();
+    }
 }
 
 /// What a cutter found.
@@ -250,6 +271,12 @@ pub trait Server: Send {
 
     /// Takes note of something that is not a message.
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
+
+    /// Whether it remembers nothing of its connection, so that another one may
+    /// serve the next turn, and this one another connection.
+    fn rests(&self) -> bool {
+        false
+    }
 
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);

@@ -72,10 +72,12 @@ impl Http1 {
 }
 
 impl Protocol for Http1 {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        let cutter = cutter::HttpCutter::new(self.limits);
-        let server = server::HttpServer::new(self.limits, self.root.clone());
-        (Box::new(cutter), Box::new(server))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(cutter::HttpCutter::new(self.limits))
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        Box::new(server::HttpServer::new(self.limits, self.root.clone()))
     }
 
     fn wire(&self) -> Wire {
