@@ -41,8 +41,9 @@ fn requests(config: &Config) -> Http1 {
         head: keys.head_max,
         fields: usize::from(keys.fields_max),
         body: keys.body_max,
+        memory: keys.body_memory_max,
     };
-    Http1::new(limits)
+    Http1::new(limits).spooling_to(&keys.body_folder)
 }
 
 fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Frames, ConfigError> {

@@ -8,6 +8,8 @@ use crate::protocol::Media;
 
 /// Any body, ignored.
 impl FromBody for () {
+    const TAKES_FILES: bool = true;
+
     fn from_body(_: Raw<'_>) -> Result<Self, Error> {
         Ok(())
     }

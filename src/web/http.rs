@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::body::{Error, from_pairs};
 use crate::dispatch::{Ctx, Hub, Later, Replier};
-use crate::protocol::http::{Request, Response};
+use crate::protocol::http::{Intake, Request, Response};
 use crate::sys::socket::Peer;
 
 /// One request, for the time of one handler. Derefs to its state `S`, which was
@@ -39,6 +39,8 @@ pub struct Http<'a, S> {
     pub(super) query: &'a str,
     pub(super) params: Params<'a, 'a>,
     pub(super) response: &'a mut Response,
+    /// Who takes the body, once that was begun.
+    pub(super) begun: Option<Box<dyn Intake>>,
 }
 
 impl<'a, S> Http<'a, S> {

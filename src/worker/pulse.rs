@@ -19,7 +19,8 @@ pub(crate) struct Pulse {
     pub(crate) pinged: AtomicU64,
     /// The unfinished message that the reactor keeps began to arrive.
     pub(crate) started: AtomicU64,
-    /// Bytes of it that are there.
+    /// Bytes of it that came in time; what came sooner than it had to is not
+    /// counted.
     pub(crate) arrived: AtomicU64,
     /// The kernel took bytes or refused the first ones; 0: it refuses none.
     pub(crate) progress: AtomicU64,
@@ -52,6 +53,13 @@ impl Pulse {
     pub(crate) fn progressed(&self, now: u64, held: u64) {
         self.held.store(held, Ordering::Relaxed);
         self.progress.store(now, Ordering::Relaxed);
+    }
+
+    /// The peer need not wait for the server any more, and has all its time from
+    /// here.
+    pub(crate) fn thaw(&self, now: u64) {
+        self.arrived.store(0, Ordering::Relaxed);
+        self.thawed.store(now, Ordering::Relaxed);
     }
 
     /// Whether the peer has taken some of what the kernel holds, now that this

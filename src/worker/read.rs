@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::connection::{Connection, Item};
-use super::guard;
+use super::guard::{self, Came};
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
@@ -106,7 +106,7 @@ impl Reactor<'_> {
         } else {
             inbound.partial.extend_from_slice(&self.scratch[..came]);
             self.shared.buffered(came);
-            self.received_long(conn);
+            self.received_long(conn, came);
         }
     }
 
@@ -137,7 +137,8 @@ impl Reactor<'_> {
             inbound.partial.clear();
             inbound.partial.extend_from_slice(rest);
         }
-        guard::keep(self.shared, conn, inbound, cut.units > 0, self.now);
+        let came = Came::new(len - forgotten.min(len), &cut);
+        guard::keep(self.shared, conn, inbound, came, self.now);
         self.shared
             .row
             .subtract(Counter::Buffered, forgotten as u64);
@@ -150,32 +151,35 @@ impl Reactor<'_> {
             Then::Become(protocol) if self.turn_into(conn, &protocol) => {
                 self.received_short(conn, len);
             }
-            then @ (Then::Read | Then::Become(_) | Then::Refuse(_)) => self.then(conn, then),
+            then @ (Then::Read | Then::ReadOn | Then::Become(_) | Then::Refuse(_)) => {
+                self.then(conn, then);
+            }
         }
     }
 
     /// Everything unread by the cutter stands in the connection's own buffer.
-    fn received_long(&mut self, conn: &Arc<Connection>) {
+    fn received_long(&mut self, conn: &Arc<Connection>, came: usize) {
         let inbound = &mut self.inbound[conn.id.slot()];
         let mut partial = std::mem::take(&mut inbound.partial);
         let mut cut = inbound.cutter().cut(&partial);
         let serve = guard::admit(self.shared, conn, inbound, &partial, &mut cut, self.now);
         let units = &partial[..cut.units];
         guard::hear(self.shared, conn, inbound, units, cut.messages, self.now);
+        let came = Came::new(came, &cut);
         if cut.units > 0 {
             let rest = partial.split_off(cut.units);
             self.shared
                 .row
                 .subtract(Counter::Buffered, cut.units as u64);
             inbound.partial = rest;
-            guard::keep(self.shared, conn, inbound, true, self.now);
+            guard::keep(self.shared, conn, inbound, came, self.now);
             partial.truncate(serve);
             if serve > 0 {
                 self.post_units(conn, Bytes::from(partial));
             }
         } else {
             inbound.partial = partial;
-            guard::keep(self.shared, conn, inbound, false, self.now);
+            guard::keep(self.shared, conn, inbound, came, self.now);
         }
         self.then(conn, cut.then);
     }
@@ -184,7 +188,7 @@ impl Reactor<'_> {
         match then {
             // Not before the first message, or the connection ends already.
             Then::Become(_) => self.decide(conn.id, CloseMode::Abort, None),
-            Then::Read => self.delay(conn),
+            Then::Read | Then::ReadOn => self.delay(conn),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
                 self.shared
@@ -386,7 +390,7 @@ impl Reactor<'_> {
             return;
         }
         inbound.reading = true;
-        conn.pulse.thawed.store(self.now, Ordering::Relaxed);
+        conn.pulse.thaw(self.now);
         conn.pulse.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll

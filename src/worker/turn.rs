@@ -153,7 +153,7 @@ pub(crate) fn run(
         };
         spoke |= !by_itself && turn.out.bytes.len() > before;
         if is_reply {
-            conn.pulse.thawed.store(coarse_millis(), Ordering::Relaxed);
+            conn.pulse.thaw(coarse_millis());
         }
         if why != Why::Done {
             break;

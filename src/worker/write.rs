@@ -16,7 +16,6 @@ use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::Interest;
 use crate::sys::socket;
-use crate::sys::sync::Ordering;
 
 /// A rest longer than this keeps its buffer instead of being copied.
 const WORTH_KEEPING: usize = 32 * 1024;
@@ -133,7 +132,7 @@ fn broken(shared: &Shared, conn: &Connection) {
 pub(crate) fn look_for_room(shared: &Shared, conn: &Arc<Connection>) -> After {
     if conn.unsent() <= shared.limits.outbound_high / 2 {
         if conn.mailbox.awaits_room() {
-            conn.pulse.thawed.store(coarse_millis(), Ordering::Relaxed);
+            conn.pulse.thaw(coarse_millis());
         }
         conn.mailbox.room_made(shared.limits.mailbox_high)
     } else {

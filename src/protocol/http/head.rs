@@ -106,11 +106,13 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
             }
             10 if name.eq_ignore_ascii_case("connection") => connection.options(value),
             14 if name.eq_ignore_ascii_case("content-length") => {
-                let text = std::str::from_utf8(trim(value)).unwrap_or_default();
                 // The cutter let no other pass; were it wrong, 400 is right.
-                let length = text
-                    .parse()
-                    .map_err(|_| Bad::Syntax("a bad Content-Length"))?;
+                let text = std::str::from_utf8(trim(value)).unwrap_or_default();
+                if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(Bad::Syntax("a bad Content-Length"));
+                }
+                // More than can be counted is more than any limit.
+                let length = text.parse().unwrap_or(usize::MAX);
                 meaning.length = Length::Fixed(length);
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
