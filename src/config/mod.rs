@@ -225,6 +225,10 @@ table! {
         pub body_memory_max: usize = 64 * KIB, in 0..=MIB;
         /// Where longer bodies are kept.
         pub body_folder: PathBuf = "/var/tmp".into();
+        /// Where each answer gets a line; `None`: nowhere.
+        pub access_log: Option<PathBuf> = None;
+        /// How such a line looks.
+        pub access_log_format: AccessFormat = AccessFormat::Combined;
     }
 }
 
@@ -352,6 +356,16 @@ choice! {
         Server = "server",
         /// Each, when it likes; each answers.
         Both = "both",
+    }
+}
+
+choice! {
+    /// How a line of the access log looks.
+    pub enum AccessFormat {
+        /// As Apache and nginx write it.
+        Combined = "combined",
+        /// One object a line.
+        Json = "json",
     }
 }
 

@@ -3,6 +3,7 @@
 //! Used by one thread at a time: whoever holds the connection's turn. Seats are
 //! used again for later connections; the state is not.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,16 +12,19 @@ use super::ctx::{Ctx, Sink};
 use super::guard::guard;
 use super::hub::Hub;
 use super::outlet::{Seat, UnknownId};
+use super::request_id::request_id;
 use super::router::Handler;
 use super::site::Visit;
 use crate::body::Spool;
 use crate::net::ConnId;
-use crate::protocol::http::{Incoming, Intake, Request, Response, Served, Spooling, Wanted};
+use crate::protocol::http::{
+    Access, AccessFormat, Incoming, Intake, Request, Response, Served, Spooling, Wanted,
+};
 use crate::protocol::{
     Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
 };
 use crate::scoreboard::Counter;
-use crate::sys::clock::wall_seconds;
+use crate::sys::clock::{micros, wall_seconds};
 use crate::sys::socket::Peer;
 
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
@@ -227,7 +231,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
         }
         tenant.handled += 1;
         if served.is_none() {
-            *response = Response::default();
+            response.restart();
             response.error(&Error::new(500, "the handler panicked"));
         } else if response.status.is_some_and(|status| status >= 400) {
             hub.row().count(Counter::HandlerErrors);
@@ -246,7 +250,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             core.site.receive(visit, incoming, response)
         });
         let wanted = wanted.unwrap_or_else(|| {
-            *response = Response::default();
+            response.restart();
             Wanted::refused(&Error::new(500, "the handler panicked"), response)
         });
         if matches!(wanted, Wanted::Refused) {
@@ -269,6 +273,30 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             row.count(Counter::HandlerErrors);
         }
         taken
+    }
+
+    fn record(&mut self, access: &Access<'_>, format: AccessFormat) {
+        thread_local! {
+            /// Kept between lines, so that a line needs no memory of its own.
+            static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut line = LINE.take();
+        line.clear();
+        let seconds = wall_seconds();
+        match self.tenant.peer {
+            Peer::Tcp(address) => access.write(format, &address.ip(), seconds, &mut line),
+            Peer::Unix => access.write(format, &"unix:", seconds, &mut line),
+        }
+        self.core.hub.outlet().record(&line);
+        LINE.set(line);
+    }
+
+    fn request_id(&mut self) -> Box<str> {
+        request_id()
+    }
+
+    fn micros(&self) -> u64 {
+        micros()
     }
 
     fn seconds(&self) -> u64 {

@@ -378,6 +378,21 @@ pub trait Dispatch: Send {
         intake.piece(bytes)
     }
 
+    /// Takes note of an answer, for the access log.
+    fn record(&mut self, access: &http::Access<'_>, format: http::AccessFormat) {
+        let _ = (access, format);
+    }
+
+    /// A name for a request that came without one.
+    fn request_id(&mut self) -> Box<str> {
+        Box::default()
+    }
+
+    /// Microseconds of a clock that never goes back.
+    fn micros(&self) -> u64 {
+        0
+    }
+
     /// The time of day in seconds since 1970, for protocols that say it.
     fn seconds(&self) -> u64 {
         0

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on has failed, in its helper functions too"
 )]
 
+mod access_log;
 mod architecture;
 mod bad_input;
 mod bench;

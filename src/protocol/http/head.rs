@@ -38,6 +38,16 @@ impl<'a> Fields<'a> {
             .map(|(_, value)| value)
     }
 
+    /// The name that the client gave the request (`X-Request-Id`), if it is one
+    /// that can be passed on: a word of at most 64 plain characters.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&'a str> {
+        let id = self.find("x-request-id")?;
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+        let is_id = (1..=64).contains(&id.len()) && id.iter().all(is_plain);
+        std::str::from_utf8(id).ok().filter(|_| is_id)
+    }
+
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         self.0.iter().map(|field| (field.name, field.value))

@@ -15,6 +15,7 @@
 //!   stands between us and the client might read it the other way.
 //! - Nothing here depends on how the stream is cut into reads.
 
+mod access;
 mod chunks;
 mod cutter;
 mod date;
@@ -26,6 +27,7 @@ mod scan;
 mod server;
 mod upload;
 
+pub use access::{Access, AccessFormat};
 pub use date::http_date;
 pub use head::{Fields, Head};
 pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};
@@ -67,10 +69,12 @@ impl Limits {
 pub struct Http1(Arc<Settings>);
 
 /// What all connections of a listener have in common.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Settings {
     limits: Limits,
     spooling: Spooling,
+    /// How each answer is recorded, if it is.
+    access: Option<AccessFormat>,
 }
 
 impl Http1 {
@@ -81,18 +85,26 @@ impl Http1 {
             folder: PathBuf::from("/tmp"),
             memory_max: limits.body,
         };
-        Self(Arc::new(Settings { limits, spooling }))
+        Self(Arc::new(Settings {
+            limits,
+            spooling,
+            access: None,
+        }))
     }
 
     /// Bodies that are too long for memory go to `folder`.
     #[must_use]
-    pub fn spooling_to(self, folder: impl Into<PathBuf>) -> Self {
-        let limits = self.0.limits;
-        let spooling = Spooling {
-            folder: folder.into(),
-            ..self.0.spooling.clone()
-        };
-        Self(Arc::new(Settings { limits, spooling }))
+    pub fn spooling_to(mut self, folder: impl Into<PathBuf>) -> Self {
+        let settings = Arc::make_mut(&mut self.0);
+        settings.spooling.folder = folder.into();
+        self
+    }
+
+    /// Each answer is recorded like this, and requests have ids.
+    #[must_use]
+    pub fn recorded(mut self, format: AccessFormat) -> Self {
+        Arc::make_mut(&mut self.0).access = Some(format);
+        self
     }
 }
 

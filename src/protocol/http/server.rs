@@ -3,6 +3,7 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,7 +14,7 @@ use super::refusal::{self, Bad};
 use super::response::{Asked, Response};
 use super::scan::Length;
 use super::upload::{Refused, Upload};
-use super::{Request, Served, Settings, Taken};
+use super::{Access, Request, Served, Settings, Taken};
 use crate::protocol::{Answer, CloseMode, Error, Event, Lane, Refusal, Server, Step, Turn, Units};
 
 /// What a client that waits for our word is told.
@@ -40,11 +41,14 @@ pub(super) struct HttpServer {
 struct Owed {
     token: u64,
     asked: Asked,
+    /// The request's head, if answers are recorded.
+    head: Option<Box<[u8]>>,
     response: Response,
 }
 
 /// Why the requests of a turn are not all served.
 enum Stop {
+    /// Not recorded yet.
     Refuse(Refusal),
     Step(Step),
 }
@@ -85,8 +89,10 @@ impl HttpServer {
             return self.begin(&head, &meaning, bytes, turn);
         };
         let end = meaning.len + body.len;
-        let asked = self.asked(&head, &meaning);
-        let step = self.serve_one(&head, asked, body.units(behind), None, turn)?;
+        let asked = self.asked(&head, &meaning, turn);
+        let written = &bytes[..meaning.len];
+        let body = body.units(behind);
+        let step = self.serve_one(&head, written, asked, body, None, turn)?;
         Ok((end, step))
     }
 
@@ -129,7 +135,7 @@ impl HttpServer {
         if turn.lane == Lane::Inline {
             return Err(Stop::Step(Step::NotInline));
         }
-        let asked = self.asked(head, meaning);
+        let asked = self.asked(head, meaning, turn);
         let incoming = Incoming {
             head: *head,
             length: match meaning.length {
@@ -138,17 +144,22 @@ impl HttpServer {
             },
             max: self.settings.limits.body,
         };
-        let mut response = Response::default();
+        let mut response = self.response(head, turn);
         let (max, intake) = match turn.app.receive(&incoming, &mut response) {
             Wanted::Whole { max } => (max, None),
             Wanted::Pieces { max, intake } => (max, Some(intake)),
-            Wanted::Refused => return Ok((bytes.len(), Some(self.part(asked, response, turn)))),
+            Wanted::Refused => {
+                return Ok((
+                    bytes.len(),
+                    Some(self.part(Some(head), asked, response, turn)),
+                ));
+            }
             Wanted::NoSuchMethod => {
-                return Err(Stop::Refuse(refusal::unknown_method(head.method)));
+                return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
             }
         };
         if incoming.length.is_some_and(|length| length > max) {
-            return Err(Bad::BodyTooLong.into());
+            return Err(self.refuse(head, Bad::BodyTooLong.into(), turn));
         }
         if meaning.expects && bytes.len() == meaning.len {
             turn.out.bytes.extend_from_slice(CONTINUE);
@@ -173,10 +184,7 @@ impl HttpServer {
             match turn.app.spool(&self.settings.spooling) {
                 Ok(spool) => upload.intake = Some(spool),
                 Err(error) => {
-                    return Ok((
-                        units.bytes().len(),
-                        Some(self.fail(upload.asked, &error, turn)),
-                    ));
+                    return Ok((units.bytes().len(), Some(self.fail(&upload, &error, turn))));
                 }
             }
         }
@@ -188,10 +196,7 @@ impl HttpServer {
             Ok(taken) => taken,
             Err(Refused::Bad(bad)) => return Err(bad.into()),
             Err(Refused::ByIntake(error)) => {
-                return Ok((
-                    units.bytes().len(),
-                    Some(self.fail(upload.asked, &error, turn)),
-                ));
+                return Ok((units.bytes().len(), Some(self.fail(&upload, &error, turn))));
             }
         };
         if !is_whole {
@@ -223,11 +228,13 @@ impl HttpServer {
             keeps: upload.asked.keeps && !self.leaves,
             ..upload.asked
         };
-        self.serve_one(&head, asked, body, taken, turn)
+        self.serve_one(&head, &upload.head, asked, body, taken, turn)
     }
 
-    fn asked(&self, head: &Head<'_>, meaning: &Meaning) -> Asked {
+    fn asked(&self, head: &Head<'_>, meaning: &Meaning, turn: &Turn<'_>) -> Asked {
+        let since = (self.settings.access).map_or(0, |_| turn.app.micros());
         Asked {
+            since,
             head: head.method == "HEAD",
             minor: head.minor,
             keeps: meaning.keeps && !self.leaves,
@@ -239,6 +246,7 @@ impl HttpServer {
     fn serve_one(
         &mut self,
         head: &Head<'_>,
+        written: &[u8],
         asked: Asked,
         body: Units<'_>,
         taken: Option<&Taken>,
@@ -249,20 +257,23 @@ impl HttpServer {
             body,
             taken,
         };
-        let mut response = Response::default();
+        let mut response = self.response(head, turn);
         Ok(match turn.app.request(turn.lane, &request, &mut response) {
             Served::NotInline if turn.lane == Lane::Inline => {
                 return Err(Stop::Step(Step::NotInline));
             }
-            Served::NoSuchMethod => return Err(Stop::Refuse(refusal::unknown_method(head.method))),
+            Served::NoSuchMethod => {
+                return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
+            }
             Served::Done | Served::NotInline => {
-                let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
+                let keeps = self.answer(Some(head), asked, response, turn);
                 (!keeps).then(|| self.end(Step::Close(CloseMode::Flush)))
             }
             Served::Later(token) => {
                 let owed = Owed {
                     token,
                     asked,
+                    head: (self.settings.access).map(|_| written.into()),
                     response,
                 };
                 self.owed = Some(Box::new(owed));
@@ -272,22 +283,91 @@ impl HttpServer {
     }
 
     /// Answers a request whose body is not read to its end, with an error.
-    fn fail(&mut self, asked: Asked, error: &Error, turn: &mut Turn<'_>) -> Step {
-        let mut response = Response::default();
+    fn fail(&mut self, upload: &Upload, error: &Error, turn: &mut Turn<'_>) -> Step {
+        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let head = head::read(&upload.head, &mut room).ok();
+        let head = head.as_ref().map(|(head, _)| head);
+        let mut response = head.map_or_else(Response::default, |head| self.response(head, turn));
         response.error(error);
-        self.part(asked, response, turn)
+        self.part(head, upload.asked, response, turn)
     }
 
     /// Answers a request whose body is not read to its end. What is left of it
     /// cannot be told from a next request, so the connection closes; lingering
     /// sees to it that a client that still sends reads this first.
-    fn part(&mut self, asked: Asked, response: Response, turn: &mut Turn<'_>) -> Step {
+    fn part(
+        &mut self,
+        head: Option<&Head<'_>>,
+        asked: Asked,
+        response: Response,
+        turn: &mut Turn<'_>,
+    ) -> Step {
         let asked = Asked {
             keeps: false,
             ..asked
         };
-        response.write(asked, turn.app.seconds(), &mut turn.out);
+        self.answer(head, asked, response, turn);
         self.end(Step::Close(CloseMode::Flush))
+    }
+
+    /// An empty response to `head`, with its name if answers are recorded.
+    fn response(&self, head: &Head<'_>, turn: &mut Turn<'_>) -> Response {
+        let mut response = Response::default();
+        if self.settings.access.is_some() {
+            let sent = head.fields.request_id();
+            let id = sent.map_or_else(|| turn.app.request_id(), Into::into);
+            response.identify(id);
+        }
+        response
+    }
+
+    /// Writes the response; tells whether the connection goes on.
+    fn answer(
+        &self,
+        head: Option<&Head<'_>>,
+        asked: Asked,
+        response: Response,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Some(format) = self.settings.access else {
+            return response.write(asked, turn.app.seconds(), &mut turn.out);
+        };
+        let id = response.request_id().map(str::to_owned);
+        let (status, len) = (response.sent_status(), response.content.len());
+        let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
+        let micros = turn.app.micros().saturating_sub(asked.since);
+        let access = Access {
+            head: head.copied(),
+            status,
+            bytes: if asked.head { 0 } else { len },
+            taken: Duration::from_micros(micros),
+            id: id.as_deref().unwrap_or_default(),
+        };
+        turn.app.record(&access, format);
+        keeps
+    }
+
+    /// Records a refusal that is answered.
+    fn record(&self, head: Option<&Head<'_>>, refusal: &Refusal, turn: &mut Turn<'_>) {
+        let status = refusal.answer.get(9..12);
+        let status = status.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let (Some(format), Some(status)) = (self.settings.access, status) else {
+            return;
+        };
+        let access = Access {
+            head: head.copied(),
+            status,
+            bytes: 0,
+            taken: Duration::ZERO,
+            id: "",
+        };
+        turn.app.record(&access, format);
+    }
+
+    /// Refuses a request whose head is known.
+    fn refuse(&self, head: &Head<'_>, refusal: Refusal, turn: &mut Turn<'_>) -> Stop {
+        self.record(Some(head), &refusal, turn);
+        Stop::Step(Step::Refuse(refusal))
     }
 
     /// The connection ends as soon as nothing is owed.
@@ -307,12 +387,18 @@ impl HttpServer {
         };
         let Owed {
             asked,
+            head,
             mut response,
             ..
         } = *owed;
         // An answer cannot be put off twice: that is an empty one.
         let _done = response.take(answer);
-        let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
+        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let head = head
+            .as_deref()
+            .and_then(|head| head::read(head, &mut room).ok());
+        let head = head.as_ref().map(|(head, _)| head);
+        let keeps = self.answer(head, asked, response, turn);
         match self.then.take() {
             Some(then) => then,
             None if keeps => Step::Next,
@@ -360,8 +446,12 @@ impl Server for HttpServer {
                     done += served;
                     step
                 }
+                Err(Stop::Step(step @ Step::Refuse(_))) => return (len, self.end(step)),
                 Err(Stop::Step(step)) => return (done, step),
-                Err(Stop::Refuse(refusal)) => return (len, self.end(Step::Refuse(refusal))),
+                Err(Stop::Refuse(refusal)) => {
+                    self.record(None, &refusal, turn);
+                    return (len, self.end(Step::Refuse(refusal)));
+                }
             };
             let over = turn.over();
             match step {
@@ -386,7 +476,10 @@ impl Server for HttpServer {
                 self.wait()
             }
             Event::Reply(token, answer) => self.reply(token, answer, turn),
-            Event::Refused(refusal) => self.end(Step::Refuse(refusal)),
+            Event::Refused(refusal) => {
+                self.record(None, &refusal, turn);
+                self.end(Step::Refuse(refusal))
+            }
             Event::Eof if self.upload.is_some() => self.end(Step::Refuse(Bad::Truncated.into())),
             Event::Eof | Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
         }
