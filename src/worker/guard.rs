@@ -6,7 +6,7 @@ use super::flood::{Action, Flood};
 use super::heartbeat::millis;
 use super::inbound::Inbound;
 use super::shared::Shared;
-use crate::protocol::{Cut, Refusal, Then};
+use crate::protocol::{Cut, Cutter, Refusal, Then};
 use crate::scoreboard::Counter;
 use crate::sys::sync::Ordering;
 
@@ -17,6 +17,7 @@ pub(super) fn admit(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     bytes: &[u8],
     cut: &mut Cut,
     now: u64,
@@ -26,7 +27,7 @@ pub(super) fn admit(
     };
     let verdict = flood.judge(&mut inbound.meter, cut.messages, now);
     if verdict.wait > 0 {
-        inbound.delay = verdict.wait;
+        inbound.delay = u32::try_from(verdict.wait).unwrap_or(u32::MAX);
         shared.row.count(Counter::FloodDelayed);
         let (rule, wait) = (flood.rule, verdict.wait);
         shared.peer_curbed(
@@ -38,9 +39,7 @@ pub(super) fn admit(
     if verdict.admitted == cut.messages {
         return cut.units;
     }
-    let units = inbound
-        .cutter()
-        .first(&bytes[..cut.units], verdict.admitted);
+    let units = cutter.first(&bytes[..cut.units], verdict.admitted);
     // Not all of them; behind a close nothing is kept.
     too_many(
         shared,
@@ -56,7 +55,7 @@ pub(super) fn admit(
 pub(super) fn hear(
     shared: &Shared,
     conn: &Connection,
-    inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     units: &[u8],
     messages: usize,
     now: u64,
@@ -68,7 +67,7 @@ pub(super) fn hear(
     if !shared.limits.tell_heartbeats() {
         return;
     }
-    let beats = inbound.cutter().heartbeats(units);
+    let beats = cutter.heartbeats(units);
     if beats > 0 {
         conn.pulse.beat.store(now, Ordering::Relaxed);
     }
@@ -84,6 +83,8 @@ pub(super) fn hear(
 pub(super) struct Came {
     /// Bytes that arrived.
     pub(super) bytes: usize,
+    /// Bytes of the unfinished message that are kept.
+    pub(super) kept: usize,
     /// The unfinished message, if there is one, began with them.
     pub(super) begins: bool,
     /// The unfinished message is passed on as it comes: nothing of it is kept.
@@ -91,11 +92,12 @@ pub(super) struct Came {
 }
 
 impl Came {
-    pub(super) fn new(bytes: usize, cut: &Cut) -> Self {
+    pub(super) fn new(bytes: usize, kept: usize, cut: &Cut) -> Self {
         let passed_on = matches!(cut.then, Then::ReadOn);
         let begins = cut.messages > 0 || (cut.units > 0 && !passed_on);
         Self {
             bytes,
+            kept,
             begins,
             passed_on,
         }
@@ -113,7 +115,7 @@ pub(super) fn keep(
 ) {
     let pulse = &conn.pulse;
     let started = pulse.started.load(Ordering::Relaxed);
-    if inbound.partial.is_empty() && !came.passed_on {
+    if came.kept == 0 && !came.passed_on {
         if started != 0 {
             pulse.started.store(0, Ordering::Relaxed);
         }
@@ -123,15 +125,20 @@ pub(super) fn keep(
     let rate = shared.limits.receive_rate as u64;
     if begins {
         pulse.started.store(now, Ordering::Relaxed);
-        pulse.arrived.store(0, Ordering::Relaxed);
+        pulse.arrived(0);
     } else {
-        // What came sooner than it had to does not count for later: whoever
-        // stops has the grace and no more.
         let since = started.max(pulse.thawed.load(Ordering::Relaxed));
         let due = now.saturating_sub(since).saturating_mul(rate) / 1000;
-        let arrived = pulse.arrived.load(Ordering::Relaxed);
-        let arrived = arrived.saturating_add(came.bytes as u64);
-        pulse.arrived.store(arrived.min(due), Ordering::Relaxed);
+        let arrived = pulse.arrived.load(Ordering::Relaxed) as usize;
+        let arrived = arrived.saturating_add(came.bytes);
+        if rate > 0 && arrived as u64 >= due {
+            // What came sooner than it had to does not count for later: whoever
+            // stops has the grace and no more.
+            pulse.started.store(now, Ordering::Relaxed);
+            pulse.arrived(0);
+        } else {
+            pulse.arrived(arrived);
+        }
     }
     // A look that is registered finds this message, too. One that is near may
     // just be over: half of the grace is more than any two threads are apart.

@@ -3,7 +3,7 @@
 //!
 //! | what | clock starts |
 //! |---|---|
-//! | first message | accept; a message that arrives at the receive rate buys time |
+//! | first message | accept, or until when an unfinished one has arrived at the rate |
 //! | heartbeat | the last whole message or heartbeat; stands still while the server makes the peer wait |
 //! | idle | the last message in either direction; stands still likewise |
 //! | receive rate | first byte of the unfinished message, or the end of a pause |
@@ -86,13 +86,13 @@ fn close(since: u64, limit: Option<Duration>, counter: Counter) -> Option<(u64, 
 fn first_message(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
     let limit = millis(limits.first_message.filter(|_| signs.heard == 0)?);
     let counter = Counter::FirstMessageTimeout;
-    let at = signs.opened.saturating_add(limit);
-    if signs.started == 0 {
-        return Some((at, Deed::Close(Some(counter))));
-    }
     // Long, and steady: it will be whole.
-    let at = at.saturating_add(bought(signs, limits));
-    Some((at, Deed::Refuse(counter)))
+    let since = signs.opened.max(flowed(signs, limits));
+    let deed = match signs.started {
+        0 => Deed::Close(Some(counter)),
+        _ => Deed::Refuse(counter),
+    };
+    Some((since.saturating_add(limit), deed))
 }
 
 /// Time that the bytes of an unfinished message buy: slower than the rate, and
@@ -218,8 +218,8 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             ("no message yet", limits(), NEW, closed(110, Counter::FirstMessageTimeout)),
-            ("a first one drips", limits(), Signs { started: 101, ..NEW }, refused(110, Counter::FirstMessageTimeout)),
-            ("a first one flows", limits(), Signs { started: 101, arrived: 2, ..NEW }, refused(130, Counter::FirstMessageTimeout)),
+            ("a first one drips", limits(), Signs { started: 101, ..NEW }, refused(111, Counter::FirstMessageTimeout)),
+            ("a first one flows", limits(), Signs { started: 101, arrived: 2, ..NEW }, refused(131, Counter::FirstMessageTimeout)),
             ("spoke", limits(), HEARD, silent(260)),
             ("is long and flows", limits(), Signs { started: 210, arrived: 79, ..HEARD }, refused(1020, Counter::ReceiveTooSlow)),
             ("was served later", limits(), Signs { served: 220, ..HEARD }, silent(280)),

@@ -64,7 +64,9 @@ fn waited_since(inbound: &Inbound, rate: usize) -> Option<u64> {
     let started = noted(conn.pulse.started.load(Ordering::Relaxed)).filter(|_| inbound.reading);
     // An upload that keeps its pace keeps nobody waiting.
     let arrived = conn.pulse.arrived.load(Ordering::Relaxed);
-    let bought = arrived.saturating_mul(1000).checked_div(rate as u64);
+    let bought = u64::from(arrived)
+        .saturating_mul(1000)
+        .checked_div(rate as u64);
     let started = started.map(|at| at.saturating_add(bought.unwrap_or(0)));
     let stalled = noted(conn.pulse.progress.load(Ordering::Relaxed)).filter(|_| is_stuck(conn));
     started.into_iter().chain(stalled).min()
@@ -73,7 +75,7 @@ fn waited_since(inbound: &Inbound, rate: usize) -> Option<u64> {
 /// Whether the peer has taken nothing of what the kernel holds for it. If it
 /// has, that is noted.
 pub(super) fn is_stuck(conn: &Connection) -> bool {
-    let held = socket::unacknowledged(conn.socket()) as u64;
+    let held = socket::unacknowledged(conn.socket());
     let drained = conn.pulse.has_drained(held);
     if drained {
         conn.pulse.progressed(coarse_millis(), held);

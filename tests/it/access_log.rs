@@ -81,7 +81,7 @@ fn every_answer_has_a_line_and_every_request_a_name() {
     let mut client = connect();
     client.send(b"GET / HTTP/7.0\r\n\r\n");
     assert!(client.rest().starts_with(b"HTTP/1.1 505 "));
-    drop(server.stop(Duration::from_secs(30)).unwrap());
+    assert_eq!(server.stop(Duration::from_secs(30)).unwrap().cut, 0);
 
     let lines = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = lines.lines().collect();

@@ -19,6 +19,7 @@ mod flow;
 mod harness;
 mod http;
 mod http_bodies;
+mod http_replies;
 mod instance;
 mod listeners;
 mod logs;

@@ -31,7 +31,7 @@ pub use access::{Access, AccessFormat};
 pub use date::http_date;
 pub use head::{Fields, Head};
 pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};
-pub use response::{Content, Response, reason};
+pub use response::{Content, Piece, Response, reason};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,10 +109,12 @@ impl Http1 {
 }
 
 impl Protocol for Http1 {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        let cutter = cutter::HttpCutter::new(self.0.limits);
-        let server = server::HttpServer::new(Arc::clone(&self.0));
-        (Box::new(cutter), Box::new(server))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(cutter::HttpCutter::new(self.0.limits))
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        Box::new(server::HttpServer::new(Arc::clone(&self.0)))
     }
 
     fn wire(&self) -> Wire {

@@ -485,6 +485,11 @@ impl Server for HttpServer {
         }
     }
 
+    fn rests(&self) -> bool {
+        let remembers = self.upload.is_some() || self.owed.is_some() || self.then.is_some();
+        !remembers && !self.leaves && !self.deaf
+    }
+
     fn reset(&mut self) {
         self.upload = None;
         self.owed = None;
