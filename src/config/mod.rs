@@ -219,8 +219,16 @@ table! {
         pub head_max: usize = 16 * KIB, in 256..=MIB;
         /// Fields of the head.
         pub fields_max: u16 = 100, in 1..=128;
-        /// Bytes of the body.
+        /// Bytes of the body, unless its route says otherwise.
         pub body_max: usize = MIB, in 0..=GIB;
+        /// Bytes of a body that is held in memory until it is whole.
+        pub body_memory_max: usize = 64 * KIB, in 0..=MIB;
+        /// Where longer bodies are kept.
+        pub body_folder: PathBuf = "/var/tmp".into();
+        /// Where each answer gets a line; `None`: nowhere.
+        pub access_log: Option<PathBuf> = None;
+        /// How such a line looks.
+        pub access_log_format: AccessFormat = AccessFormat::Combined;
     }
 }
 
@@ -348,6 +356,16 @@ choice! {
         Server = "server",
         /// Each, when it likes; each answers.
         Both = "both",
+    }
+}
+
+choice! {
+    /// How a line of the access log looks.
+    pub enum AccessFormat {
+        /// As Apache and nginx write it.
+        Combined = "combined",
+        /// One object a line.
+        Json = "json",
     }
 }
 

@@ -326,7 +326,10 @@ impl<'a> Office<'a> {
                 let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                 self.tell(pid, ToWorker::Drain(left));
             }
-            Action::TellReopen(pid) => self.tell(pid, ToWorker::Reopen),
+            Action::TellReopen(pid) => {
+                self.tell(pid, ToWorker::Reopen);
+                self.tell(pid, ToWorker::ReopenAccess);
+            }
             Action::Kill(pid) => {
                 if let Err(error) = process::kill(pid) {
                     log::error!("kill worker {pid}: {error}");

@@ -169,6 +169,9 @@ impl Control for Line {
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
+                Some(ToWorker::ReopenAccess) => {
+                    files.pop().into_iter().for_each(log::adopt_journal);
+                }
                 None => log::error!("the master said something unknown"),
             }
         }

@@ -26,3 +26,4 @@ pub mod socket;
 pub mod sync;
 pub mod systemd;
 pub mod title;
+pub mod unnamed;
