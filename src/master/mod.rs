@@ -32,6 +32,7 @@ mod recruit;
 mod reload;
 mod report;
 mod socket_file;
+mod upgrade;
 
 pub use bring_up::{Plan, run};
 pub use edition::check;
