@@ -19,6 +19,7 @@ pub mod supervisor;
 
 mod bring_up;
 mod clients;
+mod close;
 mod crew;
 mod detach;
 mod edition;

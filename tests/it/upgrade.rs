@@ -134,9 +134,9 @@ fn ask(client: &Client) -> Option<()> {
 #[test]
 fn upgrades_in_a_row_lose_no_new_connection_and_no_request_that_was_received() {
     let _busy = busy();
-    for mode in ["mutex", "reuseport"] {
-        // Clients that never pause would keep the old ones for half a minute.
-        let top = format!("workers = 2\naccept = \"{mode}\"\n[worker]\ndrain_idle = \"0s\"");
+    for (mode, rounds) in [("mutex", rounds()), ("reuseport", rounds().min(3))] {
+        // Clients that never pause keep the old ones for half of it.
+        let top = format!("workers = 2\nshutdown_timeout = \"6s\"\naccept = \"{mode}\"");
         let instance = Instance::started(&top);
         let (over, kept) = (AtomicBool::new(false), AtomicU64::new(0));
         let mut open = Vec::new();
@@ -155,7 +155,7 @@ fn upgrades_in_a_row_lose_no_new_connection_and_no_request_that_was_received() {
             }
             let _when_done_or_panicking = Over(&over);
             under_load(&instance, || {
-                for _ in 0..rounds() {
+                for _ in 0..rounds {
                     instance.upgraded();
                     let master = instance.master().unwrap();
                     let workers = instance.workers();
@@ -166,7 +166,7 @@ fn upgrades_in_a_row_lose_no_new_connection_and_no_request_that_was_received() {
         });
         let kept = kept.into_inner();
         println!("{mode}: {short} short connections, {kept} requests kept alive");
-        assert_eq!(instance.status()["generation"], 1 + rounds());
+        assert_eq!(instance.status()["generation"], 1 + rounds);
         // What the server handled, its clients have the answer to.
         assert_eq!(instance.counter("messages_handled"), short + kept);
         assert!(
@@ -310,6 +310,65 @@ fn when_the_old_one_is_killed_the_new_one_rules() {
     instance.must("reload");
     instance.must("stop");
     assert!(!lives(new));
+}
+
+/// Its workers lose their master and drain. Nobody else is put into their rows.
+#[test]
+fn one_that_is_killed_when_its_workers_serve_already_leaves_nothing_behind() {
+    let instance = Instance::started("workers = 2");
+    let upgrade = instance.begin_upgrade("workers = 2");
+    let (master, new) = (instance.master().unwrap(), instance.new_binary());
+    let workers: Vec<u32> = instance
+        .workers()
+        .into_iter()
+        .filter(|&pid| pid != new)
+        .collect();
+    signal(master, Signal::SIGSTOP);
+    fs::write(instance.path("go"), "").unwrap();
+    let generation = "ready: generation 3 serves";
+    wait_until("its workers serve", || instance.log().contains(generation));
+    let orphans = children(new);
+    assert_eq!(orphans.len(), 2);
+    signal(new, Signal::SIGKILL);
+    signal(master, Signal::SIGCONT);
+    let output = upgrade.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(70), "{output:?}");
+    wait_until("its workers left", || {
+        !orphans.iter().any(|&pid| lives(pid))
+    });
+    instance.is_as_before(master, &workers);
+    wait_until("an upgrade is possible again", || {
+        instance.ask(&["upgrade"]).status.success()
+    });
+    assert_ne!(instance.master(), Some(master));
+    wait_until("the old one left", || !lives(master));
+    instance.echo();
+    assert_eq!(instance.counter("connections_live"), 0);
+}
+
+#[test]
+fn a_new_master_that_is_killed_later_takes_its_workers_along_as_any_master() {
+    let instance = Instance::started("workers = 2");
+    let mut slow = Client::connect(instance.address);
+    // Half a frame: it may still come.
+    slow.send(&comm(1, b"slow")[..6]);
+    wait_until("it was accepted", || {
+        instance.counter("connections_live") == 1
+    });
+    let old = instance.master().unwrap();
+    instance.must("upgrade");
+    let new = instance.master().unwrap();
+    let workers = instance.workers();
+    signal(new, Signal::SIGKILL);
+    wait_until("its workers left", || {
+        !workers.iter().any(|&pid| lives(pid))
+    });
+    assert!(lives(old), "it drains");
+    assert_eq!(instance.refused(&["status"]).0, 69, "nobody rules");
+    signal(old, Signal::SIGTERM);
+    wait_until("the old one left as well", || !lives(old));
+    instance.must("start");
+    instance.echo();
 }
 
 /// A client that does not leave keeps the old one draining.

@@ -1,13 +1,13 @@
 //! The side of the new program: it comes up with what it inherited, and rules
 //! when it is told to, or when nobody else is left to.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::super::bring_up::{Plan, absolute, slots};
 use super::super::control::ControlSocket;
-use super::super::edition::{Before, Edition, settings};
+use super::super::edition::{Edition, settings};
 use super::super::exit::{Ending, Exit};
 use super::super::inherited::Sockets;
 use super::super::notifier::Notifier;
@@ -76,7 +76,7 @@ pub(in crate::master) fn succeed(
 fn prepare<'a>(
     plan: &Plan<'a>,
     handed: Handed,
-    papers: Papers,
+    mut papers: Papers,
 ) -> Result<(Office<'a>, Edition), Ending> {
     let config = (plan.load)()?;
     config.can_follow(&papers.started_with)?;
@@ -84,21 +84,8 @@ fn prepare<'a>(
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
     log::forked("master");
     title::set(&format!("{}: master", plan.program));
-    let pid_file = PidFile::inherit(papers.pid_file, &absolute(&config.pid_file)?)?;
-    let path = absolute(&config.control_socket)?;
-    let control = ControlSocket::inherit(papers.control, &path)
-        .map_err(|error| Ending(Exit::Unavailable, format!("{}: {error}", path.display())))?;
-    let before = Before {
-        listeners: (papers.listeners.iter())
-            .map(|set| {
-                set.iter()
-                    .map(|(address, socket)| (address, socket.as_fd()))
-                    .collect()
-            })
-            .collect(),
-        files: &papers.files,
-    };
-    let sockets = Sockets::new(papers.sockets);
+    let sockets = Sockets::new(std::mem::take(&mut papers.sockets));
+    let before = papers.as_before();
     let edition = Edition::prepare(
         config,
         plan.is_daemon,
@@ -106,48 +93,58 @@ fn prepare<'a>(
         sockets,
         Duration::ZERO,
     )?;
-    let opened = (|| {
-        let shared = Scoreboard::inherit(papers.memory, papers.bells)?;
-        let shared = shared.filter(|board| has_room(board, &edition, papers.taken));
-        let is_shared = shared.is_some();
-        let board = shared.map_or_else(|| fresh(&edition, &papers.epochs), Ok)?;
-        let taken = if is_shared {
-            papers.taken
-        } else {
-            Rows::default()
-        };
-        let supervisor = Supervisor::heir(edition.policy(board.rows()), papers.generation, taken);
-        let elder = Elder {
-            pid: papers.elder,
-            line: papers.line,
-            elders: papers.elders,
-            taken,
-            files: papers.files.clone(),
-            is_shared,
-            counted: Vec::new(),
-            notifier: Notifier::new(
-                handed.notify.filter(|_| !plan.is_daemon),
-                handed.watchdog,
-                Instant::now(),
-            ),
-            is_silent: false,
-        };
-        let outfit = Outfit {
-            control,
-            board,
-            notifier: Notifier::default(),
-            pid_file,
-            family: papers.family,
-        };
-        Office::open(plan.clone(), outfit, supervisor, Some(elder))
-    })();
-    match opened {
+    let files = papers.files.clone();
+    match open(plan, handed, papers, &edition) {
         Ok(office) => Ok((office, edition)),
-        Err(error) => {
-            edition.unlink_but(&papers.files);
-            Err(Ending::internal("take over from the old binary", &error))
+        Err(ending) => {
+            edition.unlink_but(&files);
+            Err(ending)
         }
     }
+}
+
+fn open<'a>(
+    plan: &Plan<'a>,
+    handed: Handed,
+    papers: Papers,
+    edition: &Edition,
+) -> Result<Office<'a>, Ending> {
+    let failed = |error: std::io::Error| Ending::internal("take over from the old binary", &error);
+    let pid_file = PidFile::inherit(papers.pid_file, &absolute(&edition.config.pid_file)?)?;
+    let path = absolute(&edition.config.control_socket)?;
+    let control = ControlSocket::inherit(papers.control, &path)
+        .map_err(|error| Ending(Exit::Unavailable, format!("{}: {error}", path.display())))?;
+    let shared = Scoreboard::inherit(papers.memory, papers.bells).map_err(failed)?;
+    let shared = shared.filter(|board| has_room(board, edition, papers.taken));
+    let is_shared = shared.is_some();
+    let board = shared.map_or_else(|| fresh(edition, &papers.epochs), Ok);
+    let board = board.map_err(failed)?;
+    let taken = if is_shared {
+        papers.taken
+    } else {
+        Rows::default()
+    };
+    let supervisor = Supervisor::heir(edition.policy(board.rows()), papers.generation, taken);
+    let manager = handed.notify.filter(|_| !plan.is_daemon);
+    let elder = Elder {
+        pid: papers.elder,
+        line: papers.line,
+        elders: papers.elders,
+        taken,
+        files: papers.files,
+        is_shared,
+        counted: Vec::new(),
+        notifier: Notifier::new(manager, handed.watchdog, Instant::now()),
+        is_silent: false,
+    };
+    let outfit = Outfit {
+        control,
+        board,
+        notifier: Notifier::default(),
+        pid_file,
+        family: papers.family,
+    };
+    Office::open(plan.clone(), outfit, supervisor, Some(elder)).map_err(failed)
 }
 
 /// Whether what `edition` needs fits into the memory of the elder, whose size is

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::edition::Before;
 use super::super::socket_file::SocketFile;
 use super::super::supervisor::{Generation, Rows, SlotId};
 use super::family::Family;
@@ -165,6 +166,22 @@ impl Papers {
         Self::read(&text)
             .map(Some)
             .map_err(|error| io::Error::new(error.kind(), format!("the variable {NAME}: {error}")))
+    }
+
+    /// What listens already.
+    pub(super) fn as_before(&self) -> Before<'_> {
+        let mut listeners = Vec::new();
+        for set in &self.listeners {
+            let set = set.iter();
+            listeners.push(
+                set.map(|(address, socket)| (address, socket.as_fd()))
+                    .collect(),
+            );
+        }
+        Before {
+            listeners,
+            files: &self.files,
+        }
     }
 
     fn read(text: &str) -> io::Result<Self> {
