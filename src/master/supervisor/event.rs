@@ -59,6 +59,8 @@ pub enum HeirEvent {
     },
     /// [`Action::Launch`] could not be carried out.
     NotLaunched,
+    /// It is a master, and hears what it is told.
+    Listens,
     /// All of its workers are ready.
     Ready,
     /// It rules: names itself and takes orders.

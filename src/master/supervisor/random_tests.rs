@@ -50,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum HeirStep {
     Started,
+    Listens,
     Ready,
     Promoted,
     Rules,
@@ -154,7 +155,8 @@ impl World {
             return;
         }
         let (step, event) = match step {
-            HeirStep::Started => (HeirStep::Ready, HeirEvent::Ready),
+            HeirStep::Started => (HeirStep::Listens, HeirEvent::Listens),
+            HeirStep::Listens => (HeirStep::Ready, HeirEvent::Ready),
             HeirStep::Promoted => (HeirStep::Rules, HeirEvent::TookOver),
             HeirStep::Ready | HeirStep::Rules => return,
         };

@@ -39,9 +39,11 @@ pub const TAKE_OVER: Duration = Duration::from_secs(5);
 pub(super) enum Upgrade {
     None,
     Launching,
+    /// `listens`: it is a master of ours, and obeys.
     Starting {
         pid: Pid,
         by: Instant,
+        listens: bool,
     },
     TakingOver {
         pid: Pid,
@@ -214,7 +216,8 @@ impl Supervisor {
         match (event, self.upgrade) {
             (HeirEvent::Launched { pid }, Upgrade::Launching) => {
                 let by = now + self.policy.upgrade_timeout;
-                self.upgrade = Upgrade::Starting { pid, by };
+                let listens = false;
+                self.upgrade = Upgrade::Starting { pid, by, listens };
                 if self.phase != Phase::Running {
                     self.end_heir(Setback::Overruled, now);
                 }
@@ -223,6 +226,10 @@ impl Supervisor {
                 self.upgrade = Upgrade::None;
                 let failed = Action::UpgradeFailed(Setback::CannotLaunch);
                 self.actions.push(failed);
+            }
+            (HeirEvent::Listens, Upgrade::Starting { pid, by, .. }) => {
+                let listens = true;
+                self.upgrade = Upgrade::Starting { pid, by, listens };
             }
             (HeirEvent::Ready, Upgrade::Starting { pid, .. }) => {
                 let by = now + TAKE_OVER;
@@ -267,13 +274,16 @@ impl Supervisor {
     pub(super) fn end_heir(&mut self, reason: Setback, now: Instant) {
         let (pid, by) = match self.upgrade {
             // It may have to drain workers that were ready before the others.
-            Upgrade::Starting { pid, .. } => {
+            Upgrade::Starting {
+                pid, listens: true, ..
+            } => {
                 let grace = self.policy.shutdown_timeout + 2 * KILL_GRACE;
                 self.actions.push(Action::EndHeir);
                 (pid, Some(now + grace))
             }
-            // It could rule at any moment: only a dead one surely does not.
-            Upgrade::TakingOver { pid, .. } => {
+            // It would not hear, or could rule at any moment: only a dead one
+            // surely does not.
+            Upgrade::Starting { pid, .. } | Upgrade::TakingOver { pid, .. } => {
                 self.actions.push(Action::Kill(pid));
                 (pid, None)
             }
@@ -435,6 +445,7 @@ mod tests {
             let launch = play.tell(Event::Ordered(Command::Upgrade));
             assert_eq!(launch, [Action::Launch]);
             assert_eq!(play.heir(HeirEvent::Launched { pid: the_heir() }), []);
+            assert_eq!(play.heir(HeirEvent::Listens), []);
             play
         }
 
@@ -527,6 +538,18 @@ mod tests {
             [Action::Kill(the_heir())]
         );
         assert_eq!(play.gone(&[]), []);
+        assert_eq!(play.supervisor.may_upgrade(), Ok(()));
+    }
+
+    #[test]
+    fn one_that_does_not_listen_is_killed_at_once() {
+        let mut play = Play::elder();
+        play.tell(Event::Ordered(Command::Upgrade));
+        play.heir(HeirEvent::Launched { pid: the_heir() });
+        let failed = Action::UpgradeFailed(Setback::NotReady);
+        let late = play.wait(POLICY.upgrade_timeout);
+        assert_eq!(late, [Action::Kill(the_heir()), failed]);
+        play.gone(&[]);
         assert_eq!(play.supervisor.may_upgrade(), Ok(()));
     }
 

@@ -126,6 +126,7 @@ impl Office<'_> {
         while let Some(launched) = &mut self.launched {
             let event = match hear(&launched.line) {
                 Heard::Nothing => break,
+                Heard::Word(ToElder::Listens) => HeirEvent::Listens,
                 Heard::Word(ToElder::Ready) => HeirEvent::Ready,
                 Heard::Word(ToElder::TookOver) => HeirEvent::TookOver,
                 Heard::Word(ToElder::Hurry(millis)) => HeirEvent::Hurry {

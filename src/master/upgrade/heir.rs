@@ -61,6 +61,7 @@ pub(in crate::master) fn succeed(
     papers: Papers,
 ) -> Result<(), Ending> {
     let line = Rc::clone(&papers.line);
+    tell(&line, &ToElder::Listens);
     let prepared = prepare(plan, handed, papers);
     let (office, edition) = prepared.inspect_err(|Ending(_, text)| {
         tell(&line, &ToElder::failed(text));

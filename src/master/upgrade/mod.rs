@@ -4,7 +4,7 @@
 //! ```text
 //! elder                                             heir
 //!   | exec, with descriptors and a variable  ------> | configuration, workers
-//!   | <------------------------------------- ready   |
+//!   | <------------------------- it listens, ready   |
 //!   | leaves the control socket alone                |
 //!   | take over, what was counted  ----------------> | pid file, control socket
 //!   | <----------------------------------- took over |

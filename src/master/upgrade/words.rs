@@ -35,6 +35,8 @@ pub(super) enum ToHeir {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToElder {
+    /// It has begun, and listens.
+    Listens,
     /// All workers are ready.
     Ready,
     /// This one rules.
