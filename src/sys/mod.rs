@@ -14,6 +14,7 @@ pub mod clock;
 pub mod cores;
 pub mod epoll;
 pub mod eventfd;
+pub mod exec;
 pub mod fault;
 pub mod limits;
 pub mod local;

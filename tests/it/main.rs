@@ -37,3 +37,4 @@ mod slow;
 mod source;
 mod stress;
 mod turn;
+mod upgrade;
