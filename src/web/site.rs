@@ -12,8 +12,8 @@ use super::method::Method;
 use super::{Handler, Mount, Route, Web, wrapped};
 use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
-use crate::protocol::Lane;
-use crate::protocol::http::{Request, Response, Served};
+use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted};
+use crate::protocol::{Lane, Units};
 
 /// Routes by path, then by method.
 pub struct Routes<S> {
@@ -35,6 +35,8 @@ struct Mounted<S> {
 
 struct Found<S> {
     handler: Handler<S>,
+    before: Option<Handler<S>>,
+    body_max: Option<usize>,
     inline: bool,
 }
 
@@ -70,10 +72,7 @@ impl<S: Default + Send + 'static> Web<S> {
             paths: Router::new(),
             methods: Vec::new(),
             mounts: self.mounted(),
-            otherwise: self.otherwise.as_ref().map(|handler| Found {
-                handler: wrapped(handler, &self.wraps),
-                inline: false,
-            }),
+            otherwise: (self.otherwise.as_ref()).map(|handler| self.pooled(handler)),
         };
         let mut known: Vec<(String, usize)> = Vec::new();
         for route in &self.routes {
@@ -86,6 +85,8 @@ impl<S: Default + Send + 'static> Web<S> {
             });
             routes.methods[at][route.method as usize] = Some(Found {
                 handler: wrapped(&route.handler, &self.wraps),
+                before: (route.before.as_ref()).map(|before| wrapped(before, &self.wraps)),
+                body_max: route.body_max,
                 inline: route.inline,
             });
         }
@@ -94,19 +95,26 @@ impl<S: Default + Send + 'static> Web<S> {
 
     fn mounted(&self) -> Vec<Mounted<S>> {
         let mounted = |mount: &Mount| {
-            let handler = || Found {
-                handler: wrapped(&self.file_handler(mount), &self.wraps),
-                inline: false,
-            };
+            let wrapped = || self.pooled(&self.file_handler(mount));
             Mounted {
                 path: mount.path.clone(),
                 files: Arc::clone(&mount.files),
-                wrapped: (!self.wraps.is_empty()).then(handler),
+                wrapped: (!self.wraps.is_empty()).then(wrapped),
             }
         };
         let mut mounts: Vec<_> = self.mounts.iter().map(mounted).collect();
         mounts.sort_by_key(|mount| Reverse(mount.path.len()));
         mounts
+    }
+
+    /// A handler with middleware around it.
+    fn pooled(&self, handler: &Handler<S>) -> Found<S> {
+        Found {
+            handler: wrapped(handler, &self.wraps),
+            before: None,
+            body_max: None,
+            inline: false,
+        }
     }
 
     /// The files as what middleware can be around.
@@ -215,38 +223,6 @@ fn allow<S>(methods: &[Option<Found<S>>; Method::ALL.len()]) -> String {
     names.join(", ")
 }
 
-impl<S: Default + Send + 'static> Site<S> for Routes<S> {
-    fn serve(
-        &self,
-        visit: Visit<'_, S>,
-        lane: Lane,
-        request: &Request<'_>,
-        response: &mut Response,
-    ) -> Served {
-        let (path, query) = path_of(request.head.target);
-        let method = Method::of(request.head.method);
-        let call = Call {
-            lane,
-            request,
-            path,
-            query,
-        };
-        match self.find(method, path) {
-            Goal::Handler(found, params) => found.run(visit, call, params, response),
-            Goal::Methods(methods) => {
-                response.field("Allow", allow(methods).as_bytes());
-                if method != Method::Options {
-                    let text = format!("{} is not allowed here", request.head.method);
-                    response.error(&Error::new(405, text));
-                }
-                Served::Done
-            }
-            Goal::Elsewhere if method == Method::Options && path == "*" => Served::Done,
-            Goal::Elsewhere => self.elsewhere(visit, call, response),
-        }
-    }
-}
-
 /// A request, and where it is served.
 #[derive(Clone, Copy)]
 struct Call<'a> {
@@ -264,52 +240,169 @@ impl<S: Default + Send + 'static> Found<S> {
         params: Params<'_, '_>,
         response: &mut Response,
     ) -> Served {
+        let request = call.request;
         if call.lane == Lane::Inline && !self.inline {
             return Served::NotInline;
+        }
+        if (self.body_max).is_some_and(|max| request.body.bytes().len() > max) {
+            response.error(&Error::new(413, "the body is too long"));
+            return Served::Done;
         }
         let mut state = S::default();
         let mut answer = Answer::None;
         let mut http = Http {
             ctx: visit.ctx(&mut state),
-            request: call.request,
+            request,
             path: call.path,
             query: call.query,
             params,
             response,
+            begun: None,
         };
-        (self.handler)(&mut http, call.request.body, &mut answer);
+        (self.handler)(&mut http, request.body, &mut answer);
         response.take(answer)
     }
 }
 
 impl<S: Default + Send + 'static> Routes<S> {
     /// Where no route is: the program's files, the listener's, then `otherwise`.
-    fn elsewhere(&self, visit: Visit<'_, S>, call: Call<'_>, response: &mut Response) -> Served {
+    fn elsewhere(
+        &self,
+        visit: Visit<'_, S>,
+        call: Call<'_>,
+        response: &mut Response,
+    ) -> Option<Served> {
         let Call { lane, request, .. } = call;
         if let Some(mount) = self.mount(call.path) {
             if let Some(found) = &mount.wrapped {
-                return found.run(visit, call, Params::new(), response);
+                return Some(found.run(visit, call, Params::new(), response));
             }
             let below = below(call.path, mount.path.len());
             let served = mount
                 .files
                 .serve(lane, request, below, visit.row(), response);
-            if let Some(served) = served {
+            if served.is_some() {
                 return served;
             }
         } else if let Some(root) = request.root
             && let Some(served) = root.serve(lane, request, visit.row(), response)
         {
-            return served;
+            return Some(served);
         }
-        match &self.otherwise {
-            Some(found) => found.run(visit, call, Params::new(), response),
-            None => {
-                response.error(&nothing());
-                Served::Done
+        let found = self.otherwise.as_ref()?;
+        Some(found.run(visit, call, Params::new(), response))
+    }
+}
+
+impl<S: Default + Send + 'static> Site<S> for Routes<S> {
+    fn serve(
+        &self,
+        visit: Visit<'_, S>,
+        lane: Lane,
+        request: &Request<'_>,
+        response: &mut Response,
+    ) -> Served {
+        let (path, query) = path_of(request.head.target);
+        let method = Method::of(request.head.method);
+        let call = Call {
+            lane,
+            request,
+            path,
+            query,
+        };
+        let goal = self.find(method, path);
+        match goal {
+            Goal::Handler(found, params) => return found.run(visit, call, params, response),
+            Goal::Elsewhere => {
+                if let Some(served) = self.elsewhere(visit, call, response) {
+                    return served;
+                }
+            }
+            Goal::Methods(_) => {}
+        }
+        nobody(&goal, method, &request.head, response)
+    }
+
+    fn receive(
+        &self,
+        mut visit: Visit<'_, S>,
+        incoming: &Incoming<'_>,
+        response: &mut Response,
+    ) -> Wanted {
+        let head = incoming.head;
+        let (path, query) = path_of(head.target);
+        let method = Method::of(head.method);
+        // Files want no body, but only the disk can tell whether there is one.
+        let has_files = || self.mount(path).is_some() || incoming.root.is_some();
+        let (found, params) = match (self.find(method, path), &self.otherwise) {
+            (Goal::Handler(found, params), _) => (found, params),
+            (Goal::Elsewhere, Some(otherwise)) => (otherwise, Params::new()),
+            (Goal::Elsewhere, None) if method != Method::Any && has_files() => {
+                return Wanted::Whole { max: incoming.max };
+            }
+            (goal @ (Goal::Methods(_) | Goal::Elsewhere), _) => {
+                return match nobody(&goal, method, &head, response) {
+                    Served::NoSuchMethod => Wanted::NoSuchMethod,
+                    Served::Done | Served::Later(_) | Served::NotInline => Wanted::Refused,
+                };
+            }
+        };
+        let max = found.body_max.unwrap_or(incoming.max);
+        let is_over = incoming.length.is_some_and(|length| length > max);
+        let Some(before) = found.before.as_ref().filter(|_| !is_over) else {
+            return Wanted::Whole { max };
+        };
+        let (mut state, mut answer) = (S::default(), Answer::None);
+        let body = Units::borrowed(b"");
+        let request = Request {
+            head,
+            body,
+            taken: None,
+            root: incoming.root,
+        };
+        let mut http = Http {
+            ctx: visit.ctx(&mut state),
+            request: &request,
+            path,
+            query,
+            params,
+            response,
+            begun: None,
+        };
+        before(&mut http, body, &mut answer);
+        match (http.begun.take(), answer) {
+            (Some(intake), Answer::None) => Wanted::Pieces { max, intake },
+            (_, answer) => {
+                if let Served::Later(_) = response.take(answer) {
+                    let why = "a reply that comes later cannot refuse a body";
+                    response.error(&Error::new(500, why));
+                }
+                Wanted::Refused
             }
         }
     }
+}
+
+/// Answers a request that no handler is for.
+fn nobody<S>(
+    goal: &Goal<'_, S>,
+    method: Method,
+    head: &Head<'_>,
+    response: &mut Response,
+) -> Served {
+    match goal {
+        Goal::Methods(_) | Goal::Elsewhere if method == Method::Any => return Served::NoSuchMethod,
+        Goal::Methods(methods) => {
+            response.field("Allow", allow(methods).as_bytes());
+            if method != Method::Options {
+                let text = format!("{} is not allowed here", head.method);
+                response.error(&Error::new(405, text));
+            }
+        }
+        Goal::Elsewhere if method == Method::Options && head.target == "*" => {}
+        Goal::Handler(..) | Goal::Elsewhere => response.error(&nothing()),
+    }
+    Served::Done
 }
 
 #[cfg(all(test, not(loom)))]
