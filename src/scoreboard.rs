@@ -158,6 +158,10 @@ counters! {
     HandlerErrors = "messages_answered_error",
     /// Messages whose handler panicked.
     Panicked = "messages_panicked",
+    /// Requests for a file that was open already.
+    FilesCached = "files_cached",
+    /// Requests for which the disk was asked for a file.
+    FilesLookedUp = "files_looked_up",
     /// Repliers of `later` that were dropped unsent.
     RepliersDropped = "repliers_dropped",
     /// Messages, replies or pushes addressed to a connection that is gone.
@@ -223,6 +227,8 @@ const LINE_WORDS: usize = 8;
 pub struct Row {
     words: Arc<SharedWords>,
     start: usize,
+    /// Rows of the whole scoreboard; 0: this one is alone.
+    rows: usize,
     addresses: Option<Addresses>,
 }
 
@@ -236,6 +242,7 @@ impl Row {
         Ok(Self {
             words: Arc::new(SharedWords::new(ROW_WORDS)?),
             start: 0,
+            rows: 0,
             addresses: None,
         })
     }

@@ -301,7 +301,9 @@ impl Turn<'_> {
     /// Whether to stop, asked after each message: the budget of messages or
     /// time is used, or enough bytes wait to be written.
     pub fn over(&mut self) -> bool {
-        self.out.pending() >= self.room || (self.budget)()
+        // Asked in any case: it counts the messages.
+        let is_spent = (self.budget)();
+        is_spent || self.out.pending() >= self.room
     }
 }
 
