@@ -55,6 +55,20 @@ pub trait Protocol: Send + Sync {
     fn warns(&self) -> bool {
         false
     }
+
+    /// Says which messages these are, so that a connection can go on in another
+    /// process: whoever has a protocol of this name finds the same messages in
+    /// the same bytes. `None`: its connections stay where they are.
+    fn name(&self) -> Option<String> {
+        None
+    }
+
+    /// What a connection speaks that goes on here and has spoken `name`
+    /// elsewhere, where that is another protocol than this one.
+    fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        let _no_other = name;
+        None
+    }
 }
 
 /// Identifies an encoding, see [`Protocol::wire`].
@@ -135,6 +149,10 @@ pub trait Cutter: Send {
         let _none = units;
         0
     }
+
+    /// The connection was another process's before, and has had whole messages:
+    /// what comes is not its beginning.
+    fn go_on(&mut self) {}
 
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
@@ -247,6 +265,18 @@ pub trait Server: Send {
 
     /// Takes note of something that is not a message.
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
+
+    /// What another process has to know to go on with this connection, if that
+    /// is a number: nothing is owed, nothing of a message is kept. `None`: the
+    /// connection stays here for now. Asked when no message waits.
+    fn rest(&self) -> Option<u32> {
+        None
+    }
+
+    /// Goes on where another process's server had this [`rest`](Self::rest).
+    fn go_on(&mut self, rest: u32) {
+        let _nothing_to_know = rest;
+    }
 
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);

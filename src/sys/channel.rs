@@ -171,6 +171,20 @@ fn take_descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
     taken
 }
 
+/// For an end that came over another line. It must be a `SOCK_SEQPACKET` socket.
+impl From<OwnedFd> for Channel {
+    fn from(end: OwnedFd) -> Self {
+        Self(end)
+    }
+}
+
+/// For an end that goes over another line.
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

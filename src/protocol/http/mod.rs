@@ -79,6 +79,10 @@ impl Protocol for Http1 {
     fn warns(&self) -> bool {
         true
     }
+
+    fn name(&self) -> Option<String> {
+        Some("http/1.1".into())
+    }
 }
 
 /// One request, as handlers get it.

@@ -243,6 +243,12 @@ impl Server for HttpServer {
         }
     }
 
+    /// Between two requests there is nothing to know.
+    fn rest(&self) -> Option<u32> {
+        let rests = self.head.is_none() && self.owed.is_none() && self.then.is_none() && !self.deaf;
+        rests.then_some(0)
+    }
+
     fn reset(&mut self) {
         self.head = None;
         self.owed = None;
