@@ -32,6 +32,8 @@ pub(crate) struct Outbound {
     pub(crate) armed: bool,
     /// End the connection when everything is sent.
     pub(crate) flush_then_close: bool,
+    /// Nothing is written: another worker may have the connection by now.
+    pub(crate) held: bool,
 }
 
 impl Outbound {
@@ -98,6 +100,13 @@ impl Outbound {
         }
         // A drained connection is idle again and holds no buffer.
         self.pieces = VecDeque::new();
+    }
+
+    /// Takes everything unsent out, in pieces of whole messages if nothing of it
+    /// was ever sent.
+    pub(crate) fn take(&mut self) -> VecDeque<Bytes> {
+        self.seal();
+        std::mem::take(&mut self.pieces)
     }
 
     /// Drops everything unsent; tells how many bytes that was.

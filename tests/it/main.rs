@@ -15,6 +15,7 @@ mod doctor;
 mod endurance;
 mod flood;
 mod flow;
+mod handover;
 mod harness;
 mod http;
 mod instance;
