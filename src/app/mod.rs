@@ -1,5 +1,6 @@
 //! Registration: the program as its user writes it.
 
+mod handover;
 mod requests;
 mod server;
 mod test;
@@ -12,7 +13,6 @@ use std::time::Duration;
 
 use crate::body::{Answer, FromBody, Id, IntoReply, Raw};
 use crate::body::{Error, Reply};
-use crate::dispatch::handover::{Carry, Handover};
 use crate::dispatch::outlet::{Application, Service, Surroundings};
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
 
@@ -331,24 +331,6 @@ impl<S: Default + Send + 'static> App<S> {
             "`closed` was registered before"
         );
         self.hooks.closed = Some(Arc::new(f));
-        self
-    }
-
-    /// Lets connections go on in another worker over a reload or an upgrade,
-    /// with their state: see [`Handover`]. Where `S` has no bytes, they do
-    /// without.
-    ///
-    /// ```compile_fail
-    /// use purlin::prelude::*;
-    ///
-    /// let app = App::<String>::new().handover(); // a String could, but does not
-    /// ```
-    #[must_use]
-    pub fn handover(mut self) -> Self
-    where
-        S: Handover,
-    {
-        self.hooks.carry = Some(Carry::default());
         self
     }
 
