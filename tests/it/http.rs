@@ -219,7 +219,7 @@ fn two_handlers_of_one_route_stop_the_program() {
 }
 
 /// The next response: its head, and its content as long as the head says.
-fn response(client: &mut Client) -> (String, Vec<u8>) {
+pub(crate) fn response(client: &mut Client) -> (String, Vec<u8>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.extend(client.exactly(1));
@@ -233,7 +233,7 @@ fn response(client: &mut Client) -> (String, Vec<u8>) {
     (head, body)
 }
 
-fn ask(client: &mut Client, method: &str, target: &str) -> (String, Vec<u8>) {
+pub(crate) fn ask(client: &mut Client, method: &str, target: &str) -> (String, Vec<u8>) {
     client.send(format!("{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
     response(client)
 }

@@ -1,9 +1,9 @@
 //! The program that the tests of handing over start: its connections have a
 //! state that goes along, a user and rooms.
 //!
-//! Files in the working directory: a line for each run of `opened` and `closed`
-//! goes into `hooks`; `slow_hand_over` and `slow_take_over`, looked at by each
-//! worker as it starts, hold the milliseconds that one state takes.
+//! Files in the working directory: a line for each run of `opened` and `closed`,
+//! and of a handler that works, goes into `hooks`; `slow_hand_over` and `slow_take_over`, looked at by each
+//! worker as it starts, hold the milliseconds that one state takes, or `never`.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -28,8 +28,12 @@ const USER: Id = 14;
 const TIMER: Id = 15;
 /// Keeps the connection busy for as many milliseconds as the body says.
 const WORK: Id = 16;
+/// As that, and pushes to the room `lobby` then.
+const LATE: Id = 17;
 /// What is pushed.
 const PUSH: Id = 100;
+
+const NEVER: u64 = u64::MAX;
 
 static SLOW_HAND_OVER: AtomicU64 = AtomicU64::new(0);
 static SLOW_TAKE_OVER: AtomicU64 = AtomicU64::new(0);
@@ -43,22 +47,26 @@ impl Handover for Guest {
     const VERSION: u32 = 1;
 
     fn hand_over(&self) -> Option<Vec<u8>> {
-        wait(&SLOW_HAND_OVER);
+        wait(&SLOW_HAND_OVER)?;
         Some(self.said.to_be_bytes().to_vec())
     }
 
     fn take_over(version: u32, bytes: &[u8]) -> Option<Self> {
-        wait(&SLOW_TAKE_OVER);
+        wait(&SLOW_TAKE_OVER)?;
         let said = <[u8; 4]>::try_from(bytes).ok().filter(|_| version == 1)?;
         let said = u32::from_be_bytes(said);
         Some(Self { said })
     }
 }
 
-fn wait(millis: &AtomicU64) {
-    let millis = millis.load(Ordering::Relaxed);
-    if millis > 0 {
-        std::thread::sleep(Duration::from_millis(millis));
+fn wait(millis: &AtomicU64) -> Option<()> {
+    match millis.load(Ordering::Relaxed) {
+        0 => Some(()),
+        NEVER => None,
+        millis => {
+            std::thread::sleep(Duration::from_millis(millis));
+            Some(())
+        }
     }
 }
 
@@ -73,7 +81,11 @@ fn started(_: &Hub) {
         ("slow_take_over", &SLOW_TAKE_OVER),
     ] {
         let said = fs::read_to_string(name).unwrap_or_default();
-        millis.store(said.trim().parse().unwrap_or(0), Ordering::Relaxed);
+        let said = match said.trim() {
+            "never" => NEVER,
+            millis => millis.parse().unwrap_or(0),
+        };
+        millis.store(said, Ordering::Relaxed);
     }
 }
 
@@ -112,8 +124,15 @@ fn main() -> ExitCode {
             "set"
         })
         .on(WORK, |_, millis: String| -> Result<String, Error> {
+            note("working\n");
             std::thread::sleep(Duration::from_millis(millis.parse()?));
             Ok(millis)
+        })
+        .on(LATE, |c, millis: String| -> Result<String, Error> {
+            note("working\n");
+            std::thread::sleep(Duration::from_millis(millis.parse()?));
+            let reached = c.hub().room("lobby").except(c.conn()).send(PUSH, "lobby");
+            Ok(reached.to_string())
         })
         .main()
 }
