@@ -96,6 +96,10 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
         self.hooks.opened.is_some()
     }
 
+    fn is_stateless(&self) -> bool {
+        size_of::<S>() == 0
+    }
+
     fn stopping(&self) {
         for f in &self.hooks.stopping {
             guard(self.hub.row(), || "`stopping`".to_owned(), || f(&self.hub));

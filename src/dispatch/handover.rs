@@ -83,9 +83,10 @@ impl<S> fmt::Debug for Carry<S> {
 }
 
 /// The state of a connection on its way.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum State {
-    /// There is none, or none of its bytes matters: it has none.
+    /// There is none yet, or it has no bytes.
+    #[default]
     Empty,
     /// As the program wrote it.
     Bytes {
@@ -97,7 +98,7 @@ pub enum State {
 }
 
 /// What goes along with a connection.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Luggage {
     /// Its state.
     pub state: State,

@@ -29,8 +29,12 @@ impl Auto {
 }
 
 impl Protocol for Auto {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        (Box::new(self.clone()), Box::new(Undecided))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(self.clone())
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        Box::new(Undecided)
     }
 
     fn wire(&self) -> Wire {
@@ -99,8 +103,8 @@ impl Server for Undecided {
         }
     }
 
-    fn rest(&self) -> Option<u32> {
-        Some(0)
+    fn rests(&self) -> bool {
+        true
     }
 
     fn reset(&mut self) {}

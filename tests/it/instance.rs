@@ -41,6 +41,11 @@ fn programs() -> &'static Path {
     })
 }
 
+/// The program of `tests/programs/subject.rs`.
+pub(crate) fn subject() -> PathBuf {
+    programs().join("subject")
+}
+
 /// Held by the tests that keep every core busy, so that they do so one by one.
 pub(crate) fn busy() -> MutexGuard<'static, ()> {
     static BUSY: Mutex<()> = Mutex::new(());
@@ -66,7 +71,7 @@ impl Instance {
     /// Of the subject, whose workers stay root where the tests are, so that
     /// they find the files in its directory.
     pub(crate) fn subject(top: &str) -> Self {
-        Self::of(programs().join("subject"), AS_ROOT, top)
+        Self::of(subject(), AS_ROOT, top)
     }
 
     /// Of the mover, as [`Self::subject`].

@@ -18,6 +18,7 @@ mod flow;
 mod handover;
 mod harness;
 mod http;
+mod http_replies;
 mod instance;
 mod listeners;
 mod logs;

@@ -243,10 +243,9 @@ impl Server for HttpServer {
         }
     }
 
-    /// Between two requests there is nothing to know.
-    fn rest(&self) -> Option<u32> {
-        let rests = self.head.is_none() && self.owed.is_none() && self.then.is_none() && !self.deaf;
-        rests.then_some(0)
+    fn rests(&self) -> bool {
+        let remembers = self.head.is_some() || self.owed.is_some() || self.then.is_some();
+        !remembers && !self.leaves && !self.deaf
     }
 
     fn reset(&mut self) {

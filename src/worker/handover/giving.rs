@@ -1,6 +1,5 @@
 //! The worker that leaves: offers its idle connections to those that stay.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use super::super::letters::ToRecycler;
 use super::super::reactor::{HANDOVER, Reactor};
 use super::super::write;
 use super::record::{CLOCKS, Message, OFFER, Offer, PART, RECORD, Record, Verdict};
-use crate::dispatch::handover::{State, Stays};
+use crate::dispatch::handover::{Luggage, State, Stays};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
@@ -189,7 +188,7 @@ impl Reactor<'_> {
             return Packed::Busy;
         };
         let is_idle = inbound.reading && inbound.delay == 0 && conn.unsent() == 0;
-        if !is_idle || inbound.partial.len() > PART {
+        if !is_idle || inbound.partial().len() > PART {
             return Packed::Busy;
         }
         let Some((listener, protocol)) = self.origin(&conn) else {
@@ -336,9 +335,8 @@ impl Reactor<'_> {
         shared.row.subtract(Counter::Live, 1);
         shared.row.count(Counter::HandedOver);
         let (waiting, _nothing_runs) = conn.mailbox.close();
-        if let Some(parts) = &mut *lock(&conn.turn) {
+        if let Some(mut parts) = lock(&conn.turn).take() {
             parts.app.vacate();
-            parts.server.reset();
         }
         let held = lock(&conn.outbound).take();
         shared.unqueued(&conn, held.iter().map(Bytes::len).sum());
@@ -353,7 +351,7 @@ impl Reactor<'_> {
     }
 
     /// Sends what came for a connection while it changed its worker.
-    fn pass_on(&self, line: usize, conn: ConnId, held: &VecDeque<Bytes>, close: Option<CloseMode>) {
+    fn pass_on(&self, line: usize, conn: ConnId, held: &[Bytes], close: Option<CloseMode>) {
         let channel = &self.giving.lines[line].channel;
         let send = |pushes: &[u8], close| {
             let pushes = pushes.to_vec();
@@ -415,20 +413,22 @@ fn pack(
     protocol: String,
 ) -> Result<Box<Record>, Packed> {
     let locks = try_lock(&conn.turn).zip(try_lock(&conn.outbound));
-    let (mut parts, mut outbound) = locks.ok_or(Packed::Busy)?;
-    let parts = parts.as_mut().ok_or(Packed::Busy)?;
-    let is_sent = outbound.is_empty() && !outbound.armed && !outbound.flush_then_close;
-    let rest = parts
-        .server
-        .rest()
-        .filter(|_| is_sent)
-        .ok_or(Packed::Busy)?;
-    let luggage = parts.app.pack().map_err(|stays| {
-        Packed::Never(match stays {
-            Stays::State => Counter::NotHandedState,
-            Stays::Timer => Counter::NotHandedTimer,
-        })
-    })?;
+    let (parts, mut outbound) = locks.ok_or(Packed::Busy)?;
+    if !outbound.is_empty() || outbound.armed || outbound.flush_then_close {
+        return Err(Packed::Busy);
+    }
+    let (rest, luggage) = match &*parts {
+        Some(parts) => (
+            parts.server.rest().ok_or(Packed::Busy)?,
+            parts.app.pack().map_err(|stays| {
+                Packed::Never(match stays {
+                    Stays::State => Counter::NotHandedState,
+                    Stays::Timer => Counter::NotHandedTimer,
+                })
+            })?,
+        ),
+        None => (0, Luggage::default()),
+    };
     if matches!(&luggage.state, State::Bytes { bytes, .. } if bytes.len() > PART) {
         return Err(Packed::Never(Counter::NotHandedSize));
     }
@@ -440,7 +440,7 @@ fn pack(
         clocks: clocks(inbound, conn),
         rest,
         luggage,
-        partial: inbound.partial.clone(),
+        partial: inbound.partial().to_vec(),
     }))
 }
 
@@ -455,14 +455,13 @@ fn clocks(inbound: &Inbound, conn: &Connection) -> [u64; CLOCKS] {
         &pulse.thawed,
         &pulse.pinged,
         &pulse.started,
-        &pulse.arrived,
     ];
     let mut clocks = [0; CLOCKS];
     for (clock, word) in clocks.iter_mut().zip(words) {
         *clock = word.load(Ordering::Relaxed);
     }
+    clocks[7] = conn.opened;
     [clocks[8], clocks[9]] = inbound.meter.words();
-    clocks[10] = conn.opened;
     clocks
 }
 

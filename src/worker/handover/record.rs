@@ -32,8 +32,9 @@ pub(super) const PART: usize = 64 * 1024;
 /// Bytes of the largest record.
 pub(super) const RECORD: usize = OFFER + PART;
 
-/// The clocks of a connection: see `clocks` in `giving`.
-pub(super) const CLOCKS: usize = 11;
+/// The clocks of a connection: see `clocks` in `giving`. The first tells when a
+/// whole message was last heard.
+pub(super) const CLOCKS: usize = 10;
 
 /// One connection.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::connection::{Connection, Item, Parts};
+use super::super::connection::{Connection, Item};
 use super::super::flood::Meter;
 use super::super::inbound::Inbound;
 use super::super::letters::ToSender;
+use super::super::parts::Parts;
 use super::super::reactor::{HANDOVER, Reactor};
-use super::record::{CLOCKS, Message, Reason, Record, Verdict};
+use super::record::{Message, Reason, Record, Verdict};
+use crate::dispatch::handover::State;
+use crate::dispatch::outlet::Service;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
-use crate::protocol::{CloseMode, Cutter, Protocol};
+use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
@@ -23,10 +26,7 @@ use crate::sys::sync::{Ordering, lock};
 /// A connection that has everything but its place: nobody finds it yet.
 struct Arrival {
     vacancy: Vacancy<Connection>,
-    cutter: Box<dyn Cutter>,
-    /// Index of its listener; none where the slot's next one speaks something
-    /// else.
-    listener: usize,
+    protocol: Arc<dyn Protocol>,
     address: Option<Hash>,
     record: Box<Record>,
 }
@@ -132,8 +132,6 @@ impl Reactor<'_> {
         if !listening.entrance.admits(record.peer) {
             return Err(Reason::Denied);
         }
-        let is_own = Arc::ptr_eq(&protocol, &listening.protocol);
-        let listener = if is_own { index } else { usize::MAX };
         let (admission, pool) = (&self.shared.admission, &self.shared.pool);
         let address = admission.adopt(record.peer).map_err(|_| Reason::Full)?;
         let Some(mut vacancy) = pool.vacancy() else {
@@ -146,41 +144,43 @@ impl Reactor<'_> {
         conn.peer = record.peer;
         conn.fd = Some(socket);
         conn.protocol = Some(Arc::clone(&listening.protocol));
-        if !is_own {
-            let _empty_in_a_vacancy = conn.became.set(Arc::clone(&protocol));
+        if !Arc::ptr_eq(&protocol, &listening.protocol) {
+            let _first_time = conn.turn_into(&protocol);
         }
+        conn.unknown_id = listening.unknown_id;
         conn.count(address);
-        set_clocks(conn, &record.clocks);
-        let (mut cutter, mut server) = protocol.open();
-        if record.clocks[0] != 0 {
-            cutter.go_on();
-        }
-        server.go_on(record.rest);
-        let parts = conn.turn.get_mut().expect("nobody else ever held it");
-        let mut app = (parts.take()).map_or_else(|| self.service.seat(), |parts| parts.app);
-        let (unknown_id, is_session) = (listening.unknown_id, protocol.is_session());
-        let state = &record.luggage.state;
-        let is_whole = app.unpack(id, record.peer, unknown_id, is_session, state);
-        *parts = Some(Parts { server, app });
+        set_clocks(conn, &record);
+        let unpacked = unpack(self.service, conn, &record);
         let interest = self.shared.limits.trigger.interest();
-        let registered = is_whole && (self.epoll.add(conn.socket(), interest, id.word())).is_ok();
         let arrival = Arrival {
-            vacancy,
-            cutter,
-            listener,
+            protocol,
             address,
             record,
+            vacancy,
         };
-        match (is_whole, registered) {
-            (true, true) => return Ok(arrival),
-            (true, false) => self.undo(arrival),
-            (false, _) => self.give_slot_back(arrival),
+        self.arrive(arrival, unpacked, interest)
+    }
+
+    /// Has the kernel tell of a connection that is whole, or gives it up.
+    fn arrive(
+        &mut self,
+        mut arrival: Arrival,
+        unpacked: bool,
+        interest: Interest,
+    ) -> Result<Arrival, Reason> {
+        if !unpacked {
+            self.give_slot_back(arrival);
+            return Err(Reason::State);
         }
-        Err(if is_whole {
-            Reason::Full
-        } else {
-            Reason::State
-        })
+        let token = arrival.vacancy.id().word();
+        let registered = self
+            .epoll
+            .add(arrival.vacancy.tenant().socket(), interest, token);
+        if registered.is_err() {
+            self.give_slot_back(arrival);
+            return Err(Reason::Full);
+        }
+        Ok(arrival)
     }
 
     /// Where the connection would have come in here, and what it speaks.
@@ -197,18 +197,14 @@ impl Reactor<'_> {
 
     /// The other worker keeps it.
     fn undo(&mut self, mut arrival: Arrival) {
-        let conn = arrival.vacancy.tenant();
-        let _gone = self.epoll.delete(conn.socket());
-        if let Some(parts) = conn.turn.get_mut().expect("nobody else ever held it") {
-            parts.app.vacate();
-        }
+        let _gone = self.epoll.delete(arrival.vacancy.tenant().socket());
         self.give_slot_back(arrival);
     }
 
     fn give_slot_back(&mut self, mut arrival: Arrival) {
         let conn = arrival.vacancy.tenant();
-        if let Some(parts) = conn.turn.get_mut().expect("nobody else ever held it") {
-            parts.server.reset();
+        if let Some(mut parts) = own_parts(conn).take() {
+            parts.app.vacate();
         }
         // Closes our copy of the socket, which does nothing to the other's.
         conn.clean();
@@ -221,8 +217,7 @@ impl Reactor<'_> {
     fn move_in(&mut self, arrival: Arrival) {
         let Arrival {
             vacancy,
-            cutter,
-            listener,
+            protocol,
             record,
             ..
         } = arrival;
@@ -231,12 +226,17 @@ impl Reactor<'_> {
             self.inbound.resize_with(slot + 1, Inbound::default);
         }
         let conn = self.shared.pool.settle(vacancy);
+        let begun = record.clocks[0] != 0;
         let inbound = &mut self.inbound[slot];
-        inbound.settle(Arc::clone(&conn), listener, Some(cutter));
+        inbound.settle(Arc::clone(&conn));
+        inbound.begun = begun;
         inbound.meter = Meter::of([record.clocks[8], record.clocks[9]]);
-        let kept = record.partial.len();
-        inbound.partial = record.partial;
-        self.shared.buffered(kept);
+        if !record.partial.is_empty() {
+            self.shared.buffered(record.partial.len());
+            let mut unfinished = self.cutters.lend(&protocol, begun);
+            unfinished.partial = record.partial;
+            inbound.unfinished = Some(unfinished);
+        }
         self.live += 1;
         self.shared.row.count(Counter::TakenOver);
         self.shared.row.count(Counter::Live);
@@ -278,9 +278,35 @@ fn is_end(error: &io::Error) -> bool {
     )
 }
 
+/// Gives the connection what its turns have to remember. False: that cannot be
+/// read.
+fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool {
+    let (luggage, is_session) = (&record.luggage, conn.protocol().is_session());
+    let is_member = luggage.user.is_some() || !luggage.rooms.is_empty();
+    if luggage.state == State::Empty && !is_member && record.rest == 0 {
+        // What has begun elsewhere cannot begin anew.
+        return !is_session || record.clocks[0] == 0 || service.is_stateless();
+    }
+    let mut parts = Box::new(Parts {
+        server: conn.protocol().server(),
+        app: service.seat(),
+    });
+    parts.server.go_on(record.rest);
+    let (id, peer, unknown_id) = (conn.id, conn.peer, conn.unknown_id);
+    let state = &luggage.state;
+    let unpacked = (parts.app).unpack(id, peer, unknown_id, is_session, state);
+    *own_parts(conn) = unpacked.then_some(parts);
+    unpacked
+}
+
+/// The parts of a connection that nobody finds.
+fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
+    conn.turn.get_mut().expect("nobody else ever held it")
+}
+
 /// See `clocks` on the other side.
-fn set_clocks(conn: &mut Connection, clocks: &[u64; CLOCKS]) {
-    let pulse = &conn.pulse;
+fn set_clocks(conn: &mut Connection, record: &Record) {
+    let (pulse, clocks) = (&conn.pulse, &record.clocks);
     let words = [
         &conn.heard,
         &pulse.beat,
@@ -289,10 +315,10 @@ fn set_clocks(conn: &mut Connection, clocks: &[u64; CLOCKS]) {
         &pulse.thawed,
         &pulse.pinged,
         &pulse.started,
-        &pulse.arrived,
     ];
     for (word, clock) in words.into_iter().zip(clocks) {
         word.store(*clock, Ordering::Relaxed);
     }
-    conn.opened = clocks[10];
+    pulse.arrived(record.partial.len());
+    conn.opened = clocks[7];
 }
