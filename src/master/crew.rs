@@ -95,15 +95,15 @@ impl Member {
 
 /// A reopened log goes along as a descriptor, as does the end of a line.
 fn send(channel: &Channel, message: ToWorker, line: Option<&Channel>) -> io::Result<()> {
-    let datagram = message.datagram();
-    match message {
-        ToWorker::Reopen => {
-            log::file_descriptor()?.map_or(Ok(()), |file| channel.send(&datagram, &[file.as_fd()]))
-        }
-        ToWorker::Drain(_) | ToWorker::Successor(_) | ToWorker::Predecessor => {
-            let line = line.map(AsFd::as_fd);
-            channel.send(&datagram, line.as_slice())
-        }
+    let file = match message {
+        ToWorker::Reopen => log::file_descriptor()?,
+        ToWorker::ReopenAccess => log::journal_descriptor()?,
+        ToWorker::Drain(_) | ToWorker::Successor(_) | ToWorker::Predecessor => None,
+    };
+    let descriptor = file.as_ref().map(AsFd::as_fd).or(line.map(AsFd::as_fd));
+    match (message, descriptor) {
+        (ToWorker::Reopen | ToWorker::ReopenAccess, None) => Ok(()),
+        (_, descriptor) => channel.send(&message.datagram(), descriptor.as_slice()),
     }
 }
 

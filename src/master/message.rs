@@ -17,6 +17,8 @@ pub(super) enum ToWorker {
     Successor(u64),
     /// Take connections over the line that comes along.
     Predecessor,
+    /// Write the access log to the file that comes along from now on.
+    ReopenAccess,
 }
 
 impl ToWorker {
@@ -27,6 +29,7 @@ impl ToWorker {
             Self::Reopen => b"reopen".to_vec(),
             Self::Successor(generation) => format!("successor {generation}").into_bytes(),
             Self::Predecessor => b"predecessor".to_vec(),
+            Self::ReopenAccess => b"reopen-access".to_vec(),
         }
     }
 
@@ -36,6 +39,7 @@ impl ToWorker {
             "drain" => Some(Self::Drain(None)),
             "reopen" => Some(Self::Reopen),
             "predecessor" => Some(Self::Predecessor),
+            "reopen-access" => Some(Self::ReopenAccess),
             text => {
                 if let Some(generation) = text.strip_prefix("successor ") {
                     return Some(Self::Successor(generation.parse().ok()?));
@@ -94,6 +98,7 @@ mod tests {
             ToWorker::Reopen,
             ToWorker::Successor(7),
             ToWorker::Predecessor,
+            ToWorker::ReopenAccess,
         ] {
             assert_eq!(ToWorker::parse(&message.datagram()), Some(message));
         }

@@ -171,17 +171,11 @@ fn take_descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
     taken
 }
 
-/// For an end that came over another line. It must be a `SOCK_SEQPACKET` socket.
+/// An end that came over another line, or was inherited from the process before,
+/// as [`Channel::pair`] made it.
 impl From<OwnedFd> for Channel {
     fn from(end: OwnedFd) -> Self {
         Self(end)
-    }
-}
-
-/// For an end that goes over another line.
-impl From<Channel> for OwnedFd {
-    fn from(channel: Channel) -> Self {
-        channel.0
     }
 }
 

@@ -79,6 +79,15 @@ impl Instance {
         Self::of(programs().join("mover"), AS_ROOT, top)
     }
 
+    /// As [`Self::new`], of a program at a path of the test's own.
+    pub(crate) fn of_program(program: &Path, top: &str) -> Self {
+        Self::of(program.to_path_buf(), "", top)
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     fn of(program: PathBuf, basis: &'static str, top: &str) -> Self {
         // Not 127.0.0.1: the clients of other tests hold thousands of its ports,
         // and one of them could take this before the daemon does.
@@ -113,13 +122,15 @@ impl Instance {
         self.folder.path().join(name)
     }
 
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).args(["-c", "conf"]);
+        command.current_dir(self.folder.path());
+        command
+    }
+
     pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
-        Command::new(&self.program)
-            .args(arguments)
-            .args(["-c", "conf"])
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
     }
 
     /// Does what has to succeed.

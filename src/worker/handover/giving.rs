@@ -188,7 +188,10 @@ impl Reactor<'_> {
             return Packed::Busy;
         };
         let is_idle = inbound.reading && inbound.delay == 0 && conn.unsent() == 0;
-        if !is_idle || inbound.partial().len() > PART {
+        // With nothing of a message there, what its cutter remembers is lost.
+        let unfinished = inbound.unfinished.as_ref();
+        let can_be_cut = unfinished.is_none_or(|one| (1..=PART).contains(&one.partial.len()));
+        if !is_idle || !can_be_cut {
             return Packed::Busy;
         }
         let Some((listener, protocol)) = self.origin(&conn) else {
