@@ -69,6 +69,8 @@ table! {
         pub accept: Accept = Accept::Mutex;
         /// How long a graceful stop may take before connections are cut.
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+        /// Whether connections go to the workers that stay.
+        pub handover: bool = true;
         /// How long a new binary may take to be ready.
         pub upgrade_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
         /// What `upgrade` starts; `None`: the file that runs, at its path.

@@ -19,6 +19,7 @@ mod files;
 mod files_answers;
 mod flood;
 mod flow;
+mod handover;
 mod harness;
 mod http;
 mod http_bodies;

@@ -145,6 +145,10 @@ impl Protocol for Http1 {
         true
     }
 
+    fn name(&self) -> Option<String> {
+        Some("http/1.1".into())
+    }
+
     fn late(&self) -> &'static [u8] {
         refusal::LATE
     }
