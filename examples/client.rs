@@ -39,8 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = serve("127.0.0.1:0")?;
     let address = server.addresses()[0].to_string();
 
-    // Both functions run on the client's own thread: they pass on what they
-    // hear, and leave the work to others.
+    // Pushes are heard on the client's own thread, which reads nothing
+    // meanwhile; changes on the thread that sees them. Both only pass them on.
     let (hears, heard) = mpsc::channel();
     let (sees, seen) = mpsc::channel();
     let client = Client::builder(&address)
