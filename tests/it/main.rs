@@ -9,6 +9,7 @@ mod architecture;
 mod bad_input;
 mod bench;
 mod client;
+mod client_restart;
 mod daemon;
 mod deaths;
 mod doctor;
