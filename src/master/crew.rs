@@ -88,10 +88,11 @@ impl Member {
 fn send(channel: &Channel, message: ToWorker) -> io::Result<()> {
     let file = match message {
         ToWorker::Reopen => log::file_descriptor()?,
+        ToWorker::ReopenAccess => log::journal_descriptor()?,
         ToWorker::Drain(_) => None,
     };
     match (message, &file) {
-        (ToWorker::Reopen, None) => Ok(()),
+        (ToWorker::Reopen | ToWorker::ReopenAccess, None) => Ok(()),
         (_, None) => channel.send(&message.datagram(), &[]),
         (_, Some(file)) => channel.send(&message.datagram(), &[file.as_fd()]),
     }
