@@ -276,60 +276,6 @@ fn heartbeats_are_sent_unasked() {
 }
 
 #[test]
-fn ipv6_and_unix_sockets_serve_as_ipv4_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let unix = format!("unix:{}", folder.path().join("s").display());
-    for address in ["[::1]:0", &unix] {
-        let server = Server::configured(app(), &[("listener.0.address", address)]).unwrap();
-        let client = to(&server, "comm").connect().unwrap();
-        assert_eq!(
-            client.call::<_, String>(ECHO, "x").unwrap(),
-            "x",
-            "{address}"
-        );
-        drop(server);
-        let error = Client::builder(match address {
-            "[::1]:0" => "[::1]:1",
-            path => path,
-        });
-        let error = error.connect().unwrap_err();
-        assert!(matches!(error, ClientError::Refused(_)), "{error}");
-    }
-}
-
-#[test]
-fn a_real_server_restarts_in_mid_call_and_the_next_call_finds_the_new_one() {
-    let (old, _never) = slow_server("comm");
-    let address = old.addresses()[0].to_string();
-    let (tell, changes) = mpsc::channel();
-    let client = Client::builder(address.clone())
-        .reconnect(QUICK)
-        .call_timeout(PATIENCE)
-        .on_change(move |change| tell.send(change.clone()).unwrap_or(()))
-        .connect()
-        .unwrap();
-    let next = || changes.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(next(), Change::Connected);
-    thread::scope(|scope| {
-        let call = scope.spawn(|| client.call::<_, String>(SLOW, ()));
-        let until = Instant::now() + PATIENCE;
-        while old.read(purlin::scoreboard::Counter::Turns) == 0 {
-            assert!(Instant::now() < until);
-            thread::yield_now();
-        }
-        // The handler blocks past the end: the connection is cut.
-        old.stop(Duration::ZERO).unwrap();
-        let lost = call.join().unwrap();
-        assert!(matches!(lost, Err(ClientError::Lost(_))), "{lost:?}");
-    });
-    assert!(matches!(next(), Change::Disconnected(_)));
-    let server = Server::configured(app(), &[("listener.0.address", &address)]).unwrap();
-    while next() != Change::Connected {}
-    assert_eq!(client.call::<_, String>(ECHO, "again").unwrap(), "again");
-    assert_eq!(server.read(purlin::scoreboard::Counter::Accepted), 1);
-}
-
-#[test]
 fn a_reply_under_another_id_is_told_from_pushes() {
     let (client, mut peer) = raw(PATIENCE);
     let peer = thread::spawn(move || {
@@ -359,30 +305,6 @@ fn a_panic_in_a_push_costs_that_message_alone() {
     for _ in 0..2 {
         assert_eq!(client.call::<_, String>(PUSH, ()).unwrap(), "done");
         assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "news");
-    }
-}
-
-#[test]
-fn a_client_may_be_closed_within_a_push() {
-    let server = server("comm");
-    let slot: Arc<std::sync::Mutex<Option<Client>>> = Arc::default();
-    let inside = Arc::clone(&slot);
-    let (tell, told) = mpsc::channel();
-    let client = to(&server, "comm").on(PUSHED, move |_: String| {
-        let client = inside.lock().unwrap().take().unwrap();
-        client.close();
-        tell.send(()).unwrap();
-    });
-    let client = client.connect().unwrap();
-    client.send(PUSH, ()).unwrap();
-    let mut taken = slot.lock().unwrap();
-    *taken = Some(client);
-    drop(taken);
-    told.recv_timeout(PATIENCE).unwrap();
-    let until = Instant::now() + PATIENCE;
-    while server.read(purlin::scoreboard::Counter::Live) > 0 {
-        assert!(Instant::now() < until);
-        thread::yield_now();
     }
 }
 
