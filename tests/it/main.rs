@@ -11,6 +11,7 @@ mod bad_input;
 mod bench;
 mod browser;
 mod client;
+mod client_restart;
 mod daemon;
 mod deaths;
 mod doctor;
