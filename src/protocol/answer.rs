@@ -27,7 +27,7 @@ pub enum Answer {
     Content(Box<http::Content>),
     /// An error frame, or the connection's end where the protocol has none.
     Error(Error),
-    /// The reply comes as [`Event::Reply`] with this token.
+    /// The reply comes as [`Event::Reply`](super::Event::Reply) with this token.
     Later(u64),
 }
 
