@@ -21,6 +21,7 @@ mod cutter;
 mod date;
 mod head;
 mod intake;
+mod recorder;
 mod refusal;
 mod response;
 mod scan;

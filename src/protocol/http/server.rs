@@ -3,7 +3,6 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,7 +13,7 @@ use super::refusal::{self, Bad};
 use super::response::{Asked, Response};
 use super::scan::Length;
 use super::upload::{Refused, Upload};
-use super::{Access, Request, Served, Settings, Taken};
+use super::{Request, Served, Settings, Taken};
 use crate::protocol::{Answer, CloseMode, Error, Event, Lane, Refusal, Server, Step, Turn, Units};
 
 /// What a client that waits for our word is told.
@@ -23,7 +22,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The requests of one connection.
 #[derive(Debug)]
 pub(super) struct HttpServer {
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     /// A request whose body is not whole.
     upload: Option<Box<Upload>>,
     /// The request whose answer was put off.
@@ -310,60 +309,6 @@ impl HttpServer {
         };
         self.answer(head, asked, response, turn);
         self.end(Step::Close(CloseMode::Flush))
-    }
-
-    /// An empty response to `head`, with its name if answers are recorded.
-    fn response(&self, head: &Head<'_>, turn: &mut Turn<'_>) -> Response {
-        let mut response = Response::default();
-        if self.settings.access.is_some() {
-            let sent = head.fields.request_id();
-            let id = sent.map_or_else(|| turn.app.request_id(), Into::into);
-            response.identify(id);
-        }
-        response
-    }
-
-    /// Writes the response; tells whether the connection goes on.
-    fn answer(
-        &self,
-        head: Option<&Head<'_>>,
-        asked: Asked,
-        response: Response,
-        turn: &mut Turn<'_>,
-    ) -> bool {
-        let Some(format) = self.settings.access else {
-            return response.write(asked, turn.app.seconds(), &mut turn.out);
-        };
-        let id = response.request_id().map(str::to_owned);
-        let (status, len) = (response.sent_status(), response.content.len());
-        let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
-        let micros = turn.app.micros().saturating_sub(asked.since);
-        let access = Access {
-            head: head.copied(),
-            status,
-            bytes: if asked.head { 0 } else { len },
-            taken: Duration::from_micros(micros),
-            id: id.as_deref().unwrap_or_default(),
-        };
-        turn.app.record(&access, format);
-        keeps
-    }
-
-    /// Records a refusal that is answered.
-    fn record(&self, head: Option<&Head<'_>>, refusal: &Refusal, turn: &mut Turn<'_>) {
-        let status = refusal.answer.get(9..12);
-        let status = status.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        let (Some(format), Some(status)) = (self.settings.access, status) else {
-            return;
-        };
-        let access = Access {
-            head: head.copied(),
-            status,
-            bytes: 0,
-            taken: Duration::ZERO,
-            id: "",
-        };
-        turn.app.record(&access, format);
     }
 
     /// Refuses a request whose head is known.
