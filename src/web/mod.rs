@@ -285,8 +285,8 @@ impl<S: Default + Send + 'static> Web<S> {
     /// name, or [`Files`] that say how. Where folders lie in each other, the
     /// longest path is looked at alone. Middleware is around files as well, and
     /// takes them to the business pool; without any, files that were asked for
-    /// lately are served on the event loop. [`Self::otherwise`] gets what is not
-    /// there.
+    /// lately are served on the event loop, which waits for the disk where their
+    /// pages are not in memory. [`Self::otherwise`] gets what is not there.
     ///
     /// ```
     /// use purlin::prelude::*;
