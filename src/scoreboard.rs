@@ -148,6 +148,8 @@ counters! {
     Truncated = "connections_closed_truncated",
     /// Connections closed because a file was shorter than announced, or could not be read.
     FileCut = "connections_closed_file_cut",
+    /// Connections reset because the source of a streamed response failed or panicked.
+    StreamsFailed = "connections_closed_stream_failed",
     /// Messages that reached a handler.
     Handled = "messages_handled",
     /// Messages handled on the event loop.

@@ -22,6 +22,7 @@ pub mod outlet;
 mod router;
 mod seat;
 mod site;
+mod waker;
 
 pub use self::core::{Core, Hooks};
 pub use ctx::Ctx;
@@ -31,3 +32,4 @@ pub use later::{Later, Replier};
 pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next, Router};
 pub use site::{Site, Visit};
+pub use waker::Waker;

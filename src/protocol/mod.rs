@@ -274,6 +274,10 @@ pub enum Event {
     Ping,
     /// A timer set through [`Dispatch`] fell due.
     Timer(u64),
+    /// Enough of what was written is out: comes behind [`Step::AwaitRoom`].
+    Room,
+    /// What [`Step::AwaitEvent`] waits for may be there: look again.
+    Wake,
 }
 
 /// Why a server stopped.
@@ -285,6 +289,11 @@ pub enum Step {
     NotInline,
     /// Nothing may run before the [`Event::Reply`] that is owed.
     AwaitReply,
+    /// Nothing may run before [`Event::Room`], on the business pool: there is
+    /// more to write than may wait to be sent.
+    AwaitRoom,
+    /// No message may run before an event says what comes next; any event may.
+    AwaitEvent,
     /// The connection is over.
     Close(CloseMode),
     /// The connection is over because its peer broke a rule; flush, then close.
@@ -360,6 +369,12 @@ pub trait Dispatch: Send {
         http::Served::Done
     }
 
+    /// Asks the source of a streamed response for more. Never panics: a panic is
+    /// a failure of the source.
+    fn fill(&mut self, stream: &mut http::Stream, room: &mut http::Room<'_>) -> http::Fill {
+        stream.fill(room)
+    }
+
     /// The time of day in seconds since 1970, for protocols that say it.
     fn seconds(&self) -> u64 {
         0
@@ -392,7 +407,7 @@ pub enum Answer {
         /// What it is, for protocols that say it.
         media: Media,
     },
-    /// What goes over HTTP alone: a file, for example. Boxed, because it is
+    /// What goes over HTTP alone: a file, a stream. Boxed, because it is
     /// rare and large.
     Content(Box<http::Content>),
     /// An error frame, or the connection's end where the protocol has none.

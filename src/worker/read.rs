@@ -228,7 +228,13 @@ impl Reactor<'_> {
     }
 
     fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
-        if let Some(after) = conn.mailbox.post(Item::from(event)) {
+        let item = Item::from(event);
+        let after = if item.is_event() {
+            conn.mailbox.post_event(item)
+        } else {
+            conn.mailbox.post(item)
+        };
+        if let Some(after) = after {
             self.follow(conn, after);
         }
     }
@@ -307,6 +313,9 @@ impl Reactor<'_> {
             )));
             conn.mailbox.adopt(rest.len());
             shared.buffered(rest.len());
+        }
+        if why == Why::AwaitRoom {
+            left.push_front(Item::Room);
         }
         let ran = Ran {
             done: 0,

@@ -18,6 +18,7 @@ mod flow;
 mod harness;
 mod http;
 mod http_replies;
+mod http_streams;
 mod instance;
 mod listeners;
 mod logs;

@@ -21,10 +21,13 @@ mod refusal;
 mod response;
 mod scan;
 mod server;
+mod source;
+mod streaming;
 
 pub use date::http_date;
 pub use head::{Fields, Head};
 pub use response::{Content, Piece, Response, reason};
+pub use source::{Fill, Room, Source, Stream};
 
 use super::{Cutter, Media, Protocol, Push, Server, Units, Unsendable, Wire};
 

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use super::chunks::ChunkScan;
 use super::head::{self, Head, Meaning, Room};
 use super::refusal::Bad;
-use super::response::{Asked, Response};
+use super::response::{Asked, Response, Written};
 use super::scan::Length;
+use super::source::Fill;
+use super::streaming::Streaming;
 use super::{Limits, Request, Served};
 use crate::protocol::{Answer, CloseMode, Event, Lane, Refusal, Server, Step, Turn, Units};
 
@@ -22,7 +24,7 @@ pub(super) struct HttpServer {
     limits: Limits,
     /// A head whose body was asked for and comes next.
     head: Option<Box<[u8]>>,
-    /// The request whose answer was put off.
+    /// What the next request waits for.
     owed: Option<Box<Owed>>,
     /// What happens when nothing is owed any more.
     then: Option<Step>,
@@ -32,12 +34,17 @@ pub(super) struct HttpServer {
     deaf: bool,
 }
 
-/// A request whose answer comes later.
+/// What is owed to a client.
 #[derive(Debug)]
-struct Owed {
-    token: u64,
-    asked: Asked,
-    response: Response,
+enum Owed {
+    /// An answer that comes later.
+    Answer {
+        token: u64,
+        asked: Asked,
+        response: Response,
+    },
+    /// The rest of a response.
+    Rest(Streaming),
 }
 
 /// Why the requests of a turn are not all served.
@@ -134,12 +141,9 @@ impl HttpServer {
         let mut response = Response::default();
         match turn.app.request(turn.lane, &request, &mut response) {
             Served::NotInline if turn.lane == Lane::Inline => Some(Step::NotInline),
-            Served::Done | Served::NotInline => {
-                let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
-                (!keeps).then(|| self.end(Step::Close(CloseMode::Flush)))
-            }
+            Served::Done | Served::NotInline => self.respond(response, asked, turn),
             Served::Later(token) => {
-                let owed = Owed {
+                let owed = Owed::Answer {
                     token,
                     asked,
                     response,
@@ -150,6 +154,79 @@ impl HttpServer {
         }
     }
 
+    /// Writes a response; tells how to go on if not with the next request.
+    fn respond(&mut self, response: Response, asked: Asked, turn: &mut Turn<'_>) -> Option<Step> {
+        match response.write(asked, turn.app.seconds(), &mut turn.out) {
+            Written::Whole { keeps } => self.responded(keeps),
+            Written::Head(rest) => {
+                self.owed = Some(Box::new(Owed::Rest(rest)));
+                self.stream(turn)
+            }
+        }
+    }
+
+    /// A response is out, and nothing is owed.
+    fn responded(&mut self, keeps: bool) -> Option<Step> {
+        if let Some(then) = self.then.take() {
+            return Some(then);
+        }
+        (!keeps).then(|| self.end(Step::Close(CloseMode::Flush)))
+    }
+
+    /// Writes more of the response that is under way, as much as there is room
+    /// for; tells how to go on if not with the next request.
+    fn stream(&mut self, turn: &mut Turn<'_>) -> Option<Step> {
+        let Some(Owed::Rest(rest)) = self.owed.as_deref_mut() else {
+            return Some(self.wait());
+        };
+        // A source may block; and what little room is left makes small chunks.
+        if turn.lane == Lane::Inline || turn.out.pending() > turn.room / 2 {
+            return Some(Step::AwaitRoom);
+        }
+        loop {
+            match rest.go_on(turn) {
+                Fill::More if turn.over() => return Some(Step::AwaitRoom),
+                Fill::More => {}
+                Fill::Wait => return Some(Step::AwaitEvent),
+                Fill::End => break,
+                Fill::Failed(_) => {
+                    self.deaf = true;
+                    self.owed = None;
+                    return Some(Step::Close(CloseMode::Abort));
+                }
+            }
+        }
+        let keeps = rest.keeps;
+        self.owed = None;
+        self.responded(keeps)
+    }
+
+    /// The worker will end soon, and with it the connection.
+    fn leave(&mut self, turn: &mut Turn<'_>) -> Step {
+        self.leaves = true;
+        match self.owed.as_deref_mut() {
+            Some(Owed::Rest(rest)) if rest.waits => {
+                rest.leave();
+                self.stream(turn).unwrap_or(Step::Next)
+            }
+            Some(_) | None => self.wait(),
+        }
+    }
+
+    /// The peer has sent its last byte. Who waits for a source with nothing to
+    /// say can be told from who is gone by nothing else.
+    fn eof(&mut self) -> Step {
+        if self.is_waiting() {
+            self.owed = None;
+        }
+        self.end(Step::Close(CloseMode::Flush))
+    }
+
+    /// Whether the source of the response under way has nothing now.
+    fn is_waiting(&self) -> bool {
+        matches!(self.owed.as_deref(), Some(Owed::Rest(rest)) if rest.waits)
+    }
+
     /// The connection ends as soon as nothing is owed.
     fn end(&mut self, how: Step) -> Step {
         self.deaf = true;
@@ -157,33 +234,30 @@ impl HttpServer {
             return how;
         }
         self.then.get_or_insert(how);
-        Step::AwaitReply
+        self.wait()
     }
 
     fn reply(&mut self, token: u64, answer: Answer, turn: &mut Turn<'_>) -> Step {
-        let Some(owed) = self.owed.take_if(|owed| owed.token == token) else {
-            return self.wait();
-        };
-        let Owed {
+        let is_for = |owed: &mut Box<Owed>| matches!(**owed, Owed::Answer { token: own, .. } if own == token);
+        let Some(Owed::Answer {
             asked,
             mut response,
             ..
-        } = *owed;
+        }) = self.owed.take_if(is_for).map(|owed| *owed)
+        else {
+            return self.wait();
+        };
         // An answer cannot be put off twice: that is an empty one.
         let _done = response.take(answer);
-        let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
-        match self.then.take() {
-            Some(then) => then,
-            None if keeps => Step::Next,
-            None => self.end(Step::Close(CloseMode::Flush)),
-        }
+        self.respond(response, asked, turn).unwrap_or(Step::Next)
     }
 
-    const fn wait(&self) -> Step {
-        if self.owed.is_some() {
-            Step::AwaitReply
-        } else {
-            Step::Next
+    fn wait(&self) -> Step {
+        match self.owed.as_deref() {
+            None => Step::Next,
+            Some(Owed::Answer { .. }) => Step::AwaitReply,
+            Some(Owed::Rest(rest)) if rest.waits => Step::AwaitEvent,
+            Some(Owed::Rest(_)) => Step::AwaitRoom,
         }
     }
 }
@@ -229,17 +303,18 @@ impl Server for HttpServer {
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {
         match event {
             Event::Opened | Event::Ping => self.wait(),
-            Event::Draining => {
-                self.leaves = true;
-                self.wait()
-            }
+            Event::Draining => self.leave(turn),
+            Event::Room => self.stream(turn).unwrap_or(Step::Next),
+            Event::Wake if self.is_waiting() => self.stream(turn).unwrap_or(Step::Next),
+            Event::Wake => self.wait(),
             Event::Timer(token) => {
                 turn.app.timer(token, &mut turn.out);
                 self.wait()
             }
             Event::Reply(token, answer) => self.reply(token, answer, turn),
             Event::Refused(refusal) => self.end(Step::Refuse(refusal)),
-            Event::Eof | Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
+            Event::Eof => self.eof(),
+            Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
         }
     }
 
