@@ -171,8 +171,10 @@ impl Source for Receiver {
         Fill::Wait
     }
 
+    /// Events go on with another worker. Anything else has an end of its own,
+    /// and a part of it must not pass for the whole.
     fn leave(&mut self) {
-        self.leaves = true;
+        self.leaves = self.beat.is_some();
     }
 }
 
@@ -212,8 +214,10 @@ impl Beat {
             self.last = now;
         }
         if self.due <= now {
-            self.due = self.last.saturating_add(self.every);
-            waker.wake_after(Duration::from_millis(self.due.saturating_sub(now).max(1)));
+            let due = self.last.saturating_add(self.every);
+            // Without room for it, it has to wait as long again.
+            self.due = if due > now { due } else { now + self.every };
+            waker.wake_after(Duration::from_millis(self.due - now));
         }
     }
 }

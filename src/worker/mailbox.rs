@@ -486,6 +486,41 @@ mod tests {
     }
 
     #[test]
+    fn an_event_goes_before_messages_that_wait_for_it_whenever_it_comes() {
+        let urgent = |item: &u32| *item >= 90;
+        let taken = running();
+        let left = items(&[4, 91]);
+        assert_eq!(taken.await_event(0, HIGH, left, urgent), SCHEDULE);
+        assert_eq!(
+            all(taken.begin()),
+            [91, 4],
+            "it was taken with the messages"
+        );
+
+        let meanwhile = running();
+        assert_eq!(meanwhile.post_event(92), Some(NOTHING));
+        assert_eq!(
+            meanwhile.await_event(0, HIGH, items(&[4]), urgent),
+            SCHEDULE
+        );
+        assert_eq!(all(meanwhile.begin()), [92, 4]);
+
+        let after = running();
+        assert_eq!(after.await_event(0, HIGH, items(&[4]), urgent), NOTHING);
+        assert_eq!(
+            after.post_units(5, 1, HIGH),
+            Posted::Waits {
+                schedule: false,
+                pause: false
+            }
+        );
+        assert!(after.is_busy());
+        assert_eq!(after.post_event(93), Some(SCHEDULE));
+        assert_eq!(after.post_event(94), Some(NOTHING));
+        assert_eq!(all(after.begin()), [93, 4, 5, 94]);
+    }
+
+    #[test]
     fn reading_pauses_over_the_mark_and_resumes_at_half_of_it() {
         let mailbox = Mailbox::new();
         let waits = |schedule, pause| Posted::Waits { schedule, pause };
@@ -737,6 +772,30 @@ mod loom_tests {
                 .await_reply(0, HIGH, left, |item| *item == 12)
                 .schedule;
             let theirs = replier.join().unwrap();
+            assert_eq!(u8::from(mine) + u8::from(theirs), 1);
+            let mut order = Vec::new();
+            serve(&mailbox, |item| order.push(item));
+            assert_eq!(order, [12, 11]);
+        });
+    }
+
+    /// A wake against the turn that begins to wait for it.
+    #[test]
+    fn loom_an_event_is_not_lost() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            assert!(mailbox.post(10).unwrap().schedule);
+            drop(mailbox.begin());
+            let waker = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.post_event(12).unwrap().schedule)
+            };
+            let mut left = Items::default();
+            left.push_back(11);
+            let mine = mailbox
+                .await_event(0, HIGH, left, |item| *item == 12)
+                .schedule;
+            let theirs = waker.join().unwrap();
             assert_eq!(u8::from(mine) + u8::from(theirs), 1);
             let mut order = Vec::new();
             serve(&mailbox, |item| order.push(item));

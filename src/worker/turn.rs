@@ -192,18 +192,23 @@ pub(crate) fn run(
     }
     *buffer = turn.out.bytes;
     let files = turn.out.files;
-    if done > 0 {
-        conn.pulse.served(coarse_millis());
-    }
-    if spoke {
-        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
-    }
+    note(conn, done > 0, spoke);
     parts.app.counted();
     Ran {
         done,
         left: items,
         why,
         files,
+    }
+}
+
+/// Notes that messages were served, and that something else was said.
+fn note(conn: &Connection, served: bool, spoke: bool) {
+    if served {
+        conn.pulse.served(coarse_millis());
+    }
+    if spoke {
+        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
     }
 }
 

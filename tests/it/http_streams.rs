@@ -99,6 +99,16 @@ fn app(world: &World, folder: &std::path::Path) -> App<()> {
             });
             stream
         })
+        .get("/slow-job", |c, (): ()| {
+            let (sender, stream) = c.channel();
+            thread::spawn(move || {
+                for n in 0..100 {
+                    sender.send(format!("{n}\n")).unwrap();
+                    thread::park_timeout(Duration::from_millis(5));
+                }
+            });
+            stream
+        })
         .get("/events", move |c, (): ()| {
             subscribe(&events, c, Duration::from_secs(60))
         })
@@ -360,6 +370,19 @@ fn a_stop_ends_streams_of_events_in_good_order() {
         "{said}"
     );
     assert!(world.clients()[0].is_gone());
+}
+
+#[test]
+fn a_stop_waits_for_the_end_of_a_stream_that_has_one() {
+    let (server, _folder) = serve(&World::default(), &[("worker.drain_idle", "50ms")]);
+    let mut client = Client::to(&server);
+    client.send(get("/slow-job").as_bytes());
+    head(&mut client);
+    assert_eq!(chunk(&mut client), b"0\n");
+    let stopped = server.stop(Duration::from_secs(60)).unwrap();
+    assert_eq!(stopped.cut, 0);
+    let said = String::from_utf8(client.until_closed()).unwrap();
+    assert!(said.ends_with("99\n\r\n0\r\n\r\n"), "{said}");
 }
 
 #[test]
