@@ -21,6 +21,7 @@ pub mod frame;
 pub mod http;
 mod out;
 pub mod proxy;
+mod units;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,13 +29,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use out::{FilePart, Out, Splice};
+pub use units::Units;
 
 use crate::scoreboard::Counter;
 
 /// What one listener speaks. Shared by all its connections and threads.
 pub trait Protocol: Send + Sync {
-    /// State for one connection. Slots are reused: see [`Cutter::reset`].
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>);
+    /// What finds the messages of one connection after the other.
+    fn cutter(&self) -> Box<dyn Cutter>;
+
+    /// What serves the messages of one connection after the other.
+    fn server(&self) -> Box<dyn Server>;
+
+    /// Both, for a connection that keeps them.
+    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
+        (self.cutter(), self.server())
+    }
 
     /// Which bytes a push becomes. Equal numbers mean equal bytes, so that a
     /// push to many is encoded once for each different number.
@@ -139,8 +149,21 @@ pub trait Cutter: Send {
         0
     }
 
+    /// Whether it remembers nothing, the last bytes that it saw having ended
+    /// with a message: it may cut another connection, which [`Self::resume`]
+    /// tells.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
+
+    /// Forgets the connection; goes on with one that has had messages before
+    /// and of which nothing has to be remembered, see [`Self::rests`].
+    fn resume(&mut self) {
+        self.reset();
+    }
 }
 
 /// What a cutter found.
@@ -186,61 +209,6 @@ pub struct Refusal {
     pub answer: &'static [u8],
 }
 
-/// Bytes that may belong to a shared buffer, so that keeping them need not copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Units<'a> {
-    bytes: &'a [u8],
-    owner: Option<&'a Bytes>,
-}
-
-impl<'a> Units<'a> {
-    /// Bytes of a buffer that is used again after the call.
-    #[must_use]
-    pub const fn borrowed(bytes: &'a [u8]) -> Self {
-        Self { bytes, owner: None }
-    }
-
-    /// Bytes that live as long as anybody wants them.
-    #[must_use]
-    pub fn shared(owner: &'a Bytes) -> Self {
-        Self {
-            bytes: owner,
-            owner: Some(owner),
-        }
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// A part of them.
-    ///
-    /// # Panics
-    ///
-    /// When `range` is outside: the caller miscounted.
-    #[must_use]
-    pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
-        Self {
-            bytes: &self.bytes[range],
-            owner: self.owner,
-        }
-    }
-
-    /// The bytes for keeps. Small ones are copied (cheaper than sharing, and
-    /// they do not hold a large chunk in memory), large ones are shared.
-    #[must_use]
-    pub fn to_bytes(&self) -> Bytes {
-        match self.owner {
-            Some(owner) if self.bytes.len() >= Self::WORTH_SHARING => owner.slice_ref(self.bytes),
-            Some(_) | None => Bytes::copy_from_slice(self.bytes),
-        }
-    }
-
-    const WORTH_SHARING: usize = 1024;
-}
-
 /// Serves the messages of one connection, in order. Used by whoever holds the
 /// connection's turn: a business thread, or the reactor for inline handlers.
 pub trait Server: Send {
@@ -250,6 +218,12 @@ pub trait Server: Send {
 
     /// Takes note of something that is not a message.
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
+
+    /// Whether it remembers nothing of its connection, so that another one may
+    /// serve the next turn, and this one another connection.
+    fn rests(&self) -> bool {
+        false
+    }
 
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);

@@ -212,7 +212,7 @@ fn signs(conn: &Connection, now: u64) -> Signs {
         thawed: read(&pulse.thawed),
         pinged: read(&pulse.pinged),
         started: read(&pulse.started),
-        arrived: read(&pulse.arrived),
+        arrived: u64::from(pulse.arrived.load(Ordering::Relaxed)),
         progress: read(&pulse.progress),
         closing,
         busy: conn.mailbox.is_busy() || pulse.delayed.load(Ordering::Relaxed),

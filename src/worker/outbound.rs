@@ -29,15 +29,21 @@ pub(crate) const FILE_ROUND: u64 = 256 * 1024;
 /// shares it, so that ten thousand small replies are not ten thousand pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
+    /// `None`: nothing waits, as for most.
+    queue: Option<Box<Queue>>,
+    /// The sender's epoll watches the socket.
+    pub(crate) armed: bool,
+    /// End the connection when everything is sent.
+    pub(crate) flush_then_close: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
     pieces: VecDeque<Piece>,
     /// Small replies collected behind the last piece.
     tail: Vec<u8>,
     /// Parts of files among the pieces.
     files: u32,
-    /// The sender's epoll watches the socket.
-    pub(crate) armed: bool,
-    /// End the connection when everything is sent.
-    pub(crate) flush_then_close: bool,
 }
 
 #[derive(Debug)]
@@ -65,45 +71,40 @@ pub(crate) enum Sent {
 }
 
 impl Outbound {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.tail.is_empty()
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.queue.is_none()
     }
 
     /// Whether a file is not out yet.
-    pub(crate) const fn has_files(&self) -> bool {
-        self.files > 0
+    pub(crate) fn has_files(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.files > 0)
     }
 
-    /// Appends bytes that belong to nobody else.
+    /// Appends bytes that belong to nobody else, at least one.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
+        let queue = self.queue.get_or_insert_default();
+        queue.tail.extend_from_slice(bytes);
     }
 
-    /// Appends bytes that others share.
+    /// Appends bytes that others share, at least one.
     pub(crate) fn append_shared(&mut self, bytes: Bytes) {
         if bytes.len() <= Self::WORTH_SHARING {
-            self.tail.extend_from_slice(&bytes);
-            return;
+            return self.append(&bytes);
         }
-        self.seal();
-        self.pieces.push_back(Piece::Bytes(bytes));
+        let queue = self.queue.get_or_insert_default();
+        queue.seal();
+        queue.pieces.push_back(Piece::Bytes(bytes));
     }
 
     /// Appends a part of a file.
     pub(crate) fn append_file(&mut self, part: FilePart) {
-        self.seal();
-        self.files += 1;
-        self.pieces.push_back(Piece::File(part));
+        let queue = self.queue.get_or_insert_default();
+        queue.seal();
+        queue.files += 1;
+        queue.pieces.push_back(Piece::File(part));
     }
 
     const WORTH_SHARING: usize = 512;
-
-    fn seal(&mut self) {
-        if !self.tail.is_empty() {
-            let tail = Bytes::from(std::mem::take(&mut self.tail));
-            self.pieces.push_back(Piece::Bytes(tail));
-        }
-    }
 
     /// Writes with one system call what the kernel takes.
     ///
@@ -112,13 +113,41 @@ impl Outbound {
     /// As [`socket::send_pieces`], and as [`send_part`] for a file, which stays
     /// in front: nothing behind it goes out.
     pub(crate) fn write(&mut self, socket: BorrowedFd<'_>) -> io::Result<Sent> {
+        let Some(queue) = &mut self.queue else {
+            return Ok(Sent::Bytes(0));
+        };
+        let sent = queue.write(socket)?;
+        // A drained connection is idle again and holds no buffer.
+        if queue.pieces.is_empty() {
+            self.queue = None;
+        }
+        Ok(sent)
+    }
+
+    /// Drops everything unsent; tells how many bytes of memory that was.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.queue.take().map_or(0, |queue| {
+            let pieces = queue.pieces.iter().filter_map(Piece::bytes);
+            pieces.map(Bytes::len).sum::<usize>() + queue.tail.len()
+        })
+    }
+}
+
+impl Queue {
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = Bytes::from(std::mem::take(&mut self.tail));
+            self.pieces.push_back(Piece::Bytes(tail));
+        }
+    }
+
+    fn write(&mut self, socket: BorrowedFd<'_>) -> io::Result<Sent> {
         self.seal();
         if let Some(Piece::File(part)) = self.pieces.front_mut() {
             let sent = send_part(socket, part)?;
             if part.is_empty() {
                 self.files -= 1;
                 self.pieces.pop_front();
-                self.forget_if_empty();
             }
             return Ok(Sent::File(sent));
         }
@@ -148,24 +177,6 @@ impl Outbound {
             sent -= first.len();
             self.pieces.pop_front();
         }
-        self.forget_if_empty();
-    }
-
-    /// A drained connection is idle again and holds no buffer.
-    fn forget_if_empty(&mut self) {
-        if self.pieces.is_empty() {
-            self.pieces = VecDeque::new();
-        }
-    }
-
-    /// Drops everything unsent; tells how many bytes of memory that was.
-    pub(crate) fn clear(&mut self) -> usize {
-        let pieces = self.pieces.iter().filter_map(Piece::bytes);
-        let unsent = pieces.map(Bytes::len).sum::<usize>() + self.tail.len();
-        self.pieces = VecDeque::new();
-        self.tail = Vec::new();
-        self.files = 0;
-        unsent
     }
 }
 

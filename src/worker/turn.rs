@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use super::connection::{Connection, Item, Parts};
+use super::connection::{Connection, Item};
 use super::items::Items;
 use super::letters::ToRecycler;
 use super::mailbox::After;
+use super::parts::Parts;
 use super::shared::Shared;
 use super::write;
 use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Splice, Step, Turn, Units};
@@ -293,7 +294,7 @@ fn close(shared: &Arc<Shared>, conn: &Arc<Connection>, mode: CloseMode) -> After
     let mut outbound = lock(&conn.outbound);
     if mode == CloseMode::Flush && !outbound.is_empty() {
         outbound.flush_then_close = true;
-        let held = socket::unacknowledged(conn.socket()) as u64;
+        let held = socket::unacknowledged(conn.socket());
         conn.pulse.progressed(coarse_millis(), held);
         drop(outbound);
         shared.watch_flush(conn.id);

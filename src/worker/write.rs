@@ -180,7 +180,7 @@ pub(crate) fn flush(
     let sent = bytes + of_files;
     if sent > 0 {
         if outbound.armed && !outbound.is_empty() {
-            let held = socket::unacknowledged(conn.socket()) as u64;
+            let held = socket::unacknowledged(conn.socket());
             conn.pulse.progressed(coarse_millis(), held);
         }
         shared.row.add(Counter::BytesOut, sent as u64);
@@ -216,7 +216,7 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
 /// The kernel has begun to refuse bytes: sees to it that this ends.
 fn watch_stall(shared: &Shared, conn: &Connection) {
     let now = coarse_millis();
-    let held = socket::unacknowledged(conn.socket()) as u64;
+    let held = socket::unacknowledged(conn.socket());
     conn.pulse.progressed(now, held);
     if let Some(limit) = shared.limits.send_stall {
         let at = now.saturating_add(millis(limit));

@@ -264,6 +264,10 @@ impl Server for FrameServer {
         }
     }
 
+    fn rests(&self) -> bool {
+        self.owed.is_empty() && self.then.is_none() && !self.deaf && self.asked == 0
+    }
+
     fn reset(&mut self) {
         self.owed = Vec::new();
         self.then = None;

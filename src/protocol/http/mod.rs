@@ -60,10 +60,12 @@ impl Http1 {
 }
 
 impl Protocol for Http1 {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        let cutter = cutter::HttpCutter::new(self.0);
-        let server = server::HttpServer::new(self.0);
-        (Box::new(cutter), Box::new(server))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(cutter::HttpCutter::new(self.0))
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        Box::new(server::HttpServer::new(self.0))
     }
 
     fn wire(&self) -> Wire {
