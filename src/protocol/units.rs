@@ -1,5 +1,8 @@
-//! Bytes of whole messages, lent for the time of a call; keeping a large part
-//! of them need not copy. Pure; any thread.
+//! The bytes of a message on their way to a handler: borrowed, shared, or in a
+//! file. Only carried here; nothing of the file is read or written.
+
+use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -8,13 +11,18 @@ use bytes::Bytes;
 pub struct Units<'a> {
     bytes: &'a [u8],
     owner: Option<&'a Bytes>,
+    file: Option<&'a BodyFile>,
 }
 
 impl<'a> Units<'a> {
     /// Bytes of a buffer that is used again after the call.
     #[must_use]
     pub const fn borrowed(bytes: &'a [u8]) -> Self {
-        Self { bytes, owner: None }
+        Self {
+            bytes,
+            owner: None,
+            file: None,
+        }
     }
 
     /// Bytes that live as long as anybody wants them.
@@ -23,7 +31,24 @@ impl<'a> Units<'a> {
         Self {
             bytes: owner,
             owner: Some(owner),
+            file: None,
         }
+    }
+
+    /// A body that stands in a file and has no bytes here.
+    #[must_use]
+    pub const fn filed(file: &'a BodyFile) -> Self {
+        Self {
+            bytes: &[],
+            owner: None,
+            file: Some(file),
+        }
+    }
+
+    /// The file of a body that was too long for memory.
+    #[must_use]
+    pub const fn file(&self) -> Option<&'a BodyFile> {
+        self.file
     }
 
     /// The bytes.
@@ -42,6 +67,7 @@ impl<'a> Units<'a> {
         Self {
             bytes: &self.bytes[range],
             owner: self.owner,
+            file: None,
         }
     }
 
@@ -56,4 +82,15 @@ impl<'a> Units<'a> {
     }
 
     const WORTH_SHARING: usize = 1024;
+}
+
+/// A body that was too long for memory, in a file that has no name.
+#[derive(Clone, Debug)]
+pub struct BodyFile {
+    /// Holds the body and nothing else. The position is anybody's guess.
+    pub file: Arc<File>,
+    /// Bytes of the body.
+    pub len: u64,
+    /// What a handler may take of a body into memory.
+    pub memory_max: usize,
 }

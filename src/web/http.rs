@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::channel::{StreamSender, channel};
 use super::events::EventSender;
 use crate::body::{Error, from_pairs};
-use crate::dispatch::{Ctx, Hub, Later, Replier, Waker};
-use crate::protocol::http::{Request, Response, Stream};
+use crate::dispatch::{Ctx, Hub, Later, Replier, Waker, request_id};
+use crate::protocol::http::{Intake, Request, Response, Stream};
 use crate::sys::socket::Peer;
 
 /// One request, for the time of one handler. Derefs to its state `S`, which was
@@ -42,6 +42,8 @@ pub struct Http<'a, S> {
     pub(super) query: &'a str,
     pub(super) params: Params<'a, 'a>,
     pub(super) response: &'a mut Response,
+    /// Who takes the body, once that was begun.
+    pub(super) begun: Option<Box<dyn Intake>>,
 }
 
 impl<'a, S> Http<'a, S> {
@@ -124,6 +126,18 @@ impl<'a, S> Http<'a, S> {
             let (found, value) = pair.trim().split_once('=')?;
             (found == name).then(|| value.trim_matches('"'))
         })
+    }
+
+    /// The request's name, for logs and for those whom this request makes us
+    /// ask: what the client sent as `X-Request-Id` if that is a word, or a new
+    /// one. The response says it, too.
+    pub fn request_id(&mut self) -> &str {
+        if self.response.request_id().is_none() {
+            let sent = self.request.head.fields.request_id();
+            let id = sent.map_or_else(request_id, Into::into);
+            self.response.identify(id);
+        }
+        self.response.request_id().unwrap_or_default()
     }
 
     /// Sets the status of the response; 200, or 204 without content, unless it
@@ -263,6 +277,13 @@ impl<'a, S> Http<'a, S> {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.ctx.waker()
+    }
+
+    /// Whether the listener has files of its own (`root`), which were asked
+    /// before [`Web::otherwise`](super::Web::otherwise).
+    #[must_use]
+    pub const fn has_root(&self) -> bool {
+        self.request.root.is_some()
     }
 
     /// The other end of the connection, which may be a proxy.

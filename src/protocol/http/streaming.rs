@@ -1,12 +1,15 @@
-//! A streamed response under way: what its source gives, as chunks.
+//! A response under way: what its source gives, as chunks, and when it is asked.
 //!
 //! ```text
 //!   size in hex CRLF data CRLF ... 0 CRLF [trailers] CRLF
 //! ```
 
+use super::head::Head;
+use super::response::{Asked, Response, Written};
 use super::scan::is_token;
+use super::server::HttpServer;
 use super::source::{Fill, Room, Stream};
-use crate::protocol::Turn;
+use crate::protocol::{CloseMode, Lane, Step, Turn};
 
 /// Bytes around the data of a round: the line of a chunk, its end, the last
 /// chunk.
@@ -109,6 +112,102 @@ impl Streaming {
     }
 }
 
+/// What is owed to a client.
+#[derive(Debug)]
+pub(super) enum Owed {
+    /// An answer that comes later.
+    Answer {
+        token: u64,
+        asked: Asked,
+        /// The request's head, if answers are recorded.
+        head: Option<Box<[u8]>>,
+        response: Response,
+    },
+    /// The rest of a response.
+    Rest(Streaming),
+}
+
+impl HttpServer {
+    /// Writes a response; tells how to go on if not with the next request.
+    pub(super) fn respond(
+        &mut self,
+        head: Option<&Head<'_>>,
+        asked: Asked,
+        response: Response,
+        turn: &mut Turn<'_>,
+    ) -> Option<Step> {
+        match self.answer(head, asked, response, turn) {
+            Written::Whole { keeps } => self.responded(keeps),
+            Written::Head(rest) => {
+                self.owed = Some(Box::new(Owed::Rest(rest)));
+                self.stream(turn)
+            }
+        }
+    }
+
+    /// A response is out, and nothing is owed.
+    fn responded(&mut self, keeps: bool) -> Option<Step> {
+        if let Some(then) = self.then.take() {
+            return Some(then);
+        }
+        (!keeps).then(|| self.end(Step::Close(CloseMode::Flush)))
+    }
+
+    /// Writes more of the response that is under way, as much as there is room
+    /// for; tells how to go on if not with the next request.
+    pub(super) fn stream(&mut self, turn: &mut Turn<'_>) -> Option<Step> {
+        let Some(Owed::Rest(rest)) = self.owed.as_deref_mut() else {
+            return Some(self.wait());
+        };
+        // A source may block; and what little room is left makes small chunks.
+        if turn.lane == Lane::Inline || turn.out.pending() > turn.room / 2 {
+            return Some(Step::AwaitRoom);
+        }
+        loop {
+            match rest.go_on(turn) {
+                Fill::More if turn.over() => return Some(Step::AwaitRoom),
+                Fill::More => {}
+                Fill::Wait => return Some(Step::AwaitEvent),
+                Fill::End => break,
+                Fill::Failed(_) => {
+                    self.deaf = true;
+                    self.owed = None;
+                    return Some(Step::Close(CloseMode::Abort));
+                }
+            }
+        }
+        let keeps = rest.keeps;
+        self.owed = None;
+        self.responded(keeps)
+    }
+
+    /// The worker will end soon, and with it the connection.
+    pub(super) fn leave(&mut self, turn: &mut Turn<'_>) -> Step {
+        self.leaves = true;
+        match self.owed.as_deref_mut() {
+            Some(Owed::Rest(rest)) if rest.waits => {
+                rest.leave();
+                self.stream(turn).unwrap_or(Step::Next)
+            }
+            Some(_) | None => self.wait(),
+        }
+    }
+
+    /// The peer has sent its last byte. Who waits for a source with nothing to
+    /// say can be told from who is gone by nothing else.
+    pub(super) fn eof(&mut self) -> Step {
+        if self.is_waiting() {
+            self.owed = None;
+        }
+        self.end(Step::Close(CloseMode::Flush))
+    }
+
+    /// Whether the source of the response under way has nothing now.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.owed.as_deref(), Some(Owed::Rest(rest)) if rest.waits)
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
@@ -117,7 +216,7 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::super::chunks::ChunkScan;
+    use super::super::chunks::{self, ChunkScan};
     use super::super::source::Source;
     use super::super::{Content, Http1, Limits, Request, Response, Served};
     use super::*;
@@ -130,6 +229,7 @@ mod tests {
         head: 1000,
         fields: 10,
         body: 1 << 20,
+        memory: 1 << 20,
     };
 
     /// Gives its parts one by one, and then what is last.
@@ -313,9 +413,10 @@ mod tests {
             let all: Vec<&[u8]> = parts_given.iter().map(|part| &part[..]).collect();
             let came = serve(GET, parts(&all, Fill::End), room, Lane::Pool, Vec::new());
             let (mut scan, mut got) = (ChunkScan::default(), Vec::new());
-            let limits = Limits { body: usize::MAX, ..LIMITS };
-            let end = scan.scan(came.content(), &limits, |piece| got.extend_from_slice(piece));
-            prop_assert_eq!(end.unwrap_or(None), Some(came.content().len()));
+            let room_of_body = chunks::Room { data: usize::MAX, trailers: 1000 };
+            let end = scan.scan(came.content(), room_of_body, |piece| got.extend_from_slice(piece));
+            let whole = chunks::Scanned::End(came.content().len());
+            prop_assert_eq!(end.unwrap_or(chunks::Scanned::Part), whole);
             prop_assert_eq!(got, parts_given.concat());
             prop_assert!(came.most <= room + 300, "{} bytes", came.most);
             prop_assert!(came.dropped);
