@@ -148,6 +148,8 @@ counters! {
     Truncated = "connections_closed_truncated",
     /// Connections closed because a file was shorter than announced, or could not be read.
     FileCut = "connections_closed_file_cut",
+    /// Connections reset because the source of a streamed response failed or panicked.
+    StreamsFailed = "connections_closed_stream_failed",
     /// Connections that went on in another worker.
     HandedOver = "connections_handed_over",
     /// Connections that another worker had before.

@@ -24,6 +24,7 @@ mod request_id;
 mod router;
 mod seat;
 mod site;
+mod waker;
 
 pub use self::core::{Core, Hooks};
 pub use ctx::Ctx;
@@ -35,3 +36,4 @@ pub use request_id::request_id;
 pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next, Router};
 pub use site::{Site, Visit};
+pub use waker::Waker;

@@ -24,6 +24,10 @@ pub trait Outlet: Send + Sync {
     /// Runs `Dispatch::timer(token)` of `to` in its turn, `after` from now.
     fn after(&self, to: ConnId, after: std::time::Duration, token: u64);
 
+    /// Has `to` look, in its turn and `after` from now, whether what it waits for
+    /// is there. One that waits for nothing, or is gone, does not care.
+    fn wake(&self, to: ConnId, after: std::time::Duration);
+
     /// Whether unsent bytes of `to` are below the high-water mark.
     fn writable(&self, to: ConnId) -> bool;
 

@@ -20,7 +20,8 @@ use super::site::Visit;
 use crate::body::Spool;
 use crate::net::ConnId;
 use crate::protocol::http::{
-    Access, AccessFormat, Incoming, Intake, Request, Response, Served, Spooling, Wanted,
+    Access, AccessFormat, Fill, Incoming, Intake, Request, Response, Room, Served, Spooling,
+    Stream, Wanted,
 };
 use crate::protocol::{
     Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
@@ -249,6 +250,21 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             hub.row().count(Counter::HandlerErrors);
         }
         served.unwrap_or(Served::Done)
+    }
+
+    fn fill(&mut self, stream: &mut Stream, room: &mut Room<'_>) -> Fill {
+        let Self { core, tenant } = self;
+        let row = core.hub.row();
+        let what = || "the source of a streamed response".to_owned();
+        let filled = guard(row, what, || stream.fill(room));
+        if let Some(Fill::Failed(reason)) = &filled {
+            ::log::warn!("stream a response to {}: {reason}; reset", tenant.peer);
+        }
+        let fill = filled.unwrap_or_else(|| Fill::Failed("it panicked".to_owned()));
+        if matches!(fill, Fill::Failed(_)) {
+            row.count(Counter::StreamsFailed);
+        }
+        fill
     }
 
     fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {

@@ -22,7 +22,7 @@ pub enum Answer {
         /// What it is, for protocols that say it.
         media: Media,
     },
-    /// What goes over HTTP alone: a file, for example. Boxed, because it is
+    /// What goes over HTTP alone: a file, a stream. Boxed, because it is
     /// rare and large.
     Content(Box<http::Content>),
     /// An error frame, or the connection's end where the protocol has none.

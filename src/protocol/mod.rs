@@ -229,6 +229,10 @@ pub enum Event {
     Ping,
     /// A timer set through [`Dispatch`] fell due.
     Timer(u64),
+    /// Enough of what was written is out: comes behind [`Step::AwaitRoom`].
+    Room,
+    /// What [`Step::AwaitEvent`] waits for may be there: look again.
+    Wake,
 }
 
 /// Why a server stopped.
@@ -240,6 +244,11 @@ pub enum Step {
     NotInline,
     /// Nothing may run before the [`Event::Reply`] that is owed.
     AwaitReply,
+    /// Nothing may run before [`Event::Room`], on the business pool: there is
+    /// more to write than may wait to be sent.
+    AwaitRoom,
+    /// No message may run before an event says what comes next; any event may.
+    AwaitEvent,
     /// The connection is over.
     Close(CloseMode),
     /// The connection is over because its peer broke a rule; flush, then close.
@@ -315,6 +324,12 @@ pub trait Dispatch: Send {
         let _ = (lane, request);
         response.error(&Error::new(404, "there are no routes"));
         http::Served::Done
+    }
+
+    /// Asks the source of a streamed response for more. Never panics: a panic is
+    /// a failure of the source.
+    fn fill(&mut self, stream: &mut http::Stream, room: &mut http::Room<'_>) -> http::Fill {
+        stream.fill(room)
     }
 
     /// Says what to do with a body that was not whole when its head was, or is

@@ -36,6 +36,9 @@ pub(crate) enum Item {
     GoAway,
     Ping,
     Timer(u64),
+    /// Goes before everything when enough is sent.
+    Room,
+    Wake,
     /// A reply that was put off, or a refusal.
     Large(Box<Event>),
     /// A handler somewhere wants the connection closed.
@@ -53,6 +56,8 @@ impl From<Event> for Item {
             Event::GoAway => Self::GoAway,
             Event::Ping => Self::Ping,
             Event::Timer(token) => Self::Timer(token),
+            Event::Room => Self::Room,
+            Event::Wake => Self::Wake,
             event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
         }
     }
@@ -67,6 +72,25 @@ impl Item {
     /// Is a reply that was put off.
     pub(crate) fn replies(&self) -> bool {
         matches!(self, Self::Large(event) if matches!(**event, Event::Reply(..)))
+    }
+
+    /// Runs even when the peer's messages wait for an event: all but those, and
+    /// a refusal, which stands behind them.
+    pub(crate) fn is_event(&self) -> bool {
+        match self {
+            Self::Units(_) => false,
+            Self::Large(_) => self.replies(),
+            Self::Opened
+            | Self::Eof
+            | Self::Draining
+            | Self::GoAway
+            | Self::Ping
+            | Self::Timer(_)
+            | Self::Room
+            | Self::Wake
+            | Self::Close(_)
+            | Self::Ended => true,
+        }
     }
 
     /// Runs even when everything else waits for a reply.

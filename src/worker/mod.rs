@@ -31,6 +31,7 @@ mod drain;
 mod exchange;
 mod flood;
 mod from_config;
+mod goodbye;
 mod guard;
 mod handover;
 mod heartbeat;

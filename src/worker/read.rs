@@ -32,9 +32,6 @@ use crate::sys::sync::{MutexGuard, Ordering, try_lock};
 /// longer one is read into memory of its own.
 const SHORT: usize = 16 * 1024;
 
-/// Bytes that a draining worker reads from one connection before it stops.
-const LAST_READ: usize = 4 * 1024 * 1024;
-
 /// More bytes than a read can take: it filled the room.
 const ALL: usize = usize::MAX;
 
@@ -70,7 +67,7 @@ impl Reactor<'_> {
 
     /// Reads once; tells how many bytes came, none at the end or an error,
     /// [`ALL`] when they filled the room.
-    fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
+    pub(super) fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
         let partial = self.inbound[conn.id.slot()].partial();
         let kept = if partial.len() <= SHORT {
             partial.len()
@@ -257,8 +254,14 @@ impl Reactor<'_> {
         }
     }
 
-    fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
-        if let Some(after) = conn.mailbox.post(Item::from(event)) {
+    pub(super) fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
+        let item = Item::from(event);
+        let after = if item.is_event() {
+            conn.mailbox.post_event(item)
+        } else {
+            conn.mailbox.post(item)
+        };
+        if let Some(after) = after {
             self.follow(conn, after);
         }
     }
@@ -340,6 +343,9 @@ impl Reactor<'_> {
             conn.mailbox.adopt(rest.len());
             shared.buffered(rest.len());
         }
+        if why == Why::AwaitRoom {
+            left.push_front(Item::Room);
+        }
         let ran = Ran {
             done: 0,
             left,
@@ -380,7 +386,7 @@ impl Reactor<'_> {
     }
 
     /// Reads no more of this connection, ever.
-    fn stop_reading(&mut self, conn: &Arc<Connection>) {
+    pub(super) fn stop_reading(&mut self, conn: &Arc<Connection>) {
         let inbound = &mut self.inbound[conn.id.slot()];
         inbound.over = true;
         if std::mem::take(&mut inbound.reading) {
@@ -457,38 +463,5 @@ impl Reactor<'_> {
             self.inbound[id.slot()].reading = false;
             self.decide(id, CloseMode::Abort, Some(Counter::Broken));
         }
-    }
-
-    /// The worker drains: tells a peer whose format has words for it, so that it
-    /// stops asking and comes back elsewhere.
-    pub(super) fn warn(&mut self, slot: usize) {
-        let conn = self.inbound[slot].conn();
-        if let Some(conn) = conn.filter(|conn| conn.protocol().warns()).cloned() {
-            self.post_event(&conn, Event::Draining);
-        }
-    }
-
-    /// The worker drains: what has arrived is read, and behind it the
-    /// connection is told to close.
-    pub(super) fn say_goodbye(&mut self, slot: usize) {
-        let Some(conn) = self.inbound[slot].conn().cloned() else {
-            return;
-        };
-        let mut came = 0;
-        while came < LAST_READ && self.inbound[slot].reading {
-            match self.read_once(&conn) {
-                0 => break,
-                n => came = came.saturating_add(n.min(self.scratch.len())),
-            }
-        }
-        if self.inbound[slot].find(conn.id).is_none() {
-            return;
-        }
-        let forgotten = self.inbound[slot].forget();
-        self.shared
-            .row
-            .subtract(Counter::Buffered, forgotten as u64);
-        self.stop_reading(&conn);
-        self.post_event(&conn, Event::GoAway);
     }
 }

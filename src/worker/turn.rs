@@ -105,6 +105,10 @@ pub(crate) enum Why {
     Over,
     /// A reply is owed, and order matches replies to requests.
     AwaitReply,
+    /// There is more to write than may wait to be sent.
+    AwaitRoom,
+    /// Messages wait for an event.
+    AwaitEvent,
     Close(CloseMode),
     Refuse(Refusal),
     /// The end was among the items.
@@ -120,6 +124,8 @@ impl Why {
             (Step::Next, None) => Self::Done,
             (Step::NotInline, _) => Self::Over,
             (Step::AwaitReply, _) => Self::AwaitReply,
+            (Step::AwaitRoom, _) => Self::AwaitRoom,
+            (Step::AwaitEvent, _) => Self::AwaitEvent,
             (Step::Refuse(refusal), _) => Self::Refuse(refusal),
         }
     }
@@ -142,7 +148,7 @@ pub(crate) fn run(
         out: Out::new(std::mem::take(buffer), &**conn.protocol()),
         app: &mut *parts.app,
         budget: &mut || budget.spend(),
-        room: shared.limits.outbound_high,
+        room: shared.limits.outbound_high.saturating_sub(conn.unsent()),
     };
     let mut spoke = false;
     while let Some(item) = items.pop_front() {
@@ -164,6 +170,8 @@ pub(crate) fn run(
             Item::GoAway => event(&mut *parts.server, Event::GoAway, &mut turn),
             Item::Ping => event(&mut *parts.server, Event::Ping, &mut turn),
             Item::Timer(token) => event(&mut *parts.server, Event::Timer(token), &mut turn),
+            Item::Room => event(&mut *parts.server, Event::Room, &mut turn),
+            Item::Wake => event(&mut *parts.server, Event::Wake, &mut turn),
             Item::Large(large) => event(&mut *parts.server, *large, &mut turn),
             Item::Close(mode) => Why::Close(mode),
             Item::Ended => Why::Ended,
@@ -180,20 +188,28 @@ pub(crate) fn run(
             break;
         }
     }
+    if why == Why::AwaitRoom {
+        items.push_front(Item::Room);
+    }
     *buffer = turn.out.bytes;
     let files = turn.out.files;
-    if done > 0 {
-        conn.pulse.served(coarse_millis());
-    }
-    if spoke {
-        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
-    }
+    note(conn, done > 0, spoke);
     parts.app.counted();
     Ran {
         done,
         left: items,
         why,
         files,
+    }
+}
+
+/// Notes that messages were served, and that something else was said.
+fn note(conn: &Connection, served: bool, spoke: bool) {
+    if served {
+        conn.pulse.served(coarse_millis());
+    }
+    if spoke {
+        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
     }
 }
 
@@ -214,6 +230,9 @@ pub(crate) fn settle(
         done, left, why, ..
     } = ran;
     let high = shared.limits.mailbox_high;
+    // Who waits for room waits for as much as `look_for_room` does.
+    let parts_of_room = if why == Why::AwaitRoom { 2 } else { 1 };
+    let mark = shared.limits.outbound_high / parts_of_room;
     match why {
         Why::Ended => {
             end(shared, conn, parts);
@@ -229,12 +248,17 @@ pub(crate) fn settle(
                     .await_reply(done, high, left, Item::ends_or_replies),
             )
         }
-        Why::Done | Why::Over if conn.is_full(shared.limits.outbound_high) => {
+        Why::AwaitEvent => {
+            consumed(shared, done);
+            let after = conn.mailbox.await_event(done, high, left, Item::is_event);
+            (None, after)
+        }
+        Why::Done | Why::Over | Why::AwaitRoom if conn.is_full(mark) => {
             consumed(shared, done);
             let after = conn.mailbox.await_room(done, high, left, Item::ends);
             (None, after.and(write::look_for_room(shared, conn)))
         }
-        Why::Over => {
+        Why::Over | Why::AwaitRoom => {
             consumed(shared, done);
             (None, conn.mailbox.requeue(done, high, left))
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::response::{Asked, Response};
+use super::response::{Asked, Response, Written};
 use super::server::HttpServer;
 use super::{Access, Head};
 use crate::protocol::{Refusal, Turn};
@@ -19,30 +19,31 @@ impl HttpServer {
         response
     }
 
-    /// Writes the response; tells whether the connection goes on.
+    /// Writes the response, of a stream the head alone, and records it; a stream
+    /// is recorded when it begins, without a length.
     pub(super) fn answer(
         &self,
         head: Option<&Head<'_>>,
         asked: Asked,
         response: Response,
         turn: &mut Turn<'_>,
-    ) -> bool {
+    ) -> Written {
         let Some(format) = self.settings.access else {
             return response.write(asked, turn.app.seconds(), &mut turn.out);
         };
         let id = response.request_id().map(str::to_owned);
         let (status, len) = (response.sent_status(), response.content.len());
-        let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
+        let written = response.write(asked, turn.app.seconds(), &mut turn.out);
         let micros = turn.app.micros().saturating_sub(asked.since);
         let access = Access {
             head: head.copied(),
             status,
-            bytes: if asked.head { 0 } else { len },
+            bytes: if asked.head { 0 } else { len.unwrap_or(0) },
             taken: Duration::from_micros(micros),
             id: id.as_deref().unwrap_or_default(),
         };
         turn.app.record(&access, format);
-        keeps
+        written
     }
 
     /// Records a refusal that is answered.
