@@ -12,6 +12,7 @@ use crate::sys::memory::SharedWords;
 
 mod addresses;
 mod board;
+pub mod desk;
 
 pub use addresses::{Addresses, BUCKET};
 pub use board::Scoreboard;
@@ -156,6 +157,10 @@ counters! {
     HandlerErrors = "messages_answered_error",
     /// Messages whose handler panicked.
     Panicked = "messages_panicked",
+    /// Times that a handler ran for longer than `slow_handler`.
+    Slow = "handlers_slow",
+    /// Times that the event loop of a worker did not go on for `watchdog`.
+    Stuck = "reactor_stuck",
     /// Repliers of `later` that were dropped unsent.
     RepliersDropped = "repliers_dropped",
     /// Messages, replies or pushes addressed to a connection that is gone.
@@ -219,6 +224,8 @@ const LINE_WORDS: usize = 8;
 pub struct Row {
     words: Arc<SharedWords>,
     start: usize,
+    /// Where the desks begin.
+    desks: usize,
     addresses: Option<Addresses>,
 }
 
@@ -230,8 +237,9 @@ impl Row {
     /// As [`SharedWords::new`].
     pub fn alone() -> std::io::Result<Self> {
         Ok(Self {
-            words: Arc::new(SharedWords::new(ROW_WORDS)?),
+            words: Arc::new(SharedWords::new(ROW_WORDS + desk::DESKS_WORDS)?),
             start: 0,
+            desks: ROW_WORDS,
             addresses: None,
         })
     }
@@ -277,7 +285,7 @@ impl Row {
         self.word(counter).store(value, Ordering::Relaxed);
     }
 
-    /// The event loop is about to wait.
+    /// The event loop is about to wait, or is over: nobody judges it any more.
     pub fn fall_asleep(&self) {
         self.words[self.start + ASLEEP].store(1, Ordering::Release);
     }

@@ -69,6 +69,13 @@ table! {
         pub accept: Accept = Accept::Mutex;
         /// How long a graceful stop may take before connections are cut.
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+        /// How long an event loop may be in one turn and keep the accept turn.
+        /// `None`: for ever.
+        pub watchdog: Option<Duration> = Some(seconds(1)), in millis(100)..=seconds(3600);
+        /// How long it may be until its worker is replaced. `None`: for ever.
+        pub watchdog_abort: Option<Duration> = Some(seconds(10)), in millis(100)..=seconds(3600);
+        /// How long a handler may run unmentioned. `None`: for ever.
+        pub slow_handler: Option<Duration> = Some(seconds(1)), in millis(10)..=seconds(3600);
         /// Whom workers become when the master is root.
         pub user: String = "nobody".into();
         /// Their group; `None`: that of the user.

@@ -18,6 +18,7 @@ use crate::protocol::{
     Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
 };
 use crate::scoreboard::Counter;
+use crate::scoreboard::desk::{self, Work};
 use crate::sys::clock::wall_seconds;
 use crate::sys::socket::Peer;
 
@@ -118,6 +119,7 @@ impl<S: Default + Send + 'static> Tenant<S> {
     ) {
         self.handled += 1;
         self.id = route.id;
+        desk::begin(route.id.map_or(Work::Unnumbered, Work::Message));
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
         if self.state.is_none() {
             // Its `default` has panicked: nothing can ever be served here.
@@ -184,6 +186,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     fn opened(&mut self, out: &mut Out<'_>) {
         let Self { core, tenant } = self;
         if let Some(opened) = &core.hooks.opened {
+            desk::begin(Work::Opened);
             tenant.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
         }
     }
@@ -191,6 +194,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     fn timer(&mut self, token: u64, out: &mut Out<'_>) {
         let Self { core, tenant } = self;
         if let Some(timer) = tenant.timers.waiting.remove(&token) {
+            desk::begin(Work::Timer);
             tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
     }
@@ -244,6 +248,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
     }
 
     fn counted(&mut self) {
+        desk::rest();
         let handled = std::mem::take(&mut self.tenant.handled);
         if handled > 0 {
             self.core.hub.row().add(Counter::Handled, handled);
@@ -252,6 +257,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
 
     fn leave(&mut self) {
         let Self { core, tenant } = self;
+        desk::begin(Work::Closed);
         if let Some(closed) = &core.hooks.closed {
             tenant.run(
                 core,
@@ -269,6 +275,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         );
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
+        desk::rest();
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Member {
     unsent: VecDeque<ToWorker>,
     /// Why it ends, as far as it said so.
     pub(super) last_words: Option<String>,
+    /// Nothing more comes: it ends, and was not reaped yet.
+    pub(super) hung_up: bool,
 }
 
 impl Member {
@@ -43,6 +45,7 @@ impl Member {
             channel,
             unsent: VecDeque::new(),
             last_words: None,
+            hung_up: false,
         }
     }
 
@@ -76,6 +79,7 @@ impl Member {
                 Ok(Received::Nothing) => return None,
                 // Else it would be readable until the worker is reaped.
                 Ok(Received::Closed) | Err(_) => {
+                    self.hung_up = true;
                     let _deleted_before = epoll.delete(&self.channel);
                     return None;
                 }

@@ -32,6 +32,8 @@ mod recruit;
 mod reload;
 mod report;
 mod socket_file;
+mod watch;
+mod watching;
 
 pub use bring_up::{Plan, run};
 pub use edition::check;

@@ -19,8 +19,10 @@ use super::notifier::Notifier;
 use super::pid_file::PidFile;
 use super::recruit::Recruit;
 use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
-use crate::log;
-use crate::net::turn::{Owner, Turn, Watchdog};
+use super::watch::{Periods, Watch};
+use super::watching::SLOW_PER_SECOND;
+use crate::log::{self, Limiter};
+use crate::net::turn::{Owner, Turn};
 use crate::scoreboard::Scoreboard;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{Epoll, Events, Interest};
@@ -49,9 +51,6 @@ const WORKER: u64 = 2;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// How often the holder of the accept turn is looked at.
-const WATCH: Duration = Duration::from_secs(1);
 
 /// How the master's loop ended.
 pub(super) enum Ended {
@@ -87,9 +86,11 @@ pub(super) struct Office<'a> {
     pub(super) result: Result<(), Ending>,
     pub(super) born: Instant,
     pub(super) turn: Turn<Scoreboard>,
-    watchdog: Watchdog,
-    /// When the watchdog looks again.
-    watch_at: Instant,
+    pub(super) watch: Watch,
+    /// When the workers are looked at again.
+    pub(super) watch_at: Instant,
+    /// With how many slow handlers the log can bear.
+    pub(super) slow: Limiter,
     signals: Signals,
     control: ControlSocket,
     /// Whether the control socket is in the epoll.
@@ -113,8 +114,9 @@ impl<'a> Office<'a> {
             clients: Clients::default(),
             notifier,
             turn: Turn::new(board.clone()),
-            watchdog: Watchdog::default(),
-            watch_at: Instant::now() + WATCH,
+            watch: Watch::new(Periods::from(&edition.config)),
+            watch_at: Instant::now(),
+            slow: Limiter::new(1, SLOW_PER_SECOND),
             board,
             crew: Crew::default(),
             current: None,
@@ -191,22 +193,11 @@ impl<'a> Office<'a> {
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
             self.notifier.next_deadline(now),
-            Some(self.watch_at),
+            self.next_look(),
             retry,
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
-    }
-
-    fn watch(&mut self, now: Instant) {
-        if now < self.watch_at {
-            return;
-        }
-        self.watch_at = now + WATCH;
-        if let Some(stuck) = self.watchdog.look(&self.turn) {
-            let row = stuck.row;
-            log::warn!("the worker in row {row} does not go on: another one accepts");
-        }
     }
 
     fn take_signals(&mut self) -> Step {
@@ -232,9 +223,19 @@ impl<'a> Office<'a> {
         while let Some(member) = self.crew.in_slot(slot) {
             let pid = member.pid;
             match member.hear(&self.epoll) {
-                Some(ToMaster::Ready) => self.supervise(Event::Ready { pid })?,
+                Some(ToMaster::Ready) => {
+                    self.supervise(Event::Ready { pid })?;
+                }
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
-                None => break,
+                None => {
+                    // Of one that was killed this descriptor is among the first
+                    // that the kernel closes; with thousands of connections
+                    // behind it, the rest of its death takes a while.
+                    if member.hung_up {
+                        self.turn.take_from(member.owner);
+                    }
+                    break;
+                }
             }
         }
         Step::Continue(())

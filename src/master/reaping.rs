@@ -38,6 +38,7 @@ impl Office<'_> {
             let number = member.number;
             log::warn!("worker {number}, pid {pid}, was stopped: it gets no connections");
             self.turn.take_from(member.owner);
+            self.watch.stopped(pid, true);
         }
     }
 
@@ -45,6 +46,7 @@ impl Office<'_> {
         if let Some(member) = self.crew.with_pid(pid) {
             log::info!("worker {}, pid {pid}, goes on", member.number);
             self.turn.wake(member.owner);
+            self.watch.stopped(pid, false);
         }
     }
 

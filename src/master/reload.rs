@@ -8,6 +8,7 @@ use super::edition::{Edition, settings};
 use super::exit::{Ending, Exit};
 use super::office::{Office, Step};
 use super::supervisor::{self, Event, Failure, Generation, Refusal};
+use super::watch::Periods;
 use crate::log;
 use crate::sys::process::Cause;
 
@@ -101,6 +102,7 @@ impl Office<'_> {
         };
         self.supervisor
             .set_policy(edition.policy(self.board.rows()));
+        self.watch.set(Periods::from(&edition.config));
         if self.current.is_some()
             && let Err(error) = log::init(&edition.settings)
         {

@@ -33,7 +33,6 @@ mod watchdog;
 mod loom_tests;
 
 pub use names::{Owner, Standing};
-pub use watchdog::Watchdog;
 
 /// Accepts after which the turn goes on, so that short connections are spread.
 pub const ACCEPTS_MAX: u32 = 64;
@@ -474,18 +473,20 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_holder_loses_it_and_a_sleeping_one_does_not() {
-        let (memory, turn, mut seats) = four();
-        let mut watchdog = Watchdog::default();
+    fn a_loop_is_judged_while_it_is_awake_alone() {
+        let (memory, turn, seats) = four();
         let [loops, asleep] = [&memory.rows[0][2], &memory.rows[0][3]];
+        loops.store(7, Ordering::Relaxed);
+        assert_eq!(turn.awake_in(seats[0].me), Some(7));
         asleep.store(1, Ordering::Relaxed);
-        assert_eq!([watchdog.look(&turn), watchdog.look(&turn)], [None, None]);
-        asleep.store(0, Ordering::Relaxed);
-        for _ in 0..3 {
-            loops.fetch_add(1, Ordering::Relaxed);
-            assert_eq!(watchdog.look(&turn), None, "it advances");
-        }
-        assert_eq!(watchdog.look(&turn), Some(seats[0].me));
+        assert_eq!(turn.awake_in(seats[0].me), None);
+    }
+
+    #[test]
+    fn a_stuck_holder_loses_it_and_nobody_gives_it_back_before_it_goes_on() {
+        let (memory, turn, mut seats) = four();
+        assert!(turn.take_from(seats[0].me));
+        assert!(!turn.take_from(seats[0].me), "it cannot have it any more");
         assert_eq!(turn.holder(), Some(seats[1].me));
         assert_eq!(memory.rings(0), 1, "it is to look as soon as it can");
         assert!(!seats[1].hand_over(seats[2].me));

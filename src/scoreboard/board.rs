@@ -3,12 +3,15 @@
 //!
 //! ```text
 //! word 0       1        2       3        4 ... 7    8
-//! +-------+--------+------+----------+-------+--------+-------+---~~~---+-----------+
-//! | magic | layout | turn | sequence | table | totals | row 0 | row ... | addresses |
-//! +-------+--------+------+----------+-------+--------+-------+---~~~---+-----------+
+//! +-------+--------+------+----------+-------+--------+-------+---~~~---+
+//! | magic | layout | turn | sequence | table | totals | row 0 | row ... |
+//! +-------+--------+------+----------+-------+--------+-------+---~~~---+
+//! | desks of row 0 | desks of row ... | addresses |
+//! +----------------+---~~~------------+-----------+
 //! ```
 //!
-//! `table` is the size of each table of the addresses.
+//! `table` is the size of each table of the addresses. What no thread ever
+//! touched of the desks and the addresses has no memory.
 //!
 //! Made by the master before any fork; every worker inherits it. The master
 //! alone folds. `sequence` is odd while it does, so a reader sees a dead
@@ -19,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::addresses::{Addresses, Region};
+use super::desk::{DESKS, DESKS_WORDS};
 use super::{ASLEEP, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::eventfd::Bell;
 use crate::sys::memory::SharedWords;
@@ -76,8 +80,8 @@ impl Scoreboard {
             (1..=255).contains(&rows),
             "{rows} rows cannot be told apart"
         );
-        let region = Region::new(ROWS + rows * ROW_WORDS, connections);
-        let words = SharedWords::new(ROWS + rows * ROW_WORDS + region.len(rows))?;
+        let region = Region::new(desks(rows, rows), connections);
+        let words = SharedWords::new(desks(rows, rows) + region.len(rows))?;
         region.prepare(&words);
         words[TABLE].store(region.size as u64, Ordering::Relaxed);
         words[LAYOUT].store(layout(), Ordering::Relaxed);
@@ -105,6 +109,7 @@ impl Scoreboard {
         Row {
             words: Arc::clone(&self.words),
             start: self.start(n),
+            desks: desks(self.rows(), n),
             addresses: Some(self.addresses(n)),
         }
     }
@@ -161,6 +166,12 @@ impl Scoreboard {
         &self.words[self.start(n) + counter as usize]
     }
 
+    /// The words of the desks of row `n`.
+    pub(super) fn desk_words(&self, n: usize) -> &[AtomicU64] {
+        assert!(n < self.rows(), "row {n} of {}", self.rows());
+        &self.words[desks(self.rows(), n)..][..DESKS_WORDS]
+    }
+
     fn start(&self, n: usize) -> usize {
         assert!(n < self.rows(), "row {n} of {}", self.rows());
         ROWS + n * ROW_WORDS
@@ -168,8 +179,8 @@ impl Scoreboard {
 
     /// Adds what the worker of row `n` counted to the totals and clears the
     /// row for the next one. Its gauges are dropped: what they counted went
-    /// with the worker, as did what it counted by address. Its life stays, for
-    /// the turn.
+    /// with the worker, as did what it counted by address and what its threads
+    /// were at. Its life stays, for the turn.
     ///
     /// The master alone calls it, after it reaped the worker and before it
     /// forks into the row again.
@@ -191,6 +202,8 @@ impl Scoreboard {
         self.asleep(n).store(0, Ordering::Relaxed);
         sequence.fetch_add(1, Ordering::Release);
         self.addresses(n).forget();
+        let desks = desks(self.rows(), n);
+        self.words.clear(desks..desks + DESKS_WORDS);
     }
 
     /// Every counter of the server: the dead and the living together. Counters
@@ -224,12 +237,19 @@ impl Scoreboard {
     }
 }
 
+/// Where the desks of row `n` of so many begin; behind the last row's, where all
+/// of them end.
+const fn desks(rows: usize, n: usize) -> usize {
+    ROWS + rows * ROW_WORDS + n * DESKS_WORDS
+}
+
 /// A number that differs when the meaning of the words does (FNV-1a of the
-/// names in their order).
+/// names in their order, and of the number of desks).
 fn layout() -> u64 {
     let bytes = Counter::ALL
         .iter()
-        .flat_map(|counter| counter.name().bytes().chain([0]));
+        .flat_map(|counter| counter.name().bytes().chain([0]))
+        .chain(DESKS.to_le_bytes());
     bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
     })
@@ -292,7 +312,9 @@ mod tests {
             let table = (0..4).flat_map(|bucket| addresses.bucket(n, bucket));
             let table: Vec<_> = table.map(|word| &raw const *word).collect();
             assert_eq!(table.len(), 4 * super::super::BUCKET);
-            counters.chain(others).chain(table).collect::<Vec<_>>()
+            let desks = board.desk_words(n).iter().map(|word| &raw const *word);
+            let of_row = counters.chain(others).chain(table);
+            of_row.chain(desks).collect::<Vec<_>>()
         });
         let addresses = board.addresses(0);
         let living = [0, 1, 2, 3].map(|group| &raw const *addresses.living(group));

@@ -11,6 +11,7 @@ use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
 use crate::protocol::Lane;
 use crate::protocol::http::{Request, Response, Served};
+use crate::scoreboard::desk::{self, Work};
 
 /// Routes by path, then by method.
 pub struct Routes<S> {
@@ -23,6 +24,8 @@ pub struct Routes<S> {
 struct Found<S> {
     handler: Handler<S>,
     inline: bool,
+    /// Its place among the routes of the program; behind them, `otherwise`.
+    number: u32,
 }
 
 impl<S> fmt::Debug for Routes<S> {
@@ -59,10 +62,11 @@ impl<S: Default + Send + 'static> Web<S> {
             otherwise: self.otherwise.as_ref().map(|handler| Found {
                 handler: wrapped(handler, &self.wraps),
                 inline: false,
+                number: count(self.routes.len()),
             }),
         };
         let mut known: Vec<(String, usize)> = Vec::new();
-        for route in &self.routes {
+        for (number, route) in self.routes.iter().enumerate() {
             let pattern = pattern(&route.path);
             let at = known.iter().find(|(known, _)| *known == pattern);
             let at = at.map(|(_, at)| *at).unwrap_or_else(|| {
@@ -73,10 +77,25 @@ impl<S: Default + Send + 'static> Web<S> {
             routes.methods[at][route.method as usize] = Some(Found {
                 handler: wrapped(&route.handler, &self.wraps),
                 inline: route.inline,
+                number: count(number),
             });
         }
         routes
     }
+
+    /// Method and path of a route, by its place in the order of registration;
+    /// `otherwise` is behind the last one.
+    pub(crate) fn route(&self, number: u32) -> Option<String> {
+        let number = usize::try_from(number).ok()?;
+        match self.routes.get(number) {
+            Some(route) => Some(format!("{} {}", route.method.name(), route.path)),
+            None => (number == self.routes.len()).then(|| "`otherwise` of HTTP".to_owned()),
+        }
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl<S> Routes<S> {
@@ -174,6 +193,7 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
                     params,
                     response,
                 };
+                desk::begin(Work::Route(found.number));
                 (found.handler)(&mut http, request.body, &mut answer);
                 response.take(answer)
             }

@@ -34,3 +34,4 @@ mod slow;
 mod source;
 mod stress;
 mod turn;
+mod watchdog;
