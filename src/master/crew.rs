@@ -11,6 +11,7 @@ use crate::log;
 use crate::net::turn::Owner;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Epoll;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::Pid;
 
 /// A living worker, or one that was not buried yet.
@@ -90,6 +91,7 @@ impl Member {
 
 /// A reopened log goes along as a descriptor.
 fn send(channel: &Channel, message: ToWorker) -> io::Result<()> {
+    kill_point(Spot::Telling);
     let file = match message {
         ToWorker::Reopen => log::file_descriptor()?,
         ToWorker::Drain(_) => None,

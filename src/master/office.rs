@@ -26,6 +26,7 @@ use crate::net::turn::{Owner, Turn};
 use crate::scoreboard::Scoreboard;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{Epoll, Events, Interest};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Fork, Pid};
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::Setup;
@@ -224,6 +225,7 @@ impl<'a> Office<'a> {
             let pid = member.pid;
             match member.hear(&self.epoll) {
                 Some(ToMaster::Ready) => {
+                    kill_point(Spot::HeardReady);
                     self.supervise(Event::Ready { pid })?;
                 }
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
@@ -364,6 +366,7 @@ impl<'a> Office<'a> {
                 ControlFlow::Break(Ended::Recruit(Box::new(recruit)))
             }
             Ok(((ours, _), Fork::Parent(pid))) => {
+                kill_point(Spot::HasForked);
                 let token = WORKER + u64::from(row);
                 if let Err(error) = self.epoll.add(&ours, Interest::Read, token) {
                     log::error!("listen to worker {pid}: {error}");
@@ -418,6 +421,7 @@ impl<'a> Office<'a> {
         };
         let _deleted_before = self.epoll.delete(&member.channel);
         self.turn.release_dead(member.owner);
+        kill_point(Spot::Released);
         self.board.fold(member.slot.0);
     }
 

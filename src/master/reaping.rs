@@ -4,6 +4,7 @@
 use super::office::{Office, Step};
 use super::supervisor::Event;
 use crate::log;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Cause, Change, Pid};
 
 impl Office<'_> {
@@ -21,6 +22,7 @@ impl Office<'_> {
                     continue;
                 }
             };
+            kill_point(Spot::Reaped);
             // What it said last may not have been read yet.
             if let Some(slot) = self.crew.with_pid(pid).map(|member| member.slot) {
                 self.hear(slot)?;

@@ -15,6 +15,7 @@ use crate::log::{self, Settings};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::cores;
 use crate::sys::epoll::{Epoll, Interest};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::privileges::{self, Identity};
 use crate::sys::{process, title};
 use crate::worker::{self, Application, Control, Farewell, Limits, Order, Setup};
@@ -44,6 +45,7 @@ impl Recruit {
     ///
     /// [`Ending`] without a text: the master was told.
     pub(super) fn work(self, application: &dyn Application) -> Result<(), Ending> {
+        kill_point(Spot::Forked);
         let channel = Arc::new(self.channel);
         let ready = Arc::clone(&channel);
         let failed = |ending: Ending| {
@@ -71,10 +73,14 @@ impl Recruit {
             .map_err(internal)
             .map_err(&failed)?;
         let tell = || {
+            kill_point(Spot::BeforeReady);
             // A master that is gone is noticed by the line's end.
             let _orphan = channel.send(&ToMaster::Ready.datagram(), &[]);
+            kill_point(Spot::Ready);
         };
-        match worker::run(setup, application, &mut line, tell) {
+        let served = worker::run(setup, application, &mut line, tell);
+        kill_point(Spot::Drained);
+        match served {
             Ok(Farewell { cut: 0 }) => Ok(()),
             Ok(Farewell { cut }) => {
                 log::warn!("end: time was up, {cut} connections were cut");
@@ -166,6 +172,7 @@ impl Control for Line {
                 Received::Nothing => return None,
                 Received::Closed => return self.orphan(),
             };
+            kill_point(Spot::Ordered);
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),

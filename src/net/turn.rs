@@ -23,6 +23,7 @@
 //! Pure: the words and the bells are the caller's. A `Seat` belongs to one
 //! reactor thread, the rest of [`Turn`] to the master.
 
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::{AtomicU64, Ordering, fence};
 
 mod board;
@@ -168,7 +169,9 @@ impl<W: Words> Turn<W> {
     fn shift(&self, from: u64, to: u64) -> bool {
         let moved = swap(self.0.turn(), from, to);
         if let (true, Some(to)) = (moved, Owner::from_word(to)) {
+            kill_point(Spot::TurnMoved);
             self.0.ring(to.row());
+            kill_point(Spot::TurnRung);
         }
         moved
     }
@@ -176,6 +179,7 @@ impl<W: Words> Turn<W> {
     fn stand(&self, worker: Owner, standing: Standing) {
         let life = standing.life(worker.epoch);
         self.0.life(worker.row()).store(life, Ordering::Release);
+        kill_point(Spot::StandingChanged);
         fence(Ordering::SeqCst);
     }
 

@@ -25,6 +25,7 @@ use super::addresses::{Addresses, Region};
 use super::desk::{DESKS, DESKS_WORDS};
 use super::{ASLEEP, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::eventfd::Bell;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::memory::SharedWords;
 
 /// "purlin\0" and the version of the header, little-endian.
@@ -193,6 +194,7 @@ impl Scoreboard {
         sequence.fetch_or(1, Ordering::Relaxed);
         // The odd number is seen by all who see one of the words below.
         fence(Ordering::Release);
+        kill_point(Spot::Folding);
         for &counter in Counter::ALL {
             let counted = self.word(n, counter).swap(0, Ordering::Relaxed);
             if !counter.is_gauge() {

@@ -15,6 +15,7 @@ use super::write;
 use crate::dispatch::outlet::Service;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::lock;
 
 /// Batches that a turn serves before it goes to the tail of the run queue.
@@ -47,6 +48,7 @@ fn take_turn(shared: &Arc<Shared>, conn: &Arc<Connection>, buffer: &mut Vec<u8>)
     let mut budget = Budget::new(shared);
     for _ in 0..ROUNDS {
         let ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
+        kill_point(Spot::Served);
         if ran.why == Why::Close(CloseMode::Abort) {
             buffer.clear();
         }

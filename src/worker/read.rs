@@ -22,6 +22,7 @@ use super::write;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Lane, Out, Step, Then, Turn, Units};
 use crate::scoreboard::Counter;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket;
 use crate::sys::sync::{Ordering, try_lock};
 
@@ -82,6 +83,7 @@ impl Reactor<'_> {
                 0
             }
             Ok(came) => {
+                kill_point(Spot::Received);
                 self.shared.row.add_alone(Counter::BytesIn, came as u64);
                 self.received(conn, kept, came);
                 if kept + came == self.scratch.len() {
@@ -267,6 +269,7 @@ impl Reactor<'_> {
                 self.buffer.clear();
             }
             parts.app.counted();
+            kill_point(Spot::Served);
             write::reply(shared, conn, &mut outbound, &mut self.buffer);
             let blocked = conn.unsent() > shared.limits.outbound_high || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;

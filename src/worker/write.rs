@@ -15,6 +15,7 @@ use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket;
 use crate::sys::sync::Ordering;
 
@@ -44,6 +45,7 @@ pub(crate) fn reply(
                 return broken(shared, conn);
             }
         }
+        kill_point(Spot::Replied);
         shared.row.add(Counter::BytesOut, sent as u64);
     }
     if sent < bytes.len() {
