@@ -230,9 +230,8 @@ impl<'a> Office<'a> {
                 }
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
                 None => {
-                    // Of one that was killed this descriptor is among the first
-                    // that the kernel closes; with thousands of connections
-                    // behind it, the rest of its death takes a while.
+                    // Of one that was killed this descriptor goes first: the rest
+                    // of its death may take a while, and nobody waits for it.
                     if member.hung_up {
                         self.turn.take_from(member.owner);
                     }

@@ -46,7 +46,14 @@ impl Recruit {
     /// [`Ending`] without a text: the master was told.
     pub(super) fn work(self, application: &dyn Application) -> Result<(), Ending> {
         kill_point(Spot::Forked);
-        let channel = Arc::new(self.channel);
+        let name = format!("worker-{}", self.number);
+        title::set(&format!(
+            "{}: worker {} gen {}",
+            self.program, self.number, self.generation.0
+        ));
+        log::forked(&name);
+        let wanted = (self.setup.as_ref()).map_or(0, |setup| raise_descriptors(&setup.limits));
+        let channel = Arc::new(self.channel.lift(wanted));
         let ready = Arc::clone(&channel);
         let failed = |ending: Ending| {
             log::error!("{}", ending.1);
@@ -54,19 +61,12 @@ impl Recruit {
             let _orphan = ready.send(&ToMaster::Failed(ending.1).datagram(), &[]);
             Ending(ending.0, String::new())
         };
-        let name = format!("worker-{}", self.number);
-        title::set(&format!(
-            "{}: worker {} gen {}",
-            self.program, self.number, self.generation.0
-        ));
-        log::forked(&name);
         let internal = |error: io::Error| Ending::internal("become a worker", &error);
         let prepared = (self.settings.as_ref())
             .map_or(Ok(()), log::init)
             .and(self.setup)
             .map_err(internal);
         let setup = prepared.map_err(&failed)?;
-        raise_descriptors(&setup.limits);
         keep_to(self.core);
         become_user(self.identity.as_ref()).map_err(&failed)?;
         let mut line = Line::new(Arc::clone(&channel), self.patience)
@@ -91,7 +91,8 @@ impl Recruit {
     }
 }
 
-fn raise_descriptors(limits: &Limits) {
+/// Gives how many descriptors there are to be.
+fn raise_descriptors(limits: &Limits) -> u64 {
     let wanted = limits.connections_max as u64 + SPARE_DESCRIPTORS;
     match process::raise_descriptor_limit(wanted) {
         Ok(limit) if limit < wanted => log::warn!(
@@ -101,6 +102,7 @@ fn raise_descriptors(limits: &Limits) {
         Ok(_) => {}
         Err(error) => log::warn!("raise the limit of descriptors to {wanted}: {error}"),
     }
+    wanted
 }
 
 fn keep_to(core: Option<usize>) {
