@@ -6,7 +6,7 @@ use super::flood::{Action, Flood};
 use super::heartbeat::millis;
 use super::inbound::Inbound;
 use super::shared::Shared;
-use crate::protocol::{Cut, Refusal, Then};
+use crate::protocol::{Cut, Cutter, Refusal, Then};
 use crate::scoreboard::Counter;
 use crate::sys::sync::Ordering;
 
@@ -17,6 +17,7 @@ pub(super) fn admit(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     bytes: &[u8],
     cut: &mut Cut,
     now: u64,
@@ -26,7 +27,7 @@ pub(super) fn admit(
     };
     let verdict = flood.judge(&mut inbound.meter, cut.messages, now);
     if verdict.wait > 0 {
-        inbound.delay = verdict.wait;
+        inbound.delay = u32::try_from(verdict.wait).unwrap_or(u32::MAX);
         shared.row.count(Counter::FloodDelayed);
         let (rule, wait) = (flood.rule, verdict.wait);
         shared.peer_curbed(
@@ -38,9 +39,7 @@ pub(super) fn admit(
     if verdict.admitted == cut.messages {
         return cut.units;
     }
-    let units = inbound
-        .cutter()
-        .first(&bytes[..cut.units], verdict.admitted);
+    let units = cutter.first(&bytes[..cut.units], verdict.admitted);
     // Not all of them; behind a close nothing is kept.
     too_many(
         shared,
@@ -56,7 +55,7 @@ pub(super) fn admit(
 pub(super) fn hear(
     shared: &Shared,
     conn: &Connection,
-    inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     units: &[u8],
     messages: usize,
     now: u64,
@@ -68,7 +67,7 @@ pub(super) fn hear(
     if !shared.limits.tell_heartbeats() {
         return;
     }
-    let beats = inbound.cutter().heartbeats(units);
+    let beats = cutter.heartbeats(units);
     if beats > 0 {
         conn.pulse.beat.store(now, Ordering::Relaxed);
     }
@@ -78,17 +77,17 @@ pub(super) fn hear(
     }
 }
 
-/// Takes note of the unfinished message that is kept, and has it looked at when
+/// Takes note of the `kept` bytes of an unfinished message, and has it looked at when
 /// it may first be too slow. `fresh`: it began with the last read.
 pub(super) fn keep(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
+    kept: usize,
     fresh: bool,
     now: u64,
 ) {
     let pulse = &conn.pulse;
-    let kept = inbound.partial.len() as u64;
     let started = pulse.started.load(Ordering::Relaxed);
     if kept == 0 {
         if started != 0 {
@@ -96,7 +95,7 @@ pub(super) fn keep(
         }
         return;
     }
-    pulse.arrived.store(kept, Ordering::Relaxed);
+    pulse.arrived(kept);
     if fresh || started == 0 {
         pulse.started.store(now, Ordering::Relaxed);
     }
