@@ -15,7 +15,6 @@ use super::shared::{Job, Shared};
 use super::turn::{self, Budget};
 use crate::dispatch::outlet::Service;
 use crate::scoreboard::Counter;
-use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::lock;
 
 /// Batches that a turn serves before it goes to the tail of the run queue.
@@ -67,7 +66,6 @@ fn serve(
     let mut budget = Budget::new(shared);
     for _ in 0..ROUNDS {
         let mut ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
-        kill_point(Spot::Served);
         ran.write(shared, conn, buffer);
         let (more, after) = turn::settle(shared, conn, parts, ran);
         follow(shared, conn, after);

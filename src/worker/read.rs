@@ -25,7 +25,6 @@ use super::write;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Lane, Out, Step, Then, Turn, Units};
 use crate::scoreboard::Counter;
-use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket;
 use crate::sys::sync::{MutexGuard, Ordering, try_lock};
 
@@ -86,7 +85,6 @@ impl Reactor<'_> {
                 0
             }
             Ok(came) => {
-                kill_point(Spot::Received);
                 self.shared.row.add_alone(Counter::BytesIn, came as u64);
                 self.received(conn, kept, came);
                 if kept + came == self.scratch.len() {
@@ -301,7 +299,6 @@ impl Reactor<'_> {
             self.buffer = turn.out.bytes;
             let files = turn.out.files;
             parts.app.counted();
-            kill_point(Spot::Served);
             if close == Some(CloseMode::Abort) {
                 self.buffer.clear();
             } else if files.is_empty() {

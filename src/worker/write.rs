@@ -35,6 +35,7 @@ pub(crate) fn reply(
     outbound: &mut Outbound,
     bytes: &mut Vec<u8>,
 ) {
+    kill_point(Spot::Served);
     if bytes.is_empty() || conn.is_dead() {
         bytes.clear();
         return;
