@@ -94,10 +94,11 @@ fn send(channel: &Channel, message: ToWorker) -> io::Result<()> {
     kill_point(Spot::Telling);
     let file = match message {
         ToWorker::Reopen => log::file_descriptor()?,
+        ToWorker::ReopenAccess => log::journal_descriptor()?,
         ToWorker::Drain(_) => None,
     };
     match (message, &file) {
-        (ToWorker::Reopen, None) => Ok(()),
+        (ToWorker::Reopen | ToWorker::ReopenAccess, None) => Ok(()),
         (_, None) => channel.send(&message.datagram(), &[]),
         (_, Some(file)) => channel.send(&message.datagram(), &[file.as_fd()]),
     }

@@ -12,6 +12,8 @@ pub(super) enum ToWorker {
     Drain(Option<Duration>),
     /// Log to the file that comes along from now on.
     Reopen,
+    /// Write the access log to the file that comes along from now on.
+    ReopenAccess,
 }
 
 impl ToWorker {
@@ -20,6 +22,7 @@ impl ToWorker {
             Self::Drain(None) => b"drain".to_vec(),
             Self::Drain(Some(limit)) => format!("drain {}", limit.as_millis()).into_bytes(),
             Self::Reopen => b"reopen".to_vec(),
+            Self::ReopenAccess => b"reopen-access".to_vec(),
         }
     }
 
@@ -28,6 +31,7 @@ impl ToWorker {
         match std::str::from_utf8(datagram).ok()? {
             "drain" => Some(Self::Drain(None)),
             "reopen" => Some(Self::Reopen),
+            "reopen-access" => Some(Self::ReopenAccess),
             text => {
                 let millis = text.strip_prefix("drain ")?.parse().ok()?;
                 Some(Self::Drain(Some(Duration::from_millis(millis))))
@@ -81,6 +85,7 @@ mod tests {
             ToWorker::Drain(Some(second)),
             ToWorker::Drain(Some(Duration::ZERO)),
             ToWorker::Reopen,
+            ToWorker::ReopenAccess,
         ] {
             assert_eq!(ToWorker::parse(&message.datagram()), Some(message));
         }

@@ -19,6 +19,7 @@ pub mod supervisor;
 
 mod bring_up;
 mod clients;
+mod close;
 mod crew;
 mod detach;
 mod edition;
@@ -32,6 +33,7 @@ mod recruit;
 mod reload;
 mod report;
 mod socket_file;
+mod upgrade;
 mod watch;
 mod watching;
 

@@ -43,6 +43,13 @@ pub(super) struct Periods {
 }
 
 impl Periods {
+    /// As long as nobody serves.
+    pub(super) const OFF: Self = Self {
+        turn: None,
+        abort: None,
+        slow: None,
+    };
+
     /// How often to look; `None`: not at all.
     pub(super) fn pace(&self) -> Option<Duration> {
         let periods = [self.turn, self.abort, self.slow];
@@ -387,11 +394,7 @@ mod tests {
 
     #[test]
     fn what_is_off_is_never_said() {
-        let off = Periods {
-            turn: None,
-            abort: None,
-            slow: None,
-        };
+        let off = Periods::OFF;
         for (periods, expected) in [
             (
                 Periods {
