@@ -12,6 +12,7 @@ use crate::sys::memory::SharedWords;
 
 mod addresses;
 mod board;
+pub mod desk;
 
 pub use addresses::{Addresses, BUCKET};
 pub use board::Scoreboard;
@@ -184,6 +185,10 @@ counters! {
     FilesCached = "files_cached",
     /// Requests for which the disk was asked for a file.
     FilesLookedUp = "files_looked_up",
+    /// Times that a handler ran for longer than `slow_handler`.
+    Slow = "handlers_slow",
+    /// Times that the event loop of a worker did not go on for `watchdog`.
+    Stuck = "reactor_stuck",
     /// Repliers of `later` that were dropped unsent.
     RepliersDropped = "repliers_dropped",
     /// Messages, replies or pushes addressed to a connection that is gone.
@@ -251,6 +256,8 @@ pub struct Row {
     start: usize,
     /// Rows of the whole scoreboard; 0: this one is alone.
     rows: usize,
+    /// Where the desks begin.
+    desks: usize,
     addresses: Option<Addresses>,
 }
 
@@ -262,9 +269,10 @@ impl Row {
     /// As [`SharedWords::new`].
     pub fn alone() -> std::io::Result<Self> {
         Ok(Self {
-            words: Arc::new(SharedWords::new(ROW_WORDS)?),
+            words: Arc::new(SharedWords::new(ROW_WORDS + desk::DESKS_WORDS)?),
             start: 0,
             rows: 0,
+            desks: ROW_WORDS,
             addresses: None,
         })
     }
@@ -310,7 +318,7 @@ impl Row {
         self.word(counter).store(value, Ordering::Relaxed);
     }
 
-    /// The event loop is about to wait.
+    /// The event loop is about to wait, or is over: nobody judges it any more.
     pub fn fall_asleep(&self) {
         self.words[self.start + ASLEEP].store(1, Ordering::Release);
     }

@@ -71,6 +71,13 @@ table! {
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
         /// Whether connections go to the workers that stay.
         pub handover: bool = true;
+        /// How long an event loop may be in one turn and keep the accept turn.
+        /// `None`: for ever.
+        pub watchdog: Option<Duration> = Some(seconds(1)), in millis(100)..=seconds(3600);
+        /// How long it may be until its worker is replaced. `None`: for ever.
+        pub watchdog_abort: Option<Duration> = Some(seconds(10)), in millis(100)..=seconds(3600);
+        /// How long a handler may run unmentioned. `None`: for ever.
+        pub slow_handler: Option<Duration> = Some(seconds(1)), in millis(10)..=seconds(3600);
         /// How long a new binary may take to be ready.
         pub upgrade_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
         /// What `upgrade` starts; `None`: the file that runs, at its path.

@@ -59,6 +59,13 @@ pub trait Application: Send + Sync {
     ///
     /// The text that ends the start.
     fn start(&self, worker: Surroundings) -> Result<Box<dyn Service>, String>;
+
+    /// Method and path of a route, counted in the order of their registration,
+    /// for the log. `None`: there is no such route.
+    fn route(&self, number: u32) -> Option<String> {
+        let _routes_have_no_names = number;
+        None
+    }
 }
 
 /// Where a service finds itself.

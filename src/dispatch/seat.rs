@@ -27,6 +27,7 @@ use crate::protocol::{
     Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
 };
 use crate::scoreboard::Counter;
+use crate::scoreboard::desk::{self, Work};
 use crate::sys::clock::{micros, wall_seconds};
 use crate::sys::socket::Peer;
 
@@ -147,6 +148,7 @@ impl<S: Default + Send + 'static> Tenant<S> {
     ) {
         self.handled += 1;
         self.id = route.id;
+        desk::begin(route.id.map_or(Work::Unnumbered, Work::Message));
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
         if self.state.is_none() {
             // Its `default` has panicked: nothing can ever be served here.
@@ -214,6 +216,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
         let Self { core, tenant } = self;
         tenant.id = None;
         if let Some(opened) = &core.hooks.opened {
+            desk::begin(Work::Opened);
             tenant.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
         }
     }
@@ -222,6 +225,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
         let Self { core, tenant } = self;
         tenant.id = None;
         if let Some(timer) = tenant.timers.remove(token) {
+            desk::begin(Work::Timer);
             tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
     }
@@ -349,6 +353,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
     }
 
     fn counted(&mut self) {
+        desk::rest();
         let handled = std::mem::take(&mut self.tenant.handled);
         if handled > 0 {
             self.core.hub.row().add(Counter::Handled, handled);
@@ -368,6 +373,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
     fn leave(&mut self) {
         let Self { core, tenant } = self;
         tenant.id = None;
+        desk::begin(Work::Closed);
         if let Some(closed) = &core.hooks.closed {
             tenant.run(
                 core,
@@ -445,6 +451,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         let (state, timers) = (tenant.state.take(), tenant.timers.0.take());
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
+        desk::rest();
     }
 }
 

@@ -11,6 +11,7 @@ use crate::log;
 use crate::net::turn::Owner;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Epoll;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::Pid;
 
 /// A living worker, or one that was not buried yet.
@@ -27,6 +28,8 @@ pub(super) struct Member {
     pub(super) successors: Vec<Pid>,
     /// Why it ends, as far as it said so.
     pub(super) last_words: Option<String>,
+    /// Nothing more comes: it ends, and was not reaped yet.
+    pub(super) hung_up: bool,
 }
 
 impl Member {
@@ -46,6 +49,7 @@ impl Member {
             unsent: VecDeque::new(),
             successors: Vec::new(),
             last_words: None,
+            hung_up: false,
         }
     }
 
@@ -85,6 +89,7 @@ impl Member {
                 Ok(Received::Nothing) => return None,
                 // Else it would be readable until the worker is reaped.
                 Ok(Received::Closed) | Err(_) => {
+                    self.hung_up = true;
                     let _deleted_before = epoll.delete(&self.channel);
                     return None;
                 }
@@ -95,6 +100,7 @@ impl Member {
 
 /// A reopened log goes along as a descriptor, as does the end of a line.
 fn send(channel: &Channel, message: ToWorker, line: Option<&Channel>) -> io::Result<()> {
+    kill_point(Spot::Telling);
     let file = match message {
         ToWorker::Reopen => log::file_descriptor()?,
         ToWorker::ReopenAccess => log::journal_descriptor()?,

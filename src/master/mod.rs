@@ -35,6 +35,8 @@ mod reload;
 mod report;
 mod socket_file;
 mod upgrade;
+mod watch;
+mod watching;
 
 pub use bring_up::{Plan, run};
 pub use edition::check;

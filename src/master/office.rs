@@ -20,11 +20,14 @@ use super::pid_file::PidFile;
 use super::recruit::Recruit;
 use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
 use super::upgrade::{Elder, Family, Launched};
-use crate::log;
-use crate::net::turn::{Owner, Turn, Watchdog};
+use super::watch::{Periods, Watch};
+use super::watching::SLOW_PER_SECOND;
+use crate::log::{self, Limiter};
+use crate::net::turn::{Owner, Turn};
 use crate::scoreboard::Scoreboard;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{Epoll, Events, Interest};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Fork, Pid};
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::Setup;
@@ -56,9 +59,6 @@ pub(super) const ELDERS: u64 = HEIR + 3;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// How often the holder of the accept turn is looked at.
-const WATCH: Duration = Duration::from_secs(1);
 
 /// How the master's loop ended.
 pub(super) enum Ended {
@@ -103,15 +103,17 @@ pub(super) struct Office<'a> {
     pub(super) result: Result<(), Ending>,
     pub(super) born: Instant,
     pub(super) turn: Turn<Scoreboard>,
+    pub(super) watch: Watch,
+    /// When the workers are looked at again.
+    pub(super) watch_at: Instant,
+    /// With how many slow handlers the log can bear.
+    pub(super) slow: Limiter,
     pub(super) pid_file: PidFile,
     pub(super) family: Family,
     /// The new program, while an upgrade goes on.
     pub(super) launched: Option<Launched>,
     /// The old master, until it is gone.
     pub(super) elder: Option<Elder>,
-    watchdog: Watchdog,
-    /// When the watchdog looks again.
-    watch_at: Instant,
     signals: Signals,
     /// Until another master has it.
     pub(super) control: Option<ControlSocket>,
@@ -143,8 +145,9 @@ impl<'a> Office<'a> {
             clients: Clients::default(),
             notifier: outfit.notifier,
             turn: Turn::new(outfit.board.clone()),
-            watchdog: Watchdog::default(),
-            watch_at: Instant::now() + WATCH,
+            watch: Watch::new(Periods::OFF),
+            watch_at: Instant::now(),
+            slow: Limiter::new(1, SLOW_PER_SECOND),
             board: outfit.board,
             crew: Crew::default(),
             current: None,
@@ -225,22 +228,11 @@ impl<'a> Office<'a> {
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
             self.notifier.next_deadline(now),
-            Some(self.watch_at),
+            self.next_look(),
             retry,
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
-    }
-
-    fn watch(&mut self, now: Instant) {
-        if now < self.watch_at {
-            return;
-        }
-        self.watch_at = now + WATCH;
-        if let Some(stuck) = self.watchdog.look(&self.turn) {
-            let row = stuck.row;
-            log::warn!("the worker in row {row} does not go on: another one accepts");
-        }
     }
 
     fn take_signals(&mut self) -> Step {
@@ -267,11 +259,19 @@ impl<'a> Office<'a> {
             let pid = member.pid;
             match member.hear(&self.epoll) {
                 Some(ToMaster::Ready) => {
+                    kill_point(Spot::HeardReady);
                     self.supervise(Event::Ready { pid })?;
                     self.introduce();
                 }
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
-                None => break,
+                None => {
+                    // Of one that was killed this descriptor goes first: the rest
+                    // of its death may take a while, and nobody waits for it.
+                    if member.hung_up {
+                        self.turn.take_from(member.owner);
+                    }
+                    break;
+                }
             }
         }
         Step::Continue(())
@@ -419,6 +419,7 @@ impl<'a> Office<'a> {
                 ControlFlow::Break(Ended::Recruit(Box::new(recruit)))
             }
             Ok(((ours, _), Fork::Parent(pid))) => {
+                kill_point(Spot::HasForked);
                 let token = WORKER + u64::from(row);
                 if let Err(error) = self.epoll.add(&ours, Interest::Read, token) {
                     log::error!("listen to worker {pid}: {error}");
@@ -474,6 +475,7 @@ impl<'a> Office<'a> {
         };
         let _deleted_before = self.epoll.delete(&member.channel);
         self.turn.release_dead(member.owner);
+        kill_point(Spot::Released);
         self.board.fold(member.slot.0);
     }
 }

@@ -15,6 +15,7 @@ use crate::log::{self, Settings};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::cores;
 use crate::sys::epoll::{Epoll, Interest};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::privileges::{self, Identity};
 use crate::sys::{process, title};
 use crate::worker::{self, Application, Control, Farewell, Limits, Order, Setup};
@@ -46,7 +47,15 @@ impl Recruit {
     ///
     /// [`Ending`] without a text: the master was told.
     pub(super) fn work(self, application: &dyn Application) -> Result<(), Ending> {
-        let channel = Arc::new(self.channel);
+        kill_point(Spot::Forked);
+        let name = format!("worker-{}", self.number);
+        title::set(&format!(
+            "{}: worker {} gen {}",
+            self.program, self.number, self.generation.0
+        ));
+        log::forked(&name);
+        let wanted = (self.setup.as_ref()).map_or(0, |setup| raise_descriptors(&setup.limits));
+        let channel = Arc::new(self.channel.lift(wanted));
         let ready = Arc::clone(&channel);
         let failed = |ending: Ending| {
             log::error!("{}", ending.1);
@@ -54,12 +63,6 @@ impl Recruit {
             let _orphan = ready.send(&ToMaster::Failed(ending.1).datagram(), &[]);
             Ending(ending.0, String::new())
         };
-        let name = format!("worker-{}", self.number);
-        title::set(&format!(
-            "{}: worker {} gen {}",
-            self.program, self.number, self.generation.0
-        ));
-        log::forked(&name);
         let internal = |error: io::Error| Ending::internal("become a worker", &error);
         let prepared = (self.settings.as_ref())
             .map_or(Ok(()), log::init)
@@ -67,17 +70,20 @@ impl Recruit {
             .and_then(|setup| Ok((setup, self.family?)))
             .map_err(internal);
         let (setup, _member) = prepared.map_err(&failed)?;
-        raise_descriptors(&setup.limits);
         keep_to(self.core);
         become_user(self.identity.as_ref()).map_err(&failed)?;
         let mut line = Line::new(Arc::clone(&channel), self.patience)
             .map_err(internal)
             .map_err(&failed)?;
         let tell = || {
+            kill_point(Spot::BeforeReady);
             // A master that is gone is noticed by the line's end.
             let _orphan = channel.send(&ToMaster::Ready.datagram(), &[]);
+            kill_point(Spot::Ready);
         };
-        match worker::run(setup, application, &mut line, tell) {
+        let served = worker::run(setup, application, &mut line, tell);
+        kill_point(Spot::Drained);
+        match served {
             Ok(Farewell { cut: 0 }) => Ok(()),
             Ok(Farewell { cut }) => {
                 log::warn!("end: time was up, {cut} connections were cut");
@@ -88,7 +94,8 @@ impl Recruit {
     }
 }
 
-fn raise_descriptors(limits: &Limits) {
+/// Gives how many descriptors there are to be.
+fn raise_descriptors(limits: &Limits) -> u64 {
     let wanted = limits.connections_max as u64 + SPARE_DESCRIPTORS;
     match process::raise_descriptor_limit(wanted) {
         Ok(limit) if limit < wanted => log::warn!(
@@ -98,6 +105,7 @@ fn raise_descriptors(limits: &Limits) {
         Ok(_) => {}
         Err(error) => log::warn!("raise the limit of descriptors to {wanted}: {error}"),
     }
+    wanted
 }
 
 fn keep_to(core: Option<usize>) {
@@ -169,6 +177,7 @@ impl Control for Line {
                 Received::Nothing => return None,
                 Received::Closed => return self.orphan(),
             };
+            kill_point(Spot::Ordered);
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),

@@ -10,6 +10,7 @@ use super::office::{Office, Step};
 use super::socket_file::SocketFile;
 use super::supervisor::{self, Event, Failure, Generation, Refusal};
 use super::upgrade::Elder;
+use super::watch::Periods;
 use crate::log;
 use crate::sys::process::Cause;
 
@@ -123,6 +124,7 @@ impl Office<'_> {
         };
         self.supervisor
             .set_policy(edition.policy(self.board.rows()));
+        self.watch.set(Periods::from(&edition.config));
         if self.current.is_some()
             && let Err(error) = log::init(&edition.settings)
         {

@@ -22,6 +22,7 @@ use super::setup::Accept;
 use crate::net::turn::{Owner, Seat, Turn};
 use crate::scoreboard::{Counter, Scoreboard};
 use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
 
 /// Connections accepted from a listener of one's own before the others are
 /// served.
@@ -113,6 +114,7 @@ impl Reactor<'_> {
         match (self.accepting, seat.check()) {
             (Accepting::NotOurTurn, true) => {
                 self.shared.row.count(Counter::TurnsTaken);
+                kill_point(Spot::TurnCame);
                 self.resume_accepting();
             }
             (Accepting::Yes, false) => {
@@ -137,6 +139,7 @@ impl Reactor<'_> {
 
     fn hand_over_turn(&mut self, peer: Owner) {
         self.unwatch_listeners();
+        kill_point(Spot::ListenersUnwatched);
         self.accepting = Accepting::NotOurTurn;
         let Share::Turn { seat, .. } = &mut self.share else {
             return;
@@ -206,6 +209,7 @@ impl Reactor<'_> {
 
     fn resume_accepting(&mut self) {
         if self.watch_listeners().is_ok() {
+            kill_point(Spot::ListenersWatched);
             self.accepting = Accepting::Yes;
         } else {
             // None of them is registered; the kernel's memory is as scarce as

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::reactor::{Accepting, End, Reactor};
 use crate::scoreboard::Counter;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::Ordering;
 
 /// How often a draining reactor looks whether it is done.
@@ -97,6 +98,7 @@ impl Reactor<'_> {
             fates: vec![fate; self.inbound.len()],
         });
         self.pause_accepting(Accepting::Over);
+        kill_point(Spot::Draining);
         self.take_no_more();
         self.remember_origins();
         self.listeners.clear();

@@ -8,6 +8,7 @@ use super::inbound::Inbound;
 use super::shared::Shared;
 use crate::protocol::{Cut, Cutter, Refusal, Then};
 use crate::scoreboard::Counter;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::Ordering;
 
 /// How many of the bytes of whole messages may be served, from the first.
@@ -22,6 +23,7 @@ pub(super) fn admit(
     cut: &mut Cut,
     now: u64,
 ) -> usize {
+    kill_point(Spot::Received);
     let Some(flood) = shared.limits.flood.as_ref().filter(|_| cut.messages > 0) else {
         return cut.units;
     };

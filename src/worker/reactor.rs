@@ -36,6 +36,7 @@ use crate::scoreboard::Counter;
 use crate::sys::channel::Channel;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process;
 use crate::sys::socket;
 use crate::sys::sync::Ordering;
@@ -339,6 +340,7 @@ impl<'a> Reactor<'a> {
         self.shared.row.subtract(Counter::Buffered, partial as u64);
         self.shared.pool.evict(id);
         conn.bury();
+        kill_point(Spot::Decided);
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
             socket::abort(conn.socket());

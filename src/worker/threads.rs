@@ -91,7 +91,9 @@ pub fn run(
     let share = Share::new(setup.accept, setup.number, setup.epoch);
     let mut reactor = Reactor::new(&shared, &*service, setup.listeners, share, control)?;
     ready();
-    let end = reactor.run()?;
+    let end = shared.row.at_desk(0, || reactor.run())?;
+    // What is left may take its time, and is not the loop's.
+    shared.row.fall_asleep();
     drop(reactor);
     shared.end();
     crew.wait(GRACE);
@@ -110,7 +112,7 @@ fn start_threads(shared: &Arc<Shared>, service: &Arc<dyn Service>, crew: &Crew) 
     for n in 1..=shared.limits.business_threads {
         let (mine, service) = (Arc::clone(shared), Arc::clone(service));
         crew.start(shared, format!("business-{n}"), move || {
-            business::run(&mine, &*service);
+            mine.row.at_desk(n, || business::run(&mine, &*service));
             Ok(())
         })?;
     }

@@ -44,3 +44,4 @@ mod source;
 mod stress;
 mod turn;
 mod upgrade;
+mod watchdog;
