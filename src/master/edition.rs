@@ -150,6 +150,7 @@ pub(super) fn settings(config: &Config, is_daemon: bool) -> Result<Settings, End
         file: config.log.file.clone().or(beside),
         stderr: !is_daemon,
         syslog: syslog.map_err(|error: String| config.refuse("log.syslog", &error))?,
+        journal: config.http.access_log.clone(),
     })
 }
 

@@ -25,6 +25,7 @@ mod detach;
 mod edition;
 mod exit;
 mod inherited;
+mod introduce;
 mod message;
 mod notifier;
 mod office;

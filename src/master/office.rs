@@ -266,7 +266,10 @@ impl<'a> Office<'a> {
         while let Some(member) = self.crew.in_slot(slot) {
             let pid = member.pid;
             match member.hear(&self.epoll) {
-                Some(ToMaster::Ready) => self.supervise(Event::Ready { pid })?,
+                Some(ToMaster::Ready) => {
+                    self.supervise(Event::Ready { pid })?;
+                    self.introduce();
+                }
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
                 None => break,
             }
@@ -363,10 +366,15 @@ impl<'a> Office<'a> {
             } => return self.fork(slot, number, generation).map_continue(Some),
             Action::Bury(pid) => self.bury(pid),
             Action::Drain { pid, deadline } => {
+                // Before it hears that it has to leave.
+                self.introduce();
                 let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                 self.tell(pid, ToWorker::Drain(left));
             }
-            Action::TellReopen(pid) => self.tell(pid, ToWorker::Reopen),
+            Action::TellReopen(pid) => {
+                self.tell(pid, ToWorker::Reopen);
+                self.tell(pid, ToWorker::ReopenAccess);
+            }
             Action::Kill(pid) => {
                 if let Err(error) = process::kill(pid) {
                     log::error!("kill worker {pid}: {error}");

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::connection::{Connection, Item};
 use super::cutters::Unfinished;
-use super::guard;
+use super::guard::{self, Came};
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
@@ -152,7 +152,8 @@ impl Reactor<'_> {
         partial.clear();
         partial.extend_from_slice(rest);
         let kept = rest.len();
-        guard::keep(self.shared, conn, inbound, kept, cut.units > 0, self.now);
+        let came = Came::new(len - forgotten.min(len), kept, &cut);
+        guard::keep(self.shared, conn, inbound, came, self.now);
         self.shared
             .row
             .subtract(Counter::Buffered, forgotten as u64);
@@ -166,7 +167,9 @@ impl Reactor<'_> {
             Then::Become(protocol) if self.turn_into(conn, &protocol) => {
                 self.received_short(conn, len);
             }
-            then @ (Then::Read | Then::Become(_) | Then::Refuse(_)) => self.then(conn, then),
+            then @ (Then::Read | Then::ReadOn | Then::Become(_) | Then::Refuse(_)) => {
+                self.then(conn, then);
+            }
         }
     }
 
@@ -199,14 +202,8 @@ impl Reactor<'_> {
                 .row
                 .subtract(Counter::Buffered, cut.units as u64);
         }
-        guard::keep(
-            self.shared,
-            conn,
-            inbound,
-            partial.len(),
-            cut.units > 0,
-            self.now,
-        );
+        let came = Came::new(came, partial.len(), &cut);
+        guard::keep(self.shared, conn, inbound, came, self.now);
         self.keep(conn, unfinished);
         if !whole.is_empty() {
             self.post_units(conn, Bytes::from(whole));
@@ -218,7 +215,7 @@ impl Reactor<'_> {
         match then {
             // Not before the first message, or the connection ends already.
             Then::Become(_) => self.decide(conn.id, CloseMode::Abort, None),
-            Then::Read => self.delay(conn),
+            Then::Read | Then::ReadOn => self.delay(conn),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
                 self.shared
@@ -362,7 +359,7 @@ impl Reactor<'_> {
 
     /// The pool serves instead: a handler may block, or another thread holds a
     /// lock for a moment.
-    fn give_up_inline(&mut self, conn: &Arc<Connection>) {
+    pub(super) fn give_up_inline(&mut self, conn: &Arc<Connection>) {
         let after = conn
             .mailbox
             .requeue(0, self.shared.limits.mailbox_high, Items::default());
@@ -446,7 +443,7 @@ impl Reactor<'_> {
             return;
         }
         inbound.reading = true;
-        conn.pulse.thawed.store(self.now, Ordering::Relaxed);
+        conn.pulse.thaw(self.now);
         conn.pulse.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll
@@ -462,12 +459,11 @@ impl Reactor<'_> {
         }
     }
 
-    /// The worker begins to drain: tells those whose format has words for it, so
-    /// that they stop asking and come back elsewhere.
-    pub(super) fn warn_all(&mut self) {
-        let open = self.inbound.iter().filter_map(|inbound| inbound.conn());
-        let warned = open.filter(|conn| conn.protocol().warns());
-        for conn in warned.cloned().collect::<Vec<_>>() {
+    /// The worker drains: tells a peer whose format has words for it, so that it
+    /// stops asking and comes back elsewhere.
+    pub(super) fn warn(&mut self, slot: usize) {
+        let conn = self.inbound[slot].conn();
+        if let Some(conn) = conn.filter(|conn| conn.protocol().warns()).cloned() {
             self.post_event(&conn, Event::Draining);
         }
     }
