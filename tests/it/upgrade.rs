@@ -48,6 +48,16 @@ impl Instance {
         fs::rename(self.path("new.tmp"), path).unwrap();
         self.configure(&format!("{top}\nupgrade_binary = \"new\""));
         self.must("reload");
+        self.reloaded();
+    }
+
+    /// Waits until the workers before the reload have left.
+    fn reloaded(&self) {
+        wait_until("the reload is over", || {
+            let status = self.status();
+            let mut workers = status["workers"].as_array().unwrap().iter();
+            workers.all(|one| one["state"] == "serving")
+        });
     }
 
     /// An upgrade that goes on only when the file `go` is there.
@@ -233,7 +243,6 @@ fn a_binary_that_never_serves_is_rolled_back_and_all_are_served() {
                 &format!("workers = 2\nupgrade_timeout = \"1s\"\n{top}"),
                 script,
             );
-            wait_until("the reload is over", || instance.serves_with(2));
             let workers = instance.workers();
             let (found, text) = instance.refused(&["upgrade"]);
             assert_eq!(found, code, "{script}: {text}");
@@ -253,7 +262,7 @@ fn a_binary_that_never_serves_is_rolled_back_and_all_are_served() {
     assert!(text.contains("nowhere: No such file"), "{text}");
     instance.configure("workers = 2");
     instance.must("reload");
-    wait_until("the reload is over", || instance.serves_with(2));
+    instance.reloaded();
     instance.upgraded();
 }
 

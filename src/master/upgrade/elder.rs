@@ -219,6 +219,9 @@ impl Office<'_> {
         log::info!("upgraded: pid {pid} is the master; draining");
         // The manager believes the master alone, so it must hear it from us.
         self.notifier.resign(pid);
+        // And before it hears the new one: worth a tenth of a second, which is
+        // needed only when the manager is behind.
+        self.notifier.close();
         self.tell_heir(&ToHeir::Named);
         // Whoever connects is the new master's.
         self.control = None;

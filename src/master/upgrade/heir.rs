@@ -44,8 +44,8 @@ pub(in crate::master) struct Elder {
     is_shared: bool,
     /// What it had counted when we took over.
     counted: Vec<(String, u64)>,
-    /// Ours to the service manager, which listens to the elder so far.
-    notifier: Notifier,
+    /// Ours to the service manager, for as long as that listens to the elder.
+    notifier: Option<Notifier>,
     /// Whether its line is closed.
     is_silent: bool,
 }
@@ -135,7 +135,7 @@ fn open<'a>(
         files: papers.files,
         is_shared,
         counted: Vec::new(),
-        notifier: Notifier::new(manager, handed.watchdog, Instant::now()),
+        notifier: Some(Notifier::new(manager, handed.watchdog, Instant::now())),
         is_silent: false,
     };
     let outfit = Outfit {
@@ -224,6 +224,12 @@ impl Office<'_> {
     /// more.
     fn be_named(&mut self) {
         let Some(elder) = &mut self.elder else { return };
+        // Once: the end of its line says it again.
+        let Some(notifier) = elder.notifier.take() else {
+            return;
+        };
+        self.notifier = notifier;
+        self.notifier.ready("upgraded");
         if let Some(current) = &self.current {
             let gone = elder
                 .files
@@ -232,8 +238,6 @@ impl Office<'_> {
             gone.for_each(SocketFile::remove);
         }
         elder.files.clear();
-        self.notifier = std::mem::take(&mut elder.notifier);
-        self.notifier.ready("upgraded");
     }
 
     /// The old master and all of its workers are gone.
