@@ -472,7 +472,7 @@ fn wrk_reads_two_parameters_without_an_error() {
 fn the_daemon_serves_http_where_it_is_told_to() {
     let daemon = Daemon::start(&[HTTP[0]]);
     let mut client = Client::connect(daemon.address());
-    let (head, _) = ask(&mut client, "GET", "/");
+    let (head, _) = ask(&mut client, "GET", "/nowhere");
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     drop(client);
     daemon.stop();
