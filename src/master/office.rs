@@ -269,6 +269,7 @@ impl<'a> Office<'a> {
                 Some(ToMaster::Ready) => {
                     self.supervise(Event::Ready { pid })?;
                     self.introduce();
+                    self.introduce_to_elder();
                 }
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
                 None => break,
