@@ -262,6 +262,7 @@ impl<'a> Office<'a> {
                     kill_point(Spot::HeardReady);
                     self.supervise(Event::Ready { pid })?;
                     self.introduce();
+                    self.introduce_to_elder();
                 }
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
                 None => {

@@ -22,7 +22,7 @@ fn rounds() -> u32 {
 
 impl Instance {
     /// Upgrades, and waits until the old master and its workers have left.
-    fn upgraded(&self) {
+    pub(crate) fn upgraded(&self) {
         let old = self.master().unwrap();
         let mut all = self.workers();
         all.push(old);
@@ -357,7 +357,7 @@ fn one_that_is_killed_when_its_workers_serve_already_leaves_nothing_behind() {
 
 #[test]
 fn a_new_master_that_is_killed_later_takes_its_workers_along_as_any_master() {
-    let instance = Instance::started("workers = 2");
+    let instance = Instance::started("workers = 2\nhandover = false");
     let mut slow = Client::connect(instance.address);
     // Half a frame: it may still come.
     slow.send(&comm(1, b"slow")[..6]);
@@ -383,7 +383,7 @@ fn a_new_master_that_is_killed_later_takes_its_workers_along_as_any_master() {
 /// A client that does not leave keeps the old one draining.
 #[test]
 fn while_the_old_one_drains_the_new_one_obeys_and_stop_ends_both() {
-    let top = "workers = 2\n[worker]\ndrain_idle = \"0s\"";
+    let top = "workers = 2\nhandover = false\n[worker]\ndrain_idle = \"0s\"";
     let instance = Instance::started(top);
     let mut slow = Client::connect(instance.address);
     // Half a frame: it may still come.

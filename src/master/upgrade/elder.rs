@@ -136,6 +136,12 @@ impl Office<'_> {
                     launched.last_words = Some(text);
                     continue;
                 }
+                Heard::Line(ToElder::Successor { number, generation }, line) => {
+                    self.give_successor(number, generation, line);
+                    continue;
+                }
+                // A line without its end, or an end without its word.
+                Heard::Word(ToElder::Successor { .. }) | Heard::Line(..) => continue,
                 Heard::Silence => {
                     // Else it would be readable for ever.
                     let _deleted_before = self.epoll.delete(&launched.line);

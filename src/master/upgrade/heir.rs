@@ -16,7 +16,7 @@ use super::super::pid_file::PidFile;
 use super::super::socket_file::SocketFile;
 use super::super::supervisor::{Command, ElderEvent, Event, Rows, Supervisor};
 use super::papers::Papers;
-use super::words::{Heard, ToElder, ToHeir, hear, tell};
+use super::words::{Heard, ToElder, ToHeir, give, hear, tell};
 use crate::log;
 use crate::net::turn::Turn;
 use crate::scoreboard::Scoreboard;
@@ -48,6 +48,8 @@ pub(in crate::master) struct Elder {
     notifier: Option<Notifier>,
     /// Whether its line is closed.
     is_silent: bool,
+    /// Which of its workers have lines to which of ours.
+    introduced: Vec<(usize, Pid)>,
 }
 
 /// Runs the new program's master. As [`run`](super::super::run).
@@ -137,6 +139,7 @@ fn open<'a>(
         counted: Vec::new(),
         notifier: Some(Notifier::new(manager, handed.watchdog, Instant::now())),
         is_silent: false,
+        introduced: Vec::new(),
     };
     let outfit = Outfit {
         control,
@@ -188,6 +191,7 @@ impl Office<'_> {
         while let Some(elder) = &mut self.elder {
             match hear(&elder.line) {
                 Heard::Nothing => break,
+                Heard::Line(..) => {}
                 Heard::Word(ToHeir::TakeOver(counted)) => {
                     if !elder.is_shared {
                         self.board.add(&counted);
@@ -267,11 +271,34 @@ impl Office<'_> {
             return Some(Event::Ordered(Command::Stop));
         }
         log::info!("this is the master now");
+        // Before it has its workers drain.
+        self.introduce_to_elder();
         self.tell_elder(&ToElder::TookOver);
         if self.elder.as_ref().is_some_and(|elder| elder.is_silent) {
             self.be_named();
         }
         None
+    }
+
+    /// Sees to it that every worker of the elder's has lines to workers of this
+    /// master, once it rules.
+    pub(in crate::master) fn introduce_to_elder(&mut self) {
+        let Some(elder) = self.elder.as_ref().filter(|_| self.supervisor.is_ruling()) else {
+            return;
+        };
+        let (line, known) = (Rc::clone(&elder.line), elder.introduced.clone());
+        let leaving = elder.taken.iter().count();
+        for (number, to, generation, end) in self.lines_for(leaving, &known) {
+            let generation = generation.0;
+            give(
+                &line,
+                &ToElder::Successor { number, generation },
+                Some(&end),
+            );
+            if let Some(elder) = &mut self.elder {
+                elder.introduced.push((number, to));
+            }
+        }
     }
 
     pub(in crate::master) fn hurry_elder(&mut self, by: Instant) {
