@@ -29,18 +29,21 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-const COMMANDS: [(&str, Command); 5] = [
+/// Those that need no value.
+const COMMANDS: [(&str, Command); 7] = [
     ("stop", Command::Stop),
     ("quit", Command::Quit),
     ("reload", Command::Reload),
     ("reopen", Command::Reopen),
     ("status", Command::Status),
+    ("drain", Command::Drain),
+    ("connections", Command::Connections),
 ];
 
 /// Any code will do; one that differs tells the answers apart.
 fn code(command: Command) -> u8 {
     let at = COMMANDS.iter().position(|(_, known)| *known == command);
-    [0, 64, 69, 75, 78][at.expect("all are in the table")]
+    [0, 64, 69, 75, 78, 70, 77, 1][at.unwrap_or(COMMANDS.len())]
 }
 
 /// How the request is understood when it comes in pieces of `size`.

@@ -20,6 +20,7 @@ mod hub;
 mod later;
 pub mod outlet;
 mod router;
+pub mod sample;
 mod seat;
 mod site;
 

@@ -11,6 +11,7 @@ use super::ctx::{Ctx, Sink};
 use super::guard::guard;
 use super::outlet::{Seat, UnknownId};
 use super::router::Handler;
+use super::sample;
 use super::site::Visit;
 use crate::net::ConnId;
 use crate::protocol::http::{Request, Response, Served};
@@ -123,7 +124,11 @@ impl<S: Default + Send + 'static> Tenant<S> {
             // Its `default` has panicked: nothing can ever be served here.
             out.close = Some(CloseMode::Flush);
         }
+        let began = route.id.and_then(|id| Some((id, sample::begin()?)));
         let ran = self.run(core, out, what, |ctx| handler(ctx, body, answer));
+        if let Some((id, began)) = began {
+            sample::end(core.hub.row(), id, began);
+        }
         if ran.is_none() {
             let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
             *answer = Answer::Error(Error::new(500, text));

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::message::{TEXT_MAX, ToMaster, ToWorker};
 use super::supervisor::{Generation, SlotId};
@@ -21,8 +21,8 @@ pub(super) struct Member {
     pub(super) generation: Generation,
     pub(super) owner: Owner,
     pub(super) channel: Channel,
-    /// What the channel had no room for.
-    unsent: VecDeque<ToWorker>,
+    /// What the channel had no room for, with the files that go along.
+    unsent: VecDeque<(ToWorker, Vec<OwnedFd>)>,
     /// Why it ends, as far as it said so.
     pub(super) last_words: Option<String>,
 }
@@ -48,13 +48,18 @@ impl Member {
 
     /// Tells the worker something, now or as soon as it listens again.
     pub(super) fn tell(&mut self, message: ToWorker) {
-        self.unsent.push_back(message);
+        self.hand(message, Vec::new());
+    }
+
+    /// As [`Self::tell`], and gives it `files`.
+    pub(super) fn hand(&mut self, message: ToWorker, files: Vec<OwnedFd>) {
+        self.unsent.push_back((message, files));
         self.send_on();
     }
 
     fn send_on(&mut self) {
-        while let Some(&message) = self.unsent.front() {
-            match send(&self.channel, message) {
+        while let Some((message, files)) = self.unsent.front() {
+            match send(&self.channel, *message, files) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It is gone: its death is on its way here.
                 Ok(()) | Err(_) => {
@@ -84,16 +89,15 @@ impl Member {
     }
 }
 
-/// A reopened log goes along as a descriptor.
-fn send(channel: &Channel, message: ToWorker) -> io::Result<()> {
-    let file = match message {
-        ToWorker::Reopen => log::file_descriptor()?,
-        ToWorker::Drain(_) => None,
-    };
-    match (message, &file) {
-        (ToWorker::Reopen, None) => Ok(()),
-        (_, None) => channel.send(&message.datagram(), &[]),
-        (_, Some(file)) => channel.send(&message.datagram(), &[file.as_fd()]),
+/// A reopened log is taken when it goes out: it may have been reopened again.
+fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<()> {
+    if message != ToWorker::Reopen {
+        let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        return channel.send(&message.datagram(), &files);
+    }
+    match log::file_descriptor()? {
+        Some(file) => channel.send(&message.datagram(), &[file.as_fd()]),
+        None => Ok(()),
     }
 }
 
@@ -112,6 +116,10 @@ impl Crew {
 
     pub(super) fn with_pid(&mut self, pid: Pid) -> Option<&mut Member> {
         self.0.iter_mut().find(|member| member.pid == pid)
+    }
+
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.0.iter_mut()
     }
 
     pub(super) fn remove(&mut self, pid: Pid) -> Option<Member> {

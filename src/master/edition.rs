@@ -21,9 +21,6 @@ use crate::worker::{self, BindError, Limits, Listening};
 /// How long a worker may take until it serves.
 const READY: Duration = Duration::from_secs(30);
 
-/// Generations that may drain at a time.
-const DRAINING_MAX: usize = 3;
-
 /// How often a bind is tried again while it may still succeed.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -93,7 +90,7 @@ impl Edition {
             slots,
             shutdown_timeout: self.config.shutdown_timeout,
             ready_timeout: READY,
-            draining_max: DRAINING_MAX,
+            generations_max: self.config.generations_max.into(),
             seed: u64::from(std::process::id()),
         }
     }

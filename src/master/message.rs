@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use ::log::LevelFilter;
+
+use crate::net::ConnId;
+
 /// Longer texts of a worker are cut.
 pub(super) const TEXT_MAX: usize = 4096;
 
@@ -12,6 +16,12 @@ pub(super) enum ToWorker {
     Drain(Option<Duration>),
     /// Log to the file that comes along from now on.
     Reopen,
+    /// Log at this level from now on.
+    LogLevel(LevelFilter),
+    /// Write the connections into the file that comes along.
+    List,
+    /// Close this connection.
+    Kick(ConnId),
 }
 
 impl ToWorker {
@@ -20,18 +30,29 @@ impl ToWorker {
             Self::Drain(None) => b"drain".to_vec(),
             Self::Drain(Some(limit)) => format!("drain {}", limit.as_millis()).into_bytes(),
             Self::Reopen => b"reopen".to_vec(),
+            Self::LogLevel(level) => format!("level {level}").into_bytes(),
+            Self::List => b"list".to_vec(),
+            Self::Kick(id) => format!("kick {id}").into_bytes(),
         }
     }
 
     /// `None` for what no master sends.
     pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
-        match std::str::from_utf8(datagram).ok()? {
-            "drain" => Some(Self::Drain(None)),
-            "reopen" => Some(Self::Reopen),
-            text => {
-                let millis = text.strip_prefix("drain ")?.parse().ok()?;
-                Some(Self::Drain(Some(Duration::from_millis(millis))))
+        let text = std::str::from_utf8(datagram).ok()?;
+        match text.split_once(' ') {
+            None => match text {
+                "drain" => Some(Self::Drain(None)),
+                "reopen" => Some(Self::Reopen),
+                "list" => Some(Self::List),
+                _ => None,
+            },
+            Some(("drain", millis)) => {
+                let limit = Duration::from_millis(millis.parse().ok()?);
+                Some(Self::Drain(Some(limit)))
             }
+            Some(("level", level)) => level.parse().ok().map(Self::LogLevel),
+            Some(("kick", id)) => id.parse().ok().map(Self::Kick),
+            Some(_) => None,
         }
     }
 }
@@ -41,6 +62,10 @@ impl ToWorker {
 pub(super) enum ToMaster {
     /// It serves.
     Ready,
+    /// The connections stand in the file.
+    Listed,
+    /// Whether there was such a connection, which is closed then.
+    Kicked(ConnId, bool),
     /// It ends because of this.
     Failed(String),
 }
@@ -49,6 +74,9 @@ impl ToMaster {
     pub(super) fn datagram(&self) -> Vec<u8> {
         match self {
             Self::Ready => b"ready".to_vec(),
+            Self::Listed => b"listed".to_vec(),
+            Self::Kicked(id, true) => format!("kicked {id}").into_bytes(),
+            Self::Kicked(id, false) => format!("unknown {id}").into_bytes(),
             Self::Failed(text) => {
                 let mut datagram = format!("failed {text}").into_bytes();
                 datagram.truncate(TEXT_MAX);
@@ -59,12 +87,17 @@ impl ToMaster {
 
     /// `None` for what no worker sends.
     pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
-        match datagram {
-            b"ready" => Some(Self::Ready),
-            _ => {
-                let text = datagram.strip_prefix(b"failed ")?;
-                Some(Self::Failed(String::from_utf8_lossy(text).into_owned()))
-            }
+        let text = String::from_utf8_lossy(datagram);
+        match text.split_once(' ') {
+            None => match &*text {
+                "ready" => Some(Self::Ready),
+                "listed" => Some(Self::Listed),
+                _ => None,
+            },
+            Some(("kicked", id)) => Some(Self::Kicked(id.parse().ok()?, true)),
+            Some(("unknown", id)) => Some(Self::Kicked(id.parse().ok()?, false)),
+            Some(("failed", text)) => Some(Self::Failed(text.to_owned())),
+            Some(_) => None,
         }
     }
 }
@@ -76,22 +109,39 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_arrives() {
         let second = Duration::from_secs(1);
+        let id = ConnId::first(1, 2, 3);
         for message in [
             ToWorker::Drain(None),
             ToWorker::Drain(Some(second)),
             ToWorker::Drain(Some(Duration::ZERO)),
             ToWorker::Reopen,
+            ToWorker::LogLevel(LevelFilter::Off),
+            ToWorker::List,
+            ToWorker::Kick(id),
         ] {
             assert_eq!(ToWorker::parse(&message.datagram()), Some(message));
         }
-        for message in [ToMaster::Ready, ToMaster::Failed("no\ndisk".into())] {
+        for message in [
+            ToMaster::Ready,
+            ToMaster::Listed,
+            ToMaster::Kicked(id, true),
+            ToMaster::Kicked(id, false),
+            ToMaster::Failed("no\ndisk".into()),
+        ] {
             assert_eq!(ToMaster::parse(&message.datagram()), Some(message));
         }
     }
 
     #[test]
     fn nonsense_is_nothing_and_long_texts_are_cut() {
-        for datagram in [&b"drain x"[..], b"", b"dance", b"\xff"] {
+        for datagram in [
+            &b"drain x"[..],
+            b"",
+            b"dance",
+            b"\xff",
+            b"kick 1",
+            b"level x",
+        ] {
             assert_eq!(ToWorker::parse(datagram), None);
             assert_eq!(ToMaster::parse(datagram), None);
         }

@@ -14,8 +14,10 @@ use super::crew::{Crew, Member};
 use super::detach::Report;
 use super::edition::Edition;
 use super::exit::{Ending, Exit};
+use super::inquiry::{self, Inquiry};
 use super::message::{ToMaster, ToWorker};
 use super::notifier::Notifier;
+use super::operate::Awaited;
 use super::pid_file::PidFile;
 use super::recruit::Recruit;
 use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
@@ -79,6 +81,10 @@ pub(super) struct Office<'a> {
     pub(super) incoming: Option<Edition>,
     /// Whether another reload was wanted meanwhile.
     pub(super) again: bool,
+    /// What operators wait for.
+    pub(super) awaited: Vec<Awaited>,
+    /// The list of connections that is being put together.
+    pub(super) inquiry: Option<Inquiry>,
     /// Until the daemon's start was reported.
     pub(super) report: Option<Report>,
     /// Why the last worker that said so ended.
@@ -120,6 +126,8 @@ impl<'a> Office<'a> {
             current: None,
             incoming: None,
             again: false,
+            awaited: Vec::new(),
+            inquiry: None,
             report: None,
             last_words: None,
             result: Ok(()),
@@ -175,6 +183,7 @@ impl<'a> Office<'a> {
         self.crew.send_on();
         self.listen_again();
         self.watch(now);
+        self.answer_what_is_done(now);
         self.notifier.turn(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
@@ -190,6 +199,7 @@ impl<'a> Office<'a> {
         let deadlines = [
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
+            self.next_answer(),
             self.notifier.next_deadline(now),
             Some(self.watch_at),
             retry,
@@ -221,8 +231,8 @@ impl<'a> Office<'a> {
                 // A terminal sends it at every change of its size.
                 Signal::WindowChange if !self.plan.is_daemon => {}
                 Signal::WindowChange => self.order(Command::Winch)?,
-                Signal::TtyIn => self.order(Command::WorkersPlus)?,
-                Signal::TtyOut => self.order(Command::WorkersMinus)?,
+                Signal::TtyIn => self.workers_by(1)?,
+                Signal::TtyOut => self.workers_by(-1)?,
             }
         }
         Step::Continue(())
@@ -233,6 +243,8 @@ impl<'a> Office<'a> {
             let pid = member.pid;
             match member.hear(&self.epoll) {
                 Some(ToMaster::Ready) => self.supervise(Event::Ready { pid })?,
+                Some(ToMaster::Listed) => inquiry::hear(self, pid),
+                Some(ToMaster::Kicked(id, had_it)) => self.kicked(id, had_it),
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
                 None => break,
             }
@@ -272,11 +284,16 @@ impl<'a> Office<'a> {
                 let status = self.status();
                 self.clients.answer(client, &status, &self.epoll);
             }
+            command @ (control::Command::Drain
+            | control::Command::Workers(_)
+            | control::Command::LogLevel(_)
+            | control::Command::Connections
+            | control::Command::Kick(_)) => self.operate(client, command)?,
         }
         Step::Continue(())
     }
 
-    fn order(&mut self, command: Command) -> Step {
+    pub(super) fn order(&mut self, command: Command) -> Step {
         log::info!("ordered: {command:?}");
         if matches!(command, Command::Stop | Command::Quit) {
             self.notifier.stopping("draining");
@@ -327,6 +344,13 @@ impl<'a> Office<'a> {
                 self.tell(pid, ToWorker::Drain(left));
             }
             Action::TellReopen(pid) => self.tell(pid, ToWorker::Reopen),
+            Action::CutShort { generation } => {
+                let number = generation.0;
+                log::warn!(
+                    "generation {number} still drains: it ends now, because there would be more \
+                     than generations_max of them"
+                );
+            }
             Action::Kill(pid) => {
                 if let Err(error) = process::kill(pid) {
                     log::error!("kill worker {pid}: {error}");

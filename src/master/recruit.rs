@@ -3,7 +3,8 @@
 //! Everything of the master's was dropped before; what is left is a channel to
 //! it. Runs on the worker's main thread, before it has any other.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,13 @@ use super::exit::{Ending, Exit};
 use super::message::{ToMaster, ToWorker};
 use super::supervisor::Generation;
 use crate::log::{self, Settings};
+use crate::net::ConnId;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::cores;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::privileges::{self, Identity};
 use crate::sys::{process, title};
-use crate::worker::{self, Application, Control, Farewell, Limits, Order, Setup};
+use crate::worker::{self, Application, Control, Farewell, Limits, Listed, Order, Setup};
 
 /// Descriptors that a worker needs beside those of its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -75,9 +77,13 @@ impl Recruit {
             let _orphan = channel.send(&ToMaster::Ready.datagram(), &[]);
         };
         match worker::run(setup, application, &mut line, tell) {
-            Ok(Farewell { cut: 0 }) => Ok(()),
-            Ok(Farewell { cut }) => {
-                log::warn!("end: time was up, {cut} connections were cut");
+            Ok(Farewell { cut, drained }) => {
+                if let Some(drained) = drained {
+                    log::info!("{drained}");
+                }
+                if cut > 0 {
+                    log::warn!("end: time was up, {cut} connections were cut");
+                }
                 Ok(())
             }
             Err(failure) => Err(failed(Ending(Exit::Internal, failure.to_string()))),
@@ -123,6 +129,8 @@ struct Line {
     ears: Epoll,
     patience: Duration,
     orphaned: bool,
+    /// Where the master wants the connections written.
+    list: Option<File>,
 }
 
 impl Line {
@@ -134,6 +142,7 @@ impl Line {
             ears,
             patience,
             orphaned: false,
+            list: None,
         })
     }
 
@@ -147,6 +156,14 @@ impl Line {
             self.patience
         );
         Some(Order::Drain(Some(self.patience)))
+    }
+}
+
+impl Line {
+    fn say(&self, message: &ToMaster) {
+        if let Err(error) = self.channel.send(&message.datagram(), &[]) {
+            log::warn!("answer the master: {error}");
+        }
     }
 }
 
@@ -169,8 +186,28 @@ impl Control for Line {
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
+                Some(ToWorker::LogLevel(level)) => log::set_level(level),
+                Some(ToWorker::List) => {
+                    self.list = files.pop().map(File::from);
+                    return Some(Order::List);
+                }
+                Some(ToWorker::Kick(id)) => return Some(Order::Kick(id)),
                 None => log::error!("the master said something unknown"),
             }
         }
+    }
+
+    fn listed(&mut self, listed: &Listed) {
+        let text = serde_json::to_vec(listed).expect("strings and numbers become JSON");
+        let written = self.list.take().map(|mut file| file.write_all(&text));
+        match written {
+            Some(Ok(())) => self.say(&ToMaster::Listed),
+            Some(Err(error)) => log::error!("list the connections: {error}"),
+            None => log::error!("list the connections: no file came to write them into"),
+        }
+    }
+
+    fn kicked(&mut self, id: ConnId, had_it: bool) {
+        self.say(&ToMaster::Kicked(id, had_it));
     }
 }

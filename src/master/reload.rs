@@ -97,6 +97,10 @@ impl Office<'_> {
 
     pub(super) fn reload_done(&mut self, generation: Generation) {
         let Some(edition) = self.incoming.take() else {
+            // Workers came back after a drain, with the edition that was there.
+            let text = format!("generation {} serves again", generation.0);
+            log::info!("ready: {text}");
+            self.notifier.ready(&text);
             return;
         };
         self.supervisor

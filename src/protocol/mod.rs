@@ -315,7 +315,8 @@ impl Turn<'_> {
     /// Whether to stop, asked after each message: the budget of messages or
     /// time is used, or enough bytes wait to be written.
     pub fn over(&mut self) -> bool {
-        self.out.bytes.len() >= self.room || (self.budget)()
+        // The budget first: it counts the messages.
+        (self.budget)() || self.out.bytes.len() >= self.room
     }
 }
 

@@ -189,6 +189,7 @@ impl Scoreboard {
             }
         }
         self.asleep(n).store(0, Ordering::Relaxed);
+        self.row(n).forget_timings();
         sequence.fetch_add(1, Ordering::Release);
         self.addresses(n).forget();
     }

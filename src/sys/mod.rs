@@ -25,4 +25,5 @@ pub mod signal;
 pub mod socket;
 pub mod sync;
 pub mod systemd;
+pub mod terminal;
 pub mod title;

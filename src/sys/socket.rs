@@ -21,7 +21,7 @@ use super::fault::{self, Point};
 
 mod bytes;
 
-pub use bytes::{receive, send, send_pieces, unacknowledged};
+pub use bytes::{bytes_moved, receive, send, send_pieces, unacknowledged};
 
 /// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]

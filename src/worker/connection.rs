@@ -22,7 +22,7 @@ use crate::net::ConnId;
 use crate::net::per_ip::Hash;
 use crate::protocol::{CloseMode, Event, Protocol, Server};
 use crate::sys::socket::Peer;
-use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// What waits in a mailbox. What every connection has is stored in place, so
 /// that opening and ending one allocates nothing; rare and large events are not.
@@ -97,6 +97,9 @@ pub(crate) struct Connection {
     /// When the peer's last whole message arrived; 0: none yet.
     pub(crate) heard: AtomicU64,
     pub(crate) pulse: Pulse,
+    /// Messages that business threads have to serve yet. The reactor adds, they
+    /// take away, and in between it may be below 0: only its last value counts.
+    owed: AtomicU32,
     /// Bytes that wait to be sent, pushes on their way to the sender included.
     pub(crate) queued: AtomicUsize,
     /// The reactor has decided: nothing may be written any more.
@@ -122,6 +125,7 @@ impl Connection {
             opened: 0,
             heard: AtomicU64::new(0),
             pulse: Pulse::new(),
+            owed: AtomicU32::new(0),
             queued: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
@@ -162,6 +166,35 @@ impl Connection {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
+    }
+
+    /// So many messages more are left to business threads.
+    pub(crate) fn owe(&self, messages: usize) {
+        if let Ok(count @ 1..) = u32::try_from(messages) {
+            self.owed.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// A business thread has served so many messages.
+    pub(crate) fn served(&self, messages: usize) {
+        if let Ok(count @ 1..) = u32::try_from(messages) {
+            self.owed.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Messages that nobody has served.
+    pub(crate) fn owed(&self) -> u32 {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more will be served.
+    pub(crate) fn served_all(&self) {
+        self.owed.store(0, Ordering::Relaxed);
+    }
+
+    /// When its last whole message came, or when it was accepted.
+    pub(crate) fn last_heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed).max(self.opened)
     }
 
     /// From now on every holder drops what it wanted to write.

@@ -27,6 +27,8 @@ pub(super) struct Inbound {
     pub(super) delay: u64,
     /// Until then the heartbeat thread will look at the connection.
     pub(super) watched: u64,
+    /// Whole messages that came.
+    pub(super) messages: u32,
     /// Nothing more will be read: end-of-file, refused, or draining.
     pub(super) over: bool,
 }
@@ -66,6 +68,7 @@ impl Inbound {
         self.meter = Meter::default();
         self.delay = 0;
         self.watched = 0;
+        self.messages = 0;
         self.over = false;
     }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::accept_turn::Share;
 use super::connection::Connection;
 use super::inbound::Inbound;
+use super::ledger::{Drained, Ledger};
 use super::letters::ToReactor;
 use super::limits::Yield;
 use super::lobby::Lobby;
@@ -123,6 +124,7 @@ impl Accepting {
 
 #[derive(Debug)]
 struct Drain {
+    ledger: Ledger,
     until: Option<u64>,
     /// When those who still talk are told as well.
     talk_until: u64,
@@ -207,9 +209,26 @@ impl<'a> Reactor<'a> {
             self.retry_accepting();
             self.dismiss_late();
             self.hand_over();
+            self.time_turn();
             if let Some(end) = self.drained() {
                 return Ok(end);
             }
+        }
+    }
+
+    /// Takes note of how long the turn took since the wait: whoever came
+    /// meanwhile has waited so long.
+    fn time_turn(&self) {
+        let took = coarse_millis().saturating_sub(self.now);
+        if took == 0 {
+            return;
+        }
+        let row = &self.shared.row;
+        row.add_alone(Counter::LoopBusy, took);
+        if took > 100 {
+            row.add_alone(Counter::LoopVeryLate, 1);
+        } else if took > 10 {
+            row.add_alone(Counter::LoopLate, 1);
         }
     }
 
@@ -266,6 +285,14 @@ impl<'a> Reactor<'a> {
         while let Some(order) = self.control.order() {
             match order {
                 Order::Drain(patience) => self.begin_drain(patience),
+                Order::List => {
+                    let listed = self.list();
+                    self.control.listed(&listed);
+                }
+                Order::Kick(id) => {
+                    let had_it = self.kick(id);
+                    self.control.kicked(id, had_it);
+                }
                 Order::End => return Some(End::Cut(self.live)),
             }
         }
@@ -332,6 +359,7 @@ impl<'a> Reactor<'a> {
         }
         let half = patience.map_or(u64::MAX, |limit| limit / 2);
         self.drain = Some(Drain {
+            ledger: Ledger::open(&self.shared.row, self.live, self.now),
             until,
             talk_until: self.now.saturating_add(half),
             look_at: 0,
@@ -356,10 +384,8 @@ impl<'a> Reactor<'a> {
         drain.told.resize(self.inbound.len(), false);
         for (slot, told) in drain.told.iter_mut().enumerate() {
             let conn = self.inbound[slot].conn().filter(|_| !*told);
-            let silent = conn.is_some_and(|conn| {
-                let last = conn.heard.load(Ordering::Relaxed).max(conn.opened);
-                is_late || last.saturating_add(idle) <= self.now
-            });
+            let silent = conn
+                .is_some_and(|conn| is_late || conn.last_heard().saturating_add(idle) <= self.now);
             if silent {
                 *told = true;
                 self.say_goodbye(slot);
@@ -377,6 +403,15 @@ impl<'a> Reactor<'a> {
         }
         let over = drain.until.is_some_and(|until| self.now >= until);
         over.then_some(End::Cut(self.live))
+    }
+
+    /// What the drain came to, if there was one; after the other threads have
+    /// ended.
+    pub(super) fn account(&self) -> Option<Drained> {
+        let drain = self.drain.as_ref()?;
+        let now = coarse_millis();
+        let row = &self.shared.row;
+        Some(drain.ledger.close(row, &self.inbound, now))
     }
 
     /// Ends a connection: nobody finds it any more, nothing is read, its last
@@ -420,7 +455,10 @@ impl<'a> Reactor<'a> {
         row.count(Counter::Closed);
         if let Some(counter) = counter {
             row.count(counter);
-            if !matches!(counter, Counter::Broken | Counter::ClosedByHandler) {
+            if !matches!(
+                counter,
+                Counter::Broken | Counter::ClosedByHandler | Counter::Kicked
+            ) {
                 self.shared
                     .peer_fault(conn.id, conn.peer, counter, counter.help());
             }

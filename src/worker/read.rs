@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::connection::{Connection, Item};
-use super::guard;
+use super::guard::{self, Admitted};
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
@@ -142,7 +142,7 @@ impl Reactor<'_> {
             .row
             .subtract(Counter::Buffered, forgotten as u64);
         self.shared.buffered(rest.len());
-        if serve > 0 {
+        if serve.units > 0 {
             self.take_units(conn, serve);
         }
         match cut.then {
@@ -169,9 +169,9 @@ impl Reactor<'_> {
                 .subtract(Counter::Buffered, cut.units as u64);
             inbound.partial = rest;
             guard::keep(self.shared, conn, inbound, true, self.now);
-            partial.truncate(serve);
-            if serve > 0 {
-                self.post_units(conn, Bytes::from(partial));
+            partial.truncate(serve.units);
+            if serve.units > 0 {
+                self.post_units(conn, Bytes::from(partial), serve.messages);
             }
         } else {
             inbound.partial = partial;
@@ -198,18 +198,20 @@ impl Reactor<'_> {
 
     /// Whole messages stand at the start of the scratch: runs them here if
     /// their handlers may, and leaves the rest to the business threads.
-    fn take_units(&mut self, conn: &Arc<Connection>, units: usize) {
-        if !self.serve_inline(conn, units) {
-            let chunk = Bytes::copy_from_slice(&self.scratch[..units]);
-            self.post_units(conn, chunk);
+    fn take_units(&mut self, conn: &Arc<Connection>, admitted: Admitted) {
+        if !self.serve_inline(conn, admitted) {
+            let chunk = Bytes::copy_from_slice(&self.scratch[..admitted.units]);
+            self.post_units(conn, chunk, admitted.messages);
         }
     }
 
-    fn post_units(&mut self, conn: &Arc<Connection>, chunk: Bytes) {
+    /// Leaves whole messages, which are so many, to the business threads.
+    fn post_units(&mut self, conn: &Arc<Connection>, chunk: Bytes, messages: usize) {
         let bytes = chunk.len();
         let high = self.shared.limits.mailbox_high;
         match conn.mailbox.post_units(Item::Units(chunk), bytes, high) {
             Posted::Waits { schedule, pause } => {
+                conn.owe(messages);
                 self.shared.buffered(bytes);
                 self.follow(
                     conn,
@@ -222,7 +224,10 @@ impl Reactor<'_> {
                     self.pause_reading(conn);
                 }
             }
-            Posted::Refused => self.stop_reading(conn),
+            Posted::Refused => {
+                self.shared.row.add(Counter::Dropped, messages as u64);
+                self.stop_reading(conn);
+            }
         }
     }
 
@@ -235,7 +240,8 @@ impl Reactor<'_> {
     /// Serves messages on this thread, if nothing of the connection waits or
     /// runs, nobody writes to it, and the first handler does not block. False:
     /// nothing was done.
-    fn serve_inline(&mut self, conn: &Arc<Connection>, units: usize) -> bool {
+    fn serve_inline(&mut self, conn: &Arc<Connection>, admitted: Admitted) -> bool {
+        let Admitted { units, messages } = admitted;
         if conn.unsent() > self.shared.limits.outbound_high || !conn.mailbox.begin_inline() {
             return false;
         }
@@ -277,11 +283,13 @@ impl Reactor<'_> {
         drop(outbound);
         shared
             .row
-            .add_alone(Counter::HandledInline, budget.messages());
+            .add_alone(Counter::HandledInline, budget.messages() as u64);
         if done == 0 && why == Why::Over {
             self.give_up_inline(conn);
             return false;
         }
+        // Behind a close or a refusal, what is left is never served.
+        conn.owe(messages.saturating_sub(budget.messages()));
         let mut left = Items::default();
         if done < units {
             left.push_back(Item::Units(Bytes::copy_from_slice(

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::admission::Entrance;
 use super::limits::Limits;
+use super::listing::Listed;
 use crate::dispatch::outlet::UnknownId;
+use crate::net::ConnId;
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};
 use crate::sys::socket::Address;
@@ -71,6 +73,12 @@ pub trait Control: Send {
 
     /// The next order. Must come back empty before the worker sleeps again.
     fn order(&mut self) -> Option<Order>;
+
+    /// The answer to [`Order::List`].
+    fn listed(&mut self, _: &Listed) {}
+
+    /// The answer to [`Order::Kick`]: whether there was such a connection.
+    fn kicked(&mut self, _: ConnId, _: bool) {}
 }
 
 /// What a worker can be told.
@@ -79,6 +87,10 @@ pub enum Order {
     /// Stop accepting, answer what was received, close, return; cut what is
     /// left after this time. A second one replaces the time.
     Drain(Option<Duration>),
+    /// Say which connections there are.
+    List,
+    /// Close this connection.
+    Kick(ConnId),
     /// Return at once.
     End,
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::accept_turn::Share;
+use super::ledger::Drained;
 use super::letters::ToReactor;
 use super::reactor::{End, Reactor};
 use super::setup::{Control, Setup};
@@ -24,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct Farewell {
     /// Connections that were cut off because time was up.
     pub cut: usize,
+    /// What was done with the messages of the drain, if there was one.
+    pub drained: Option<Drained>,
 }
 
 /// Why a worker could not start, or cannot go on.
@@ -91,9 +94,10 @@ pub fn run(
     let mut reactor = Reactor::new(&shared, &*service, setup.listeners, share, control)?;
     ready();
     let end = reactor.run()?;
-    drop(reactor);
     shared.end();
     crew.wait(GRACE);
+    let drained = reactor.account();
+    drop(reactor);
     let cut = match end {
         End::Drained => 0,
         End::Cut(connections) => connections,
@@ -101,7 +105,7 @@ pub fn run(
     };
     service.stopping();
     shared.pool.clear();
-    Ok(Farewell { cut })
+    Ok(Farewell { cut, drained })
 }
 
 fn start_threads(shared: &Arc<Shared>, service: &Arc<dyn Service>, crew: &Crew) -> io::Result<()> {

@@ -11,6 +11,7 @@ use super::letters::ToRecycler;
 use super::mailbox::After;
 use super::shared::Shared;
 use super::write;
+use crate::dispatch::sample;
 use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
@@ -40,7 +41,9 @@ impl Budget {
     /// For the reactor: handlers that do not block are limited by time alone.
     pub(crate) fn inline(shared: &Shared) -> Self {
         let time = u64::try_from(shared.limits.turn_time.as_millis()).unwrap_or(u64::MAX);
-        let until = coarse_millis().saturating_add(time);
+        let now = coarse_millis();
+        sample::tick(now);
+        let until = now.saturating_add(time);
         Self {
             messages: 0,
             max: usize::MAX,
@@ -64,8 +67,8 @@ impl Budget {
     }
 
     /// Messages that were served.
-    pub(crate) fn messages(&self) -> u64 {
-        self.messages as u64
+    pub(crate) fn messages(&self) -> usize {
+        self.messages
     }
 }
 
@@ -118,7 +121,7 @@ pub(crate) fn run(
     budget: &mut Budget,
     buffer: &mut Vec<u8>,
 ) -> Ran {
-    let mut done = 0;
+    let (mut done, before, mut looks) = (0, budget.messages(), 0);
     let mut why = Why::Done;
     let mut turn = Turn {
         lane: Lane::Pool,
@@ -158,12 +161,16 @@ pub(crate) fn run(
         if why != Why::Done {
             break;
         }
-        if !items.is_empty() && turn.over() {
-            why = Why::Over;
-            break;
+        if !items.is_empty() {
+            looks += 1;
+            if turn.over() {
+                why = Why::Over;
+                break;
+            }
         }
     }
     *buffer = turn.out.bytes;
+    count_served(shared, conn, budget.messages() - before - looks);
     if done > 0 {
         conn.pulse.served(coarse_millis());
     }
@@ -176,6 +183,11 @@ pub(crate) fn run(
         left: items,
         why,
     }
+}
+
+fn count_served(shared: &Shared, conn: &Connection, messages: usize) {
+    conn.served(messages);
+    shared.row.add(Counter::ServedByPool, messages as u64);
 }
 
 fn event(server: &mut dyn Server, event: Event, turn: &mut Turn<'_>) -> Why {
@@ -268,5 +280,7 @@ fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
     let unsent = lock(&conn.outbound).clear();
     shared.unqueued(conn, unsent);
     consumed(shared, conn.mailbox.bytes());
+    shared.row.add(Counter::Dropped, conn.owed().into());
+    conn.served_all();
     shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
 }

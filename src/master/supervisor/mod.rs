@@ -20,6 +20,8 @@
 //! - A new generation takes over when *all* its workers are ready, or not at
 //!   all. Until then the one before it is supervised as ever.
 //! - No retry is the eleventh fork of its slot within five seconds.
+//! - No more than `generations_max` generations live: a new one is not forked
+//!   before the oldest that drain have gone.
 
 mod backoff;
 mod event;
@@ -50,8 +52,10 @@ pub struct Policy {
     pub shutdown_timeout: Duration,
     /// How long a worker may take to be ready.
     pub ready_timeout: Duration,
-    /// Generations that may drain at a time; older ones are cut short.
-    pub draining_max: usize,
+    /// Generations that may live at a time, from 2: the one that serves, the one
+    /// that starts, those that drain. Before there are more, the oldest are cut
+    /// short.
+    pub generations_max: usize,
     /// Where the jitter of the back-off starts; any number.
     pub seed: u64,
 }
@@ -74,6 +78,8 @@ pub struct Supervisor {
     current: Option<Generation>,
     /// The generation that is being started.
     incoming: Option<Generation>,
+    /// How many workers that one is to have, while it waits for older ones to go.
+    postponed: Option<usize>,
     /// The last generation that was begun.
     newest: Generation,
     jitter: Jitter,
@@ -91,6 +97,7 @@ impl Supervisor {
             phase: Phase::Running,
             current: None,
             incoming: None,
+            postponed: None,
             newest: Generation(0),
             jitter: Jitter(policy.seed),
             actions: Vec::new(),
@@ -126,8 +133,7 @@ impl Supervisor {
                 self.leave_all(self.drained_by(now), now);
             }
             Event::Ordered(Command::NewGeneration { workers }) => self.begin(workers, now),
-            Event::Ordered(Command::WorkersPlus) => self.one_more(now),
-            Event::Ordered(Command::WorkersMinus) => self.one_fewer(now),
+            Event::Ordered(Command::Workers { count }) => self.become_so_many(count, now),
             Event::Ordered(Command::Reopen) => {
                 let pids: Vec<Pid> = self.occupied().filter_map(|(_, slot)| slot.pid()).collect();
                 self.actions
@@ -136,6 +142,7 @@ impl Supervisor {
             Event::Ordered(Command::Quit | Command::Winch) | Event::Tick => {}
         }
         self.carry_out_what_is_due(now);
+        self.start_postponed(now);
         self.take_over_if_ready(now);
         if matches!(self.phase, Phase::Stopping(_)) && self.occupied().next().is_none() {
             self.phase = Phase::Exited;

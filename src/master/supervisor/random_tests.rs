@@ -22,8 +22,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let order = prop_oneof![
         6 => (0_usize..4).prop_map(|workers| Command::NewGeneration { workers }),
-        2 => Just(Command::WorkersPlus),
-        2 => Just(Command::WorkersMinus),
+        4 => (0_usize..16).prop_map(|count| Command::Workers { count }),
         1 => Just(Command::Reopen),
         1 => Just(Command::Winch),
         1 => Just(Command::Quit),
@@ -66,7 +65,7 @@ impl World {
             slots: 12,
             shutdown_timeout: Duration::from_secs(4),
             ready_timeout: Duration::from_secs(3),
-            draining_max: 2,
+            generations_max: 4,
             seed,
         };
         Self {
@@ -136,19 +135,16 @@ impl World {
             Command::NewGeneration { workers } if self.supervisor.incoming().is_none() => {
                 self.requested = workers;
             }
-            Command::WorkersPlus if stable && self.supervisor.status().count() < 12 => {
-                self.wanted += 1;
+            Command::Workers { count } if stable => {
+                let room = 12 - self.supervisor.status().count();
+                self.wanted = count.clamp(1, self.wanted + room);
             }
-            Command::WorkersMinus if stable && self.wanted > 1 => self.wanted -= 1,
             Command::Stop | Command::Quit => {
                 self.end_ordered = true;
                 self.wanted = 0;
             }
             Command::Winch => self.wanted = 0,
-            Command::NewGeneration { .. }
-            | Command::WorkersPlus
-            | Command::WorkersMinus
-            | Command::Reopen => {}
+            Command::NewGeneration { .. } | Command::Workers { .. } | Command::Reopen => {}
         }
         self.tell(Event::Ordered(command));
     }
@@ -192,7 +188,10 @@ impl World {
                     assert!(!self.exited, "exit twice");
                     self.exited = true;
                 }
-                Action::Bury(_) | Action::ReloadFailed { .. } | Action::ReloadRefused(_) => {}
+                Action::Bury(_)
+                | Action::CutShort { .. }
+                | Action::ReloadFailed { .. }
+                | Action::ReloadRefused(_) => {}
             }
         }
     }
@@ -231,6 +230,10 @@ impl World {
             .collect();
         let living: HashSet<(Pid, SlotId)> = self.living.iter().copied().collect();
         assert_eq!(known, living, "a process is lost or invented");
+
+        let generations = self.supervisor.status().map(|status| status.generation);
+        let generations: HashSet<Generation> = generations.collect();
+        assert!(generations.len() <= 4, "{generations:?} live");
 
         let current = self.supervisor.current();
         let leaving = |pid: Option<Pid>| {
