@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ::log::LevelFilter;
 
+use super::edition::SocketName;
 use crate::net::ConnId;
 
 /// Longer texts of a worker are cut.
@@ -22,6 +23,8 @@ pub(super) enum ToWorker {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// Accept as well from the socket that comes along, which has this name.
+    Adopt(SocketName),
 }
 
 impl ToWorker {
@@ -33,6 +36,7 @@ impl ToWorker {
             Self::LogLevel(level) => format!("level {level}").into_bytes(),
             Self::List => b"list".to_vec(),
             Self::Kick(id) => format!("kick {id}").into_bytes(),
+            Self::Adopt((number, n)) => format!("adopt {number}.{n}").into_bytes(),
         }
     }
 
@@ -52,6 +56,10 @@ impl ToWorker {
             }
             Some(("level", level)) => level.parse().ok().map(Self::LogLevel),
             Some(("kick", id)) => id.parse().ok().map(Self::Kick),
+            Some(("adopt", name)) => {
+                let (number, n) = name.split_once('.')?;
+                Some(Self::Adopt((number.parse().ok()?, n.parse().ok()?)))
+            }
             Some(_) => None,
         }
     }
@@ -118,6 +126,7 @@ mod tests {
             ToWorker::LogLevel(LevelFilter::Off),
             ToWorker::List,
             ToWorker::Kick(id),
+            ToWorker::Adopt((12, 3)),
         ] {
             assert_eq!(ToWorker::parse(&message.datagram()), Some(message));
         }

@@ -81,6 +81,8 @@ pub(super) struct Office<'a> {
     pub(super) incoming: Option<Edition>,
     /// Whether another reload was wanted meanwhile.
     pub(super) again: bool,
+    /// How many workers the generation that serves is to have.
+    pub(super) wanted: usize,
     /// What operators wait for.
     pub(super) awaited: Vec<Awaited>,
     /// The list of connections that is being put together.
@@ -126,6 +128,7 @@ impl<'a> Office<'a> {
             current: None,
             incoming: None,
             again: false,
+            wanted: 0,
             awaited: Vec::new(),
             inquiry: None,
             report: None,
@@ -415,18 +418,25 @@ impl<'a> Office<'a> {
         let is_new = self.supervisor.incoming() == Some(generation);
         let edition = incoming.filter(|_| is_new).or(self.current.as_ref());
         let edition = edition.expect("a generation has its edition until it is over");
+        // Fewer than the configuration says, if an operator wants it so.
+        let is_new = is_new && incoming.is_some();
+        let count = if is_new { edition.workers } else { self.wanted };
+        let listeners = edition.listeners_of(number, count);
         Recruit {
             program: self.plan.program.clone(),
             number,
             generation,
             channel,
-            setup: edition.listeners_of(number).map(|listeners| Setup {
-                listeners,
-                accept: edition.accept(&self.board),
-                limits: edition.limits,
-                row: self.board.row(owner.row.into()),
-                number: owner.row,
-                epoch: owner.epoch,
+            setup: listeners.map(|(listeners, names)| {
+                let setup = Setup {
+                    listeners,
+                    accept: edition.accept(&self.board),
+                    limits: edition.limits,
+                    row: self.board.row(owner.row.into()),
+                    number: owner.row,
+                    epoch: owner.epoch,
+                };
+                (setup, names)
             }),
             settings: is_new.then(|| edition.settings.clone()),
             identity: edition.identity.clone(),

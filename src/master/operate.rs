@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::control::{Command, Response, Wanted};
+use super::crew::Member;
 use super::exit::Exit;
 use super::inquiry;
 use super::message::ToWorker;
@@ -12,6 +13,7 @@ use super::office::{Office, Step};
 use super::supervisor::{self, Event, Refusal, Stage};
 use crate::log;
 use crate::net::ConnId;
+use crate::sys::epoll::duplicate;
 
 /// How long new workers may take before the operator is told that some do not
 /// serve: longer than a worker may take until it is killed.
@@ -121,7 +123,28 @@ impl Office<'_> {
             supervisor::Command::NewGeneration { workers: count }
         };
         log::info!("ordered: {count} workers instead of {have}, until the next reload");
+        self.wanted = count;
+        self.hand_on_listeners();
         Ok(self.supervise(Event::Ordered(order)))
+    }
+
+    /// The listeners of those who are about to leave get other keepers before,
+    /// so that clients who wait there are accepted.
+    fn hand_on_listeners(&mut self) {
+        let (Some(edition), Some(generation)) = (&self.current, self.supervisor.current()) else {
+            return;
+        };
+        for (number, name, open) in edition.handed_on(self.wanted) {
+            let is_keeper =
+                |member: &&mut Member| member.generation == generation && member.number == number;
+            let keeper = self.crew.all().find(is_keeper);
+            match (keeper, duplicate(&open.socket)) {
+                (Some(keeper), Ok(socket)) => keeper.hand(ToWorker::Adopt(name), vec![socket]),
+                // The one that replaces it is forked with the socket.
+                (None, Ok(_)) => {}
+                (_, Err(error)) => log::error!("hand on the listener {open}: {error}"),
+            }
+        }
     }
 
     /// The same by a signal, which has nobody to answer.

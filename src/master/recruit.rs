@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::edition::SocketName;
 use super::exit::{Ending, Exit};
 use super::message::{ToMaster, ToWorker};
 use super::supervisor::Generation;
@@ -30,7 +31,8 @@ pub(super) struct Recruit {
     pub(super) number: usize,
     pub(super) generation: Generation,
     pub(super) channel: Channel,
-    pub(super) setup: io::Result<Setup>,
+    /// What it works with, and the names of its listeners.
+    pub(super) setup: io::Result<(Setup, Vec<SocketName>)>,
     /// The log, where it differs from the master's.
     pub(super) settings: Option<Settings>,
     pub(super) identity: Option<Identity>,
@@ -65,11 +67,11 @@ impl Recruit {
             .map_or(Ok(()), log::init)
             .and(self.setup)
             .map_err(internal);
-        let setup = prepared.map_err(&failed)?;
+        let (setup, names) = prepared.map_err(&failed)?;
         raise_descriptors(&setup.limits);
         keep_to(self.core);
         become_user(self.identity.as_ref()).map_err(&failed)?;
-        let mut line = Line::new(Arc::clone(&channel), self.patience)
+        let mut line = Line::new(Arc::clone(&channel), self.patience, names)
             .map_err(internal)
             .map_err(&failed)?;
         let tell = || {
@@ -131,10 +133,16 @@ struct Line {
     orphaned: bool,
     /// Where the master wants the connections written.
     list: Option<File>,
+    /// Where the worker accepts, by name.
+    listeners: Vec<SocketName>,
 }
 
 impl Line {
-    fn new(channel: Arc<Channel>, patience: Duration) -> io::Result<Self> {
+    fn new(
+        channel: Arc<Channel>,
+        patience: Duration,
+        listeners: Vec<SocketName>,
+    ) -> io::Result<Self> {
         let ears = Epoll::new()?;
         ears.add(&*channel, Interest::Read, 0)?;
         Ok(Self {
@@ -143,6 +151,7 @@ impl Line {
             patience,
             orphaned: false,
             list: None,
+            listeners,
         })
     }
 
@@ -191,6 +200,14 @@ impl Control for Line {
                     self.list = files.pop().map(File::from);
                     return Some(Order::List);
                 }
+                Some(ToWorker::Adopt(name)) => match files.pop() {
+                    Some(socket) if !self.listeners.contains(&name) => {
+                        self.listeners.push(name);
+                        return Some(Order::Adopt(name.1, socket));
+                    }
+                    // It has that one: workers came and went before.
+                    Some(_) | None => {}
+                },
                 Some(ToWorker::Kick(id)) => return Some(Order::Kick(id)),
                 None => log::error!("the master said something unknown"),
             }

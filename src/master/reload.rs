@@ -103,6 +103,7 @@ impl Office<'_> {
             self.notifier.ready(&text);
             return;
         };
+        self.wanted = edition.workers;
         self.supervisor
             .set_policy(edition.policy(self.board.rows()));
         if self.current.is_some()

@@ -285,6 +285,7 @@ impl<'a> Reactor<'a> {
         while let Some(order) = self.control.order() {
             match order {
                 Order::Drain(patience) => self.begin_drain(patience),
+                Order::Adopt(like, socket) => self.adopt(like, socket),
                 Order::List => {
                     let listed = self.list();
                     self.control.listed(&listed);

@@ -82,11 +82,13 @@ pub trait Control: Send {
 }
 
 /// What a worker can be told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub enum Order {
     /// Stop accepting, answer what was received, close, return; cut what is
     /// left after this time. A second one replaces the time.
     Drain(Option<Duration>),
+    /// Accept as well from this socket, as from the listener of this index.
+    Adopt(usize, OwnedFd),
     /// Say which connections there are.
     List,
     /// Close this connection.

@@ -34,6 +34,49 @@ fn workers_come_and_go_under_load_and_no_request_fails() {
     }
 }
 
+/// Whoever waits at a listener of a worker that leaves would wait for ever.
+#[test]
+fn with_reuseport_the_sockets_of_missing_workers_are_accepted_from_by_the_others() {
+    let instance = Instance::started("workers = 4\naccept = \"reuseport\"");
+    let all_are_served = || (0..40).for_each(|_| instance.echo());
+    for workers in ["2", "1", "3", "1", "4", "1"] {
+        told(&instance, &["workers", workers]);
+        wait_until("the surplus ones left", || {
+            instance.serves_with(workers.parse().unwrap())
+        });
+        all_are_served();
+    }
+    // One that is forked anew has them as well.
+    instance.settle();
+    signal(instance.workers()[0], Signal::SIGKILL);
+    all_are_served();
+    instance.must("drain");
+    told(&instance, &["workers", "2"]);
+    all_are_served();
+    for workers in [1, 3, 2] {
+        instance.configure(&format!("workers = {workers}\naccept = \"reuseport\""));
+        instance.must("reload");
+        wait_until("the old ones left", || instance.serves_with(workers));
+        all_are_served();
+    }
+}
+
+#[test]
+fn reloads_to_fewer_and_more_workers_under_load_fail_nothing() {
+    for mode in ["mutex", "reuseport"] {
+        let top = |workers| format!("workers = {workers}\naccept = \"{mode}\"");
+        let instance = Instance::started(&top(4));
+        let served = under_load(&instance, || {
+            for workers in [2, 4].repeat(5) {
+                instance.configure(&top(workers));
+                instance.must("reload");
+            }
+        });
+        assert!(served > 0);
+        assert_eq!(instance.status()["generation"], 11);
+    }
+}
+
 #[test]
 fn a_number_of_workers_lasts_until_the_next_reload() {
     let instance = Instance::started("workers = 1");
