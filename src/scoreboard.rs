@@ -152,6 +152,8 @@ counters! {
     FloodDelayed = "reads_delayed_flood",
     /// Connections closed by an end-of-file in the middle of a frame.
     Truncated = "connections_closed_truncated",
+    /// Connections closed because a file was shorter than announced, or could not be read.
+    FileCut = "connections_closed_file_cut",
     /// Messages that arrived whole and were let in.
     Received = "messages_received",
     /// Messages that business threads served, by a handler or by a rule.

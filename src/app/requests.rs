@@ -1,11 +1,13 @@
 //! Requests over HTTP in a test: through the real protocol, without sockets.
 
+use std::os::unix::fs::FileExt;
+
 use bytes::Bytes;
 
 use super::test::Test;
 use crate::dispatch::outlet::{Seat, UnknownId};
 use crate::protocol::http::{Http1, Limits};
-use crate::protocol::{Event, Lane, Out, Protocol, Step, Turn, Units};
+use crate::protocol::{Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
 use crate::sys::socket::Peer;
 
 /// What a request of a [`Test`] may be: more than any test needs.
@@ -102,11 +104,30 @@ impl<S: Default + Send + 'static> Test<S> {
             Step::Refuse(refusal) => panic!("the request is {}", refusal.detail),
             Step::Next | Step::NotInline | Step::Close(_) => {}
         }
-        let written = turn.out.bytes;
+        let written = with_files(&turn.out);
         seat.counted();
         seat.leave();
         written
     }
+}
+
+/// What was written, with the files that belong there.
+fn with_files(out: &Out<'_>) -> Vec<u8> {
+    let mut written = Vec::new();
+    let mut from = 0;
+    for Splice { at, part } in &out.files {
+        written.extend_from_slice(&out.bytes[from..*at]);
+        from = *at;
+        let begin = written.len();
+        let len = usize::try_from(part.len()).expect("a test's file fits into memory");
+        written.resize(begin + len, 0);
+        let read = part
+            .file
+            .read_exact_at(&mut written[begin..], part.range.start);
+        read.expect("a file that is as long as the response says");
+    }
+    written.extend_from_slice(&out.bytes[from..]);
+    written
 }
 
 fn dispatch(seat: &mut dyn Seat) -> &mut dyn crate::protocol::Dispatch {

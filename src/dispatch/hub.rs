@@ -192,6 +192,10 @@ pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes)> {
         }
         // "No reply" as a push is a message without a body.
         Answer::None => Some((id, Bytes::new())),
+        Answer::Content(_) => {
+            ::log::warn!("push message {id}: its body goes over HTTP alone; not sent");
+            None
+        }
         Answer::Later(_) => None,
     }
 }

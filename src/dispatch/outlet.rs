@@ -93,8 +93,8 @@ pub trait Service: Send + Sync {
 /// The handlers of one connection at a time, with its state.
 pub trait Seat: crate::protocol::Dispatch {
     /// A connection takes the seat; its state is made new if it is a session
-    /// ([`Protocol::is_session`](crate::protocol::Protocol::is_session)). Runs on
-    /// the reactor.
+    /// ([`Protocol::is_session`](crate::protocol::Protocol::is_session)) and a
+    /// state can remember anything.
     fn take(
         &mut self,
         conn: ConnId,
@@ -106,6 +106,10 @@ pub trait Seat: crate::protocol::Dispatch {
     /// The turn is over: what it counted is put into the shared row, once for
     /// the whole batch and before its replies are written.
     fn counted(&mut self);
+
+    /// Whether nothing of the connection is in the seat: another may take it,
+    /// and this connection any other seat.
+    fn rests(&self) -> bool;
 
     /// The connection is over: runs `closed`, leaves rooms, drops the state.
     fn leave(&mut self);

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::core::Core;
 use super::ctx::{Ctx, Sink};
@@ -24,23 +25,34 @@ use crate::sys::socket::Peer;
 
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
 
-/// Timers that have not run yet, and the numbers of timers and late replies.
-pub(super) struct Timers<S> {
-    waiting: HashMap<u64, Timer<S>>,
-    last: u64,
+/// A number for a timer or a late reply that this process has not used before.
+/// Not the seat's: a connection may have another one in each of its turns.
+pub(super) fn token() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
+/// Timers that have not run yet. Few connections have any.
+#[expect(
+    clippy::box_collection,
+    reason = "a word instead of six, nearly always"
+)]
+pub(super) struct Timers<S>(Option<Box<HashMap<u64, Timer<S>>>>);
+
 impl<S> Timers<S> {
-    /// A number that this seat has not used before, for any connection.
-    pub(super) const fn token(&mut self) -> u64 {
-        self.last += 1;
-        self.last
+    pub(super) fn add(&mut self, timer: Timer<S>) -> u64 {
+        let token = token();
+        self.0.get_or_insert_default().insert(token, timer);
+        token
     }
 
-    pub(super) fn add(&mut self, timer: Timer<S>) -> u64 {
-        let token = self.token();
-        self.waiting.insert(token, timer);
-        token
+    fn remove(&mut self, token: u64) -> Option<Timer<S>> {
+        let waiting = self.0.as_mut()?;
+        let timer = waiting.remove(&token);
+        if waiting.is_empty() {
+            self.0 = None;
+        }
+        timer
     }
 }
 
@@ -72,10 +84,7 @@ impl<S: Default + Send + 'static> ConnSeat<S> {
             conn: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
             unknown_id: UnknownId::default(),
-            timers: Timers {
-                waiting: HashMap::new(),
-                last: 0,
-            },
+            timers: Timers(None),
             member: false,
             handled: 0,
             id: None,
@@ -188,6 +197,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
 
     fn opened(&mut self, out: &mut Out<'_>) {
         let Self { core, tenant } = self;
+        tenant.id = None;
         if let Some(opened) = &core.hooks.opened {
             tenant.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
         }
@@ -195,7 +205,8 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
 
     fn timer(&mut self, token: u64, out: &mut Out<'_>) {
         let Self { core, tenant } = self;
-        if let Some(timer) = tenant.timers.waiting.remove(&token) {
+        tenant.id = None;
+        if let Some(timer) = tenant.timers.remove(token) {
             tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
     }
@@ -243,6 +254,11 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         tenant.conn = conn;
         tenant.peer = peer;
         tenant.unknown_id = unknown_id;
+        tenant.id = None;
+        // A state without bytes is as good as any other.
+        if is_session && is_stateless::<S>() && tenant.state.is_some() {
+            return;
+        }
         let what = || "`default` of the connection's state".to_owned();
         let make = || guard(core.hub.row(), what, S::default);
         tenant.state = is_session.then(make).flatten();
@@ -255,8 +271,19 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         }
     }
 
+    fn rests(&self) -> bool {
+        let Tenant {
+            state,
+            timers,
+            member,
+            ..
+        } = &self.tenant;
+        !member && timers.0.is_none() && (state.is_none() || is_stateless::<S>())
+    }
+
     fn leave(&mut self) {
         let Self { core, tenant } = self;
+        tenant.id = None;
         if let Some(closed) = &core.hooks.closed {
             tenant.run(
                 core,
@@ -268,13 +295,16 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         if std::mem::take(&mut tenant.member) {
             core.hub.directory().forget(tenant.conn);
         }
-        let (state, timers) = (
-            tenant.state.take(),
-            std::mem::take(&mut tenant.timers.waiting),
-        );
+        let (state, timers) = (tenant.state.take(), tenant.timers.0.take());
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
     }
+}
+
+/// Whether a state of this type can remember anything, or do anything when it
+/// is dropped.
+const fn is_stateless<S>() -> bool {
+    size_of::<S>() == 0 && !std::mem::needs_drop::<S>()
 }
 
 /// Where a connection that is over sends to.

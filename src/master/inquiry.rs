@@ -119,8 +119,8 @@ fn answer(inquiry: &mut Inquiry) -> Response {
     let rank = |(_, live): &(usize, Live)| (std::cmp::Reverse((live.queued, live.idle)), live.id);
     inquiry.live.sort_unstable_by_key(rank);
     let mut text = format!(
-        "{:<17} {:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>8} {:>6}\n",
-        "id", "peer", "local", "age", "idle", "in", "out", "messages", "queued"
+        "{:<17} {:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}\n",
+        "id", "peer", "local", "age", "idle", "in", "out", "queued"
     );
     for (_, live) in &inquiry.live {
         text += &live.line();

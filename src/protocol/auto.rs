@@ -29,8 +29,12 @@ impl Auto {
 }
 
 impl Protocol for Auto {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        (Box::new(self.clone()), Box::new(Undecided))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(self.clone())
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        Box::new(Undecided)
     }
 
     fn wire(&self) -> Wire {
@@ -83,6 +87,10 @@ impl Server for Undecided {
             Event::Refused(refusal) => Step::Refuse(refusal),
             Event::Eof | Event::GoAway => Step::Close(CloseMode::Flush),
         }
+    }
+
+    fn rests(&self) -> bool {
+        true
     }
 
     fn reset(&mut self) {}

@@ -19,6 +19,7 @@ pub mod auto;
 pub mod first_bytes;
 pub mod frame;
 pub mod http;
+mod out;
 pub mod proxy;
 
 use std::fmt;
@@ -26,12 +27,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use out::{FilePart, Out, Splice};
+
 use crate::scoreboard::Counter;
 
 /// What one listener speaks. Shared by all its connections and threads.
 pub trait Protocol: Send + Sync {
-    /// State for one connection. Slots are reused: see [`Cutter::reset`].
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>);
+    /// What finds the messages of one connection after the other.
+    fn cutter(&self) -> Box<dyn Cutter>;
+
+    /// What serves the messages of one connection after the other.
+    fn server(&self) -> Box<dyn Server>;
+
+    /// Both, for a connection that keeps them.
+    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
+        (self.cutter(), self.server())
+    }
 
     /// Which bytes a push becomes. Equal numbers mean equal bytes, so that a
     /// push to many is encoded once for each different number.
@@ -136,8 +147,21 @@ pub trait Cutter: Send {
         0
     }
 
+    /// Whether it remembers nothing, the last bytes that it saw having ended
+    /// with a message: it may cut another connection, which [`Self::resume`]
+    /// tells.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
+
+    /// Forgets the connection; goes on with one that has had messages before
+    /// and of which nothing has to be remembered, see [`Self::rests`].
+    fn resume(&mut self) {
+        self.reset();
+    }
 }
 
 /// What a cutter found.
@@ -248,6 +272,12 @@ pub trait Server: Send {
     /// Takes note of something that is not a message.
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
 
+    /// Whether it remembers nothing of its connection, so that another one may
+    /// serve the next turn, and this one another connection.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
 }
@@ -301,7 +331,7 @@ pub enum CloseMode {
 pub struct Turn<'a> {
     /// Where handlers may run.
     pub lane: Lane,
-    /// What will be written, all of it with one system call.
+    /// What will be written, with one system call unless there are files in it.
     pub out: Out<'a>,
     /// The handlers.
     pub app: &'a mut dyn Dispatch,
@@ -316,7 +346,7 @@ impl Turn<'_> {
     /// time is used, or enough bytes wait to be written.
     pub fn over(&mut self) -> bool {
         // The budget first: it counts the messages.
-        (self.budget)() || self.out.bytes.len() >= self.room
+        (self.budget)() || self.out.pending() >= self.room
     }
 }
 
@@ -327,37 +357,6 @@ pub enum Lane {
     Inline,
     /// On a business thread: any handler.
     Pool,
-}
-
-/// What a turn has to say.
-pub struct Out<'a> {
-    /// Encoded messages, in order.
-    pub bytes: Vec<u8>,
-    /// Set by a handler that wants the connection closed after its reply.
-    pub close: Option<CloseMode>,
-    protocol: &'a dyn Protocol,
-}
-
-impl<'a> Out<'a> {
-    /// Empty; reuses the memory of `bytes`.
-    #[must_use]
-    pub fn new(mut bytes: Vec<u8>, protocol: &'a dyn Protocol) -> Self {
-        bytes.clear();
-        Self {
-            bytes,
-            close: None,
-            protocol,
-        }
-    }
-
-    /// Appends a message that answers no request.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsendable`]; nothing is appended.
-    pub fn push(&mut self, push: Push<'_>) -> Result<(), Unsendable> {
-        self.protocol.push(push, &mut self.bytes)
-    }
 }
 
 /// The handlers of one connection, with its state. Implemented by `dispatch`.
@@ -407,7 +406,7 @@ pub struct Route {
 
 /// What a handler answered. Users meet it only when they implement
 /// [`IntoReply`](crate::body::IntoReply) themselves.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub enum Answer {
     /// No reply.
     #[default]
@@ -421,6 +420,9 @@ pub enum Answer {
         /// What it is, for protocols that say it.
         media: Media,
     },
+    /// What goes over HTTP alone: a file, for example. Boxed, because it is
+    /// rare and large.
+    Content(Box<http::Content>),
     /// An error frame, or the connection's end where the protocol has none.
     Error(Error),
     /// The reply comes as [`Event::Reply`] with this token.

@@ -6,7 +6,7 @@ use super::flood::{Action, Flood};
 use super::heartbeat::millis;
 use super::inbound::Inbound;
 use super::shared::Shared;
-use crate::protocol::{Cut, Refusal, Then};
+use crate::protocol::{Cut, Cutter, Refusal, Then};
 use crate::scoreboard::Counter;
 use crate::sys::sync::Ordering;
 
@@ -26,11 +26,12 @@ pub(super) fn admit(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     bytes: &[u8],
     cut: &mut Cut,
     now: u64,
 ) -> Admitted {
-    let admitted = judge(shared, conn, inbound, bytes, cut, now);
+    let admitted = judge(shared, conn, inbound, cutter, bytes, cut, now);
     if admitted.messages > 0 {
         shared
             .row
@@ -43,6 +44,7 @@ fn judge(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     bytes: &[u8],
     cut: &mut Cut,
     now: u64,
@@ -56,7 +58,7 @@ fn judge(
     };
     let verdict = flood.judge(&mut inbound.meter, cut.messages, now);
     if verdict.wait > 0 {
-        inbound.delay = verdict.wait;
+        inbound.delay = u32::try_from(verdict.wait).unwrap_or(u32::MAX);
         shared.row.count(Counter::FloodDelayed);
         let (rule, wait) = (flood.rule, verdict.wait);
         shared.peer_curbed(
@@ -68,9 +70,7 @@ fn judge(
     if verdict.admitted == cut.messages {
         return all;
     }
-    let units = inbound
-        .cutter()
-        .first(&bytes[..cut.units], verdict.admitted);
+    let units = cutter.first(&bytes[..cut.units], verdict.admitted);
     // Not all of them; behind a close nothing is kept.
     too_many(
         shared,
@@ -87,7 +87,7 @@ fn judge(
 pub(super) fn hear(
     shared: &Shared,
     conn: &Connection,
-    inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     units: &[u8],
     messages: usize,
     now: u64,
@@ -96,12 +96,10 @@ pub(super) fn hear(
         return;
     }
     conn.heard.store(now, Ordering::Relaxed);
-    let count = u32::try_from(messages).unwrap_or(u32::MAX);
-    inbound.messages = inbound.messages.saturating_add(count);
     if !shared.limits.tell_heartbeats() {
         return;
     }
-    let beats = inbound.cutter().heartbeats(units);
+    let beats = cutter.heartbeats(units);
     if beats > 0 {
         conn.pulse.beat.store(now, Ordering::Relaxed);
     }
@@ -111,17 +109,17 @@ pub(super) fn hear(
     }
 }
 
-/// Takes note of the unfinished message that is kept, and has it looked at when
+/// Takes note of the `kept` bytes of an unfinished message, and has it looked at when
 /// it may first be too slow. `fresh`: it began with the last read.
 pub(super) fn keep(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
+    kept: usize,
     fresh: bool,
     now: u64,
 ) {
     let pulse = &conn.pulse;
-    let kept = inbound.partial.len() as u64;
     let started = pulse.started.load(Ordering::Relaxed);
     if kept == 0 {
         if started != 0 {
@@ -129,7 +127,7 @@ pub(super) fn keep(
         }
         return;
     }
-    pulse.arrived.store(kept, Ordering::Relaxed);
+    pulse.arrived(kept);
     if fresh || started == 0 {
         pulse.started.store(now, Ordering::Relaxed);
     }

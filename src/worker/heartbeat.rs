@@ -180,7 +180,7 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
 
 fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
     // Bytes that are stuck would hold an orderly close for ever.
-    let mode = if conn.unsent() > 0 {
+    let mode = if conn.is_full(0) {
         CloseMode::Abort
     } else {
         CloseMode::Flush
@@ -190,7 +190,9 @@ fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
 
 /// What is known of a connection.
 fn signs(conn: &Connection, now: u64) -> Signs {
-    let closing = conn.unsent() > 0 && lock(&conn.outbound).flush_then_close;
+    // A file that is on its way has the time of any other reply.
+    let last_words = conn.unsent() > 0 && !conn.is_in_file();
+    let closing = last_words && lock(&conn.outbound).flush_then_close;
     let (pulse, read) = (&conn.pulse, |word: &AtomicU64| word.load(Ordering::Relaxed));
     Signs {
         now,
@@ -202,7 +204,7 @@ fn signs(conn: &Connection, now: u64) -> Signs {
         thawed: read(&pulse.thawed),
         pinged: read(&pulse.pinged),
         started: read(&pulse.started),
-        arrived: read(&pulse.arrived),
+        arrived: u64::from(pulse.arrived.load(Ordering::Relaxed)),
         progress: read(&pulse.progress),
         closing,
         busy: conn.mailbox.is_busy() || pulse.delayed.load(Ordering::Relaxed),

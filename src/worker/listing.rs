@@ -41,8 +41,6 @@ pub struct Live {
     /// Bytes received and bytes that the peer has acknowledged, where the kernel
     /// counts them: not on Unix sockets.
     pub bytes: Option<(u64, u64)>,
-    /// Whole messages that came.
-    pub messages: u64,
     /// Bytes that wait here to be sent.
     pub queued: usize,
 }
@@ -61,13 +59,12 @@ impl Live {
         let mut line = String::new();
         let _never_fails = write!(
             line,
-            "{id:<17} {peer:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>8} {:>6}",
+            "{id:<17} {peer:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}",
             self.local,
             time(self.age),
             time(self.idle),
             bytes(|both| both.0),
             bytes(|both| both.1),
-            self.messages,
             short(self.queued as u64),
         );
         line
@@ -85,7 +82,6 @@ impl Live {
             "idle_ms": self.idle,
             "bytes_received": self.bytes.map(|both| both.0),
             "bytes_acknowledged": self.bytes.map(|both| both.1),
-            "messages_received": self.messages,
             "bytes_queued": self.queued,
         })
     }
@@ -139,7 +135,6 @@ impl Reactor<'_> {
                 age: self.now.saturating_sub(conn.opened),
                 idle,
                 bytes: socket::bytes_moved(conn.socket()),
-                messages: inbound.messages.into(),
                 queued,
             })
         });

@@ -2,7 +2,12 @@
 //! milliseconds of the coarse clock, 0 for "never" and "not now". Each is a fact
 //! of its own; who reads an old one looks again later.
 
-use crate::sys::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// No buffer of a connection comes near to it.
+fn word(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
 
 /// What threads of a worker note about one connection.
 #[derive(Debug)]
@@ -20,15 +25,18 @@ pub(crate) struct Pulse {
     /// The unfinished message that the reactor keeps began to arrive.
     pub(crate) started: AtomicU64,
     /// Bytes of it that are there.
-    pub(crate) arrived: AtomicU64,
+    pub(crate) arrived: AtomicU32,
     /// The kernel took bytes or refused the first ones; 0: it refuses none.
     pub(crate) progress: AtomicU64,
     /// Bytes that the kernel held for the peer at that time.
-    pub(crate) held: AtomicU64,
+    held: AtomicU32,
     /// The flood guard has the connection not read.
     pub(crate) delayed: AtomicBool,
     /// A message other than a heartbeat waits for its turn.
     pub(crate) owed: AtomicBool,
+    /// Messages that business threads have to serve yet. The reactor adds, they
+    /// take away, and in between it may be below 0: only its last value counts.
+    pub(crate) unserved: AtomicU32,
 }
 
 impl Pulse {
@@ -40,24 +48,30 @@ impl Pulse {
             thawed: AtomicU64::new(0),
             pinged: AtomicU64::new(0),
             started: AtomicU64::new(0),
-            arrived: AtomicU64::new(0),
+            arrived: AtomicU32::new(0),
             progress: AtomicU64::new(0),
-            held: AtomicU64::new(0),
+            held: AtomicU32::new(0),
             delayed: AtomicBool::new(false),
             owed: AtomicBool::new(false),
+            unserved: AtomicU32::new(0),
         }
     }
 
     /// The kernel took bytes or refused the first ones at `now`, and holds `held`.
-    pub(crate) fn progressed(&self, now: u64, held: u64) {
-        self.held.store(held, Ordering::Relaxed);
+    pub(crate) fn progressed(&self, now: u64, held: usize) {
+        self.held.store(word(held), Ordering::Relaxed);
         self.progress.store(now, Ordering::Relaxed);
     }
 
     /// Whether the peer has taken some of what the kernel holds, now that this
     /// is `held`.
-    pub(crate) fn has_drained(&self, held: u64) -> bool {
-        held < self.held.load(Ordering::Relaxed)
+    pub(crate) fn has_drained(&self, held: usize) -> bool {
+        word(held) < self.held.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of the unfinished message are there.
+    pub(crate) fn arrived(&self, bytes: usize) {
+        self.arrived.store(word(bytes), Ordering::Relaxed);
     }
 
     /// A business thread has served messages; what it says goes out now.

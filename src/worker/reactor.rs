@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use super::accept_turn::Share;
 use super::connection::Connection;
+use super::cutters::Cutters;
 use super::inbound::Inbound;
 use super::ledger::{Drained, Ledger};
 use super::letters::ToReactor;
 use super::limits::Yield;
 use super::lobby::Lobby;
 use super::mailbox::After;
+use super::parts::Lender;
 use super::setup::{Control, Listening, Order};
 use super::shared::{Job, Shared};
 use crate::dispatch::outlet::Service;
@@ -71,6 +73,8 @@ pub(super) struct Reactor<'a> {
     pub(super) listeners: Vec<Listening>,
     /// What only the reactor knows of each connection, by slot.
     pub(super) inbound: Vec<Inbound>,
+    pub(super) cutters: Cutters,
+    pub(super) lender: Lender,
     /// Who has not been introduced by a proxy yet.
     pub(super) lobby: Lobby,
     pub(super) scratch: Vec<u8>,
@@ -159,6 +163,8 @@ impl<'a> Reactor<'a> {
             epoll: Epoll::new()?,
             listeners,
             inbound: Vec::new(),
+            cutters: Cutters::default(),
+            lender: Lender::default(),
             lobby: Lobby::default(),
             scratch: vec![0; SCRATCH],
             buffer: Vec::new(),

@@ -68,7 +68,7 @@ fn waited_since(inbound: &Inbound) -> Option<u64> {
 /// Whether the peer has taken nothing of what the kernel holds for it. If it
 /// has, that is noted.
 pub(super) fn is_stuck(conn: &Connection) -> bool {
-    let held = socket::unacknowledged(conn.socket()) as u64;
+    let held = socket::unacknowledged(conn.socket());
     let drained = conn.pulse.has_drained(held);
     if drained {
         conn.pulse.progressed(coarse_millis(), held);

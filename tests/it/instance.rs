@@ -18,7 +18,7 @@ use crate::harness::{Client, wait_until};
 const PURLIN: &str = env!("CARGO_BIN_EXE_purlin");
 
 /// The program of `tests/programs/subject.rs`, built when it is not.
-fn subject() -> &'static Path {
+pub(crate) fn subject() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let folder = Path::new(PURLIN).parent().unwrap();

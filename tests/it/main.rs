@@ -17,6 +17,7 @@ mod flood;
 mod flow;
 mod harness;
 mod http;
+mod http_replies;
 mod instance;
 mod listeners;
 mod logs;

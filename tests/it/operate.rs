@@ -174,7 +174,6 @@ fn connections_are_listed_with_what_they_did_and_can_be_kicked() {
         let peer = ours(client);
         let one = all.iter().find(|one| one["peer"] == peer).unwrap();
         assert_eq!(one["local"], instance.address.to_string());
-        assert_eq!(one["messages_received"], 3);
         assert_eq!(one["bytes_received"], 3 * (8 + 5));
         assert_eq!(one["bytes_queued"], 0);
     }

@@ -114,6 +114,10 @@ impl Cutter for HttpCutter {
         }
     }
 
+    fn rests(&self) -> bool {
+        matches!(self.phase, Phase::Head(_))
+    }
+
     fn reset(&mut self) {
         self.phase = Phase::default();
     }

@@ -24,7 +24,7 @@ mod server;
 
 pub use date::http_date;
 pub use head::{Fields, Head};
-pub use response::{Content, Response, reason};
+pub use response::{Content, Piece, Response, reason};
 
 use super::{Cutter, Media, Protocol, Push, Server, Units, Unsendable, Wire};
 
@@ -57,10 +57,12 @@ impl Http1 {
 }
 
 impl Protocol for Http1 {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        let cutter = cutter::HttpCutter::new(self.0);
-        let server = server::HttpServer::new(self.0);
-        (Box::new(cutter), Box::new(server))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(cutter::HttpCutter::new(self.0))
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        Box::new(server::HttpServer::new(self.0))
     }
 
     fn wire(&self) -> Wire {

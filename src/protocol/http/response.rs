@@ -1,10 +1,14 @@
 //! What is answered, and how it goes over the wire.
 
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Served;
 use super::date::http_date;
-use crate::protocol::{Answer, Error, Media, Out};
+use crate::protocol::{Answer, Error, FilePart, Media, Out};
 
 /// What is answered to one request. Empty at first: a handler that sets nothing
 /// and answers nothing has answered 204.
@@ -30,13 +34,86 @@ pub enum Content {
     None,
     /// These bytes.
     Bytes(Bytes, Media),
+    /// This part of a file. It goes from the disk's cache to the socket and
+    /// never into memory, however long it is. If the file turns out to be
+    /// shorter, the connection is closed: its client has been told a length.
+    File {
+        /// The file.
+        file: Arc<File>,
+        /// First byte, and the one behind the last.
+        range: Range<u64>,
+    },
+    /// These, in order: several ranges of a file, for example.
+    Pieces(Vec<Piece>),
+}
+
+/// A piece of a [`Content::Pieces`].
+#[derive(Debug)]
+pub enum Piece {
+    /// These bytes.
+    Bytes(Bytes),
+    /// This part of a file, as [`Content::File`].
+    File {
+        /// The file.
+        file: Arc<File>,
+        /// First byte, and the one behind the last.
+        range: Range<u64>,
+    },
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { range, .. } => range.end.saturating_sub(range.start),
+        }
+    }
+
+    fn write(self, out: &mut Out<'_>) {
+        match self {
+            Self::Bytes(bytes) => out.bytes.extend_from_slice(&bytes),
+            Self::File { file, range } => out.file(FilePart { file, range }),
+        }
+    }
+}
+
+/// Files are never equal: nobody knows what is in them.
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Bytes(own, media), Self::Bytes(others, as_media)) => {
+                own == others && media == as_media
+            }
+            (Self::None | Self::Bytes(..) | Self::File { .. } | Self::Pieces(_), _) => false,
+        }
+    }
 }
 
 impl Content {
-    fn len(&self) -> u64 {
+    /// Bytes of it.
+    #[must_use]
+    pub fn len(&self) -> u64 {
         match self {
             Self::None => 0,
             Self::Bytes(bytes, _) => bytes.len() as u64,
+            Self::File { range, .. } => range.end.saturating_sub(range.start),
+            Self::Pieces(pieces) => pieces.iter().map(Piece::len).sum(),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What it is, if a field does not say it.
+    const fn media(&self) -> Option<Media> {
+        match self {
+            Self::None => None,
+            Self::Bytes(_, media) => Some(*media),
+            Self::File { .. } | Self::Pieces(_) => Some(Media::Bytes),
         }
     }
 }
@@ -85,6 +162,7 @@ impl Response {
         match answer {
             Answer::None => {}
             Answer::Reply { body, media, .. } => self.content = Content::Bytes(body, media),
+            Answer::Content(content) => self.content = *content,
             Answer::Error(error) => self.error(&error),
             Answer::Later(token) => return Served::Later(token),
         }
@@ -148,7 +226,7 @@ impl Response {
         }
         bytes.extend_from_slice(&http_date(seconds));
         bytes.extend_from_slice(b"\r\n");
-        if let Content::Bytes(_, media) = &self.content
+        if let Some(media) = self.content.media()
             && !self.typed
         {
             bytes.extend_from_slice(b"Content-Type: ");
@@ -164,6 +242,8 @@ impl Content {
         match self {
             Self::None => {}
             Self::Bytes(body, _) => out.bytes.extend_from_slice(&body),
+            Self::File { file, range } => out.file(FilePart { file, range }),
+            Self::Pieces(pieces) => pieces.into_iter().for_each(|piece| piece.write(out)),
         }
     }
 }

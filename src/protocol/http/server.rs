@@ -243,6 +243,11 @@ impl Server for HttpServer {
         }
     }
 
+    fn rests(&self) -> bool {
+        let remembers = self.head.is_some() || self.owed.is_some() || self.then.is_some();
+        !remembers && !self.leaves && !self.deaf
+    }
+
     fn reset(&mut self) {
         self.head = None;
         self.owed = None;
