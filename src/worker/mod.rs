@@ -29,6 +29,7 @@ mod cutters;
 mod deadlines;
 mod flood;
 mod from_config;
+mod goodbye;
 mod guard;
 mod handover;
 mod heartbeat;

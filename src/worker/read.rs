@@ -32,9 +32,6 @@ use crate::sys::sync::{MutexGuard, Ordering, try_lock};
 /// longer one is read into memory of its own.
 const SHORT: usize = 16 * 1024;
 
-/// Bytes that a draining worker reads from one connection before it stops.
-const LAST_READ: usize = 4 * 1024 * 1024;
-
 /// More bytes than a read can take: it filled the room.
 const ALL: usize = usize::MAX;
 
@@ -70,7 +67,7 @@ impl Reactor<'_> {
 
     /// Reads once; tells how many bytes came, none at the end or an error,
     /// [`ALL`] when they filled the room.
-    fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
+    pub(super) fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
         let partial = self.inbound[conn.id.slot()].partial();
         let kept = if partial.len() <= SHORT {
             partial.len()
@@ -265,7 +262,7 @@ impl Reactor<'_> {
         }
     }
 
-    fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
+    pub(super) fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
         if let Some(after) = conn.mailbox.post(Item::from(event)) {
             self.follow(conn, after);
         }
@@ -391,7 +388,7 @@ impl Reactor<'_> {
     }
 
     /// Reads no more of this connection, ever.
-    fn stop_reading(&mut self, conn: &Arc<Connection>) {
+    pub(super) fn stop_reading(&mut self, conn: &Arc<Connection>) {
         let inbound = &mut self.inbound[conn.id.slot()];
         inbound.over = true;
         if std::mem::take(&mut inbound.reading) {
@@ -468,39 +465,5 @@ impl Reactor<'_> {
             self.inbound[id.slot()].reading = false;
             self.decide(id, CloseMode::Abort, Some(Counter::Broken));
         }
-    }
-
-    /// The worker begins to drain: tells those whose format has words for it, so
-    /// that they stop asking and come back elsewhere.
-    pub(super) fn warn_all(&mut self) {
-        let open = self.inbound.iter().filter_map(|inbound| inbound.conn());
-        let warned = open.filter(|conn| conn.protocol().warns());
-        for conn in warned.cloned().collect::<Vec<_>>() {
-            self.post_event(&conn, Event::Draining);
-        }
-    }
-
-    /// The worker drains: what has arrived is read, and behind it the
-    /// connection is told to close.
-    pub(super) fn say_goodbye(&mut self, slot: usize) {
-        let Some(conn) = self.inbound[slot].conn().cloned() else {
-            return;
-        };
-        let mut came = 0;
-        while came < LAST_READ && self.inbound[slot].reading {
-            match self.read_once(&conn) {
-                0 => break,
-                n => came = came.saturating_add(n.min(self.scratch.len())),
-            }
-        }
-        if self.inbound[slot].find(conn.id).is_none() {
-            return;
-        }
-        let forgotten = self.inbound[slot].forget();
-        self.shared
-            .row
-            .subtract(Counter::Buffered, forgotten as u64);
-        self.stop_reading(&conn);
-        self.post_event(&conn, Event::GoAway);
     }
 }

@@ -178,20 +178,15 @@ pub(crate) fn run(
         if why != Why::Done {
             break;
         }
-        if !items.is_empty() {
-            looks += 1;
-            if turn.over() {
-                why = Why::Over;
-                break;
-            }
+        looks += usize::from(!items.is_empty());
+        if !items.is_empty() && turn.over() {
+            why = Why::Over;
+            break;
         }
     }
     *buffer = turn.out.bytes;
     let files = turn.out.files;
-    count_served(shared, conn, budget.messages() - before - looks);
-    if done > 0 {
-        conn.pulse.served(coarse_millis());
-    }
+    served(shared, conn, done, budget.messages() - before - looks);
     if spoke {
         conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
     }
@@ -204,9 +199,13 @@ pub(crate) fn run(
     }
 }
 
-fn count_served(shared: &Shared, conn: &Connection, messages: usize) {
+/// Takes note of the messages that a turn served, and of the bytes that are done.
+fn served(shared: &Shared, conn: &Connection, bytes: usize, messages: usize) {
     conn.served(messages);
     shared.row.add(Counter::ServedByPool, messages as u64);
+    if bytes > 0 {
+        conn.pulse.served(coarse_millis());
+    }
 }
 
 fn event(server: &mut dyn Server, event: Event, turn: &mut Turn<'_>) -> Why {
