@@ -9,7 +9,7 @@ use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
 use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
-use crate::protocol::http::{self, Http1};
+use crate::protocol::http::{self, AccessFormat, Http1};
 
 /// What is spoken on each listener, in their order.
 ///
@@ -41,8 +41,14 @@ fn requests(config: &Config) -> Http1 {
         head: keys.head_max,
         fields: usize::from(keys.fields_max),
         body: keys.body_max,
+        memory: keys.body_memory_max,
     };
-    Http1::new(limits)
+    let http = Http1::new(limits).spooling_to(&keys.body_folder);
+    match (&keys.access_log, keys.access_log_format) {
+        (None, _) => http,
+        (Some(_), config::AccessFormat::Combined) => http.recorded(AccessFormat::Combined),
+        (Some(_), config::AccessFormat::Json) => http.recorded(AccessFormat::Json),
+    }
 }
 
 fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Frames, ConfigError> {

@@ -150,7 +150,7 @@ counters! {
     FloodDropped = "messages_dropped_flood",
     /// Times that a connection was not read for a while because of `flood`.
     FloodDelayed = "reads_delayed_flood",
-    /// Connections closed by an end-of-file in the middle of a frame.
+    /// Connections closed by an end-of-file in the middle of a message.
     Truncated = "connections_closed_truncated",
     /// Connections closed because a file was shorter than announced, or could not be read.
     FileCut = "connections_closed_file_cut",
@@ -178,6 +178,8 @@ counters! {
     Pushed = "pushes",
     /// Pushes dropped because the receiver's unsent bytes passed `outbound_max`.
     PushesDropped = "pushes_dropped",
+    /// Lines of the access log that the disk was too slow for.
+    AccessLost = "access_log_lines_lost",
     /// Bytes received.
     BytesIn = "bytes_received",
     /// Bytes sent.

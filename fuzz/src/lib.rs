@@ -3,6 +3,7 @@
 //! purlin's own code is used.
 
 mod format;
+pub mod http;
 mod stream;
 
 pub use format::{Format, Number, PRESETS};

@@ -16,6 +16,7 @@ const LIMITS: Limits = Limits {
     head: 1 << 20,
     fields: crate::protocol::http::FIELDS_MAX,
     body: 1 << 30,
+    memory: 1 << 30,
 };
 
 /// The response to a request of a [`Test`].
@@ -101,7 +102,11 @@ impl<S: Default + Send + 'static> Test<S> {
                 let (token, answer) = self.wait_any(conn);
                 server.event(Event::Reply(token, answer), &mut turn);
             }
-            Step::Refuse(refusal) => panic!("the request is {}", refusal.detail),
+            Step::Refuse(refusal) => {
+                let answer = refusal.answer;
+                assert!(!answer.is_empty(), "the request is {}", refusal.detail);
+                turn.out.bytes.extend_from_slice(answer);
+            }
             Step::Next | Step::NotInline | Step::Close(_) => {}
         }
         let written = with_files(&turn.out);

@@ -12,6 +12,8 @@ use crate::protocol::http::Content;
 
 /// Any body, ignored.
 impl FromBody for () {
+    const TAKES_FILES: bool = true;
+
     fn from_body(_: Raw<'_>) -> Result<Self, Error> {
         Ok(())
     }

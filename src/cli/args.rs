@@ -118,6 +118,8 @@ enum Task {
     Reload(Options),
     /// Open the log file again, after it was moved
     Reopen(Options),
+    /// Give way to the new binary; if it is never ready, nothing changes
+    Upgrade(Options),
     /// Tell what runs and what was counted
     #[command(after_help = WATCHING)]
     Status {
@@ -219,6 +221,7 @@ impl Task {
             Self::Quit(options) => (ask(control::Command::Quit, false), options),
             Self::Reload(options) => (ask(control::Command::Reload, false), options),
             Self::Reopen(options) => (ask(control::Command::Reopen, false), options),
+            Self::Upgrade(options) => (ask(control::Command::Upgrade, false), options),
             Self::Status {
                 watch: Some(every),
                 options,
@@ -449,6 +452,7 @@ mod tests {
             (&["quit"], ask(control::Command::Quit, false)),
             (&["reload"], ask(control::Command::Reload, false)),
             (&["reopen"], ask(control::Command::Reopen, false)),
+            (&["upgrade"], ask(control::Command::Upgrade, false)),
             (&["status"], ask(control::Command::Status, false)),
             (&["status", "--json"], ask(control::Command::Status, true)),
             (&["status", "-w"], watch(1000)),

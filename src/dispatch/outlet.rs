@@ -36,6 +36,11 @@ pub trait Outlet: Send + Sync {
     /// Bytes that wait to be sent to `to`.
     fn queued(&self, to: ConnId) -> usize;
 
+    /// Takes a line for the record of what was answered.
+    fn record(&self, line: &[u8]) {
+        let _nowhere = line;
+    }
+
     /// Everybody who is connected now.
     fn everybody(&self) -> Vec<ConnId>;
 }

@@ -3,6 +3,7 @@
 //! Used by one thread at a time: whoever holds the connection's turn. Seats are
 //! used again for later connections; the state is not.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,17 +11,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::core::Core;
 use super::ctx::{Ctx, Sink};
 use super::guard::guard;
+use super::hub::Hub;
 use super::outlet::{Seat, UnknownId};
+use super::request_id::request_id;
 use super::router::Handler;
 use super::sample;
 use super::site::Visit;
+use crate::body::Spool;
 use crate::net::ConnId;
-use crate::protocol::http::{Request, Response, Served};
+use crate::protocol::http::{
+    Access, AccessFormat, Incoming, Intake, Request, Response, Served, Spooling, Wanted,
+};
 use crate::protocol::{
     Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
 };
 use crate::scoreboard::Counter;
-use crate::sys::clock::wall_seconds;
+use crate::sys::clock::{micros, wall_seconds};
 use crate::sys::socket::Peer;
 
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
@@ -115,6 +121,18 @@ impl<S: Default + Send + 'static> Tenant<S> {
             out,
         };
         guard(core.hub.row(), what, || code(&mut ctx))
+    }
+
+    /// What a handler of a request is given.
+    fn visit<'a>(&'a mut self, hub: &'a Hub, out: &'a mut dyn Sink) -> Visit<'a, S> {
+        Visit {
+            conn: self.conn,
+            peer: self.peer,
+            hub,
+            timers: &mut self.timers,
+            member: &mut self.member,
+            out,
+        }
     }
 
     fn handle(
@@ -219,28 +237,82 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             hub.row(),
             || format!("the handler of {} {}", head.method, head.target),
             || {
-                let visit = Visit {
-                    conn: tenant.conn,
-                    peer: tenant.peer,
-                    hub,
-                    timers: &mut tenant.timers,
-                    member: &mut tenant.member,
-                    out: &mut Nowhere,
-                };
+                let mut nowhere = Nowhere;
+                let visit = tenant.visit(hub, &mut nowhere);
                 core.site.serve(visit, lane, request, response)
             },
         );
-        if served == Some(Served::NotInline) {
-            return Served::NotInline;
+        if let Some(undone @ (Served::NotInline | Served::NoSuchMethod)) = served {
+            return undone;
         }
         tenant.handled += 1;
         if served.is_none() {
-            *response = Response::default();
+            response.restart();
             response.error(&Error::new(500, "the handler panicked"));
         } else if response.status.is_some_and(|status| status >= 400) {
             hub.row().count(Counter::HandlerErrors);
         }
         served.unwrap_or(Served::Done)
+    }
+
+    fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {
+        let Self { core, tenant } = self;
+        let hub = &core.hub;
+        let head = &incoming.head;
+        let what = || format!("the beginning of {} {}", head.method, head.target);
+        let wanted = guard(hub.row(), what, || {
+            let mut nowhere = Nowhere;
+            let visit = tenant.visit(hub, &mut nowhere);
+            core.site.receive(visit, incoming, response)
+        });
+        let wanted = wanted.unwrap_or_else(|| {
+            response.restart();
+            Wanted::refused(&Error::new(500, "the handler panicked"), response)
+        });
+        if matches!(wanted, Wanted::Refused) {
+            tenant.handled += 1;
+            hub.row().count(Counter::HandlerErrors);
+        }
+        wanted
+    }
+
+    fn spool(&mut self, spooling: &Spooling) -> Result<Box<dyn Intake>, Error> {
+        Ok(Box::new(Spool::new(spooling)?))
+    }
+
+    fn piece(&mut self, intake: &mut dyn Intake, bytes: &[u8]) -> Result<(), Error> {
+        let row = self.core.hub.row();
+        let what = || "a handler of pieces".to_owned();
+        let taken = guard(row, what, || intake.piece(bytes));
+        let taken = taken.unwrap_or_else(|| Err(Error::new(500, "the handler panicked")));
+        if taken.is_err() {
+            row.count(Counter::HandlerErrors);
+        }
+        taken
+    }
+
+    fn record(&mut self, access: &Access<'_>, format: AccessFormat) {
+        thread_local! {
+            /// Kept between lines, so that a line needs no memory of its own.
+            static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut line = LINE.take();
+        line.clear();
+        let seconds = wall_seconds();
+        match self.tenant.peer {
+            Peer::Tcp(address) => access.write(format, &address.ip(), seconds, &mut line),
+            Peer::Unix => access.write(format, &"unix:", seconds, &mut line),
+        }
+        self.core.hub.outlet().record(&line);
+        LINE.set(line);
+    }
+
+    fn request_id(&mut self) -> Box<str> {
+        request_id()
+    }
+
+    fn micros(&self) -> u64 {
+        micros()
     }
 
     fn seconds(&self) -> u64 {

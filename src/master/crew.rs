@@ -91,11 +91,19 @@ impl Member {
 
 /// A reopened log is taken when it goes out: it may have been reopened again.
 fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<()> {
-    if message != ToWorker::Reopen {
-        let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
-        return channel.send(&message.datagram(), &files);
-    }
-    match log::file_descriptor()? {
+    let log = match message {
+        ToWorker::Reopen => log::file_descriptor()?,
+        ToWorker::ReopenAccess => log::journal_descriptor()?,
+        ToWorker::Drain(_)
+        | ToWorker::LogLevel(_)
+        | ToWorker::List
+        | ToWorker::Kick(_)
+        | ToWorker::Adopt(_) => {
+            let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+            return channel.send(&message.datagram(), &files);
+        }
+    };
+    match log {
         Some(file) => channel.send(&message.datagram(), &[file.as_fd()]),
         None => Ok(()),
     }

@@ -17,6 +17,8 @@ pub(super) enum ToWorker {
     Drain(Option<Duration>),
     /// Log to the file that comes along from now on.
     Reopen,
+    /// Write the access log to the file that comes along from now on.
+    ReopenAccess,
     /// Log at this level from now on.
     LogLevel(LevelFilter),
     /// Write the connections into the file that comes along.
@@ -33,6 +35,7 @@ impl ToWorker {
             Self::Drain(None) => b"drain".to_vec(),
             Self::Drain(Some(limit)) => format!("drain {}", limit.as_millis()).into_bytes(),
             Self::Reopen => b"reopen".to_vec(),
+            Self::ReopenAccess => b"reopen-access".to_vec(),
             Self::LogLevel(level) => format!("level {level}").into_bytes(),
             Self::List => b"list".to_vec(),
             Self::Kick(id) => format!("kick {id}").into_bytes(),
@@ -47,6 +50,7 @@ impl ToWorker {
             None => match text {
                 "drain" => Some(Self::Drain(None)),
                 "reopen" => Some(Self::Reopen),
+                "reopen-access" => Some(Self::ReopenAccess),
                 "list" => Some(Self::List),
                 _ => None,
             },
@@ -123,6 +127,7 @@ mod tests {
             ToWorker::Drain(Some(second)),
             ToWorker::Drain(Some(Duration::ZERO)),
             ToWorker::Reopen,
+            ToWorker::ReopenAccess,
             ToWorker::LogLevel(LevelFilter::Off),
             ToWorker::List,
             ToWorker::Kick(id),

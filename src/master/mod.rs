@@ -19,10 +19,12 @@ pub mod supervisor;
 
 mod bring_up;
 mod clients;
+mod close;
 mod crew;
 mod detach;
 mod edition;
 mod exit;
+mod forks;
 mod inherited;
 mod inquiry;
 mod message;
@@ -34,6 +36,7 @@ mod recruit;
 mod reload;
 mod report;
 mod socket_file;
+mod upgrade;
 
 pub use bring_up::{Plan, run};
 pub use edition::check;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::bring_up::Plan;
 use super::clients::{Clients, FIRST_TOKEN};
 use super::control::{self, ControlSocket, Response};
-use super::crew::{Crew, Member};
+use super::crew::Crew;
 use super::detach::Report;
 use super::edition::Edition;
 use super::exit::{Ending, Exit};
@@ -20,15 +20,14 @@ use super::notifier::Notifier;
 use super::operate::Awaited;
 use super::pid_file::PidFile;
 use super::recruit::Recruit;
-use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
+use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
+use super::upgrade::{Elder, Family, Launched};
 use crate::log;
-use crate::net::turn::{Owner, Turn, Watchdog};
+use crate::net::turn::{Turn, Watchdog};
 use crate::scoreboard::Scoreboard;
-use crate::sys::channel::Channel;
 use crate::sys::epoll::{Epoll, Events, Interest};
-use crate::sys::process::{self, Fork, Pid};
+use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
-use crate::worker::Setup;
 
 /// All that the master listens to; workers inherit them blocked.
 const SIGNALS: [Signal; 10] = [
@@ -47,7 +46,13 @@ const SIGNALS: [Signal; 10] = [
 const SIGNAL: u64 = 0;
 const CONTROL: u64 = 1;
 /// The worker in slot `n` has this token and `n`; clients come far above.
-const WORKER: u64 = 2;
+pub(super) const WORKER: u64 = 2;
+/// The line to a new program, and the end of all that it starts.
+pub(super) const HEIR: u64 = 1 << 16;
+pub(super) const HEIRS: u64 = HEIR + 1;
+/// The line to the old one, and the end of it and its workers.
+pub(super) const ELDER: u64 = HEIR + 2;
+pub(super) const ELDERS: u64 = HEIR + 3;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -65,6 +70,15 @@ pub(super) enum Ended {
 
 /// Goes on, or leaves the loop.
 pub(super) type Step = ControlFlow<Ended>;
+
+/// What a master needs beside its configuration.
+pub(super) struct Outfit {
+    pub(super) control: ControlSocket,
+    pub(super) board: Scoreboard,
+    pub(super) notifier: Notifier,
+    pub(super) pid_file: PidFile,
+    pub(super) family: Family,
+}
 
 /// Everything of the master's.
 pub(super) struct Office<'a> {
@@ -95,35 +109,49 @@ pub(super) struct Office<'a> {
     pub(super) result: Result<(), Ending>,
     pub(super) born: Instant,
     pub(super) turn: Turn<Scoreboard>,
+    pub(super) pid_file: PidFile,
+    pub(super) family: Family,
+    /// The new program, while an upgrade goes on.
+    pub(super) launched: Option<Launched>,
+    /// The old master, until it is gone.
+    pub(super) elder: Option<Elder>,
     watchdog: Watchdog,
     /// When the watchdog looks again.
     watch_at: Instant,
     signals: Signals,
-    control: ControlSocket,
+    /// Until another master has it.
+    pub(super) control: Option<ControlSocket>,
     /// Whether the control socket is in the epoll.
-    is_listening: bool,
+    pub(super) is_listening: bool,
 }
 
 impl<'a> Office<'a> {
     pub(super) fn open(
         plan: Plan<'a>,
-        (control, board, notifier): (ControlSocket, Scoreboard, Notifier),
-        edition: &Edition,
+        outfit: Outfit,
+        supervisor: Supervisor,
+        elder: Option<Elder>,
     ) -> io::Result<Self> {
         let signals = Signals::block(&SIGNALS)?;
         let epoll = Epoll::new()?;
         epoll.add(&signals, Interest::Read, SIGNAL)?;
-        epoll.add(&control, Interest::Read, CONTROL)?;
+        let is_listening = supervisor.is_ruling();
+        if is_listening {
+            epoll.add(&outfit.control, Interest::Read, CONTROL)?;
+        }
+        if let Some(elder) = &elder {
+            elder.listen(&epoll)?;
+        }
         Ok(Self {
             plan,
-            supervisor: Supervisor::new(edition.policy(board.rows())),
+            supervisor,
             epoll,
             clients: Clients::default(),
-            notifier,
-            turn: Turn::new(board.clone()),
+            notifier: outfit.notifier,
+            turn: Turn::new(outfit.board.clone()),
             watchdog: Watchdog::default(),
             watch_at: Instant::now() + WATCH,
-            board,
+            board: outfit.board,
             crew: Crew::default(),
             current: None,
             incoming: None,
@@ -135,19 +163,18 @@ impl<'a> Office<'a> {
             last_words: None,
             result: Ok(()),
             born: Instant::now(),
+            pid_file: outfit.pid_file,
+            family: outfit.family,
+            launched: None,
+            elder,
             signals,
-            control,
-            is_listening: true,
+            control: Some(outfit.control),
+            is_listening,
         })
     }
 
     /// Works until everybody is gone, or until this is a worker.
-    pub(super) fn run(
-        mut self,
-        first: Edition,
-        pid_file: PidFile,
-        report: Option<Report>,
-    ) -> Ended {
+    pub(super) fn run(mut self, first: Edition, report: Option<Report>) -> Ended {
         self.report = report;
         let mut step = self.begin(first);
         let mut events = Events::with_capacity(64);
@@ -155,7 +182,7 @@ impl<'a> Office<'a> {
             step = self.turn(&mut events);
         }
         match step {
-            ControlFlow::Break(Ended::Gone(_)) => Ended::Gone(self.close(pid_file)),
+            ControlFlow::Break(Ended::Gone(_)) => Ended::Gone(self.close()),
             // A worker: dropping only closes.
             ControlFlow::Break(recruit) => recruit,
             ControlFlow::Continue(()) => unreachable!("the loop went on"),
@@ -177,6 +204,10 @@ impl<'a> Office<'a> {
             match token {
                 SIGNAL => self.take_signals()?,
                 CONTROL => self.let_in(),
+                HEIR => self.hear_heir()?,
+                HEIRS => self.heirs_ended()?,
+                ELDER => self.hear_elder()?,
+                ELDERS => self.elders_ended()?,
                 client if client >= FIRST_TOKEN => self.serve(client)?,
                 worker => self.hear(slot_of(worker))?,
             }
@@ -198,7 +229,8 @@ impl<'a> Office<'a> {
     }
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        let retry = (self.crew.has_unsent() || !self.is_listening).then(|| now + RETRY);
+        let is_deaf = !self.is_listening && self.supervisor.is_ruling();
+        let retry = (self.crew.has_unsent() || is_deaf).then(|| now + RETRY);
         let deadlines = [
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
@@ -230,7 +262,7 @@ impl<'a> Office<'a> {
                 Signal::Quit => self.order(Command::Quit)?,
                 Signal::Hangup => self.reload(None)?,
                 Signal::User1 => self.reopen(None)?,
-                Signal::User2 => log::warn!("USR2: upgrading is not supported; ignored"),
+                Signal::User2 => self.upgrade(None)?,
                 // A terminal sends it at every change of its size.
                 Signal::WindowChange if !self.plan.is_daemon => {}
                 Signal::WindowChange => self.order(Command::Winch)?,
@@ -256,19 +288,19 @@ impl<'a> Office<'a> {
     }
 
     fn let_in(&mut self) {
-        let accepted = self
-            .clients
-            .accept(&self.control, &self.epoll, Instant::now());
+        let Some(control) = &self.control else { return };
+        let accepted = self.clients.accept(control, &self.epoll, Instant::now());
         if let Err(error) = accepted {
             log::warn!("control socket: {error}; clients wait");
-            let _registered = self.epoll.delete(&self.control);
+            let _registered = self.epoll.delete(control);
             self.is_listening = false;
         }
     }
 
     fn listen_again(&mut self) {
-        if !self.is_listening {
-            let added = self.epoll.add(&self.control, Interest::Read, CONTROL);
+        let may_listen = !self.is_listening && self.supervisor.is_ruling();
+        if let Some(control) = self.control.as_ref().filter(|_| may_listen) {
+            let added = self.epoll.add(control, Interest::Read, CONTROL);
             self.is_listening = added.is_ok();
         }
     }
@@ -283,6 +315,7 @@ impl<'a> Office<'a> {
             control::Command::Quit => self.order(Command::Quit)?,
             control::Command::Reload => self.reload(Some(client))?,
             control::Command::Reopen => self.reopen(Some(client))?,
+            control::Command::Upgrade => self.upgrade(Some(client))?,
             control::Command::Status => {
                 let status = self.status();
                 self.clients.answer(client, &status, &self.epoll);
@@ -305,6 +338,11 @@ impl<'a> Office<'a> {
     }
 
     fn reopen(&mut self, client: Option<u64>) -> Step {
+        if let Err(refusal) = self.supervisor.may_change() {
+            log::error!("reopen refused: {refusal}");
+            self.refuse(client, &Ending::refused(&refusal));
+            return Step::Continue(());
+        }
         let response = match log::reopen() {
             Ok(()) => {
                 self.supervise(Event::Ordered(Command::Reopen))?;
@@ -346,7 +384,10 @@ impl<'a> Office<'a> {
                 let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                 self.tell(pid, ToWorker::Drain(left));
             }
-            Action::TellReopen(pid) => self.tell(pid, ToWorker::Reopen),
+            Action::TellReopen(pid) => {
+                self.tell(pid, ToWorker::Reopen);
+                self.tell(pid, ToWorker::ReopenAccess);
+            }
             Action::CutShort { generation } => {
                 let number = generation.0;
                 log::warn!(
@@ -364,6 +405,14 @@ impl<'a> Office<'a> {
                 return ControlFlow::Continue(self.reload_failed(generation, reason));
             }
             Action::ReloadRefused(refusal) => self.reload_refused(refusal),
+            Action::Launch => return ControlFlow::Continue(Some(self.launch())),
+            Action::Promote => self.promote(),
+            Action::Resign { pid } => self.resign(pid),
+            Action::EndHeir => self.tell_heir_to_end(),
+            Action::UpgradeFailed(setback) => self.upgrade_failed(setback),
+            Action::TellReady => self.tell_ready(),
+            Action::Rule => return ControlFlow::Continue(self.rule()),
+            Action::HurryElder { by } => self.hurry_elder(by),
             Action::Exit => return ControlFlow::Break(Ended::Gone(Ok(()))),
         }
         ControlFlow::Continue(None)
@@ -375,76 +424,6 @@ impl<'a> Office<'a> {
         }
     }
 
-    fn fork(
-        &mut self,
-        slot: SlotId,
-        number: usize,
-        generation: Generation,
-    ) -> ControlFlow<Ended, Event> {
-        let row = u8::try_from(slot.0).expect("there are at most 255 slots");
-        let owner = self.turn.admit(row);
-        let forked = Channel::pair().and_then(|ends| Ok((ends, process::fork()?)));
-        match forked {
-            Ok(((_, theirs), Fork::Child)) => {
-                let recruit = self.recruit(theirs, owner, number, generation);
-                ControlFlow::Break(Ended::Recruit(Box::new(recruit)))
-            }
-            Ok(((ours, _), Fork::Parent(pid))) => {
-                let token = WORKER + u64::from(row);
-                if let Err(error) = self.epoll.add(&ours, Interest::Read, token) {
-                    log::error!("listen to worker {pid}: {error}");
-                }
-                let place = (slot, number, generation);
-                self.crew.add(Member::new(pid, place, owner, ours));
-                ControlFlow::Continue(Event::Started { slot, pid })
-            }
-            Err(error) => {
-                log::error!("fork worker {number}: {error}");
-                self.turn.release_dead(owner);
-                ControlFlow::Continue(Event::ForkFailed { slot })
-            }
-        }
-    }
-
-    /// In the new process: everything that it needs of the master's.
-    fn recruit(
-        &self,
-        channel: Channel,
-        owner: Owner,
-        number: usize,
-        generation: Generation,
-    ) -> Recruit {
-        let incoming = self.incoming.as_ref();
-        let is_new = self.supervisor.incoming() == Some(generation);
-        let edition = incoming.filter(|_| is_new).or(self.current.as_ref());
-        let edition = edition.expect("a generation has its edition until it is over");
-        // Fewer than the configuration says, if an operator wants it so.
-        let is_new = is_new && incoming.is_some();
-        let count = if is_new { edition.workers } else { self.wanted };
-        let listeners = edition.listeners_of(number, count);
-        Recruit {
-            program: self.plan.program.clone(),
-            number,
-            generation,
-            channel,
-            setup: listeners.map(|(listeners, names)| {
-                let setup = Setup {
-                    listeners,
-                    accept: edition.accept(&self.board),
-                    limits: edition.limits,
-                    row: self.board.row(owner.row.into()),
-                    number: owner.row,
-                    epoch: owner.epoch,
-                };
-                (setup, names)
-            }),
-            settings: is_new.then(|| edition.settings.clone()),
-            identity: edition.identity.clone(),
-            core: edition.core(number),
-            patience: edition.config.shutdown_timeout,
-        }
-    }
-
     fn bury(&mut self, pid: Pid) {
         let Some(member) = self.crew.remove(pid) else {
             return;
@@ -452,31 +431,6 @@ impl<'a> Office<'a> {
         let _deleted_before = self.epoll.delete(&member.channel);
         self.turn.release_dead(member.owner);
         self.board.fold(member.slot.0);
-    }
-
-    /// The last things: nobody else is left.
-    fn close(mut self, pid_file: PidFile) -> Result<(), Ending> {
-        let stopped = Response::new(Exit::Ok as u8, "stopped");
-        let asked = [control::Command::Stop, control::Command::Quit];
-        let counted: Vec<String> = (self.board.totals().iter())
-            .filter(|(_, value)| *value > 0)
-            .map(|(counter, value)| format!("{}={value}", counter.name()))
-            .collect();
-        log::info!("counted: {}", counted.join(" "));
-        for edition in [&self.current, &self.incoming].into_iter().flatten() {
-            edition.unlink_but(None);
-        }
-        self.control.remove();
-        pid_file.remove();
-        if let Some(report) = self.report {
-            let early = Ending(
-                Exit::Internal,
-                "stopped before all workers were ready".into(),
-            );
-            report.tell(&self.result.clone().and(Err(early)));
-        }
-        self.clients.answer_all(&asked, &stopped, &self.epoll);
-        self.result
     }
 }
 

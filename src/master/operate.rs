@@ -67,9 +67,12 @@ impl Office<'_> {
                     None => unknown(id),
                 }
             }
-            Command::Stop | Command::Quit | Command::Reload | Command::Reopen | Command::Status => {
-                return Step::Continue(());
-            }
+            Command::Stop
+            | Command::Quit
+            | Command::Reload
+            | Command::Reopen
+            | Command::Upgrade
+            | Command::Status => return Step::Continue(()),
         };
         self.clients.answer(client, &refused, &self.epoll);
         Step::Continue(())
@@ -80,8 +83,14 @@ impl Office<'_> {
     }
 
     fn drain(&mut self, client: u64) -> Step {
-        if self.supervisor.is_stopping() {
-            let refusal = Response::new(Exit::Running as u8, Refusal::Stopping.to_string());
+        let may = self.supervisor.may_change();
+        let may = may.and(if self.supervisor.is_stopping() {
+            Err(Refusal::Stopping)
+        } else {
+            Ok(())
+        });
+        if let Err(refusal) = may {
+            let refusal = Response::new(Exit::Running as u8, refusal.to_string());
             self.clients.answer(client, &refusal, &self.epoll);
             return Step::Continue(());
         }
@@ -96,6 +105,7 @@ impl Office<'_> {
         if self.supervisor.is_stopping() {
             return Err(refused(Refusal::Stopping));
         }
+        self.supervisor.may_change().map_err(refused)?;
         if self.supervisor.incoming().is_some() || self.current.is_none() {
             return Err(refused(Refusal::Busy));
         }
@@ -112,7 +122,7 @@ impl Office<'_> {
             let text = format!("{wanted} of {have} workers leaves none: that is `drain`");
             return Err(Response::new(Exit::Usage as u8, text));
         }
-        let free = have + self.board.rows() - slots().count();
+        let free = have + self.supervisor.free();
         if count > free {
             let wanted = count;
             return Err(refused(Refusal::NoRoom { wanted, free }));
@@ -181,6 +191,7 @@ impl Office<'_> {
                 | Command::Quit
                 | Command::Reload
                 | Command::Reopen
+                | Command::Upgrade
                 | Command::Status
                 | Command::LogLevel(_)
                 | Command::Connections => is_late.then(|| {

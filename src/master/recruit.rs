@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub(super) struct Recruit {
     pub(super) channel: Channel,
     /// What it works with, and the names of its listeners.
     pub(super) setup: io::Result<(Setup, Vec<SocketName>)>,
+    /// Held until the end: see `upgrade::Family`.
+    pub(super) family: io::Result<OwnedFd>,
     /// The log, where it differs from the master's.
     pub(super) settings: Option<Settings>,
     pub(super) identity: Option<Identity>,
@@ -66,8 +68,9 @@ impl Recruit {
         let prepared = (self.settings.as_ref())
             .map_or(Ok(()), log::init)
             .and(self.setup)
+            .and_then(|setup| Ok((setup, self.family?)))
             .map_err(internal);
-        let (setup, names) = prepared.map_err(&failed)?;
+        let ((setup, names), _member) = prepared.map_err(&failed)?;
         raise_descriptors(&setup.limits);
         keep_to(self.core);
         become_user(self.identity.as_ref()).map_err(&failed)?;
@@ -195,6 +198,9 @@ impl Control for Line {
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
+                Some(ToWorker::ReopenAccess) => {
+                    files.pop().into_iter().for_each(log::adopt_journal);
+                }
                 Some(ToWorker::LogLevel(level)) => log::set_level(level),
                 Some(ToWorker::List) => {
                     self.list = files.pop().map(File::from);

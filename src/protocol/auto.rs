@@ -107,6 +107,7 @@ mod tests {
         head: 300,
         fields: 5,
         body: 60,
+        memory: 60,
     };
 
     #[test]

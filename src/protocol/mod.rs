@@ -21,6 +21,7 @@ pub mod frame;
 pub mod http;
 mod out;
 pub mod proxy;
+mod units;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use out::{FilePart, Out, Splice};
+pub use units::{BodyFile, Units};
 
 use crate::scoreboard::Counter;
 
@@ -65,6 +67,12 @@ pub trait Protocol: Send + Sync {
     /// Whether [`Event::Draining`] has anything to say; saves a turn if not.
     fn warns(&self) -> bool {
         false
+    }
+
+    /// What a peer is told before it is closed because its message did not come
+    /// in time; empty: nothing.
+    fn late(&self) -> &'static [u8] {
+        b""
     }
 }
 
@@ -179,6 +187,8 @@ pub struct Cut {
 pub enum Then {
     /// Part of a message, or nothing: read on.
     Read,
+    /// The units end inside of a message, whose parts are units as they come.
+    ReadOn,
     /// The connection speaks this from now on, beginning with the same bytes.
     /// Only before its first whole message, of which there is none then.
     Become(Arc<dyn Protocol>),
@@ -190,6 +200,7 @@ impl fmt::Debug for Then {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read => f.write_str("Read"),
+            Self::ReadOn => f.write_str("ReadOn"),
             Self::Become(_) => f.write_str("Become"),
             Self::Refuse(refusal) => write!(f, "Refuse({refusal:?})"),
         }
@@ -205,61 +216,6 @@ pub struct Refusal {
     pub detail: String,
     /// Sent to the peer before the close; empty: nothing.
     pub answer: &'static [u8],
-}
-
-/// Bytes that may belong to a shared buffer, so that keeping them need not copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Units<'a> {
-    bytes: &'a [u8],
-    owner: Option<&'a Bytes>,
-}
-
-impl<'a> Units<'a> {
-    /// Bytes of a buffer that is used again after the call.
-    #[must_use]
-    pub const fn borrowed(bytes: &'a [u8]) -> Self {
-        Self { bytes, owner: None }
-    }
-
-    /// Bytes that live as long as anybody wants them.
-    #[must_use]
-    pub fn shared(owner: &'a Bytes) -> Self {
-        Self {
-            bytes: owner,
-            owner: Some(owner),
-        }
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// A part of them.
-    ///
-    /// # Panics
-    ///
-    /// When `range` is outside: the caller miscounted.
-    #[must_use]
-    pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
-        Self {
-            bytes: &self.bytes[range],
-            owner: self.owner,
-        }
-    }
-
-    /// The bytes for keeps. Small ones are copied (cheaper than sharing, and
-    /// they do not hold a large chunk in memory), large ones are shared.
-    #[must_use]
-    pub fn to_bytes(&self) -> Bytes {
-        match self.owner {
-            Some(owner) if self.bytes.len() >= Self::WORTH_SHARING => owner.slice_ref(self.bytes),
-            Some(_) | None => Bytes::copy_from_slice(self.bytes),
-        }
-    }
-
-    const WORTH_SHARING: usize = 1024;
 }
 
 /// Serves the messages of one connection, in order. Used by whoever holds the
@@ -386,6 +342,54 @@ pub trait Dispatch: Send {
         let _ = (lane, request);
         response.error(&Error::new(404, "there are no routes"));
         http::Served::Done
+    }
+
+    /// Says what to do with a body that was not whole when its head was, or is
+    /// longer than most. Never panics, as [`Self::call`].
+    fn receive(
+        &mut self,
+        incoming: &http::Incoming<'_>,
+        response: &mut http::Response,
+    ) -> http::Wanted {
+        let _ = response;
+        http::Wanted::Whole { max: incoming.max }
+    }
+
+    /// Something that takes a body for which there is no room in memory.
+    ///
+    /// # Errors
+    ///
+    /// There is no room anywhere: what the peer is told.
+    fn spool(&mut self, spooling: &http::Spooling) -> Result<Box<dyn http::Intake>, Error> {
+        let _ = spooling;
+        Err(Error::new(
+            507,
+            "there is no room for a body of this length",
+        ))
+    }
+
+    /// Gives `intake` the next bytes of its body. Never panics, as [`Self::call`].
+    ///
+    /// # Errors
+    ///
+    /// The body is refused; what the peer is told.
+    fn piece(&mut self, intake: &mut dyn http::Intake, bytes: &[u8]) -> Result<(), Error> {
+        intake.piece(bytes)
+    }
+
+    /// Takes note of an answer, for the access log.
+    fn record(&mut self, access: &http::Access<'_>, format: http::AccessFormat) {
+        let _ = (access, format);
+    }
+
+    /// A name for a request that came without one.
+    fn request_id(&mut self) -> Box<str> {
+        Box::default()
+    }
+
+    /// Microseconds of a clock that never goes back.
+    fn micros(&self) -> u64 {
+        0
     }
 
     /// The time of day in seconds since 1970, for protocols that say it.

@@ -9,8 +9,8 @@ use super::method::Method;
 use super::{Handler, Route, Web, wrapped};
 use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
-use crate::protocol::Lane;
-use crate::protocol::http::{Request, Response, Served};
+use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted};
+use crate::protocol::{Lane, Units};
 
 /// Routes by path, then by method.
 pub struct Routes<S> {
@@ -22,6 +22,8 @@ pub struct Routes<S> {
 
 struct Found<S> {
     handler: Handler<S>,
+    before: Option<Handler<S>>,
+    body_max: Option<usize>,
     inline: bool,
 }
 
@@ -58,6 +60,8 @@ impl<S: Default + Send + 'static> Web<S> {
             methods: Vec::new(),
             otherwise: self.otherwise.as_ref().map(|handler| Found {
                 handler: wrapped(handler, &self.wraps),
+                before: None,
+                body_max: None,
                 inline: false,
             }),
         };
@@ -72,6 +76,8 @@ impl<S: Default + Send + 'static> Web<S> {
             });
             routes.methods[at][route.method as usize] = Some(Found {
                 handler: wrapped(&route.handler, &self.wraps),
+                before: (route.before.as_ref()).map(|before| wrapped(before, &self.wraps)),
+                body_max: route.body_max,
                 inline: route.inline,
             });
         }
@@ -163,6 +169,12 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
         let method = Method::of(request.head.method);
         match self.find(method, path) {
             Goal::Handler(found, _) if lane == Lane::Inline && !found.inline => Served::NotInline,
+            Goal::Handler(found, _)
+                if (found.body_max).is_some_and(|max| request.body.bytes().len() > max) =>
+            {
+                response.error(&Error::new(413, "the body is too long"));
+                Served::Done
+            }
             Goal::Handler(found, params) => {
                 let mut state = S::default();
                 let mut answer = Answer::None;
@@ -173,25 +185,92 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
                     query,
                     params,
                     response,
+                    begun: None,
                 };
                 (found.handler)(&mut http, request.body, &mut answer);
                 response.take(answer)
             }
-            Goal::Methods(methods) => {
-                response.field("Allow", allow(methods).as_bytes());
-                if method != Method::Options {
-                    let text = format!("{} is not allowed here", request.head.method);
-                    response.error(&Error::new(405, text));
-                }
-                Served::Done
-            }
-            Goal::Nothing if method == Method::Options && path == "*" => Served::Done,
-            Goal::Nothing => {
-                response.error(&Error::new(404, "there is nothing here"));
-                Served::Done
+            goal @ (Goal::Methods(_) | Goal::Nothing) => {
+                nobody(&goal, method, &request.head, response)
             }
         }
     }
+
+    fn receive(
+        &self,
+        mut visit: Visit<'_, S>,
+        incoming: &Incoming<'_>,
+        response: &mut Response,
+    ) -> Wanted {
+        let head = incoming.head;
+        let (path, query) = path_of(head.target);
+        let method = Method::of(head.method);
+        let (found, params) = match self.find(method, path) {
+            Goal::Handler(found, params) => (found, params),
+            goal @ (Goal::Methods(_) | Goal::Nothing) => {
+                return match nobody(&goal, method, &head, response) {
+                    Served::NoSuchMethod => Wanted::NoSuchMethod,
+                    Served::Done | Served::Later(_) | Served::NotInline => Wanted::Refused,
+                };
+            }
+        };
+        let max = found.body_max.unwrap_or(incoming.max);
+        let is_over = incoming.length.is_some_and(|length| length > max);
+        let Some(before) = found.before.as_ref().filter(|_| !is_over) else {
+            return Wanted::Whole { max };
+        };
+        let (mut state, mut answer) = (S::default(), Answer::None);
+        let body = Units::borrowed(b"");
+        let request = Request {
+            head,
+            body,
+            taken: None,
+        };
+        let mut http = Http {
+            ctx: visit.ctx(&mut state),
+            request: &request,
+            path,
+            query,
+            params,
+            response,
+            begun: None,
+        };
+        before(&mut http, body, &mut answer);
+        match (http.begun.take(), answer) {
+            (Some(intake), Answer::None) => Wanted::Pieces { max, intake },
+            (_, answer) => {
+                if let Served::Later(_) = response.take(answer) {
+                    let why = "a reply that comes later cannot refuse a body";
+                    response.error(&Error::new(500, why));
+                }
+                Wanted::Refused
+            }
+        }
+    }
+}
+
+/// Answers a request that no handler is for.
+fn nobody<S>(
+    goal: &Goal<'_, S>,
+    method: Method,
+    head: &Head<'_>,
+    response: &mut Response,
+) -> Served {
+    match goal {
+        Goal::Methods(_) | Goal::Nothing if method == Method::Any => return Served::NoSuchMethod,
+        Goal::Methods(methods) => {
+            response.field("Allow", allow(methods).as_bytes());
+            if method != Method::Options {
+                let text = format!("{} is not allowed here", head.method);
+                response.error(&Error::new(405, text));
+            }
+        }
+        Goal::Nothing if method == Method::Options && head.target == "*" => {}
+        Goal::Handler(..) | Goal::Nothing => {
+            response.error(&Error::new(404, "there is nothing here"));
+        }
+    }
+    Served::Done
 }
 
 #[cfg(all(test, not(loom)))]

@@ -92,7 +92,7 @@ pub(super) fn hear(
     messages: usize,
     now: u64,
 ) {
-    if messages == 0 {
+    if units.is_empty() {
         return;
     }
     conn.heard.store(now, Ordering::Relaxed);
@@ -103,38 +103,79 @@ pub(super) fn hear(
     if beats > 0 {
         conn.pulse.beat.store(now, Ordering::Relaxed);
     }
-    if beats < messages {
+    // Part of a message is none that could be a heartbeat.
+    if beats < messages.max(1) {
         conn.pulse.spoken.store(now, Ordering::Relaxed);
         conn.pulse.owed.store(true, Ordering::Relaxed);
     }
 }
 
-/// Takes note of the `kept` bytes of an unfinished message, and has it looked at when
-/// it may first be too slow. `fresh`: it began with the last read.
+/// What a read came to, for [`keep`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came {
+    /// Bytes that arrived.
+    pub(super) bytes: usize,
+    /// Bytes of the unfinished message that are kept.
+    pub(super) kept: usize,
+    /// The unfinished message, if there is one, began with them.
+    pub(super) begins: bool,
+    /// The unfinished message is passed on as it comes: nothing of it is kept.
+    pub(super) passed_on: bool,
+}
+
+impl Came {
+    pub(super) fn new(bytes: usize, kept: usize, cut: &Cut) -> Self {
+        let passed_on = matches!(cut.then, Then::ReadOn);
+        let begins = cut.messages > 0 || (cut.units > 0 && !passed_on);
+        Self {
+            bytes,
+            kept,
+            begins,
+            passed_on,
+        }
+    }
+}
+
+/// Takes note of the message that is not finished, and has it looked at when it
+/// may first be too slow.
 pub(super) fn keep(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
-    kept: usize,
-    fresh: bool,
+    came: Came,
     now: u64,
 ) {
     let pulse = &conn.pulse;
     let started = pulse.started.load(Ordering::Relaxed);
-    if kept == 0 {
+    if came.kept == 0 && !came.passed_on {
         if started != 0 {
             pulse.started.store(0, Ordering::Relaxed);
         }
         return;
     }
-    pulse.arrived(kept);
-    if fresh || started == 0 {
+    let begins = came.begins || started == 0;
+    let rate = shared.limits.receive_rate as u64;
+    if begins {
         pulse.started.store(now, Ordering::Relaxed);
+        pulse.arrived(0);
+    } else {
+        let since = started.max(pulse.thawed.load(Ordering::Relaxed));
+        let due = now.saturating_sub(since).saturating_mul(rate) / 1000;
+        let arrived = pulse.arrived.load(Ordering::Relaxed) as usize;
+        let arrived = arrived.saturating_add(came.bytes);
+        if rate > 0 && arrived as u64 >= due {
+            // What came sooner than it had to does not count for later: whoever
+            // stops has the grace and no more.
+            pulse.started.store(now, Ordering::Relaxed);
+            pulse.arrived(0);
+        } else {
+            pulse.arrived(arrived);
+        }
     }
     // A look that is registered finds this message, too. One that is near may
     // just be over: half of the grace is more than any two threads are apart.
     let grace = millis(shared.limits.receive_grace);
-    if shared.limits.receive_rate > 0 && inbound.watched < now.saturating_add(grace / 2) {
+    if rate > 0 && inbound.watched < now.saturating_add(grace / 2) {
         inbound.watched = now.saturating_add(grace);
         shared.heartbeat.watch(conn.id.slot(), inbound.watched);
     }

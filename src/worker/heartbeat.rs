@@ -14,7 +14,7 @@ use super::patience::{self, Deed, Signs};
 use super::room;
 use super::shared::{Job, Shared};
 use crate::net::ConnId;
-use crate::protocol::{CloseMode, Event};
+use crate::protocol::{CloseMode, Event, Refusal};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::sync::{AtomicU64, Ordering, lock};
@@ -162,6 +162,9 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
     }
     match deed {
         Deed::Close(counter) => return close(shared, &conn, counter),
+        Deed::Refuse(counter) if !refuse(shared, &conn, counter) => {
+            return close(shared, &conn, Some(counter));
+        }
         Deed::Unstall if room::is_stuck(&conn) => {
             return shared.decide(id, CloseMode::Abort, Some(Counter::SendStalled));
         }
@@ -171,7 +174,7 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
                 shared.row.count(Counter::Pings);
             }
         }
-        Deed::Unstall | Deed::Look => {}
+        Deed::Refuse(_) | Deed::Unstall | Deed::Look => {}
     }
     if let Some((at, _)) = patience::next(&signs(&conn, now), &shared.limits) {
         shared.heartbeat.watch(slot, at.max(now + 1));
@@ -186,6 +189,21 @@ fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
         CloseMode::Flush
     };
     shared.decide(conn.id, mode, counter);
+}
+
+/// Has the peer told that its message is late, in the connection's turn. False:
+/// there is nothing to say, or no room for it.
+fn refuse(shared: &Shared, conn: &Connection, counter: Counter) -> bool {
+    let answer = conn.protocol().late();
+    if answer.is_empty() || conn.unsent() > 0 {
+        return false;
+    }
+    let refusal = Refusal {
+        counter,
+        detail: counter.help().to_owned(),
+        answer,
+    };
+    shared.post(conn.id, Item::from(Event::Refused(refusal)))
 }
 
 /// What is known of a connection.

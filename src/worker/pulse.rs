@@ -22,9 +22,10 @@ pub(crate) struct Pulse {
     pub(crate) thawed: AtomicU64,
     /// The server sent its last heartbeat.
     pub(crate) pinged: AtomicU64,
-    /// The unfinished message that the reactor keeps began to arrive.
+    /// The unfinished message began to arrive, or was last as far as the rate
+    /// asks for.
     pub(crate) started: AtomicU64,
-    /// Bytes of it that are there.
+    /// Bytes of it that came since then.
     pub(crate) arrived: AtomicU32,
     /// The kernel took bytes or refused the first ones; 0: it refuses none.
     pub(crate) progress: AtomicU64,
@@ -63,13 +64,20 @@ impl Pulse {
         self.progress.store(now, Ordering::Relaxed);
     }
 
+    /// The peer need not wait for the server any more, and has all its time from
+    /// here.
+    pub(crate) fn thaw(&self, now: u64) {
+        self.arrived(0);
+        self.thawed.store(now, Ordering::Relaxed);
+    }
+
     /// Whether the peer has taken some of what the kernel holds, now that this
     /// is `held`.
     pub(crate) fn has_drained(&self, held: usize) -> bool {
         word(held) < self.held.load(Ordering::Relaxed)
     }
 
-    /// So many bytes of the unfinished message are there.
+    /// So many bytes of the unfinished message are there since it `started`.
     pub(crate) fn arrived(&self, bytes: usize) {
         self.arrived.store(word(bytes), Ordering::Relaxed);
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::connection::{Connection, Item};
 use super::cutters::Unfinished;
-use super::guard::{self, Admitted};
+use super::guard::{self, Admitted, Came};
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
@@ -149,7 +149,8 @@ impl Reactor<'_> {
         partial.clear();
         partial.extend_from_slice(rest);
         let kept = rest.len();
-        guard::keep(self.shared, conn, inbound, kept, cut.units > 0, self.now);
+        let came = Came::new(len - forgotten.min(len), kept, &cut);
+        guard::keep(self.shared, conn, inbound, came, self.now);
         self.shared
             .row
             .subtract(Counter::Buffered, forgotten as u64);
@@ -163,7 +164,9 @@ impl Reactor<'_> {
             Then::Become(protocol) if self.turn_into(conn, &protocol) => {
                 self.received_short(conn, len);
             }
-            then @ (Then::Read | Then::Become(_) | Then::Refuse(_)) => self.then(conn, then),
+            then @ (Then::Read | Then::ReadOn | Then::Become(_) | Then::Refuse(_)) => {
+                self.then(conn, then);
+            }
         }
     }
 
@@ -196,14 +199,8 @@ impl Reactor<'_> {
                 .row
                 .subtract(Counter::Buffered, cut.units as u64);
         }
-        guard::keep(
-            self.shared,
-            conn,
-            inbound,
-            partial.len(),
-            cut.units > 0,
-            self.now,
-        );
+        let came = Came::new(came, partial.len(), &cut);
+        guard::keep(self.shared, conn, inbound, came, self.now);
         self.keep(conn, unfinished);
         if !whole.is_empty() {
             self.post_units(conn, Bytes::from(whole), serve.messages);
@@ -215,7 +212,7 @@ impl Reactor<'_> {
         match then {
             // Not before the first message, or the connection ends already.
             Then::Become(_) => self.decide(conn.id, CloseMode::Abort, None),
-            Then::Read => self.delay(conn),
+            Then::Read | Then::ReadOn => self.delay(conn),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
                 self.shared
@@ -451,7 +448,7 @@ impl Reactor<'_> {
             return;
         }
         inbound.reading = true;
-        conn.pulse.thawed.store(self.now, Ordering::Relaxed);
+        conn.pulse.thaw(self.now);
         conn.pulse.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll

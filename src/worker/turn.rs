@@ -173,7 +173,7 @@ pub(crate) fn run(
         };
         spoke |= !by_itself && turn.out.pending() > before;
         if is_reply {
-            conn.pulse.thawed.store(coarse_millis(), Ordering::Relaxed);
+            conn.pulse.thaw(coarse_millis());
         }
         if why != Why::Done {
             break;

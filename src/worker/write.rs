@@ -242,7 +242,7 @@ fn broken(shared: &Shared, conn: &Connection) {
 pub(crate) fn look_for_room(shared: &Shared, conn: &Arc<Connection>) -> After {
     if !conn.is_full(shared.limits.outbound_high / 2) {
         if conn.mailbox.awaits_room() {
-            conn.pulse.thawed.store(coarse_millis(), Ordering::Relaxed);
+            conn.pulse.thaw(coarse_millis());
         }
         conn.mailbox.room_made(shared.limits.mailbox_high)
     } else {

@@ -65,6 +65,16 @@ impl Instance {
         Self::of(subject(), "user = \"root\"\nallow_root = true\n", top)
     }
 
+    /// As [`Self::new`], of a program at a path of the test's own.
+    pub(crate) fn of_program(program: &Path, top: &str) -> Self {
+        // For the life of the tests: a few bytes.
+        Self::of(program.to_path_buf().leak(), "", top)
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        self.program
+    }
+
     fn of(program: &'static Path, basis: &'static str, top: &str) -> Self {
         // Not 127.0.0.1: the clients of other tests hold thousands of its ports,
         // and one of them could take this before the daemon does.
@@ -99,13 +109,15 @@ impl Instance {
         self.folder.path().join(name)
     }
 
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.program);
+        command.args(arguments).args(["-c", "conf"]);
+        command.current_dir(self.folder.path());
+        command
+    }
+
     pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
-        Command::new(self.program)
-            .args(arguments)
-            .args(["-c", "conf"])
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
     }
 
     /// Does what has to succeed.

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on has failed, in its helper functions too"
 )]
 
+mod access_log;
 mod architecture;
 mod bad_input;
 mod bench;
@@ -17,6 +18,7 @@ mod flood;
 mod flow;
 mod harness;
 mod http;
+mod http_bodies;
 mod http_replies;
 mod instance;
 mod listeners;
@@ -36,3 +38,4 @@ mod slow;
 mod source;
 mod stress;
 mod turn;
+mod upgrade;

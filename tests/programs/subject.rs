@@ -5,7 +5,8 @@
 //!
 //! Files in the working directory, looked at by each worker as it starts:
 //! `data` and `started` hold the text of an error, `crash` the number of the
-//! worker that is to exit at once; it writes when into `crashes`.
+//! worker that is to exit at once; it writes when into `crashes`. A worker that
+//! finds `hang` never starts.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
     App::<()>::new()
         .data(|| {
             crash();
+            while fs::exists("hang").unwrap_or(false) {
+                std::thread::sleep(std::time::Duration::from_secs(3600));
+            }
             told("data")
         })
         .started(|_| told("started"))

@@ -29,6 +29,8 @@ pub enum Command {
     Reload,
     /// Open the log files anew.
     Reopen,
+    /// Give the place to the new binary.
+    Upgrade,
     /// Tell what runs.
     Status,
     /// Drain the workers and stay, without any.
@@ -253,12 +255,13 @@ mod tests {
         ConnId::first(1, 2, 3).next()
     }
 
-    fn all() -> [(Command, &'static str); 12] {
+    fn all() -> [(Command, &'static str); 13] {
         [
             (Command::Stop, "{\"command\":\"stop\"}\n"),
             (Command::Quit, "{\"command\":\"quit\"}\n"),
             (Command::Reload, "{\"command\":\"reload\"}\n"),
             (Command::Reopen, "{\"command\":\"reopen\"}\n"),
+            (Command::Upgrade, "{\"command\":\"upgrade\"}\n"),
             (Command::Status, "{\"command\":\"status\"}\n"),
             (Command::Drain, "{\"command\":\"drain\"}\n"),
             (

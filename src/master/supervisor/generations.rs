@@ -20,9 +20,12 @@ impl Supervisor {
     }
 
     pub(super) fn begin(&mut self, workers: usize, now: Instant) {
-        let free = self.slots.len() - self.occupied().count();
+        let free = self.free_rows().count();
+        let is_first = self.current.is_none() && self.incoming.is_none() && self.is_heir();
         let refusal = if self.phase != Phase::Running {
             Some(Refusal::Stopping)
+        } else if let (false, Err(refusal)) = (is_first, self.may_change()) {
+            Some(refusal)
         } else if self.incoming.is_some() {
             Some(Refusal::Busy)
         } else if workers == 0 || workers > free {
@@ -105,6 +108,7 @@ impl Supervisor {
             self.dismiss(id, self.drained_by(now), now);
         }
         self.actions.push(Action::ReloadDone { generation });
+        self.report_for_duty();
     }
 
     /// Frequent reloads under long-lived connections would pile up processes.
@@ -125,13 +129,13 @@ impl Supervisor {
     /// Adds workers to the generation that serves, or takes some away: the last
     /// ones, so that its workers are numbered without a gap.
     pub(super) fn become_so_many(&mut self, count: usize, now: Instant) {
-        // While a reload goes on, its configuration says how many.
-        let (Some(current), None) = (self.current, self.incoming) else {
+        // While a reload or an upgrade goes on, its configuration says how many.
+        let (Some(current), None, Ok(())) = (self.current, self.incoming, self.may_change()) else {
             return;
         };
         let have = self.numbers(current).count();
         for number in have..count {
-            if self.occupied().count() == self.slots.len() {
+            if self.free_rows().next().is_none() {
                 return;
             }
             self.occupy(current, number, now);

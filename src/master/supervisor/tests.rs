@@ -7,6 +7,8 @@ const MASTER_OF: Policy = Policy {
     shutdown_timeout: Duration::from_secs(30),
     ready_timeout: Duration::from_secs(10),
     generations_max: 4,
+    upgrade_timeout: Duration::from_secs(20),
+    is_first_process: false,
     seed: 1,
 };
 const EXITED: Cause = Cause::Exited(1);

@@ -24,6 +24,8 @@ pub struct Response {
     fields: Vec<u8>,
     /// `Content-Type` is among the fields.
     typed: bool,
+    /// The request's name, which is among the fields.
+    request_id: Option<Box<str>>,
 }
 
 /// The content of a response.
@@ -125,6 +127,8 @@ pub(super) struct Asked {
     pub(super) head: bool,
     pub(super) minor: u8,
     pub(super) keeps: bool,
+    /// When it was looked at first, if answers are recorded.
+    pub(super) since: u64,
 }
 
 impl Response {
@@ -144,6 +148,27 @@ impl Response {
         self.fields.extend_from_slice(value);
         self.fields.extend_from_slice(b"\r\n");
         true
+    }
+
+    /// Gives the request a name, and says it in the response.
+    pub fn identify(&mut self, id: Box<str>) {
+        self.field("X-Request-Id", id.as_bytes());
+        self.request_id = Some(id);
+    }
+
+    /// The request's name, if it has one yet.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    /// As new, but for the request's name.
+    pub fn restart(&mut self) {
+        let id = self.request_id.take();
+        *self = Self::default();
+        if let Some(id) = id {
+            self.identify(id);
+        }
     }
 
     /// Whether a field of this name was added.
