@@ -326,7 +326,7 @@ With -w, for the whole server and for each worker; /s is a second's, the rest is
   *           this worker has the accept turn
   wait        messages that came and were not served yet
   held        bytes in partial messages, mailboxes and outbound queues
-  busy        share of the time in which the event loop worked
+  busy        share of the time in which the event loop worked, roughly
   lag         how long events waited for it: <10ms, >10ms, >100ms, or stuck
   message id  the slowest handlers: mean in the last interval, mean and longest
               since their workers started, of those messages that were timed (every

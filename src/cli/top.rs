@@ -23,7 +23,8 @@ impl Span<'_> {
         let mut lines = self.summary();
         let (workers, ids) = (self.workers(), self.ids());
         let room = height.saturating_sub(lines.len() + 2);
-        let below = if ids.is_empty() {
+        // In very few lines the workers come first.
+        let below = if ids.is_empty() || room < 2 * IDS_MIN + 2 {
             0
         } else {
             ids.len().min(IDS_MIN) + 2
