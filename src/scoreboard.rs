@@ -160,6 +160,26 @@ counters! {
     ServedByPool = "messages_served_by_pool",
     /// Messages that arrived whole and were not served, because their connection ended.
     Dropped = "messages_dropped",
+    /// Connections that went on in another worker.
+    HandedOver = "connections_handed_over",
+    /// Connections that another worker had before.
+    TakenOver = "connections_taken_over",
+    /// Connections that another worker took no answer about, because it ended: they stayed for the next one.
+    HandoverUndone = "connections_handover_undone",
+    /// Connections not handed over because their state cannot go along, or could not be read.
+    NotHandedState = "connections_not_handed_over_state",
+    /// Connections not handed over because a timer of theirs waited.
+    NotHandedTimer = "connections_not_handed_over_timer",
+    /// Connections not handed over because too much of a message or of their state was there.
+    NotHandedSize = "connections_not_handed_over_size",
+    /// Connections not handed over because their listener is gone, or speaks something else now.
+    NotHandedListener = "connections_not_handed_over_listener",
+    /// Connections not handed over because the lists of the listener no longer let their address in.
+    NotHandedDenied = "connections_not_handed_over_denied",
+    /// Connections not handed over because the other worker had no room.
+    NotHandedFull = "connections_not_handed_over_full",
+    /// Connections not handed over because they were busy for as long as the drain waited.
+    NotHandedBusy = "connections_not_handed_over_busy",
     /// Messages that reached a handler.
     Handled = "messages_handled",
     /// Messages handled on the event loop.
@@ -170,6 +190,10 @@ counters! {
     HandlerErrors = "messages_answered_error",
     /// Messages whose handler panicked.
     Panicked = "messages_panicked",
+    /// Requests for a file that was open already.
+    FilesCached = "files_cached",
+    /// Requests for which the disk was asked for a file.
+    FilesLookedUp = "files_looked_up",
     /// Repliers of `later` that were dropped unsent.
     RepliersDropped = "repliers_dropped",
     /// Messages, replies or pushes addressed to a connection that is gone.
@@ -243,6 +267,8 @@ const LINE_WORDS: usize = 8;
 pub struct Row {
     words: Arc<SharedWords>,
     start: usize,
+    /// Rows of the whole scoreboard; 0: this one is alone.
+    rows: usize,
     addresses: Option<Addresses>,
 }
 
@@ -256,6 +282,7 @@ impl Row {
         Ok(Self {
             words: Arc::new(SharedWords::new(ROW_WORDS)?),
             start: 0,
+            rows: 0,
             addresses: None,
         })
     }

@@ -71,6 +71,8 @@ table! {
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
         /// Generations of workers that may live at a time.
         pub generations_max: u16 = 4, in 2..=6;
+        /// Whether connections go to the workers that stay.
+        pub handover: bool = true;
         /// How long a new binary may take to be ready.
         pub upgrade_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
         /// What `upgrade` starts; `None`: the file that runs, at its path.
@@ -113,6 +115,13 @@ table! {
         pub protocol: Protocol = Protocol::Frame;
         /// How frames are laid out.
         pub frame: Framing = Framing::Preset("comm".into());
+        /// Folder whose files are served over HTTP; `None`: none.
+        pub root: Option<PathBuf> = None;
+        /// Whether a folder below `root` without an index shows its names.
+        pub listing: bool = false;
+        /// How long browsers may keep a file of `root` without asking. `None`: as
+        /// they think right.
+        pub max_age: Option<Duration> = None, in seconds(1)..=seconds(31_536_000);
         /// Connections that the kernel queues until they are accepted.
         pub backlog: u16 = 511, in 1..=65_535;
         /// What happens to a message whose id has no handler.
@@ -532,7 +541,11 @@ mod tests {
     fn the_shipped_file_says_what_holds_without_it() {
         let file = Some(("conf/purlin.toml".as_ref(), SHIPPED.as_bytes()));
         let config = Config::parse(file, [], &[]).unwrap();
-        assert_eq!(config, Config::default());
+        // The daemon has a page to show; a program of one's own may want to
+        // speak first, which cannot be done where the client decides.
+        let mut expected = Config::default();
+        expected.listener[0].protocol = Protocol::Auto;
+        assert_eq!(config, expected);
     }
 
     #[test]

@@ -101,7 +101,10 @@ impl Hub {
         &self.0.directory
     }
 
-    pub(super) fn row(&self) -> &Row {
+    /// Where the worker counts.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn row(&self) -> &Row {
         &self.0.row
     }
 }

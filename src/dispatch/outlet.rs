@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::handover::{Luggage, State, Stays};
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode};
 
@@ -91,6 +92,9 @@ pub trait Service: Send + Sync {
     /// Whether `opened` has anything to do; saves a turn per accept if not.
     fn greets(&self) -> bool;
 
+    /// Whether the state of a connection has no bytes: as good as another one.
+    fn is_stateless(&self) -> bool;
+
     /// Runs `stopping`, once, after the last connection is closed.
     fn stopping(&self);
 }
@@ -118,4 +122,31 @@ pub trait Seat: crate::protocol::Dispatch {
 
     /// The connection is over: runs `closed`, leaves rooms, drops the state.
     fn leave(&mut self);
+
+    /// What goes along if the connection goes on in another worker. Changes
+    /// nothing. Runs on the reactor, as the three below.
+    ///
+    /// # Errors
+    ///
+    /// [`Stays`]: it cannot go.
+    fn pack(&self) -> Result<Luggage, Stays>;
+
+    /// As [`take`](Self::take), by a connection of another worker, which goes on
+    /// with its `state`. False: that cannot be read, and nobody sits here.
+    fn unpack(
+        &mut self,
+        conn: ConnId,
+        peer: crate::sys::socket::Peer,
+        unknown_id: UnknownId,
+        is_session: bool,
+        state: &State,
+    ) -> bool;
+
+    /// The connection that was unpacked can be found from now on: enters its
+    /// rooms, and is bound to its user.
+    fn rejoin(&mut self, user: Option<&str>, rooms: &[String]);
+
+    /// The connection is another worker's: as [`leave`](Self::leave), without
+    /// `closed`.
+    fn vacate(&mut self);
 }

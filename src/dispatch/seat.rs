@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::core::Core;
 use super::ctx::{Ctx, Sink};
 use super::guard::guard;
+use super::handover::{Carry, Luggage, State, Stays};
 use super::hub::Hub;
 use super::outlet::{Seat, UnknownId};
 use super::request_id::request_id;
@@ -364,6 +365,69 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
                 |ctx| closed(ctx),
             );
         }
+        self.vacate();
+    }
+
+    fn pack(&self) -> Result<Luggage, Stays> {
+        let Self { core, tenant } = self;
+        if tenant.timers.0.is_some() {
+            return Err(Stays::Timer);
+        }
+        let (user, rooms) = if tenant.member {
+            core.hub.directory().memberships(tenant.conn)
+        } else {
+            (None, Vec::new())
+        };
+        let state = match (&tenant.state, core.hooks.carry) {
+            (None, _) => State::Empty,
+            (Some(_), _) if size_of::<S>() == 0 => State::Empty,
+            (Some(state), Some(carry)) => pack(core, state, carry).ok_or(Stays::State)?,
+            (Some(_), None) => return Err(Stays::State),
+        };
+        Ok(Luggage { state, user, rooms })
+    }
+
+    fn unpack(
+        &mut self,
+        conn: ConnId,
+        peer: Peer,
+        unknown_id: UnknownId,
+        is_session: bool,
+        state: &State,
+    ) -> bool {
+        let State::Bytes { version, bytes } = state else {
+            self.take(conn, peer, unknown_id, is_session);
+            // A state with bytes would begin anew, and not go on.
+            let is_whole = !is_session || size_of::<S>() == 0 && self.tenant.state.is_some();
+            if !is_whole {
+                self.vacate();
+            }
+            return is_whole;
+        };
+        self.take(conn, peer, unknown_id, false);
+        let what = || "`take_over` of a connection's state".to_owned();
+        let read = |carry: Carry<S>| {
+            let take_over = || (carry.take_over)(*version, bytes);
+            guard(self.core.hub.row(), what, take_over).flatten()
+        };
+        self.tenant.state = self.core.hooks.carry.and_then(read);
+        self.tenant.state.is_some()
+    }
+
+    fn rejoin(&mut self, user: Option<&str>, rooms: &[String]) {
+        let Self { core, tenant } = self;
+        tenant.member = user.is_some() || !rooms.is_empty();
+        let directory = core.hub.directory();
+        rooms
+            .iter()
+            .for_each(|room| directory.join(tenant.conn, room));
+        if let Some(user) = user {
+            directory.bind(tenant.conn, user);
+        }
+    }
+
+    fn vacate(&mut self) {
+        let Self { core, tenant } = self;
         if std::mem::take(&mut tenant.member) {
             core.hub.directory().forget(tenant.conn);
         }
@@ -371,6 +435,16 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
     }
+}
+
+/// The state as bytes; `None`: it stays, or its function panicked.
+fn pack<S>(core: &Core<S>, state: &S, carry: Carry<S>) -> Option<State> {
+    let what = || "`hand_over` of a connection's state".to_owned();
+    let bytes = guard(core.hub.row(), what, || (carry.hand_over)(state)).flatten()?;
+    Some(State::Bytes {
+        version: carry.version,
+        bytes,
+    })
 }
 
 /// Whether a state of this type can remember anything, or do anything when it

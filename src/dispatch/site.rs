@@ -8,6 +8,7 @@ use super::seat::Timers;
 use crate::net::ConnId;
 use crate::protocol::Lane;
 use crate::protocol::http::{Incoming, Request, Response, Served, Wanted};
+use crate::scoreboard::Row;
 use crate::sys::socket::Peer;
 
 /// Routes of requests. Implemented by `web`.
@@ -44,6 +45,12 @@ pub struct Visit<'a, S> {
 }
 
 impl<S> Visit<'_, S> {
+    /// Where the worker counts.
+    #[must_use]
+    pub fn row(&self) -> &Row {
+        self.hub.row()
+    }
+
     /// The context of a handler that has this state.
     pub fn ctx<'b>(&'b mut self, state: &'b mut S) -> Ctx<'b, S> {
         Ctx {

@@ -23,6 +23,8 @@ pub(super) struct Member {
     pub(super) channel: Channel,
     /// What the channel had no room for, with the files that go along.
     unsent: VecDeque<(ToWorker, Vec<OwnedFd>)>,
+    /// The workers that it has lines to.
+    pub(super) successors: Vec<Pid>,
     /// Why it ends, as far as it said so.
     pub(super) last_words: Option<String>,
 }
@@ -42,6 +44,7 @@ impl Member {
             owner,
             channel,
             unsent: VecDeque::new(),
+            successors: Vec::new(),
             last_words: None,
         }
     }
@@ -49,6 +52,11 @@ impl Member {
     /// Tells the worker something, now or as soon as it listens again.
     pub(super) fn tell(&mut self, message: ToWorker) {
         self.hand(message, Vec::new());
+    }
+
+    /// Gives the worker one end of a line, with what it is for.
+    pub(super) fn give(&mut self, message: ToWorker, line: Channel) {
+        self.hand(message, vec![line.into()]);
     }
 
     /// As [`Self::tell`], and gives it `files`.
@@ -95,6 +103,8 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
         ToWorker::Reopen => log::file_descriptor()?,
         ToWorker::ReopenAccess => log::journal_descriptor()?,
         ToWorker::Drain(_)
+        | ToWorker::Successor(_)
+        | ToWorker::Predecessor
         | ToWorker::LogLevel(_)
         | ToWorker::List
         | ToWorker::Kick(_)
@@ -132,6 +142,10 @@ impl Crew {
 
     pub(super) fn remove(&mut self, pid: Pid) -> Option<Member> {
         let index = self.0.iter().position(|member| member.pid == pid)?;
+        // Its pid may be another one's soon.
+        for member in &mut self.0 {
+            member.successors.retain(|successor| *successor != pid);
+        }
         Some(self.0.swap_remove(index))
     }
 

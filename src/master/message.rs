@@ -17,6 +17,11 @@ pub(super) enum ToWorker {
     Drain(Option<Duration>),
     /// Log to the file that comes along from now on.
     Reopen,
+    /// Hand connections over the line that comes along, to a worker of this
+    /// generation, when draining.
+    Successor(u64),
+    /// Take connections over the line that comes along.
+    Predecessor,
     /// Write the access log to the file that comes along from now on.
     ReopenAccess,
     /// Log at this level from now on.
@@ -35,6 +40,8 @@ impl ToWorker {
             Self::Drain(None) => b"drain".to_vec(),
             Self::Drain(Some(limit)) => format!("drain {}", limit.as_millis()).into_bytes(),
             Self::Reopen => b"reopen".to_vec(),
+            Self::Successor(generation) => format!("successor {generation}").into_bytes(),
+            Self::Predecessor => b"predecessor".to_vec(),
             Self::ReopenAccess => b"reopen-access".to_vec(),
             Self::LogLevel(level) => format!("level {level}").into_bytes(),
             Self::List => b"list".to_vec(),
@@ -51,9 +58,11 @@ impl ToWorker {
                 "drain" => Some(Self::Drain(None)),
                 "reopen" => Some(Self::Reopen),
                 "reopen-access" => Some(Self::ReopenAccess),
+                "predecessor" => Some(Self::Predecessor),
                 "list" => Some(Self::List),
                 _ => None,
             },
+            Some(("successor", generation)) => generation.parse().ok().map(Self::Successor),
             Some(("drain", millis)) => {
                 let limit = Duration::from_millis(millis.parse().ok()?);
                 Some(Self::Drain(Some(limit)))
@@ -127,6 +136,8 @@ mod tests {
             ToWorker::Drain(Some(second)),
             ToWorker::Drain(Some(Duration::ZERO)),
             ToWorker::Reopen,
+            ToWorker::Successor(7),
+            ToWorker::Predecessor,
             ToWorker::ReopenAccess,
             ToWorker::LogLevel(LevelFilter::Off),
             ToWorker::List,
@@ -152,6 +163,7 @@ mod tests {
             &b"drain x"[..],
             b"",
             b"dance",
+            b"successor",
             b"\xff",
             b"kick 1",
             b"level x",

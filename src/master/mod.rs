@@ -27,6 +27,7 @@ mod exit;
 mod forks;
 mod inherited;
 mod inquiry;
+mod introduce;
 mod message;
 mod notifier;
 mod office;

@@ -277,7 +277,10 @@ impl<'a> Office<'a> {
         while let Some(member) = self.crew.in_slot(slot) {
             let pid = member.pid;
             match member.hear(&self.epoll) {
-                Some(ToMaster::Ready) => self.supervise(Event::Ready { pid })?,
+                Some(ToMaster::Ready) => {
+                    self.supervise(Event::Ready { pid })?;
+                    self.introduce();
+                }
                 Some(ToMaster::Listed) => inquiry::hear(self, pid),
                 Some(ToMaster::Kicked(id, had_it)) => self.kicked(id, had_it),
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
@@ -381,6 +384,8 @@ impl<'a> Office<'a> {
             } => return self.fork(slot, number, generation).map_continue(Some),
             Action::Bury(pid) => self.bury(pid),
             Action::Drain { pid, deadline } => {
+                // Before it hears that it has to leave.
+                self.introduce();
                 let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                 self.tell(pid, ToWorker::Drain(left));
             }

@@ -185,7 +185,7 @@ impl Office<'_> {
         for (command, is_late) in commands {
             let answer = match command {
                 Command::Drain => self.drained(),
-                Command::Workers(_) => self.serving(is_late),
+                Command::Workers(_) => self.all_serve(is_late),
                 Command::Kick(_)
                 | Command::Stop
                 | Command::Quit
@@ -229,7 +229,7 @@ impl Office<'_> {
         })
     }
 
-    fn serving(&self, is_late: bool) -> Option<Response> {
+    fn all_serve(&self, is_late: bool) -> Option<Response> {
         let Some(generation) = self.supervisor.current().or(self.supervisor.incoming()) else {
             let text = "the workers were told to leave meanwhile";
             return Some(Response::new(Exit::Running as u8, text));

@@ -198,6 +198,16 @@ impl Control for Line {
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
+                Some(ToWorker::Successor(generation)) => {
+                    if let Some(line) = files.pop() {
+                        return Some(Order::Successor(line.into(), generation));
+                    }
+                }
+                Some(ToWorker::Predecessor) => {
+                    if let Some(line) = files.pop() {
+                        return Some(Order::Predecessor(line.into()));
+                    }
+                }
                 Some(ToWorker::ReopenAccess) => {
                     files.pop().into_iter().for_each(log::adopt_journal);
                 }

@@ -49,6 +49,20 @@ impl Protocol for Auto {
     fn is_session(&self) -> bool {
         false
     }
+
+    /// Of a connection that has said nothing yet.
+    fn name(&self) -> Option<String> {
+        let (frames, http) = (self.frames.name()?, self.http.name()?);
+        Some(format!("{frames} or {http}"))
+    }
+
+    fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        let both = [&self.frames, &self.http];
+        let one = both
+            .into_iter()
+            .find(|one| one.name().as_deref() == Some(name));
+        one.map(Arc::clone)
+    }
 }
 
 impl Cutter for Auto {

@@ -21,6 +21,7 @@ pub mod frame;
 pub mod http;
 mod out;
 pub mod proxy;
+mod push;
 mod units;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use out::{FilePart, Out, Splice};
+pub use push::{Push, Unsendable, Wire};
 pub use units::{BodyFile, Units};
 
 use crate::scoreboard::Counter;
@@ -74,63 +76,21 @@ pub trait Protocol: Send + Sync {
     fn late(&self) -> &'static [u8] {
         b""
     }
-}
 
-/// Identifies an encoding, see [`Protocol::wire`].
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Wire(pub u32);
+    /// Says which messages these are, so that a connection can go on in another
+    /// process: whoever has a protocol of this name finds the same messages in
+    /// the same bytes. `None`: its connections stay where they are.
+    fn name(&self) -> Option<String> {
+        None
+    }
 
-/// A message that answers no request.
-#[derive(Clone, Copy, Debug)]
-pub struct Push<'a> {
-    /// Message id; protocols without ids ignore it.
-    pub id: u32,
-    /// Body.
-    pub body: &'a [u8],
-}
-
-/// Why no legal message can say this.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Unsendable {
-    /// The body is longer than a message may be.
-    TooLong {
-        /// Bytes of the body.
-        len: usize,
-        /// Bytes that a body may have.
-        max: usize,
-    },
-    /// The id does not fit into its field.
-    NoSuchId {
-        /// The id.
-        id: u32,
-        /// The largest that fits.
-        max: u64,
-    },
-    /// The protocol has answers and nothing else.
-    AnswersOnly,
-}
-
-impl fmt::Display for Unsendable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { len, max } => {
-                write!(
-                    f,
-                    "body of {len} bytes is over the {max} that a message can carry"
-                )
-            }
-            Self::NoSuchId { id, max } => {
-                write!(
-                    f,
-                    "message id {id} is over the {max} that the format can express"
-                )
-            }
-            Self::AnswersOnly => f.write_str("the protocol has answers and no pushes"),
-        }
+    /// What a connection speaks that goes on here and has spoken `name`
+    /// elsewhere, where that is another protocol than this one.
+    fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        let _no_other = name;
+        None
     }
 }
-
-impl std::error::Error for Unsendable {}
 
 /// Finds message boundaries. Owned by the reactor.
 pub trait Cutter: Send {
@@ -234,6 +194,18 @@ pub trait Server: Send {
         false
     }
 
+    /// What another process has to know to go on with this connection, if that
+    /// is a number: nothing is owed, nothing of a message is kept. `None`: the
+    /// connection stays here for now. Asked when no message waits.
+    fn rest(&self) -> Option<u32> {
+        self.rests().then_some(0)
+    }
+
+    /// Goes on where another process's server had this [`rest`](Self::rest).
+    fn go_on(&mut self, rest: u32) {
+        let _nothing_to_know = rest;
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
 }
@@ -301,8 +273,9 @@ impl Turn<'_> {
     /// Whether to stop, asked after each message: the budget of messages or
     /// time is used, or enough bytes wait to be written.
     pub fn over(&mut self) -> bool {
-        // The budget first: it counts the messages.
-        (self.budget)() || self.out.pending() >= self.room
+        // Asked in any case: it counts the messages.
+        let is_spent = (self.budget)();
+        is_spent || self.out.pending() >= self.room
     }
 }
 

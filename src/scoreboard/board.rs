@@ -142,6 +142,7 @@ impl Scoreboard {
         Row {
             words: Arc::clone(&self.words),
             start: self.start(n),
+            rows: self.rows(),
             addresses: Some(self.addresses(n)),
         }
     }
@@ -307,6 +308,39 @@ impl Scoreboard {
     }
 }
 
+/// What a worker can tell of all of them.
+impl Row {
+    /// A counter of the server: the dead and the living together; of a gauge, the
+    /// living. In the moment in which a dead worker is counted in, its part may
+    /// be missing.
+    #[must_use]
+    pub fn total(&self, counter: Counter) -> u64 {
+        if self.rows == 0 {
+            return self.read(counter);
+        }
+        let word = |start: usize| self.words[start + counter as usize].load(Ordering::Relaxed);
+        let living = self.starts().map(word);
+        living.fold(word(TOTALS), u64::wrapping_add)
+    }
+
+    /// Worker processes that live, those that drain included.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        if self.rows == 0 {
+            return 1;
+        }
+        // One that lives waits, or has waited; the row of a dead one is cleared.
+        let is_set = |word: usize| self.words[word].load(Ordering::Relaxed) > 0;
+        let lives =
+            |start: &usize| is_set(start + ASLEEP) || is_set(start + Counter::Loops as usize);
+        self.starts().filter(lives).count()
+    }
+
+    fn starts(&self) -> impl Iterator<Item = usize> {
+        (0..self.rows).map(|n| ROWS + n * ROW_WORDS)
+    }
+}
+
 /// A number that differs when the meaning of the words does (FNV-1a of the
 /// names in their order, and of where the words are).
 fn layout() -> u64 {
@@ -332,6 +366,34 @@ mod tests {
         let totals = board.totals();
         let found = totals.into_iter().find(|(counter, _)| *counter == wanted);
         found.unwrap().1
+    }
+
+    #[test]
+    fn a_worker_can_tell_of_all() {
+        let board = Scoreboard::new(3).unwrap();
+        let row = board.row(0);
+        assert_eq!(row.workers(), 0, "none has begun");
+        row.fall_asleep();
+        assert_eq!(row.workers(), 1, "it waits for its first client");
+        for n in [0, 2] {
+            board.row(n).add(Counter::Loops, 5);
+            board.row(n).add(Counter::Live, 2);
+            board.row(n).add(Counter::Accepted, 10);
+        }
+        assert_eq!(row.workers(), 2);
+        assert_eq!(
+            (row.total(Counter::Live), row.total(Counter::Accepted)),
+            (4, 20)
+        );
+        board.fold(2);
+        assert_eq!(row.workers(), 1);
+        assert_eq!(
+            (row.total(Counter::Live), row.total(Counter::Accepted)),
+            (2, 20)
+        );
+        let alone = Row::alone().unwrap();
+        alone.add(Counter::Live, 3);
+        assert_eq!((alone.workers(), alone.total(Counter::Live)), (1, 3));
     }
 
     #[test]

@@ -171,11 +171,17 @@ fn take_descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
     taken
 }
 
-/// An end that was inherited from the process before, as [`Channel::pair`] made
-/// it.
+/// An end that came over another line, or was inherited from the process before,
+/// as [`Channel::pair`] made it.
 impl From<OwnedFd> for Channel {
     fn from(end: OwnedFd) -> Self {
         Self(end)
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
     }
 }
 

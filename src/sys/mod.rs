@@ -9,6 +9,7 @@
     reason = "this layer exists so that no other needs it; every block is argued"
 )]
 
+pub mod beneath;
 pub mod channel;
 pub mod clock;
 pub mod cores;

@@ -210,6 +210,13 @@ impl<'a, S> Http<'a, S> {
         self.ctx.later(f)
     }
 
+    /// Whether the listener has files of its own (`root`), which were asked
+    /// before [`Web::otherwise`](super::Web::otherwise).
+    #[must_use]
+    pub const fn has_root(&self) -> bool {
+        self.request.root.is_some()
+    }
+
     /// The other end of the connection, which may be a proxy.
     #[must_use]
     pub const fn peer(&self) -> Peer {

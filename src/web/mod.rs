@@ -8,6 +8,7 @@
 //! is [`Http`]. The state `S` is made new for every request: behind a proxy, one
 //! connection carries the requests of many users.
 
+pub mod files;
 mod http;
 mod method;
 mod pieces;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+pub use files::Files;
 pub use http::Http;
 pub use site::Routes;
 
@@ -79,8 +81,17 @@ impl<S> fmt::Debug for Next<'_, S> {
 /// ```
 pub struct Web<S> {
     routes: Vec<Route<S>>,
+    mounts: Vec<Mount>,
     wraps: Vec<Middleware<S>>,
     otherwise: Option<Handler<S>>,
+}
+
+/// Files, and below which path they are.
+struct Mount {
+    /// Without a slash at its end; empty: everything.
+    path: String,
+    files: Arc<Files>,
+    place: &'static Location<'static>,
 }
 
 /// A handler, and where in the program it was registered.
@@ -100,6 +111,7 @@ impl<S> Default for Web<S> {
     fn default() -> Self {
         Self {
             routes: Vec::new(),
+            mounts: Vec::new(),
             wraps: Vec::new(),
             otherwise: None,
         }
@@ -269,7 +281,49 @@ impl<S: Default + Send + 'static> Web<S> {
         self
     }
 
-    /// Handles every path that has no route, after static files.
+    /// Serves the files of a folder below `path`, where no route is: a folder's
+    /// name, or [`Files`] that say how. Where folders lie in each other, the
+    /// longest path is looked at alone. Middleware is around files as well, and
+    /// takes them to the business pool; without any, files that were asked for
+    /// lately are served on the event loop. [`Self::otherwise`] gets what is not
+    /// there.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new().files("/source", "src");
+    /// let mut test = App::<()>::new().web(web).test();
+    /// assert_eq!(test.http("GET", "/source/lib.rs", "").status, 200);
+    /// assert_eq!(test.http("GET", "/source/../Cargo.toml", "").status, 404);
+    /// let part = test.http_with("GET", "/source/lib.rs", &[("Range", "bytes=0-2")], "");
+    /// assert_eq!((part.status, &*part.text()), (206, "//!"));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `path` does not begin with a slash, has parameters, or has files
+    /// already; the places are named.
+    #[must_use]
+    #[track_caller]
+    pub fn files(mut self, path: &str, files: impl Into<Files>) -> Self {
+        let place = Location::caller();
+        let is_path = path.starts_with('/') && !path.contains([':', '*', '?']);
+        assert!(is_path, "files cannot be at {path:?}: at {place}");
+        let path = path.trim_end_matches('/').to_owned();
+        if let Some(old) = self.mounts.iter().find(|old| old.path == path) {
+            let old = old.place;
+            panic!("{path}/ has two folders of files, at {old} and at {place}");
+        }
+        self.mounts.push(Mount {
+            path,
+            files: Arc::new(files.into()),
+            place,
+        });
+        self
+    }
+
+    /// Handles every path that has no route, after files: those of
+    /// [`Self::files`], and those of the listener's `root`.
     ///
     /// # Panics
     ///
@@ -288,8 +342,9 @@ impl<S: Default + Send + 'static> Web<S> {
         self
     }
 
-    /// Middleware around every handler, [`Self::otherwise`] included, wherever
-    /// in the chain it is registered; the first one is outermost.
+    /// Middleware around every handler, [`Self::otherwise`] and [`Self::files`]
+    /// included, wherever in the chain it is registered; the first one is
+    /// outermost. Not around the listener's `root`, which is the operator's.
     #[must_use]
     pub fn wrap(
         mut self,

@@ -1,12 +1,15 @@
 //! The routes of a program, as one worker serves them.
 
+use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 
 use matchit::{Params, Router};
 
+use super::files::Files;
 use super::http::Http;
 use super::method::Method;
-use super::{Handler, Route, Web, wrapped};
+use super::{Handler, Mount, Route, Web, wrapped};
 use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
 use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted};
@@ -17,7 +20,17 @@ pub struct Routes<S> {
     paths: Router<usize>,
     /// The handlers of each path, by method.
     methods: Vec<[Option<Found<S>>; Method::ALL.len()]>,
+    /// Files, the longest path first.
+    mounts: Vec<Mounted<S>>,
     otherwise: Option<Found<S>>,
+}
+
+/// Files below a path.
+struct Mounted<S> {
+    path: String,
+    files: Arc<Files>,
+    /// The files with middleware around them; `None`: there is none.
+    wrapped: Option<Found<S>>,
 }
 
 struct Found<S> {
@@ -58,12 +71,8 @@ impl<S: Default + Send + 'static> Web<S> {
         let mut routes = Routes {
             paths: Router::new(),
             methods: Vec::new(),
-            otherwise: self.otherwise.as_ref().map(|handler| Found {
-                handler: wrapped(handler, &self.wraps),
-                before: None,
-                body_max: None,
-                inline: false,
-            }),
+            mounts: self.mounted(),
+            otherwise: (self.otherwise.as_ref()).map(|handler| self.pooled(handler)),
         };
         let mut known: Vec<(String, usize)> = Vec::new();
         for route in &self.routes {
@@ -83,6 +92,56 @@ impl<S: Default + Send + 'static> Web<S> {
         }
         routes
     }
+
+    fn mounted(&self) -> Vec<Mounted<S>> {
+        let mounted = |mount: &Mount| {
+            let wrapped = || self.pooled(&self.file_handler(mount));
+            Mounted {
+                path: mount.path.clone(),
+                files: Arc::clone(&mount.files),
+                wrapped: (!self.wraps.is_empty()).then(wrapped),
+            }
+        };
+        let mut mounts: Vec<_> = self.mounts.iter().map(mounted).collect();
+        mounts.sort_by_key(|mount| Reverse(mount.path.len()));
+        mounts
+    }
+
+    /// A handler with middleware around it.
+    fn pooled(&self, handler: &Handler<S>) -> Found<S> {
+        Found {
+            handler: wrapped(handler, &self.wraps),
+            before: None,
+            body_max: None,
+            inline: false,
+        }
+    }
+
+    /// The files as what middleware can be around.
+    fn file_handler(&self, mount: &Mount) -> Handler<S> {
+        let files = Arc::clone(&mount.files);
+        let from = mount.path.len();
+        let otherwise = self.otherwise.clone();
+        Arc::new(move |http, body, answer| {
+            let below = below(http.path, from);
+            let row = http.ctx.hub().row();
+            let served = files.serve(Lane::Pool, http.request, below, row, http.response);
+            match (served, &otherwise) {
+                (Some(_), _) => {}
+                (None, Some(otherwise)) => otherwise(http, body, answer),
+                (None, None) => *answer = Answer::Error(nothing()),
+            }
+        })
+    }
+}
+
+/// The part of `path` behind the slash at `from`.
+fn below(path: &str, from: usize) -> &str {
+    path.get(from + 1..).unwrap_or_default()
+}
+
+fn nothing() -> Error {
+    Error::new(404, "there is nothing here")
 }
 
 impl<S> Routes<S> {
@@ -97,7 +156,7 @@ impl<S> Routes<S> {
 }
 
 /// The path of a target: `/a`, `http://host/a`, or `*`.
-fn path_of(target: &str) -> (&str, &str) {
+pub(super) fn path_of(target: &str) -> (&str, &str) {
     let target = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
             rest.find(['/', '?']).map_or("/", |at| &rest[at..])
@@ -112,16 +171,14 @@ enum Goal<'a, S> {
     Handler(&'a Found<S>, Params<'a, 'a>),
     /// The path has handlers, for other methods.
     Methods(&'a [Option<Found<S>>; Method::ALL.len()]),
-    Nothing,
+    /// The path has none.
+    Elsewhere,
 }
 
 impl<S> Routes<S> {
     fn find<'a>(&'a self, method: Method, path: &'a str) -> Goal<'a, S> {
         let Ok(matched) = self.paths.at(path) else {
-            return match &self.otherwise {
-                Some(found) => Goal::Handler(found, Params::new()),
-                None => Goal::Nothing,
-            };
+            return Goal::Elsewhere;
         };
         let methods = &self.methods[*matched.value];
         let of = |method: Method| methods[method as usize].as_ref();
@@ -137,6 +194,15 @@ impl<S> Routes<S> {
             Some(found) => Goal::Handler(found, matched.params),
             None => Goal::Methods(methods),
         }
+    }
+
+    /// The files that `path` lies in.
+    fn mount(&self, path: &str) -> Option<&Mounted<S>> {
+        let is_below = |mount: &&Mounted<S>| {
+            let rest = path.strip_prefix(&*mount.path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.mounts.iter().find(is_below)
     }
 }
 
@@ -157,43 +223,104 @@ fn allow<S>(methods: &[Option<Found<S>>; Method::ALL.len()]) -> String {
     names.join(", ")
 }
 
+/// A request, and where it is served.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    lane: Lane,
+    request: &'a Request<'a>,
+    path: &'a str,
+    query: &'a str,
+}
+
+impl<S: Default + Send + 'static> Found<S> {
+    fn run(
+        &self,
+        mut visit: Visit<'_, S>,
+        call: Call<'_>,
+        params: Params<'_, '_>,
+        response: &mut Response,
+    ) -> Served {
+        let request = call.request;
+        if call.lane == Lane::Inline && !self.inline {
+            return Served::NotInline;
+        }
+        if (self.body_max).is_some_and(|max| request.body.bytes().len() > max) {
+            response.error(&Error::new(413, "the body is too long"));
+            return Served::Done;
+        }
+        let mut state = S::default();
+        let mut answer = Answer::None;
+        let mut http = Http {
+            ctx: visit.ctx(&mut state),
+            request,
+            path: call.path,
+            query: call.query,
+            params,
+            response,
+            begun: None,
+        };
+        (self.handler)(&mut http, request.body, &mut answer);
+        response.take(answer)
+    }
+}
+
+impl<S: Default + Send + 'static> Routes<S> {
+    /// Where no route is: the program's files, the listener's, then `otherwise`.
+    fn elsewhere(
+        &self,
+        visit: Visit<'_, S>,
+        call: Call<'_>,
+        response: &mut Response,
+    ) -> Option<Served> {
+        let Call { lane, request, .. } = call;
+        if let Some(mount) = self.mount(call.path) {
+            if let Some(found) = &mount.wrapped {
+                return Some(found.run(visit, call, Params::new(), response));
+            }
+            let below = below(call.path, mount.path.len());
+            let served = mount
+                .files
+                .serve(lane, request, below, visit.row(), response);
+            if served.is_some() {
+                return served;
+            }
+        } else if let Some(root) = request.root
+            && let Some(served) = root.serve(lane, request, visit.row(), response)
+        {
+            return Some(served);
+        }
+        let found = self.otherwise.as_ref()?;
+        Some(found.run(visit, call, Params::new(), response))
+    }
+}
+
 impl<S: Default + Send + 'static> Site<S> for Routes<S> {
     fn serve(
         &self,
-        mut visit: Visit<'_, S>,
+        visit: Visit<'_, S>,
         lane: Lane,
         request: &Request<'_>,
         response: &mut Response,
     ) -> Served {
         let (path, query) = path_of(request.head.target);
         let method = Method::of(request.head.method);
-        match self.find(method, path) {
-            Goal::Handler(found, _) if lane == Lane::Inline && !found.inline => Served::NotInline,
-            Goal::Handler(found, _)
-                if (found.body_max).is_some_and(|max| request.body.bytes().len() > max) =>
-            {
-                response.error(&Error::new(413, "the body is too long"));
-                Served::Done
+        let call = Call {
+            lane,
+            request,
+            path,
+            query,
+        };
+        let goal = self.find(method, path);
+        match goal {
+            Goal::Handler(found, params) => return found.run(visit, call, params, response),
+            Goal::Elsewhere => {
+                if let Some(served) = self.elsewhere(visit, call, response) {
+                    return served;
+                }
             }
-            Goal::Handler(found, params) => {
-                let mut state = S::default();
-                let mut answer = Answer::None;
-                let mut http = Http {
-                    ctx: visit.ctx(&mut state),
-                    request,
-                    path,
-                    query,
-                    params,
-                    response,
-                    begun: None,
-                };
-                (found.handler)(&mut http, request.body, &mut answer);
-                response.take(answer)
-            }
-            goal @ (Goal::Methods(_) | Goal::Nothing) => {
-                nobody(&goal, method, &request.head, response)
-            }
+            Goal::Methods(_) => {}
         }
+        nobody(&goal, method, &request.head, response)
     }
 
     fn receive(
@@ -205,9 +332,15 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
         let head = incoming.head;
         let (path, query) = path_of(head.target);
         let method = Method::of(head.method);
-        let (found, params) = match self.find(method, path) {
-            Goal::Handler(found, params) => (found, params),
-            goal @ (Goal::Methods(_) | Goal::Nothing) => {
+        // Files want no body, but only the disk can tell whether there is one.
+        let has_files = || self.mount(path).is_some() || incoming.root.is_some();
+        let (found, params) = match (self.find(method, path), &self.otherwise) {
+            (Goal::Handler(found, params), _) => (found, params),
+            (Goal::Elsewhere, Some(otherwise)) => (otherwise, Params::new()),
+            (Goal::Elsewhere, None) if method != Method::Any && has_files() => {
+                return Wanted::Whole { max: incoming.max };
+            }
+            (goal @ (Goal::Methods(_) | Goal::Elsewhere), _) => {
                 return match nobody(&goal, method, &head, response) {
                     Served::NoSuchMethod => Wanted::NoSuchMethod,
                     Served::Done | Served::Later(_) | Served::NotInline => Wanted::Refused,
@@ -225,6 +358,7 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
             head,
             body,
             taken: None,
+            root: incoming.root,
         };
         let mut http = Http {
             ctx: visit.ctx(&mut state),
@@ -257,7 +391,7 @@ fn nobody<S>(
     response: &mut Response,
 ) -> Served {
     match goal {
-        Goal::Methods(_) | Goal::Nothing if method == Method::Any => return Served::NoSuchMethod,
+        Goal::Methods(_) | Goal::Elsewhere if method == Method::Any => return Served::NoSuchMethod,
         Goal::Methods(methods) => {
             response.field("Allow", allow(methods).as_bytes());
             if method != Method::Options {
@@ -265,10 +399,8 @@ fn nobody<S>(
                 response.error(&Error::new(405, text));
             }
         }
-        Goal::Nothing if method == Method::Options && head.target == "*" => {}
-        Goal::Handler(..) | Goal::Nothing => {
-            response.error(&Error::new(404, "there is nothing here"));
-        }
+        Goal::Elsewhere if method == Method::Options && head.target == "*" => {}
+        Goal::Handler(..) | Goal::Elsewhere => response.error(&nothing()),
     }
     Served::Done
 }

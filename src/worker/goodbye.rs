@@ -9,12 +9,11 @@ use crate::scoreboard::Counter;
 const LAST_READ: usize = 4 * 1024 * 1024;
 
 impl Reactor<'_> {
-    /// The worker begins to drain: tells those whose format has words for it, so
-    /// that they stop asking and come back elsewhere.
-    pub(super) fn warn_all(&mut self) {
-        let open = self.inbound.iter().filter_map(|inbound| inbound.conn());
-        let warned = open.filter(|conn| conn.protocol().warns());
-        for conn in warned.cloned().collect::<Vec<_>>() {
+    /// The worker drains: tells a peer whose format has words for it, so that it
+    /// stops asking and comes back elsewhere.
+    pub(super) fn warn(&mut self, slot: usize) {
+        let conn = self.inbound[slot].conn();
+        if let Some(conn) = conn.filter(|conn| conn.protocol().warns()).cloned() {
             self.post_event(&conn, Event::Draining);
         }
     }

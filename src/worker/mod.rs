@@ -27,6 +27,8 @@ mod business;
 mod connection;
 mod cutters;
 mod deadlines;
+mod drain;
+mod exchange;
 mod flood;
 mod from_config;
 mod goodbye;
@@ -61,10 +63,10 @@ mod write;
 
 pub use crate::dispatch::outlet::Application;
 pub use admission::{Entrance, Proxy};
+#[doc(hidden)]
+pub use exchange::Exchange;
 pub use flood::{Action, Flood, Rule};
 pub use from_config::{BindError, bind, open};
-#[doc(hidden)]
-pub use handover::Handover;
 pub use ledger::Drained;
 pub use limits::{Limits, Over, Proof, Trigger, Yield};
 pub use listing::{Listed, Live};

@@ -35,6 +35,8 @@ pub(crate) struct Outbound {
     pub(crate) armed: bool,
     /// End the connection when everything is sent.
     pub(crate) flush_then_close: bool,
+    /// Nothing is written: another worker may have the connection by now.
+    pub(crate) held: bool,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +124,15 @@ impl Outbound {
             self.queue = None;
         }
         Ok(sent)
+    }
+
+    /// Takes everything unsent out, in pieces of whole messages if nothing of it
+    /// was ever sent and no file is among it.
+    pub(crate) fn take(&mut self) -> Vec<Bytes> {
+        let mut queue = self.queue.take().unwrap_or_default();
+        queue.seal();
+        let pieces = queue.pieces.iter().filter_map(Piece::bytes);
+        pieces.cloned().collect()
     }
 
     /// Drops everything unsent; tells how many bytes of memory that was.

@@ -364,7 +364,7 @@ impl Reactor<'_> {
 
     /// The pool serves instead: a handler may block, or another thread holds a
     /// lock for a moment.
-    fn give_up_inline(&mut self, conn: &Arc<Connection>) {
+    pub(super) fn give_up_inline(&mut self, conn: &Arc<Connection>) {
         let after = conn
             .mailbox
             .requeue(0, self.shared.limits.mailbox_high, Items::default());

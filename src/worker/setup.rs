@@ -11,6 +11,7 @@ use crate::dispatch::outlet::UnknownId;
 use crate::net::ConnId;
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};
+use crate::sys::channel::Channel;
 use crate::sys::socket::Address;
 
 /// A bound socket, and what is spoken on it.
@@ -93,6 +94,11 @@ pub enum Order {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// When it drains, hand connections over this line to a worker that stays, of
+    /// this generation; those of older ones are not used any more.
+    Successor(Channel, u64),
+    /// Take the connections of a worker that drains, over this line.
+    Predecessor(Channel),
     /// Return at once.
     End,
 }

@@ -283,7 +283,7 @@ fn curl_and_python_get_whole_files() {
 fn the_memory_of_downloads_does_not_depend_on_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sparse");
-    let daemon = Daemon::program(subject(), &[HTTP]);
+    let daemon = Daemon::program(&subject(), &[HTTP]);
     let mut peaks = [0_u64; 2];
     for (peak, len) in peaks.iter_mut().zip([4 * MIB as u64, 4 << 30]) {
         let mut file = File::create(&path).unwrap();

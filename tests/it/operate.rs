@@ -346,8 +346,9 @@ fn many_reloads_leave_the_master_as_it_was() {
 
 #[test]
 fn frequent_reloads_under_clients_that_stay_pile_up_no_processes() {
-    let instance =
-        Instance::started("workers = 2\ngenerations_max = 2\nshutdown_timeout = \"20s\"");
+    let instance = Instance::started(
+        "workers = 2\ngenerations_max = 2\nhandover = false\nshutdown_timeout = \"20s\"",
+    );
     let master = instance.master().unwrap();
     let mut sessions = Vec::new();
     for _ in 0..25 {

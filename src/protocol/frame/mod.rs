@@ -106,6 +106,21 @@ impl Protocol for Frames {
     fn warns(&self) -> bool {
         self.going_away.is_some()
     }
+
+    /// Where the fields are. The limit is not among it: a connection may go on
+    /// under another one.
+    fn name(&self) -> Option<String> {
+        let Layout {
+            length,
+            id,
+            sequence,
+            crc,
+            header,
+            ..
+        } = &*self.layout;
+        let fields = (length, id, sequence, crc, header);
+        Some(format!("frames {fields:?}"))
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -266,6 +266,16 @@ impl Server for FrameServer {
         self.owed.is_empty() && self.then.is_none() && !self.deaf && self.asked == 0
     }
 
+    /// The heartbeats of ours that the peer has not answered.
+    fn rest(&self) -> Option<u32> {
+        let rests = self.owed.is_empty() && self.then.is_none() && !self.deaf;
+        rests.then_some(self.asked)
+    }
+
+    fn go_on(&mut self, rest: u32) {
+        self.asked = rest;
+    }
+
     fn reset(&mut self) {
         self.owed = Vec::new();
         self.then = None;

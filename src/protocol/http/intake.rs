@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Head, Response};
+use super::{Head, Response, Root};
 use crate::protocol::{BodyFile, Error};
 
 /// A request whose body is yet to come.
@@ -17,6 +17,8 @@ pub struct Incoming<'a> {
     pub length: Option<usize>,
     /// Bytes that a body may have, unless its route says otherwise.
     pub max: usize,
+    /// What the listener has to show.
+    pub root: Option<&'a dyn Root>,
 }
 
 /// What is to be done with such a body.

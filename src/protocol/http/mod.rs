@@ -33,10 +33,12 @@ pub use head::{Fields, Head};
 pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};
 pub use response::{Content, Piece, Response, reason};
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Cutter, Media, Protocol, Push, Server, Units, Unsendable, Wire};
+use super::{Cutter, Lane, Media, Protocol, Push, Server, Units, Unsendable, Wire};
+use crate::scoreboard::Row;
 
 /// Fields that a head may have however it is configured.
 pub const FIELDS_MAX: usize = 128;
@@ -75,6 +77,7 @@ struct Settings {
     spooling: Spooling,
     /// How each answer is recorded, if it is.
     access: Option<AccessFormat>,
+    root: Option<Arc<dyn Root>>,
 }
 
 impl Http1 {
@@ -89,6 +92,7 @@ impl Http1 {
             limits,
             spooling,
             access: None,
+            root: None,
         }))
     }
 
@@ -97,6 +101,13 @@ impl Http1 {
     pub fn spooling_to(mut self, folder: impl Into<PathBuf>) -> Self {
         let settings = Arc::make_mut(&mut self.0);
         settings.spooling.folder = folder.into();
+        self
+    }
+
+    /// The same, with something to serve where the program has no route.
+    #[must_use]
+    pub fn with_root(mut self, root: Arc<dyn Root>) -> Self {
+        Arc::make_mut(&mut self.0).root = Some(root);
         self
     }
 
@@ -134,9 +145,26 @@ impl Protocol for Http1 {
         true
     }
 
+    fn name(&self) -> Option<String> {
+        Some("http/1.1".into())
+    }
+
     fn late(&self) -> &'static [u8] {
         refusal::LATE
     }
+}
+
+/// What a listener has to show where the program has no route: files, by `web`.
+pub trait Root: fmt::Debug + Send + Sync {
+    /// Serves a request; `None` when nothing is there, and the response is as it
+    /// was.
+    fn serve(
+        &self,
+        lane: Lane,
+        request: &Request<'_>,
+        row: &Row,
+        response: &mut Response,
+    ) -> Option<Served>;
 }
 
 /// One request, as handlers get it.
@@ -146,6 +174,8 @@ pub struct Request<'a> {
     pub head: Head<'a>,
     /// The body; chunked ones are put together.
     pub body: Units<'a>,
+    /// What the listener has to show.
+    pub root: Option<&'a dyn Root>,
     /// What an [`Intake`] made of the body, for its handler to take.
     pub taken: Option<&'a Taken>,
 }

@@ -150,6 +150,17 @@ impl Response {
         true
     }
 
+    /// Adds fields that are encoded already, each with its line end. `typed`:
+    /// `Content-Type` is among them.
+    pub(crate) fn encoded(&mut self, fields: &[&[u8]], typed: bool) {
+        self.typed |= typed;
+        self.fields
+            .reserve(fields.iter().map(|fields| fields.len()).sum());
+        for fields in fields {
+            self.fields.extend_from_slice(fields);
+        }
+    }
+
     /// Gives the request a name, and says it in the response.
     pub fn identify(&mut self, id: Box<str>) {
         self.field("X-Request-Id", id.as_bytes());

@@ -143,6 +143,7 @@ impl HttpServer {
                 Length::Chunked => None,
             },
             max: self.settings.limits.body,
+            root: self.settings.root.as_deref(),
         };
         let mut response = self.response(head, turn);
         let (max, intake) = match turn.app.receive(&incoming, &mut response) {
@@ -256,6 +257,7 @@ impl HttpServer {
             head: *head,
             body,
             taken,
+            root: self.settings.root.as_deref(),
         };
         let mut response = self.response(head, turn);
         Ok(match turn.app.request(turn.lane, &request, &mut response) {
