@@ -73,6 +73,8 @@ table! {
         pub accept: Accept = Accept::Mutex;
         /// How long a graceful stop may take before connections are cut.
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+        /// Generations of workers that may live at a time.
+        pub generations_max: u16 = 4, in 2..=6;
         /// Whether connections go to the workers that stay.
         pub handover: bool = true;
         /// How long an event loop may be in one turn and keep the accept turn.
