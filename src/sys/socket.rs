@@ -153,7 +153,7 @@ pub fn try_bind(address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Begins to connect. The socket is connected once [`writable`] says so and
+/// Begins to connect. The socket is connected once [`wait`] says so and
 /// [`connected`] agrees.
 ///
 /// # Errors
