@@ -73,6 +73,8 @@ table! {
         pub accept: Accept = Accept::Mutex;
         /// How long a graceful stop may take before connections are cut.
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+        /// Generations of workers that may live at a time.
+        pub generations_max: u16 = 4, in 2..=6;
         /// Whether connections go to the workers that stay.
         pub handover: bool = true;
         /// How long an event loop may be in one turn and keep the accept turn.
@@ -306,43 +308,6 @@ impl Config {
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
         std::iter::once(top).chain(listeners).chain(named).collect()
-    }
-
-    /// Whether a master that runs with `self` can go over to `next`.
-    ///
-    /// # Errors
-    ///
-    /// The first changed key that is applied at the start alone, with its place
-    /// in `next`.
-    pub fn can_become(&self, next: &Self) -> Result<(), ConfigError> {
-        next.can_follow(&self.started_with())
-    }
-
-    /// The keys that only a start can change, and their values as in the file.
-    #[must_use]
-    pub fn started_with(&self) -> Vec<(String, String)> {
-        let value = |key: &&str| Some(((*key).to_owned(), self.show(key)?));
-        START_KEYS.iter().filter_map(value).collect()
-    }
-
-    /// As [`Self::can_become`], for a running master of which no more is known
-    /// than what it was [started with](Self::started_with). Keys that one of the
-    /// two does not have are no obstacle.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::can_become`].
-    pub fn can_follow(&self, started_with: &[(String, String)]) -> Result<(), ConfigError> {
-        let differs = |(key, running): &&(String, String)| {
-            let is_known = START_KEYS.contains(&&**key);
-            is_known && self.show(key).is_some_and(|own| own != *running)
-        };
-        let Some((key, running)) = started_with.iter().find(differs) else {
-            return Ok(());
-        };
-        let message =
-            format!("is {running} in the running master and is applied at the start alone");
-        Err(self.refuse(key, &message))
     }
 
     /// Where the value of `key` was written.

@@ -22,6 +22,7 @@ mod later;
 pub mod outlet;
 mod request_id;
 mod router;
+pub mod sample;
 mod seat;
 mod site;
 mod waker;

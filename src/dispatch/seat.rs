@@ -16,6 +16,7 @@ use super::hub::Hub;
 use super::outlet::{Seat, UnknownId};
 use super::request_id::request_id;
 use super::router::Handler;
+use super::sample;
 use super::site::Visit;
 use crate::body::Spool;
 use crate::net::ConnId;
@@ -154,7 +155,11 @@ impl<S: Default + Send + 'static> Tenant<S> {
             // Its `default` has panicked: nothing can ever be served here.
             out.close = Some(CloseMode::Flush);
         }
+        let began = route.id.and_then(|id| Some((id, sample::begin()?)));
         let ran = self.run(core, out, what, |ctx| handler(ctx, body, answer));
+        if let Some((id, began)) = began {
+            sample::end(core.hub.row(), id, began);
+        }
         if ran.is_none() {
             let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
             *answer = Answer::Error(Error::new(500, text));

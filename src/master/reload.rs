@@ -120,8 +120,13 @@ impl Office<'_> {
 
     pub(super) fn reload_done(&mut self, generation: Generation) {
         let Some(edition) = self.incoming.take() else {
+            // Workers came back after a drain, with the edition that was there.
+            let text = format!("generation {} serves again", generation.0);
+            log::info!("ready: {text}");
+            self.notifier.ready(&text);
             return;
         };
+        self.wanted = edition.workers;
         self.supervisor
             .set_policy(edition.policy(self.board.rows()));
         self.watch.set(Periods::from(&edition.config));

@@ -238,6 +238,7 @@ impl Scoreboard {
             }
         }
         self.asleep(n).store(0, Ordering::Relaxed);
+        self.row(n).forget_timings();
         // Unless somebody lost patience and folds under a number of its own.
         let sequence = &self.words[SEQUENCE];
         let _ours = sequence.compare_exchange(odd, odd + 1, Ordering::Release, Ordering::Relaxed);

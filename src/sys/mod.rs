@@ -28,6 +28,7 @@ pub mod signal;
 pub mod socket;
 pub mod sync;
 pub mod systemd;
+pub mod terminal;
 pub mod threads;
 pub mod title;
 pub mod unnamed;

@@ -22,7 +22,8 @@ use super::fault::{self, Point};
 mod bytes;
 
 pub use bytes::{
-    More, is_of_file, receive, send, send_file, send_flagged, send_pieces, unacknowledged,
+    More, bytes_moved, is_of_file, receive, send, send_file, send_flagged, send_pieces,
+    unacknowledged,
 };
 
 /// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.

@@ -16,6 +16,7 @@
 //! they leave it *before* the turn does. All of it on the reactor thread.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use super::reactor::{Accepting, LISTENER, Reactor, TURN_BELL};
 use super::setup::Accept;
@@ -93,6 +94,23 @@ impl Reactor<'_> {
         }
         self.keep_turn();
         Ok(())
+    }
+
+    /// Accepts from `socket` as from listener `like`: the worker that it belonged
+    /// to leaves.
+    pub(super) fn adopt(&mut self, like: usize, socket: OwnedFd) {
+        let Some(like) = self.listeners.get(like) else {
+            // None of them: the worker drains.
+            return;
+        };
+        let adopted = like.with(socket);
+        let token = LISTENER - self.listeners.len() as u64;
+        if self.accepting == Accepting::Yes
+            && let Err(error) = self.epoll.add(&adopted.socket, Interest::Read, token)
+        {
+            ::log::error!("accept from another worker's {adopted}: {error}");
+        }
+        self.listeners.push(adopted);
     }
 
     /// Our bell has rung. It must be silent before the turn is looked at: the

@@ -193,6 +193,37 @@ impl Connection {
         self.dead.load(Ordering::SeqCst)
     }
 
+    /// So many messages more are left to business threads.
+    pub(crate) fn owe(&self, messages: usize) {
+        if let Ok(count @ 1..) = u32::try_from(messages) {
+            self.pulse.unserved.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// A business thread has served so many messages.
+    pub(crate) fn served(&self, messages: usize) {
+        if let Ok(count @ 1..) = u32::try_from(messages) {
+            self.pulse.unserved.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Messages that nobody has served. A server that counted one twice must not
+    /// look as if it had lost billions.
+    pub(crate) fn owed(&self) -> u32 {
+        let owed = self.pulse.unserved.load(Ordering::Relaxed);
+        owed.cast_signed().max(0).cast_unsigned()
+    }
+
+    /// Nothing more will be served.
+    pub(crate) fn served_all(&self) {
+        self.pulse.unserved.store(0, Ordering::Relaxed);
+    }
+
+    /// When its last whole message came, or when it was accepted.
+    pub(crate) fn last_heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed).max(self.opened)
+    }
+
     /// From now on every holder drops what it wanted to write.
     pub(crate) fn bury(&self) {
         self.dead.store(true, Ordering::SeqCst);

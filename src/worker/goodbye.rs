@@ -1,4 +1,5 @@
-//! Telling connections that the worker drains. The reactor's.
+//! What a draining worker says to its connections, and what it reads of them
+//! before. On the reactor.
 
 use super::reactor::Reactor;
 use crate::protocol::Event;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::connection::{Connection, Item};
 use super::cutters::Unfinished;
-use super::guard::{self, Came};
+use super::guard::{self, Admitted, Came};
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
@@ -156,7 +156,7 @@ impl Reactor<'_> {
             .subtract(Counter::Buffered, forgotten as u64);
         self.shared.buffered(kept);
         self.keep(conn, unfinished);
-        if serve > 0 {
+        if serve.units > 0 {
             self.take_units(conn, serve);
         }
         match cut.then {
@@ -194,7 +194,7 @@ impl Reactor<'_> {
         if cut.units > 0 {
             let rest = partial.split_off(cut.units);
             whole = std::mem::replace(partial, rest);
-            whole.truncate(serve);
+            whole.truncate(serve.units);
             self.shared
                 .row
                 .subtract(Counter::Buffered, cut.units as u64);
@@ -203,7 +203,7 @@ impl Reactor<'_> {
         guard::keep(self.shared, conn, inbound, came, self.now);
         self.keep(conn, unfinished);
         if !whole.is_empty() {
-            self.post_units(conn, Bytes::from(whole));
+            self.post_units(conn, Bytes::from(whole), serve.messages);
         }
         self.then(conn, cut.then);
     }
@@ -226,18 +226,20 @@ impl Reactor<'_> {
 
     /// Whole messages stand at the start of the scratch: runs them here if
     /// their handlers may, and leaves the rest to the business threads.
-    fn take_units(&mut self, conn: &Arc<Connection>, units: usize) {
-        if !self.serve_inline(conn, units) {
-            let chunk = Bytes::copy_from_slice(&self.scratch[..units]);
-            self.post_units(conn, chunk);
+    fn take_units(&mut self, conn: &Arc<Connection>, admitted: Admitted) {
+        if !self.serve_inline(conn, admitted) {
+            let chunk = Bytes::copy_from_slice(&self.scratch[..admitted.units]);
+            self.post_units(conn, chunk, admitted.messages);
         }
     }
 
-    fn post_units(&mut self, conn: &Arc<Connection>, chunk: Bytes) {
+    /// Leaves whole messages, which are so many, to the business threads.
+    fn post_units(&mut self, conn: &Arc<Connection>, chunk: Bytes, messages: usize) {
         let bytes = chunk.len();
         let high = self.shared.limits.mailbox_high;
         match conn.mailbox.post_units(Item::Units(chunk), bytes, high) {
             Posted::Waits { schedule, pause } => {
+                conn.owe(messages);
                 self.shared.buffered(bytes);
                 self.follow(
                     conn,
@@ -250,7 +252,10 @@ impl Reactor<'_> {
                     self.pause_reading(conn);
                 }
             }
-            Posted::Refused => self.stop_reading(conn),
+            Posted::Refused => {
+                self.shared.row.add(Counter::Dropped, messages as u64);
+                self.stop_reading(conn);
+            }
         }
     }
 
@@ -269,7 +274,8 @@ impl Reactor<'_> {
     /// Serves messages on this thread, if nothing of the connection waits or
     /// runs, nobody writes to it, and the first handler does not block. False:
     /// nothing was done.
-    fn serve_inline(&mut self, conn: &Arc<Connection>, units: usize) -> bool {
+    fn serve_inline(&mut self, conn: &Arc<Connection>, admitted: Admitted) -> bool {
+        let Admitted { units, messages } = admitted;
         if conn.is_full(self.shared.limits.outbound_high) || !conn.mailbox.begin_inline() {
             return false;
         }
@@ -315,13 +321,15 @@ impl Reactor<'_> {
         drop(outbound);
         shared
             .row
-            .add_alone(Counter::HandledInline, budget.messages());
+            .add_alone(Counter::HandledInline, budget.messages() as u64);
         if done == 0 && why == Why::Over {
             self.lender.take_back(shared, conn, parts, &mut kept);
             drop(kept);
             self.give_up_inline(conn);
             return false;
         }
+        // Behind a close or a refusal, what is left is never served.
+        conn.owe(messages.saturating_sub(budget.messages()));
         self.settle_inline(conn, (parts, kept), done..units, why);
         true
     }

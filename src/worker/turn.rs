@@ -12,6 +12,7 @@ use super::mailbox::After;
 use super::parts::Parts;
 use super::shared::Shared;
 use super::write;
+use crate::dispatch::sample;
 use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Splice, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
@@ -41,7 +42,9 @@ impl Budget {
     /// For the reactor: handlers that do not block are limited by time alone.
     pub(crate) fn inline(shared: &Shared) -> Self {
         let time = u64::try_from(shared.limits.turn_time.as_millis()).unwrap_or(u64::MAX);
-        let until = coarse_millis().saturating_add(time);
+        let now = coarse_millis();
+        sample::tick(now);
+        let until = now.saturating_add(time);
         Self {
             messages: 0,
             max: usize::MAX,
@@ -65,8 +68,8 @@ impl Budget {
     }
 
     /// Messages that were served.
-    pub(crate) fn messages(&self) -> u64 {
-        self.messages as u64
+    pub(crate) fn messages(&self) -> usize {
+        self.messages
     }
 }
 
@@ -141,7 +144,7 @@ pub(crate) fn run(
     budget: &mut Budget,
     buffer: &mut Vec<u8>,
 ) -> Ran {
-    let mut done = 0;
+    let (mut done, before, mut looks) = (0, budget.messages(), 0);
     let mut why = Why::Done;
     let mut turn = Turn {
         lane: Lane::Pool,
@@ -183,6 +186,7 @@ pub(crate) fn run(
         if why != Why::Done {
             break;
         }
+        looks += usize::from(!items.is_empty());
         if !items.is_empty() && turn.over() {
             why = Why::Over;
             break;
@@ -193,7 +197,10 @@ pub(crate) fn run(
     }
     *buffer = turn.out.bytes;
     let files = turn.out.files;
-    note(conn, done > 0, spoke);
+    served(shared, conn, done, budget.messages() - before - looks);
+    if spoke {
+        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
+    }
     parts.app.counted();
     Ran {
         done,
@@ -203,13 +210,12 @@ pub(crate) fn run(
     }
 }
 
-/// Notes that messages were served, and that something else was said.
-fn note(conn: &Connection, served: bool, spoke: bool) {
-    if served {
+/// Takes note of the messages that a turn served, and of the bytes that are done.
+fn served(shared: &Shared, conn: &Connection, bytes: usize, messages: usize) {
+    conn.served(messages);
+    shared.row.add(Counter::ServedByPool, messages as u64);
+    if bytes > 0 {
         conn.pulse.served(coarse_millis());
-    }
-    if spoke {
-        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
     }
 }
 
@@ -313,5 +319,7 @@ fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
     let unsent = lock(&conn.outbound).clear();
     shared.unqueued(conn, unsent);
     consumed(shared, conn.mailbox.bytes());
+    shared.row.add(Counter::Dropped, conn.owed().into());
+    conn.served_all();
     shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
 }

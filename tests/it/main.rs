@@ -31,6 +31,7 @@ mod listeners;
 mod logs;
 mod master;
 mod modes;
+mod operate;
 mod order;
 mod packaging;
 mod per_ip;
