@@ -244,21 +244,21 @@ fn one_port_for_frames_and_requests_goes_on_with_both() {
     undecided.send(b"GE");
     wait_until("it has arrived", || instance.counter("bytes_received") == 2);
     for n in 0..4 {
-        let (head, _) = ask_web(&mut web, "GET", "/");
+        let (head, _) = ask_web(&mut web, "GET", "/nowhere");
         assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
         assert!(!head.to_lowercase().contains("connection: close"), "{head}");
         // A request that has begun goes along, too.
-        web.send(b"GET / HTTP/1.1\r\nHo");
+        web.send(b"GET /x HTTP/1.1\r\nH");
         assert_eq!(frames.call(1, b"GET / x"), (1, b"GET / x".to_vec()));
         wait_until("it has arrived", || {
             instance.counter("bytes_buffered") == 20
         });
         reload(&instance, 2);
-        web.send(b"st: x\r\n\r\n");
+        web.send(b"ost: x\r\n\r\n");
         assert!(response(&mut web).0.starts_with("HTTP/1.1 404 "), "{n}");
     }
     assert_eq!(silent.call(1, b"at last"), (1, b"at last".to_vec()));
-    undecided.send(b"T / HTTP/1.1\r\nHost: x\r\n\r\n");
+    undecided.send(b"T /x HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(response(&mut undecided).0.starts_with("HTTP/1.1 404 "));
     assert_eq!(instance.counter("connections_handed_over"), 16);
     assert_eq!(instance.counter("connections_closed"), 0);

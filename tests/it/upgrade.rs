@@ -48,6 +48,11 @@ impl Instance {
         fs::rename(self.path("new.tmp"), path).unwrap();
         self.configure(&format!("{top}\nupgrade_binary = \"new\""));
         self.must("reload");
+        wait_until("those before the reload left", || {
+            let status = self.status();
+            let mut workers = status["workers"].as_array().unwrap().iter();
+            workers.all(|one| one["state"] == "serving")
+        });
         self.reloaded();
     }
 
@@ -352,7 +357,9 @@ fn one_that_is_killed_when_its_workers_serve_already_leaves_nothing_behind() {
     assert_ne!(instance.master(), Some(master));
     wait_until("the old one left", || !lives(master));
     instance.echo();
-    assert_eq!(instance.counter("connections_live"), 0);
+    wait_until("nobody is counted any more", || {
+        instance.counter("connections_live") == 0
+    });
 }
 
 #[test]
