@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::ledger::Ledger;
 use super::reactor::{Accepting, End, Reactor};
+use super::setup::Listening;
 use crate::scoreboard::Counter;
 use crate::sys::fault::{Spot, kill_point};
 
@@ -93,8 +94,10 @@ impl Reactor<'_> {
         } else {
             Fate::Warned
         };
+        let frames = |listening: &Listening| listening.protocol.is_session();
+        let adds_up = self.listeners.iter().all(frames);
         self.drain = Some(Drain {
-            ledger: Ledger::open(&self.shared.row, self.live, self.now),
+            ledger: Ledger::open(&self.shared.row, self.live, adds_up, self.now),
             until,
             talk_until: self.now.saturating_add(half),
             look_at: 0,

@@ -30,14 +30,19 @@ impl Counts {
 pub(super) struct Ledger {
     before: Counts,
     connections: usize,
+    /// Each message is counted once where it arrives and once where it is served.
+    adds_up: bool,
     began: u64,
 }
 
 impl Ledger {
-    pub(super) fn open(row: &Row, connections: usize, now: u64) -> Self {
+    /// `adds_up`: only frames are spoken. A request over HTTP may be cut and
+    /// served in several parts.
+    pub(super) fn open(row: &Row, connections: usize, adds_up: bool, now: u64) -> Self {
         Self {
             before: Counts::read(row),
             connections,
+            adds_up,
             began: now,
         }
     }
@@ -47,19 +52,25 @@ impl Ledger {
         let cut = inbound.iter().filter_map(|inbound| inbound.conn());
         let owed: u64 = cut.map(|conn| u64::from(conn.owed())).sum();
         let (before, after) = (self.before, Counts::read(row));
+        let done = before.answered.wrapping_add(before.refused);
         Drained {
+            adds_up: self.adds_up,
             took: Duration::from_millis(now.saturating_sub(self.began)),
             connections: self.connections,
-            received: after.received - before.answered - before.refused,
-            answered: after.answered - before.answered,
-            refused: after.refused - before.refused + owed,
+            received: after.received.saturating_sub(done),
+            answered: after.answered.saturating_sub(before.answered),
+            refused: after.refused.saturating_sub(before.refused) + owed,
         }
     }
 }
 
-/// What a drain came to. `received` is `answered` and `refused` together.
+/// What a drain came to. `received` is `answered` and `refused` together where
+/// only frames are spoken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Drained {
+    /// Whether only frames were spoken. Requests over HTTP may arrive and be
+    /// served in parts, each of which counts.
+    pub adds_up: bool,
     /// From the order to the last connection.
     pub took: Duration,
     /// Connections that lived when it began.
@@ -77,6 +88,7 @@ pub struct Drained {
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            adds_up,
             took,
             connections,
             received,
@@ -84,10 +96,13 @@ impl fmt::Display for Drained {
             refused,
         } = self;
         let took = took.as_secs_f32();
+        write!(f, "drained in {took:.2} s: {connections} connections; ")?;
+        if !adds_up {
+            return write!(f, "{answered} messages answered, {refused} refused");
+        }
         write!(
             f,
-            "drained in {took:.2} s: {connections} connections; {received} messages received = \
-             {answered} answered + {refused} refused"
+            "{received} messages received = {answered} answered + {refused} refused"
         )?;
         match i128::from(*received) - i128::from(*answered) - i128::from(*refused) {
             0 => Ok(()),
@@ -107,7 +122,7 @@ mod tests {
         row.add(Counter::HandledInline, 3);
         row.add(Counter::ServedByPool, 4);
         row.add(Counter::Dropped, 1);
-        let ledger = Ledger::open(&row, 7, 1000);
+        let ledger = Ledger::open(&row, 7, true, 1000);
         row.add(Counter::Received, 5);
         row.add(Counter::ServedByPool, 6);
         row.add(Counter::Dropped, 1);

@@ -157,27 +157,16 @@ pub(crate) fn run(
     while let Some(item) = items.pop_front() {
         let by_itself = matches!(item, Item::Ping | Item::Units(_));
         let (is_reply, before) = (item.replies(), turn.out.pending());
-        why = match item {
-            Item::Units(units) => {
-                let (served, step) = parts.server.serve(Units::shared(&units), &mut turn);
-                done += served;
-                let rest = served < units.len();
-                if rest {
-                    items.push_front(Item::Units(units.slice(served..)));
-                }
-                Why::from_step(step, turn.out.close, rest)
+        why = if let Item::Units(units) = &item {
+            let (served, step) = parts.server.serve(Units::shared(units), &mut turn);
+            done += served;
+            let rest = served < units.len();
+            if rest {
+                items.push_front(Item::Units(units.slice(served..)));
             }
-            Item::Opened => event(&mut *parts.server, Event::Opened, &mut turn),
-            Item::Eof => event(&mut *parts.server, Event::Eof, &mut turn),
-            Item::Draining => event(&mut *parts.server, Event::Draining, &mut turn),
-            Item::GoAway => event(&mut *parts.server, Event::GoAway, &mut turn),
-            Item::Ping => event(&mut *parts.server, Event::Ping, &mut turn),
-            Item::Timer(token) => event(&mut *parts.server, Event::Timer(token), &mut turn),
-            Item::Room => event(&mut *parts.server, Event::Room, &mut turn),
-            Item::Wake => event(&mut *parts.server, Event::Wake, &mut turn),
-            Item::Large(large) => event(&mut *parts.server, *large, &mut turn),
-            Item::Close(mode) => Why::Close(mode),
-            Item::Ended => Why::Ended,
+            Why::from_step(step, turn.out.close, rest)
+        } else {
+            tell(&mut *parts.server, item, &mut turn)
         };
         spoke |= !by_itself && turn.out.pending() > before;
         if is_reply {
@@ -219,7 +208,23 @@ fn served(shared: &Shared, conn: &Connection, bytes: usize, messages: usize) {
     }
 }
 
-fn event(server: &mut dyn Server, event: Event, turn: &mut Turn<'_>) -> Why {
+/// Passes on what is no message.
+fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> Why {
+    let event = match item {
+        Item::Opened => Event::Opened,
+        Item::Eof => Event::Eof,
+        Item::Draining => Event::Draining,
+        Item::GoAway => Event::GoAway,
+        Item::Ping => Event::Ping,
+        Item::Timer(token) => Event::Timer(token),
+        Item::Room => Event::Room,
+        Item::Wake => Event::Wake,
+        Item::Large(large) => *large,
+        Item::Close(mode) => return Why::Close(mode),
+        Item::Ended => return Why::Ended,
+        // The caller serves them.
+        Item::Units(_) => return Why::Done,
+    };
     let step = server.event(event, turn);
     Why::from_step(step, turn.out.close, false)
 }
