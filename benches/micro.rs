@@ -10,7 +10,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use purlin::net::Pool;
 use purlin::protocol::frame::{Frames, Layout, encode};
 use purlin::protocol::{Answer, Dispatch, Lane, Out, Protocol as _, Route, Step, Turn, Units};
-use purlin::worker::Handover;
+use purlin::worker::Exchange;
 
 /// Frames of one read.
 const FRAMES: usize = 16;
@@ -86,7 +86,7 @@ fn frames(layout: &Layout) -> Vec<u8> {
 
 /// One chunk through a mailbox that nobody else touches.
 fn mailbox(criterion: &mut Criterion) {
-    let (mailbox, chunk) = (Handover::default(), Bytes::from_static(&BODY));
+    let (mailbox, chunk) = (Exchange::default(), Bytes::from_static(&BODY));
     criterion.bench_function("mailbox/post and take", |bencher| {
         bencher.iter(|| {
             assert!(mailbox.post(chunk.clone()));

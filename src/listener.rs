@@ -1,7 +1,7 @@
 //! What is spoken on each listener: from the configuration to protocols.
 //!
 //! A protocol of its own gets its name in `config` and its row here; the worker
-//! knows none of them. Pure.
+//! knows none of them. Pure, but that it looks whether a `root` is there.
 
 use std::sync::Arc;
 
@@ -9,13 +9,18 @@ use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
 use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
-use crate::protocol::http::{self, Http1};
+use crate::protocol::http::{self, AccessFormat, Http1, Root};
+use crate::web::Files;
+
+/// Files that a worker keeps open for each listener with a root.
+pub const OPEN_FILES_MAX: u64 = 512;
 
 /// What is spoken on each listener, in their order.
 ///
 /// # Errors
 ///
-/// [`ConfigError`], with its place, when a custom layout cannot work.
+/// [`ConfigError`], with its place, when a custom layout cannot work, or a root
+/// is no folder.
 pub fn protocols(config: &Config) -> Result<Vec<Arc<dyn Protocol>>, ConfigError> {
     let listeners = config.listener.iter().enumerate();
     listeners
@@ -24,11 +29,15 @@ pub fn protocols(config: &Config) -> Result<Vec<Arc<dyn Protocol>>, ConfigError>
             // it waits for the day on which it is.
             let frames = frames(config, n, listener)?;
             let frames: Arc<dyn Protocol> = Arc::new(frames);
-            let http = || Arc::new(requests(config));
+            let http = requests(config);
+            let http = Arc::new(match root(config, n, listener)? {
+                Some(root) => http.with_root(root),
+                None => http,
+            });
             Ok(match listener.protocol {
                 config::Protocol::Frame => frames,
-                config::Protocol::Http => http(),
-                config::Protocol::Auto => Arc::new(Auto::new(frames, http())),
+                config::Protocol::Http => http,
+                config::Protocol::Auto => Arc::new(Auto::new(frames, http)),
             })
         })
         .collect()
@@ -41,8 +50,38 @@ fn requests(config: &Config) -> Http1 {
         head: keys.head_max,
         fields: usize::from(keys.fields_max),
         body: keys.body_max,
+        memory: keys.body_memory_max,
     };
-    Http1::new(limits)
+    let http = Http1::new(limits).spooling_to(&keys.body_folder);
+    match (&keys.access_log, keys.access_log_format) {
+        (None, _) => http,
+        (Some(_), config::AccessFormat::Combined) => http.recorded(AccessFormat::Combined),
+        (Some(_), config::AccessFormat::Json) => http.recorded(AccessFormat::Json),
+    }
+}
+
+/// The files that listener `n` serves. A root that is not there is an error even
+/// where nobody could ask for it, as a layout that cannot work.
+fn root(
+    config: &Config,
+    n: usize,
+    listener: &config::Listener,
+) -> Result<Option<Arc<dyn Root>>, ConfigError> {
+    let Some(folder) = &listener.root else {
+        return Ok(None);
+    };
+    let place = format!("listener.{n}.root");
+    if !std::fs::metadata(folder).is_ok_and(|folder| folder.is_dir()) {
+        let why = format!("is {:?}, where no folder is", folder.display().to_string());
+        return Err(config.refuse(&place, &why));
+    }
+    let most = usize::try_from(OPEN_FILES_MAX).unwrap_or(usize::MAX);
+    let files = Files::new(folder).listing(listener.listing).open_max(most);
+    let files = match listener.max_age {
+        Some(age) => files.cache_control(&format!("public, max-age={}", age.as_secs())),
+        None => files,
+    };
+    Ok(Some(Arc::new(files)))
 }
 
 fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Frames, ConfigError> {
@@ -204,6 +243,25 @@ mod tests {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(after.len());
         format!("{before}max = \"{}B\"{}", &after[..end], &after[end..])
+    }
+
+    #[test]
+    fn a_root_has_to_be_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = |root: &std::path::Path| {
+            let text = format!("[[listener]]\nroot = {root:?}\nmax_age = \"60s\"\n");
+            let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+            let error = protocols(&config.unwrap()).err();
+            error.map(|error| error.to_string())
+        };
+        assert_eq!(error(folder.path()), None);
+        for root in [file, folder.path().join("none")] {
+            let error = error(&root).unwrap();
+            assert!(error.contains("f.toml:2:"), "{error}");
+            assert!(error.contains("where no folder is"), "{error}");
+        }
     }
 
     #[test]

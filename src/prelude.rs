@@ -9,8 +9,8 @@ pub use serde::{Deserialize, Serialize};
 
 pub use crate::app::App;
 pub use crate::body::{
-    Error, Fixed, Form, FromBody, Html, Id, IntoReply, Json, Raw, Reader, Reply, Writer,
+    Error, Fixed, Form, FromBody, Html, Id, IntoReply, Json, Raw, Reader, Reply, Spooled, Writer,
 };
-pub use crate::dispatch::{Ctx, Hub, Later, Next, Replier};
+pub use crate::dispatch::{Ctx, Handover, Hub, Later, Next, Replier};
 pub use crate::net::ConnId;
 pub use crate::web::{Http, Web};

@@ -144,8 +144,30 @@ counters! {
     FloodDropped = "messages_dropped_flood",
     /// Times that a connection was not read for a while because of `flood`.
     FloodDelayed = "reads_delayed_flood",
-    /// Connections closed by an end-of-file in the middle of a frame.
+    /// Connections closed by an end-of-file in the middle of a message.
     Truncated = "connections_closed_truncated",
+    /// Connections closed because a file was shorter than announced, or could not be read.
+    FileCut = "connections_closed_file_cut",
+    /// Connections that went on in another worker.
+    HandedOver = "connections_handed_over",
+    /// Connections that another worker had before.
+    TakenOver = "connections_taken_over",
+    /// Connections that another worker took no answer about, because it ended: they stayed for the next one.
+    HandoverUndone = "connections_handover_undone",
+    /// Connections not handed over because their state cannot go along, or could not be read.
+    NotHandedState = "connections_not_handed_over_state",
+    /// Connections not handed over because a timer of theirs waited.
+    NotHandedTimer = "connections_not_handed_over_timer",
+    /// Connections not handed over because too much of a message or of their state was there.
+    NotHandedSize = "connections_not_handed_over_size",
+    /// Connections not handed over because their listener is gone, or speaks something else now.
+    NotHandedListener = "connections_not_handed_over_listener",
+    /// Connections not handed over because the lists of the listener no longer let their address in.
+    NotHandedDenied = "connections_not_handed_over_denied",
+    /// Connections not handed over because the other worker had no room.
+    NotHandedFull = "connections_not_handed_over_full",
+    /// Connections not handed over because they were busy for as long as the drain waited.
+    NotHandedBusy = "connections_not_handed_over_busy",
     /// Messages that reached a handler.
     Handled = "messages_handled",
     /// Messages handled on the event loop.
@@ -156,6 +178,10 @@ counters! {
     HandlerErrors = "messages_answered_error",
     /// Messages whose handler panicked.
     Panicked = "messages_panicked",
+    /// Requests for a file that was open already.
+    FilesCached = "files_cached",
+    /// Requests for which the disk was asked for a file.
+    FilesLookedUp = "files_looked_up",
     /// Repliers of `later` that were dropped unsent.
     RepliersDropped = "repliers_dropped",
     /// Messages, replies or pushes addressed to a connection that is gone.
@@ -164,6 +190,8 @@ counters! {
     Pushed = "pushes",
     /// Pushes dropped because the receiver's unsent bytes passed `outbound_max`.
     PushesDropped = "pushes_dropped",
+    /// Lines of the access log that the disk was too slow for.
+    AccessLost = "access_log_lines_lost",
     /// Bytes received.
     BytesIn = "bytes_received",
     /// Bytes sent.
@@ -219,6 +247,8 @@ const LINE_WORDS: usize = 8;
 pub struct Row {
     words: Arc<SharedWords>,
     start: usize,
+    /// Rows of the whole scoreboard; 0: this one is alone.
+    rows: usize,
     addresses: Option<Addresses>,
 }
 
@@ -232,6 +262,7 @@ impl Row {
         Ok(Self {
             words: Arc::new(SharedWords::new(ROW_WORDS)?),
             start: 0,
+            rows: 0,
             addresses: None,
         })
     }

@@ -29,18 +29,19 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-const COMMANDS: [(&str, Command); 5] = [
+const COMMANDS: [(&str, Command); 6] = [
     ("stop", Command::Stop),
     ("quit", Command::Quit),
     ("reload", Command::Reload),
     ("reopen", Command::Reopen),
     ("status", Command::Status),
+    ("upgrade", Command::Upgrade),
 ];
 
 /// Any code will do; one that differs tells the answers apart.
 fn code(command: Command) -> u8 {
     let at = COMMANDS.iter().position(|(_, known)| *known == command);
-    [0, 64, 69, 75, 78][at.expect("all are in the table")]
+    [0, 64, 69, 70, 75, 78][at.expect("all are in the table")]
 }
 
 /// How the request is understood when it comes in pieces of `size`.

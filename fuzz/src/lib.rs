@@ -3,9 +3,12 @@
 //! purlin's own code is used.
 
 mod format;
+pub mod http;
+mod range;
 mod stream;
 
 pub use format::{Format, Number, PRESETS};
+pub use range::{Ranges, ranges};
 pub use stream::{Compared, compare};
 
 /// What the first bytes of a connection are, by the rule in the manual.

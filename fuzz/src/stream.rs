@@ -69,7 +69,7 @@ fn read(format: &Format, stream: &[u8]) -> Compared {
 
 /// purlin's cutter, as the reactor uses it.
 fn cut(layout: &Layout, mut seed: u64, stream: &[u8]) -> Compared {
-    let (mut cutter, _) = Frames::new(layout.clone()).open();
+    let mut cutter = Frames::new(layout.clone()).cutter();
     let (mut units, mut end) = (0, 0);
     while end < stream.len() {
         end = stream.len().min(end + piece(&mut seed));
@@ -90,7 +90,7 @@ fn cut(layout: &Layout, mut seed: u64, stream: &[u8]) -> Compared {
 }
 
 /// Small pieces most of the time, now and then a large one.
-fn piece(seed: &mut u64) -> usize {
+pub(crate) fn piece(seed: &mut u64) -> usize {
     *seed = seed
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);

@@ -1,5 +1,6 @@
 //! Registration: the program as its user writes it.
 
+mod handover;
 mod requests;
 mod server;
 mod test;
@@ -10,8 +11,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::body::{Answer, FromBody, Id, IntoReply, Raw};
-use crate::body::{Error, Reply};
+use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
 use crate::dispatch::outlet::{Application, Service, Surroundings};
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
 

@@ -1,11 +1,13 @@
 //! Requests over HTTP in a test: through the real protocol, without sockets.
 
+use std::os::unix::fs::FileExt;
+
 use bytes::Bytes;
 
 use super::test::Test;
 use crate::dispatch::outlet::{Seat, UnknownId};
 use crate::protocol::http::{Http1, Limits};
-use crate::protocol::{Event, Lane, Out, Protocol, Step, Turn, Units};
+use crate::protocol::{Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
 use crate::sys::socket::Peer;
 
 /// What a request of a [`Test`] may be: more than any test needs.
@@ -14,6 +16,7 @@ const LIMITS: Limits = Limits {
     head: 1 << 20,
     fields: crate::protocol::http::FIELDS_MAX,
     body: 1 << 30,
+    memory: 1 << 30,
 };
 
 /// The response to a request of a [`Test`].
@@ -99,14 +102,37 @@ impl<S: Default + Send + 'static> Test<S> {
                 let (token, answer) = self.wait_any(conn);
                 server.event(Event::Reply(token, answer), &mut turn);
             }
-            Step::Refuse(refusal) => panic!("the request is {}", refusal.detail),
+            Step::Refuse(refusal) => {
+                let answer = refusal.answer;
+                assert!(!answer.is_empty(), "the request is {}", refusal.detail);
+                turn.out.bytes.extend_from_slice(answer);
+            }
             Step::Next | Step::NotInline | Step::Close(_) => {}
         }
-        let written = turn.out.bytes;
+        let written = with_files(&turn.out);
         seat.counted();
         seat.leave();
         written
     }
+}
+
+/// What was written, with the files that belong there.
+fn with_files(out: &Out<'_>) -> Vec<u8> {
+    let mut written = Vec::new();
+    let mut from = 0;
+    for Splice { at, part } in &out.files {
+        written.extend_from_slice(&out.bytes[from..*at]);
+        from = *at;
+        let begin = written.len();
+        let len = usize::try_from(part.len()).expect("a test's file fits into memory");
+        written.resize(begin + len, 0);
+        let read = part
+            .file
+            .read_exact_at(&mut written[begin..], part.range.start);
+        read.expect("a file that is as long as the response says");
+    }
+    written.extend_from_slice(&out.bytes[from..]);
+    written
 }
 
 fn dispatch(seat: &mut dyn Seat) -> &mut dyn crate::protocol::Dispatch {

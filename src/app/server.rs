@@ -47,7 +47,8 @@ pub enum SpawnError {
     Config(ConfigError),
     /// An address cannot be listened on: choose another.
     Bind(BindError),
-    /// The system has no memory or descriptors for the counters.
+    /// The system has no memory or descriptors for the counters, or the access
+    /// log cannot be opened.
     System(std::io::Error),
     /// The worker did not start: the user's `data` or `started` said no, or
     /// the system refused a resource.
@@ -59,7 +60,7 @@ impl fmt::Display for SpawnError {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
-            Self::System(error) => write!(f, "make the counters: {error}"),
+            Self::System(error) => write!(f, "start a server: {error}"),
             Self::Worker(failure) => failure.fmt(f),
         }
     }
@@ -103,6 +104,9 @@ impl Server {
         config: &Config,
     ) -> Result<Self, SpawnError> {
         let protocols = listener::protocols(config).map_err(SpawnError::Config)?;
+        if let Some(path) = &config.http.access_log {
+            crate::log::open_journal(path).map_err(SpawnError::System)?;
+        }
         let listeners = worker::bind(config, protocols).map_err(SpawnError::Bind)?;
         let addresses = listeners
             .iter()

@@ -155,7 +155,10 @@ impl<S: Default + Send + 'static> Test<S> {
         });
         let answer = match answer {
             Answer::Later(token) => self.world.wait(conn, token),
-            answer @ (Answer::None | Answer::Reply { .. } | Answer::Error(_)) => {
+            answer @ (Answer::None
+            | Answer::Reply { .. }
+            | Answer::Content(_)
+            | Answer::Error(_)) => {
                 // It was delivered as the last message: take it back.
                 self.world
                     .lock()
@@ -168,7 +171,9 @@ impl<S: Default + Send + 'static> Test<S> {
         match answer {
             Answer::Reply { body, .. } => Ok(body),
             Answer::Error(error) => Err(error),
-            Answer::None | Answer::Later(_) => panic!("message {id} was not answered"),
+            Answer::None | Answer::Content(_) | Answer::Later(_) => {
+                panic!("message {id} was not answered")
+            }
         }
     }
 
@@ -274,7 +279,7 @@ impl<S: Default + Send + 'static> Test<S> {
             Answer::Error(Error { text, .. }) => {
                 inbox.push_back((request, Bytes::from(text.clone())))
             }
-            Answer::None | Answer::Later(_) => {}
+            Answer::None | Answer::Content(_) | Answer::Later(_) => {}
         }
     }
 
@@ -288,7 +293,7 @@ impl<S: Default + Send + 'static> Test<S> {
 fn bytes_of(body: impl IntoReply) -> Bytes {
     match body.into_reply() {
         Answer::Reply { body, .. } => body,
-        Answer::None | Answer::Error(_) | Answer::Later(_) => Bytes::new(),
+        Answer::None | Answer::Content(_) | Answer::Error(_) | Answer::Later(_) => Bytes::new(),
     }
 }
 

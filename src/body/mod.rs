@@ -9,12 +9,14 @@ mod form;
 mod json;
 mod plain;
 mod reply;
+mod spooled;
 
 pub use fixed::{Fixed, Reader, Writer};
 pub use form::{Form, from_pairs, pairs};
 pub use json::Json;
 pub use plain::Html;
 pub use reply::{IntoReply, Reply};
+pub use spooled::{Spool, Spooled, into_memory};
 
 pub use crate::protocol::{Answer, Error};
 
@@ -29,8 +31,8 @@ pub type Raw<'a> = Units<'a>;
 /// A type that a handler can take as its body.
 ///
 /// Implemented for `()` (any body, ignored), [`bytes::Bytes`], [`String`],
-/// `Vec<u8>`, [`Json<T>`](Json) and every [`Fixed`] struct. Implement it for
-/// formats of your own:
+/// `Vec<u8>`, [`Json<T>`](Json), [`Form<T>`](Form), [`Spooled`] and every [`Fixed`]
+/// struct. Implement it for formats of your own:
 ///
 /// ```
 /// use purlin::prelude::*;
@@ -51,6 +53,11 @@ pub type Raw<'a> = Units<'a>;
     label = "take `()`, `Bytes`, `String`, `Vec<u8>`, `Json<T>` or a `Fixed` struct, or implement `FromBody`"
 )]
 pub trait FromBody: Sized {
+    /// Whether it asks for the [file](Raw::file) of a body that was too long for
+    /// memory. Otherwise such a body is taken into memory first, if
+    /// `http.body_max` allows that.
+    const TAKES_FILES: bool = false;
+
     /// Reads the body.
     ///
     /// # Errors

@@ -1,13 +1,19 @@
-//! Bodies that are bytes or text.
+//! Bodies that are bytes or text, and files.
+
+use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::reply::IntoReply;
 use super::{Answer, Error, FromBody, Raw};
 use crate::protocol::Media;
+use crate::protocol::http::Content;
 
 /// Any body, ignored.
 impl FromBody for () {
+    const TAKES_FILES: bool = true;
+
     fn from_body(_: Raw<'_>) -> Result<Self, Error> {
         Ok(())
     }
@@ -65,6 +71,20 @@ impl IntoReply for &'static [u8] {
 impl IntoReply for String {
     fn into_reply(self) -> Answer {
         Answer::media(self.into(), Media::Text)
+    }
+}
+
+/// All of the file, over HTTP alone: from the disk's cache to the socket. One
+/// whose length cannot be told answers 500.
+impl IntoReply for File {
+    fn into_reply(self) -> Answer {
+        match self.metadata() {
+            Ok(found) => Answer::Content(Box::new(Content::File {
+                file: Arc::new(self),
+                range: 0..found.len(),
+            })),
+            Err(error) => Answer::Error(error.into()),
+        }
     }
 }
 

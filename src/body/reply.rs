@@ -7,6 +7,7 @@ use crate::protocol::Media;
 ///
 /// Implemented for `()` (no reply), [`Bytes`](bytes::Bytes), `Vec<u8>`, [`String`], `&'static
 /// str`, [`Json<T>`](super::Json), every [`Fixed`](super::Fixed) struct, [`Reply`],
+/// [`std::fs::File`] over HTTP,
 /// `Option` (`None`: no reply) and `Result<_, E>` where `E` becomes an
 /// [`Error`].
 #[diagnostic::on_unimplemented(
@@ -19,7 +20,7 @@ pub trait IntoReply {
 }
 
 /// A reply under another id than the request's.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Reply(Answer);
 
 impl Reply {
@@ -37,7 +38,7 @@ impl Reply {
                 body: bytes::Bytes::new(),
                 media: Media::Bytes,
             },
-            other @ (Answer::Error(_) | Answer::Later(_)) => other,
+            other @ (Answer::Content(_) | Answer::Error(_) | Answer::Later(_)) => other,
         })
     }
 }

@@ -111,6 +111,8 @@ enum Task {
     Reload(Options),
     /// Open the log file again, after it was moved
     Reopen(Options),
+    /// Give way to the new binary; if it is never ready, nothing changes
+    Upgrade(Options),
     /// Tell what runs and what was counted
     Status {
         /// Print JSON
@@ -154,6 +156,7 @@ impl Task {
             Self::Quit(options) => (ask(control::Command::Quit, false), options),
             Self::Reload(options) => (ask(control::Command::Reload, false), options),
             Self::Reopen(options) => (ask(control::Command::Reopen, false), options),
+            Self::Upgrade(options) => (ask(control::Command::Upgrade, false), options),
             Self::Status { json, options } => (ask(control::Command::Status, json), options),
             Self::Doctor { json, options } => (Command::Doctor { json }, options),
             #[cfg(feature = "stress")]
@@ -331,6 +334,7 @@ mod tests {
             (&["quit"], ask(control::Command::Quit, false)),
             (&["reload"], ask(control::Command::Reload, false)),
             (&["reopen"], ask(control::Command::Reopen, false)),
+            (&["upgrade"], ask(control::Command::Upgrade, false)),
             (&["status"], ask(control::Command::Status, false)),
             (&["status", "--json"], ask(control::Command::Status, true)),
             (&["doctor"], Command::Doctor { json: false }),

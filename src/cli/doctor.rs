@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::config::{Config, Workers};
+use crate::listener::OPEN_FILES_MAX;
 use crate::sys::limits::Limits;
 
 /// Descriptors of a worker beside its connections.
@@ -88,13 +89,15 @@ impl Demand {
             Workers::Count(count) => u64::from(count),
         };
         let each = u64::from(config.worker.connections_max);
+        let roots = config.listener.iter().filter(|one| one.root.is_some());
+        let roots = u64::try_from(roots.count()).unwrap_or(u64::MAX);
         let backlogs = config.listener.iter().map(|listener| listener.backlog);
         let buffered = u64::try_from(config.limits.buffered_max).unwrap_or(u64::MAX);
         let worker = (each * CONNECTION + PROCESS).saturating_add(buffered);
         Self {
             workers,
             each,
-            descriptors: each + SPARE,
+            descriptors: each + SPARE + OPEN_FILES_MAX * roots,
             backlog: u64::from(backlogs.max().unwrap_or(0)),
             memory: workers.saturating_mul(worker),
         }
@@ -120,7 +123,10 @@ fn files(demand: &Demand, limits: &Limits) -> Vec<Finding> {
             otherwise: format!(
                 "a worker holds {} connections instead of {each}; the others wait in the \
                  backlog, and the log says \"Too many open files\"",
-                limits.nofile.unwrap_or(0).saturating_sub(SPARE)
+                limits
+                    .nofile
+                    .unwrap_or(0)
+                    .saturating_sub(descriptors - each)
             ),
             line: format!(
                 "LimitNOFILE={descriptors} in the [Service] of the unit, or \

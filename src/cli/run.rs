@@ -10,6 +10,7 @@ use super::{Arguments, Command, Exit, build, environment, version};
 use crate::config::Config;
 use crate::listener;
 use crate::master::{self, Ending, Plan};
+use crate::sys::exec::Program;
 use crate::sys::limits::Limits;
 use crate::sys::title;
 use crate::worker::Application;
@@ -24,6 +25,8 @@ const NO_STRESS: &str = "built without the load tool; build it with `cargo build
 #[must_use]
 pub fn main(program: &str, application: &dyn Application) -> Exit {
     let env = environment();
+    // Before titles overwrite the arguments.
+    let program_file = Program::own();
     let arguments = match Arguments::parse(program, std::env::args_os().skip(1), &env) {
         Ok(arguments) => arguments,
         Err(declined) => {
@@ -31,7 +34,7 @@ pub fn main(program: &str, application: &dyn Application) -> Exit {
             return declined.exit();
         }
     };
-    match obey(program, &arguments, &env, application) {
+    match obey((program, program_file), &arguments, &env, application) {
         Ok(()) => Exit::Ok,
         Err(Ending(exit, text)) => {
             // A worker has told its master already.
@@ -44,7 +47,7 @@ pub fn main(program: &str, application: &dyn Application) -> Exit {
 }
 
 fn obey(
-    program: &str,
+    (program, program_file): (&str, Program),
     arguments: &Arguments,
     env: &[(String, String)],
     application: &dyn Application,
@@ -65,6 +68,7 @@ fn obey(
             }
             master::run(&Plan {
                 program: program.to_owned(),
+                program_file,
                 load: Arc::new(|| arguments.config(env)),
                 application,
                 is_daemon: *is_daemon,

@@ -22,6 +22,9 @@ const RELOAD: Duration = Duration::from_secs(60);
 /// How long a stop may take beyond `shutdown_timeout`.
 const STOP: Duration = Duration::from_secs(10);
 
+/// How long an upgrade may take beyond `upgrade_timeout`.
+const UPGRADE: Duration = Duration::from_secs(15);
+
 /// How long a quit may take: as long as clients stay.
 const QUIT: Duration = Duration::from_secs(7 * 86_400);
 
@@ -43,6 +46,9 @@ pub(super) fn ask(
     let limit = match (command, &config) {
         (Command::Stop, Ok(config)) => config.shutdown_timeout + STOP,
         (Command::Stop, Err(_)) => Duration::from_secs(3600) + STOP,
+        (Command::Upgrade, Ok(config)) => config.upgrade_timeout + UPGRADE,
+        // The new binary refuses it as well; how long that takes is not known.
+        (Command::Upgrade, Err(_)) => Duration::from_secs(3600) + UPGRADE,
         (Command::Quit, _) => QUIT,
         (Command::Reload, _) => RELOAD,
         (Command::Reopen | Command::Status, _) => PATIENCE,

@@ -142,9 +142,12 @@ fn content(id: Id, body: impl IntoReply) -> Result<(Id, Bytes), ClientError> {
         Answer::Reply { id: own, body, .. } => Ok((own.unwrap_or(id), body)),
         Answer::None => Ok((id, Bytes::new())),
         Answer::Error(error) => Err(ClientError::Body(error)),
-        Answer::Later(_) => Err(ClientError::Body(crate::body::Error::new(
-            500,
-            "a body that comes later cannot be sent",
-        ))),
+        Answer::Content(_) => Err(unsendable("a body that goes over HTTP alone")),
+        Answer::Later(_) => Err(unsendable("a body that comes later")),
     }
+}
+
+fn unsendable(what: &str) -> ClientError {
+    let text = format!("{what} cannot be sent");
+    ClientError::Body(crate::body::Error::new(500, text))
 }

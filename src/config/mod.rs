@@ -69,6 +69,12 @@ table! {
         pub accept: Accept = Accept::Mutex;
         /// How long a graceful stop may take before connections are cut.
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+        /// Whether connections go to the workers that stay.
+        pub handover: bool = true;
+        /// How long a new binary may take to be ready.
+        pub upgrade_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+        /// What `upgrade` starts; `None`: the file that runs, at its path.
+        pub upgrade_binary: Option<PathBuf> = None;
         /// Whom workers become when the master is root.
         pub user: String = "nobody".into();
         /// Their group; `None`: that of the user.
@@ -107,6 +113,13 @@ table! {
         pub protocol: Protocol = Protocol::Frame;
         /// How frames are laid out.
         pub frame: Framing = Framing::Preset("comm".into());
+        /// Folder whose files are served over HTTP; `None`: none.
+        pub root: Option<PathBuf> = None;
+        /// Whether a folder below `root` without an index shows its names.
+        pub listing: bool = false;
+        /// How long browsers may keep a file of `root` without asking. `None`: as
+        /// they think right.
+        pub max_age: Option<Duration> = None, in seconds(1)..=seconds(31_536_000);
         /// Connections that the kernel queues until they are accepted.
         pub backlog: u16 = 511, in 1..=65_535;
         /// What happens to a message whose id has no handler.
@@ -219,8 +232,16 @@ table! {
         pub head_max: usize = 16 * KIB, in 256..=MIB;
         /// Fields of the head.
         pub fields_max: u16 = 100, in 1..=128;
-        /// Bytes of the body.
+        /// Bytes of the body, unless its route says otherwise.
         pub body_max: usize = MIB, in 0..=GIB;
+        /// Bytes of a body that is held in memory until it is whole.
+        pub body_memory_max: usize = 64 * KIB, in 0..=MIB;
+        /// Where longer bodies are kept.
+        pub body_folder: PathBuf = "/var/tmp".into();
+        /// Where each answer gets a line; `None`: nowhere.
+        pub access_log: Option<PathBuf> = None;
+        /// How such a line looks.
+        pub access_log_format: AccessFormat = AccessFormat::Combined;
     }
 }
 
@@ -352,6 +373,16 @@ choice! {
 }
 
 choice! {
+    /// How a line of the access log looks.
+    pub enum AccessFormat {
+        /// As Apache and nginx write it.
+        Combined = "combined",
+        /// One object a line.
+        Json = "json",
+    }
+}
+
+choice! {
     /// How a log line looks.
     pub enum LogFormat {
         /// For people.
@@ -406,14 +437,34 @@ impl Config {
     /// The first changed key that is applied at the start alone, with its place
     /// in `next`.
     pub fn can_become(&self, next: &Self) -> Result<(), ConfigError> {
-        let changed = |key: &&&str| self.show(key) != next.show(key);
-        let Some(key) = START_KEYS.iter().find(changed) else {
+        next.can_follow(&self.started_with())
+    }
+
+    /// The keys that only a start can change, and their values as in the file.
+    #[must_use]
+    pub fn started_with(&self) -> Vec<(String, String)> {
+        let value = |key: &&str| Some(((*key).to_owned(), self.show(key)?));
+        START_KEYS.iter().filter_map(value).collect()
+    }
+
+    /// As [`Self::can_become`], for a running master of which no more is known
+    /// than what it was [started with](Self::started_with). Keys that one of the
+    /// two does not have are no obstacle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::can_become`].
+    pub fn can_follow(&self, started_with: &[(String, String)]) -> Result<(), ConfigError> {
+        let differs = |(key, running): &&(String, String)| {
+            let is_known = START_KEYS.contains(&&**key);
+            is_known && self.show(key).is_some_and(|own| own != *running)
+        };
+        let Some((key, running)) = started_with.iter().find(differs) else {
             return Ok(());
         };
-        let running = self.show(key).unwrap_or_default();
         let message =
             format!("is {running} in the running master and is applied at the start alone");
-        Err(next.refuse(key, &message))
+        Err(self.refuse(key, &message))
     }
 
     /// Where the value of `key` was written.
@@ -488,7 +539,11 @@ mod tests {
     fn the_shipped_file_says_what_holds_without_it() {
         let file = Some(("conf/purlin.toml".as_ref(), SHIPPED.as_bytes()));
         let config = Config::parse(file, [], &[]).unwrap();
-        assert_eq!(config, Config::default());
+        // The daemon has a page to show; a program of one's own may want to
+        // speak first, which cannot be done where the client decides.
+        let mut expected = Config::default();
+        expected.listener[0].protocol = Protocol::Auto;
+        assert_eq!(config, expected);
     }
 
     #[test]

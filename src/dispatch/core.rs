@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ctx::Ctx;
 use super::guard::guard;
+use super::handover::Carry;
 use super::hub::Hub;
 use super::outlet::{Seat, Service};
 use super::router::Router;
@@ -25,6 +26,8 @@ pub struct Hooks<S> {
     pub every: Vec<(Duration, OnWorker)>,
     /// At the end of the worker.
     pub stopping: Vec<OnWorker>,
+    /// How the state of a connection goes to another worker, if it can.
+    pub carry: Option<Carry<S>>,
 }
 
 impl<S> Default for Hooks<S> {
@@ -34,6 +37,7 @@ impl<S> Default for Hooks<S> {
             closed: None,
             every: Vec::new(),
             stopping: Vec::new(),
+            carry: None,
         }
     }
 }
@@ -45,6 +49,7 @@ impl<S> Clone for Hooks<S> {
             closed: self.closed.clone(),
             every: self.every.clone(),
             stopping: self.stopping.clone(),
+            carry: self.carry,
         }
     }
 }
@@ -89,6 +94,10 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
 
     fn greets(&self) -> bool {
         self.hooks.opened.is_some()
+    }
+
+    fn is_stateless(&self) -> bool {
+        size_of::<S>() == 0
     }
 
     fn stopping(&self) {

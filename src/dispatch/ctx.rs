@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::hub::{Hub, push};
 use super::later::{Later, Replier};
-use super::seat::Timers;
+use super::seat::{Timers, token};
 use crate::body::{Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Out, Push, Unsendable};
@@ -124,7 +124,7 @@ impl<'a, S> Ctx<'a, S> {
     /// assert_eq!(test.call(ann, 1, "hello").unwrap(), "hello, at last");
     /// ```
     pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
-        let token = self.timers.token();
+        let token = token();
         f(Replier {
             hub: self.hub.clone(),
             conn: self.conn,
@@ -134,8 +134,8 @@ impl<'a, S> Ctx<'a, S> {
         Later(token)
     }
 
-    /// Id of the message that is handled, or of the last one in hooks and
-    /// timers; `None` before the first and in formats without ids.
+    /// Id of the message that is handled; `None` in hooks and timers, and in
+    /// formats without ids.
     #[must_use]
     pub const fn id(&self) -> Option<Id> {
         self.id

@@ -89,6 +89,15 @@ impl Directory {
         }
     }
 
+    /// The user that `conn` is bound to, and its rooms.
+    pub(super) fn memberships(&self, conn: ConnId) -> (Option<String>, Vec<String>) {
+        let inner = self.lock();
+        let Some(member) = inner.members.get(&conn) else {
+            return (None, Vec::new());
+        };
+        (member.user.clone(), member.rooms.iter().cloned().collect())
+    }
+
     pub(super) fn room(&self, name: &str) -> Vec<ConnId> {
         self.lock()
             .rooms

@@ -101,7 +101,10 @@ impl Hub {
         &self.0.directory
     }
 
-    pub(super) fn row(&self) -> &Row {
+    /// Where the worker counts.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn row(&self) -> &Row {
         &self.0.row
     }
 }
@@ -192,6 +195,10 @@ pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes)> {
         }
         // "No reply" as a push is a message without a body.
         Answer::None => Some((id, Bytes::new())),
+        Answer::Content(_) => {
+            ::log::warn!("push message {id}: its body goes over HTTP alone; not sent");
+            None
+        }
         Answer::Later(_) => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::handover::{Luggage, State, Stays};
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode};
 
@@ -35,6 +36,11 @@ pub trait Outlet: Send + Sync {
 
     /// Bytes that wait to be sent to `to`.
     fn queued(&self, to: ConnId) -> usize;
+
+    /// Takes a line for the record of what was answered.
+    fn record(&self, line: &[u8]) {
+        let _nowhere = line;
+    }
 
     /// Everybody who is connected now.
     fn everybody(&self) -> Vec<ConnId>;
@@ -86,6 +92,9 @@ pub trait Service: Send + Sync {
     /// Whether `opened` has anything to do; saves a turn per accept if not.
     fn greets(&self) -> bool;
 
+    /// Whether the state of a connection has no bytes: as good as another one.
+    fn is_stateless(&self) -> bool;
+
     /// Runs `stopping`, once, after the last connection is closed.
     fn stopping(&self);
 }
@@ -93,8 +102,8 @@ pub trait Service: Send + Sync {
 /// The handlers of one connection at a time, with its state.
 pub trait Seat: crate::protocol::Dispatch {
     /// A connection takes the seat; its state is made new if it is a session
-    /// ([`Protocol::is_session`](crate::protocol::Protocol::is_session)). Runs on
-    /// the reactor.
+    /// ([`Protocol::is_session`](crate::protocol::Protocol::is_session)) and a
+    /// state can remember anything.
     fn take(
         &mut self,
         conn: ConnId,
@@ -107,6 +116,37 @@ pub trait Seat: crate::protocol::Dispatch {
     /// the whole batch and before its replies are written.
     fn counted(&mut self);
 
+    /// Whether nothing of the connection is in the seat: another may take it,
+    /// and this connection any other seat.
+    fn rests(&self) -> bool;
+
     /// The connection is over: runs `closed`, leaves rooms, drops the state.
     fn leave(&mut self);
+
+    /// What goes along if the connection goes on in another worker. Changes
+    /// nothing. Runs on the reactor, as the three below.
+    ///
+    /// # Errors
+    ///
+    /// [`Stays`]: it cannot go.
+    fn pack(&self) -> Result<Luggage, Stays>;
+
+    /// As [`take`](Self::take), by a connection of another worker, which goes on
+    /// with its `state`. False: that cannot be read, and nobody sits here.
+    fn unpack(
+        &mut self,
+        conn: ConnId,
+        peer: crate::sys::socket::Peer,
+        unknown_id: UnknownId,
+        is_session: bool,
+        state: &State,
+    ) -> bool;
+
+    /// The connection that was unpacked can be found from now on: enters its
+    /// rooms, and is bound to its user.
+    fn rejoin(&mut self, user: Option<&str>, rooms: &[String]);
+
+    /// The connection is another worker's: as [`leave`](Self::leave), without
+    /// `closed`.
+    fn vacate(&mut self);
 }

@@ -31,7 +31,10 @@ impl<S> Next<'_, S> {
         (self.0)(ctx, body, &mut answer);
         match answer {
             Answer::Error(error) => Err(error),
-            answer @ (Answer::None | Answer::Reply { .. } | Answer::Later(_)) => Ok(answer.into()),
+            answer @ (Answer::None
+            | Answer::Reply { .. }
+            | Answer::Content(_)
+            | Answer::Later(_)) => Ok(answer.into()),
         }
     }
 }

@@ -3,43 +3,62 @@
 //! Used by one thread at a time: whoever holds the connection's turn. Seats are
 //! used again for later connections; the state is not.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::core::Core;
 use super::ctx::{Ctx, Sink};
 use super::guard::guard;
+use super::handover::{Carry, Luggage, State, Stays};
+use super::hub::Hub;
 use super::outlet::{Seat, UnknownId};
+use super::request_id::request_id;
 use super::router::Handler;
 use super::site::Visit;
+use crate::body::Spool;
 use crate::net::ConnId;
-use crate::protocol::http::{Request, Response, Served};
+use crate::protocol::http::{
+    Access, AccessFormat, Incoming, Intake, Request, Response, Served, Spooling, Wanted,
+};
 use crate::protocol::{
     Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
 };
 use crate::scoreboard::Counter;
-use crate::sys::clock::wall_seconds;
+use crate::sys::clock::{micros, wall_seconds};
 use crate::sys::socket::Peer;
 
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
 
-/// Timers that have not run yet, and the numbers of timers and late replies.
-pub(super) struct Timers<S> {
-    waiting: HashMap<u64, Timer<S>>,
-    last: u64,
+/// A number for a timer or a late reply that this process has not used before.
+/// Not the seat's: a connection may have another one in each of its turns.
+pub(super) fn token() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
+/// Timers that have not run yet. Few connections have any.
+#[expect(
+    clippy::box_collection,
+    reason = "a word instead of six, nearly always"
+)]
+pub(super) struct Timers<S>(Option<Box<HashMap<u64, Timer<S>>>>);
+
 impl<S> Timers<S> {
-    /// A number that this seat has not used before, for any connection.
-    pub(super) const fn token(&mut self) -> u64 {
-        self.last += 1;
-        self.last
+    pub(super) fn add(&mut self, timer: Timer<S>) -> u64 {
+        let token = token();
+        self.0.get_or_insert_default().insert(token, timer);
+        token
     }
 
-    pub(super) fn add(&mut self, timer: Timer<S>) -> u64 {
-        let token = self.token();
-        self.waiting.insert(token, timer);
-        token
+    fn remove(&mut self, token: u64) -> Option<Timer<S>> {
+        let waiting = self.0.as_mut()?;
+        let timer = waiting.remove(&token);
+        if waiting.is_empty() {
+            self.0 = None;
+        }
+        timer
     }
 }
 
@@ -71,10 +90,7 @@ impl<S: Default + Send + 'static> ConnSeat<S> {
             conn: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
             unknown_id: UnknownId::default(),
-            timers: Timers {
-                waiting: HashMap::new(),
-                last: 0,
-            },
+            timers: Timers(None),
             member: false,
             handled: 0,
             id: None,
@@ -105,6 +121,18 @@ impl<S: Default + Send + 'static> Tenant<S> {
             out,
         };
         guard(core.hub.row(), what, || code(&mut ctx))
+    }
+
+    /// What a handler of a request is given.
+    fn visit<'a>(&'a mut self, hub: &'a Hub, out: &'a mut dyn Sink) -> Visit<'a, S> {
+        Visit {
+            conn: self.conn,
+            peer: self.peer,
+            hub,
+            timers: &mut self.timers,
+            member: &mut self.member,
+            out,
+        }
     }
 
     fn handle(
@@ -183,6 +211,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
 
     fn opened(&mut self, out: &mut Out<'_>) {
         let Self { core, tenant } = self;
+        tenant.id = None;
         if let Some(opened) = &core.hooks.opened {
             tenant.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
         }
@@ -190,7 +219,8 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
 
     fn timer(&mut self, token: u64, out: &mut Out<'_>) {
         let Self { core, tenant } = self;
-        if let Some(timer) = tenant.timers.waiting.remove(&token) {
+        tenant.id = None;
+        if let Some(timer) = tenant.timers.remove(token) {
             tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
     }
@@ -203,28 +233,82 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             hub.row(),
             || format!("the handler of {} {}", head.method, head.target),
             || {
-                let visit = Visit {
-                    conn: tenant.conn,
-                    peer: tenant.peer,
-                    hub,
-                    timers: &mut tenant.timers,
-                    member: &mut tenant.member,
-                    out: &mut Nowhere,
-                };
+                let mut nowhere = Nowhere;
+                let visit = tenant.visit(hub, &mut nowhere);
                 core.site.serve(visit, lane, request, response)
             },
         );
-        if served == Some(Served::NotInline) {
-            return Served::NotInline;
+        if let Some(undone @ (Served::NotInline | Served::NoSuchMethod)) = served {
+            return undone;
         }
         tenant.handled += 1;
         if served.is_none() {
-            *response = Response::default();
+            response.restart();
             response.error(&Error::new(500, "the handler panicked"));
         } else if response.status.is_some_and(|status| status >= 400) {
             hub.row().count(Counter::HandlerErrors);
         }
         served.unwrap_or(Served::Done)
+    }
+
+    fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {
+        let Self { core, tenant } = self;
+        let hub = &core.hub;
+        let head = &incoming.head;
+        let what = || format!("the beginning of {} {}", head.method, head.target);
+        let wanted = guard(hub.row(), what, || {
+            let mut nowhere = Nowhere;
+            let visit = tenant.visit(hub, &mut nowhere);
+            core.site.receive(visit, incoming, response)
+        });
+        let wanted = wanted.unwrap_or_else(|| {
+            response.restart();
+            Wanted::refused(&Error::new(500, "the handler panicked"), response)
+        });
+        if matches!(wanted, Wanted::Refused) {
+            tenant.handled += 1;
+            hub.row().count(Counter::HandlerErrors);
+        }
+        wanted
+    }
+
+    fn spool(&mut self, spooling: &Spooling) -> Result<Box<dyn Intake>, Error> {
+        Ok(Box::new(Spool::new(spooling)?))
+    }
+
+    fn piece(&mut self, intake: &mut dyn Intake, bytes: &[u8]) -> Result<(), Error> {
+        let row = self.core.hub.row();
+        let what = || "a handler of pieces".to_owned();
+        let taken = guard(row, what, || intake.piece(bytes));
+        let taken = taken.unwrap_or_else(|| Err(Error::new(500, "the handler panicked")));
+        if taken.is_err() {
+            row.count(Counter::HandlerErrors);
+        }
+        taken
+    }
+
+    fn record(&mut self, access: &Access<'_>, format: AccessFormat) {
+        thread_local! {
+            /// Kept between lines, so that a line needs no memory of its own.
+            static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut line = LINE.take();
+        line.clear();
+        let seconds = wall_seconds();
+        match self.tenant.peer {
+            Peer::Tcp(address) => access.write(format, &address.ip(), seconds, &mut line),
+            Peer::Unix => access.write(format, &"unix:", seconds, &mut line),
+        }
+        self.core.hub.outlet().record(&line);
+        LINE.set(line);
+    }
+
+    fn request_id(&mut self) -> Box<str> {
+        request_id()
+    }
+
+    fn micros(&self) -> u64 {
+        micros()
     }
 
     fn seconds(&self) -> u64 {
@@ -238,6 +322,11 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         tenant.conn = conn;
         tenant.peer = peer;
         tenant.unknown_id = unknown_id;
+        tenant.id = None;
+        // A state without bytes is as good as any other.
+        if is_session && is_stateless::<S>() && tenant.state.is_some() {
+            return;
+        }
         let what = || "`default` of the connection's state".to_owned();
         let make = || guard(core.hub.row(), what, S::default);
         tenant.state = is_session.then(make).flatten();
@@ -250,8 +339,19 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         }
     }
 
+    fn rests(&self) -> bool {
+        let Tenant {
+            state,
+            timers,
+            member,
+            ..
+        } = &self.tenant;
+        !member && timers.0.is_none() && (state.is_none() || is_stateless::<S>())
+    }
+
     fn leave(&mut self) {
         let Self { core, tenant } = self;
+        tenant.id = None;
         if let Some(closed) = &core.hooks.closed {
             tenant.run(
                 core,
@@ -260,16 +360,92 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
                 |ctx| closed(ctx),
             );
         }
+        self.vacate();
+    }
+
+    fn pack(&self) -> Result<Luggage, Stays> {
+        let Self { core, tenant } = self;
+        if tenant.timers.0.is_some() {
+            return Err(Stays::Timer);
+        }
+        let (user, rooms) = if tenant.member {
+            core.hub.directory().memberships(tenant.conn)
+        } else {
+            (None, Vec::new())
+        };
+        let state = match (&tenant.state, core.hooks.carry) {
+            (None, _) => State::Empty,
+            (Some(_), _) if size_of::<S>() == 0 => State::Empty,
+            (Some(state), Some(carry)) => pack(core, state, carry).ok_or(Stays::State)?,
+            (Some(_), None) => return Err(Stays::State),
+        };
+        Ok(Luggage { state, user, rooms })
+    }
+
+    fn unpack(
+        &mut self,
+        conn: ConnId,
+        peer: Peer,
+        unknown_id: UnknownId,
+        is_session: bool,
+        state: &State,
+    ) -> bool {
+        let State::Bytes { version, bytes } = state else {
+            self.take(conn, peer, unknown_id, is_session);
+            // A state with bytes would begin anew, and not go on.
+            let is_whole = !is_session || size_of::<S>() == 0 && self.tenant.state.is_some();
+            if !is_whole {
+                self.vacate();
+            }
+            return is_whole;
+        };
+        self.take(conn, peer, unknown_id, false);
+        let what = || "`take_over` of a connection's state".to_owned();
+        let read = |carry: Carry<S>| {
+            let take_over = || (carry.take_over)(*version, bytes);
+            guard(self.core.hub.row(), what, take_over).flatten()
+        };
+        self.tenant.state = self.core.hooks.carry.and_then(read);
+        self.tenant.state.is_some()
+    }
+
+    fn rejoin(&mut self, user: Option<&str>, rooms: &[String]) {
+        let Self { core, tenant } = self;
+        tenant.member = user.is_some() || !rooms.is_empty();
+        let directory = core.hub.directory();
+        rooms
+            .iter()
+            .for_each(|room| directory.join(tenant.conn, room));
+        if let Some(user) = user {
+            directory.bind(tenant.conn, user);
+        }
+    }
+
+    fn vacate(&mut self) {
+        let Self { core, tenant } = self;
         if std::mem::take(&mut tenant.member) {
             core.hub.directory().forget(tenant.conn);
         }
-        let (state, timers) = (
-            tenant.state.take(),
-            std::mem::take(&mut tenant.timers.waiting),
-        );
+        let (state, timers) = (tenant.state.take(), tenant.timers.0.take());
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
     }
+}
+
+/// The state as bytes; `None`: it stays, or its function panicked.
+fn pack<S>(core: &Core<S>, state: &S, carry: Carry<S>) -> Option<State> {
+    let what = || "`hand_over` of a connection's state".to_owned();
+    let bytes = guard(core.hub.row(), what, || (carry.hand_over)(state)).flatten()?;
+    Some(State::Bytes {
+        version: carry.version,
+        bytes,
+    })
+}
+
+/// Whether a state of this type can remember anything, or do anything when it
+/// is dropped.
+const fn is_stateless<S>() -> bool {
+    size_of::<S>() == 0 && !std::mem::needs_drop::<S>()
 }
 
 /// Where a connection that is over sends to.

@@ -7,7 +7,8 @@ use super::hub::Hub;
 use super::seat::Timers;
 use crate::net::ConnId;
 use crate::protocol::Lane;
-use crate::protocol::http::{Request, Response, Served};
+use crate::protocol::http::{Incoming, Request, Response, Served, Wanted};
+use crate::scoreboard::Row;
 use crate::sys::socket::Peer;
 
 /// Routes of requests. Implemented by `web`.
@@ -22,6 +23,15 @@ pub trait Site<S>: Send + Sync {
         request: &Request<'_>,
         response: &mut Response,
     ) -> Served;
+
+    /// Says what to do with a body that is yet to come, as
+    /// [`Dispatch::receive`](crate::protocol::Dispatch::receive). May panic.
+    fn receive(
+        &self,
+        visit: Visit<'_, S>,
+        incoming: &Incoming<'_>,
+        response: &mut Response,
+    ) -> Wanted;
 }
 
 /// Who asks, and what a handler's context is made of.
@@ -35,6 +45,12 @@ pub struct Visit<'a, S> {
 }
 
 impl<S> Visit<'_, S> {
+    /// Where the worker counts.
+    #[must_use]
+    pub fn row(&self) -> &Row {
+        self.hub.row()
+    }
+
     /// The context of a handler that has this state.
     pub fn ctx<'b>(&'b mut self, state: &'b mut S) -> Ctx<'b, S> {
         Ctx {

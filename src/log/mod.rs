@@ -22,6 +22,7 @@
 //! every child and after it has daemonized. The macros are the facade's:
 //! `log::warn!` or, where this module is in scope, the same through it.
 
+pub mod journal;
 mod limiter;
 mod line;
 mod logger;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub stderr: bool,
     /// Which syslog, if any.
     pub syslog: Option<SyslogTarget>,
+    /// Where what is [recorded](journal) goes, if anywhere; as `file`.
+    pub journal: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -67,6 +70,7 @@ impl Default for Settings {
             file: None,
             stderr: true,
             syslog: None,
+            journal: None,
         }
     }
 }
@@ -106,8 +110,8 @@ pub fn init(settings: &Settings) -> io::Result<()> {
 ///
 /// As [`init`].
 pub fn probe(settings: &Settings) -> io::Result<()> {
-    let path = settings.file.as_ref();
-    path.map_or(Ok(()), |path| sink::Sink::file(path).map(drop))
+    let mut paths = settings.file.iter().chain(&settings.journal);
+    paths.try_for_each(|path| sink::Sink::file(path).map(drop))
 }
 
 /// Tells the log that it is in another process, or that standard error leads
@@ -134,7 +138,7 @@ pub fn set_level(level: LevelFilter) {
     ::log::set_max_level(level);
 }
 
-/// Opens the file again, after it was moved away. No line is lost or cut by it.
+/// Opens the files again, after they were moved away. No line is lost or cut by it.
 ///
 /// # Errors
 ///
@@ -157,6 +161,36 @@ pub fn adopt(file: OwnedFd) {
     if let Some(logger) = LOGGER.get() {
         logger.adopt(file);
     }
+}
+
+/// As [`file_descriptor`], of the journal.
+///
+/// # Errors
+///
+/// As there.
+pub fn journal_descriptor() -> io::Result<Option<OwnedFd>> {
+    LOGGER.get().map_or(Ok(None), Logger::journal_descriptor)
+}
+
+/// As [`adopt`], of the journal.
+pub fn adopt_journal(file: OwnedFd) {
+    if let Some(logger) = LOGGER.get() {
+        logger.adopt_journal(file);
+    }
+}
+
+/// Opens the journal alone, for a server that is part of another program.
+///
+/// # Errors
+///
+/// The file cannot be opened.
+pub fn open_journal(path: &std::path::Path) -> io::Result<()> {
+    LOGGER.get_or_init(Logger::default).open_journal(path)
+}
+
+/// Writes whole lines to the journal; tells whether they are there.
+fn put_journal(lines: &[u8]) -> bool {
+    LOGGER.get().is_some_and(|logger| logger.put_journal(lines))
 }
 
 /// What could not be written so far.

@@ -10,12 +10,14 @@ use super::edition::{Edition, settings};
 use super::exit::{Ending, Exit};
 use super::inherited::Sockets;
 use super::notifier::Notifier;
-use super::office::{Ended, Office};
+use super::office::{Ended, Office, Outfit};
 use super::pid_file::PidFile;
-use super::supervisor::PLACES_MIN;
+use super::supervisor::{PLACES_MIN, Supervisor};
+use super::upgrade::{Family, Papers, succeed};
 use crate::config::{Config, ConfigError};
 use crate::log;
 use crate::scoreboard::Scoreboard;
+use crate::sys::exec::Program;
 use crate::sys::process::{self, Pid};
 use crate::sys::systemd;
 use crate::sys::title;
@@ -32,6 +34,8 @@ pub struct Plan<'a> {
     pub program: String,
     /// Reads the configuration, at the start and for each reload.
     pub load: Arc<dyn Fn() -> Result<Config, ConfigError> + 'a>,
+    /// The program itself, for upgrades.
+    pub program_file: Program,
     /// What the workers serve.
     pub application: &'a dyn Application,
     /// Whether to go into the background.
@@ -54,6 +58,10 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
         let text = format!("take over what the service manager hands over: {error}");
         Ending(Exit::Config, text)
     })?;
+    let papers = Papers::take().map_err(|error| Ending(Exit::Config, error.to_string()))?;
+    if let Some(papers) = papers {
+        return succeed(plan, handed, papers);
+    }
     let config = (plan.load)()?;
     log::init(&settings(&config, false)?)
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
@@ -62,7 +70,7 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     let edition = Edition::prepare(config, plan.is_daemon, None, sockets, BIND)?;
     let path = absolute(&edition.config.control_socket)?;
     let control = ControlSocket::bind(&path).map_err(|error| {
-        edition.unlink_but(None);
+        edition.unlink_but(&[]);
         let text = format!("control socket {}: {error}", path.display());
         Ending(Ending::of(&error), text)
     })?;
@@ -71,7 +79,15 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     // In the background the shell is told, and nobody else waits.
     let manager = handed.notify.filter(|_| !plan.is_daemon);
     let notifier = Notifier::new(manager, handed.watchdog, Instant::now());
-    let serve = |report| serve(plan, edition, pid_file, (control, board, notifier), report);
+    let family = Family::new().map_err(|error| Ending::internal("make a pipe", &error))?;
+    let outfit = Outfit {
+        control,
+        board,
+        notifier,
+        pid_file,
+        family,
+    };
+    let serve = |report| serve(plan, edition, outfit, report);
     if !plan.is_daemon {
         return serve(None);
     }
@@ -85,38 +101,43 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
 /// Rows for six generations: one that serves, one that starts, those that drain.
 /// Not all 255 at once: each has a bell, which is a descriptor of every worker,
 /// and whoever accepts looks at each of them.
-fn slots(edition: &Edition) -> usize {
+pub(super) fn slots(edition: &Edition) -> usize {
     (edition.workers * 6).clamp(PLACES_MIN, 255)
 }
 
-fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {
+pub(super) fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {
     path::absolute(file).map_err(|error| Ending::internal("find the working directory", &error))
 }
 
 fn serve(
     plan: &Plan<'_>,
     edition: Edition,
-    pid_file: PidFile,
-    (control, board, notifier): (ControlSocket, Scoreboard, Notifier),
+    outfit: Outfit,
     report: Option<Report>,
 ) -> Result<(), Ending> {
     log::forked("master");
     title::set(&format!("{}: master", plan.program));
-    let ended = log::init(&edition.settings)
+    let named = log::init(&edition.settings)
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))
-        .and_then(|()| Ok(pid_file.write(Pid::own())?))
-        .and_then(|()| {
-            Office::open(plan.clone(), (control, board, notifier), &edition)
+        .and_then(|()| Ok(outfit.pid_file.write(Pid::own())?));
+    let ended = match named {
+        Ok(()) => {
+            let supervisor = Supervisor::new(edition.policy(outfit.board.rows()));
+            Office::open(plan.clone(), outfit, supervisor, None)
                 .map_err(|error| Ending::internal("start the master", &error))
-        });
+        }
+        Err(ending) => {
+            outfit.pid_file.remove();
+            Err(ending)
+        }
+    };
     match ended {
-        Ok(office) => match office.run(edition, pid_file, report) {
+        Ok(office) => match office.run(edition, report) {
             Ended::Gone(result) => result,
             Ended::Recruit(recruit) => recruit.work(plan.application),
         },
         Err(ending) => {
-            edition.unlink_but(None);
-            pid_file.remove();
+            edition.unlink_but(&[]);
             if let Some(report) = report {
                 report.tell(&Err(ending.clone()));
             }

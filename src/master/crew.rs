@@ -21,8 +21,10 @@ pub(super) struct Member {
     pub(super) generation: Generation,
     pub(super) owner: Owner,
     pub(super) channel: Channel,
-    /// What the channel had no room for.
-    unsent: VecDeque<ToWorker>,
+    /// What the channel had no room for, and what goes along.
+    unsent: VecDeque<(ToWorker, Option<Channel>)>,
+    /// The workers that it has lines to.
+    pub(super) successors: Vec<Pid>,
     /// Why it ends, as far as it said so.
     pub(super) last_words: Option<String>,
 }
@@ -42,19 +44,26 @@ impl Member {
             owner,
             channel,
             unsent: VecDeque::new(),
+            successors: Vec::new(),
             last_words: None,
         }
     }
 
     /// Tells the worker something, now or as soon as it listens again.
     pub(super) fn tell(&mut self, message: ToWorker) {
-        self.unsent.push_back(message);
+        self.unsent.push_back((message, None));
+        self.send_on();
+    }
+
+    /// Gives the worker one end of a line, with what it is for.
+    pub(super) fn give(&mut self, message: ToWorker, line: Channel) {
+        self.unsent.push_back((message, Some(line)));
         self.send_on();
     }
 
     fn send_on(&mut self) {
-        while let Some(&message) = self.unsent.front() {
-            match send(&self.channel, message) {
+        while let Some((message, line)) = self.unsent.front() {
+            match send(&self.channel, *message, line.as_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It is gone: its death is on its way here.
                 Ok(()) | Err(_) => {
@@ -84,16 +93,17 @@ impl Member {
     }
 }
 
-/// A reopened log goes along as a descriptor.
-fn send(channel: &Channel, message: ToWorker) -> io::Result<()> {
+/// A reopened log goes along as a descriptor, as does the end of a line.
+fn send(channel: &Channel, message: ToWorker, line: Option<&Channel>) -> io::Result<()> {
     let file = match message {
         ToWorker::Reopen => log::file_descriptor()?,
-        ToWorker::Drain(_) => None,
+        ToWorker::ReopenAccess => log::journal_descriptor()?,
+        ToWorker::Drain(_) | ToWorker::Successor(_) | ToWorker::Predecessor => None,
     };
-    match (message, &file) {
-        (ToWorker::Reopen, None) => Ok(()),
-        (_, None) => channel.send(&message.datagram(), &[]),
-        (_, Some(file)) => channel.send(&message.datagram(), &[file.as_fd()]),
+    let descriptor = file.as_ref().map(AsFd::as_fd).or(line.map(AsFd::as_fd));
+    match (message, descriptor) {
+        (ToWorker::Reopen | ToWorker::ReopenAccess, None) => Ok(()),
+        (_, descriptor) => channel.send(&message.datagram(), descriptor.as_slice()),
     }
 }
 
@@ -116,6 +126,10 @@ impl Crew {
 
     pub(super) fn remove(&mut self, pid: Pid) -> Option<Member> {
         let index = self.0.iter().position(|member| member.pid == pid)?;
+        // Its pid may be another one's soon.
+        for member in &mut self.0 {
+            member.successors.retain(|successor| *successor != pid);
+        }
         Some(self.0.swap_remove(index))
     }
 

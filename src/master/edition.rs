@@ -1,7 +1,7 @@
 //! One configuration, with everything that was made for it and can fail: what a
 //! generation of workers is started from. Made before anything is changed.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::exit::{Ending, Exit};
@@ -15,6 +15,7 @@ use crate::scoreboard::Scoreboard;
 use crate::sys::cores;
 use crate::sys::epoll::duplicate;
 use crate::sys::privileges::{self, Identity};
+use crate::sys::process::Pid;
 use crate::sys::socket::{self, Address};
 use crate::worker::{self, BindError, Limits, Listening};
 
@@ -54,7 +55,7 @@ impl Edition {
     pub(super) fn prepare(
         config: Config,
         is_daemon: bool,
-        before: Option<&Self>,
+        before: Option<&Before<'_>>,
         sockets: Sockets,
         patience: Duration,
     ) -> Result<Self, Ending> {
@@ -68,7 +69,7 @@ impl Edition {
                 files.iter().for_each(SocketFile::remove);
             })?;
         // Those that were taken over have the files that they had.
-        let before = before.map_or(&[][..], |before| &before.files);
+        let before = before.map_or(&[][..], |before| before.files);
         let kept = before.iter().filter(|file| {
             let is_it =
                 |open: &Listening| matches!(&open.address, Address::Unix(at) if file.is_at(at));
@@ -93,7 +94,9 @@ impl Edition {
             slots,
             shutdown_timeout: self.config.shutdown_timeout,
             ready_timeout: READY,
+            upgrade_timeout: self.config.upgrade_timeout,
             draining_max: DRAINING_MAX,
+            is_first_process: Pid::own().raw() == 1,
             seed: u64::from(std::process::id()),
         }
     }
@@ -147,6 +150,7 @@ pub(super) fn settings(config: &Config, is_daemon: bool) -> Result<Settings, End
         file: config.log.file.clone().or(beside),
         stderr: !is_daemon,
         syslog: syslog.map_err(|error: String| config.refuse("log.syslog", &error))?,
+        journal: config.http.access_log.clone(),
     })
 }
 
@@ -167,7 +171,7 @@ fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
 /// The sockets of every worker: one set for all, or one for each.
 fn listeners(
     config: &Config,
-    before: Option<&Edition>,
+    before: Option<&Before<'_>>,
     sockets: &Sockets,
     until: Instant,
     files: &mut Vec<SocketFile>,
@@ -183,8 +187,8 @@ fn listeners(
             // A path cannot be bound twice.
             let is_path = matches!(listener.address, Address::Unix(_));
             let first = sets.first().map(|set: &Vec<Listening>| &set[n]);
-            let open = earlier.or(first.filter(|_| is_path));
-            let open = open.map(|open| open.socket.as_fd());
+            let first_path = first.filter(|_| is_path).map(|open| open.socket.as_fd());
+            let open = earlier.or(first_path);
             let bound = || Some(sockets.at(&listener.address)?.as_fd());
             let socket = match open.or_else(bound) {
                 Some(open) => {
@@ -207,17 +211,45 @@ fn listeners(
     Ok(sets)
 }
 
-impl Edition {
+/// What listens already, for an edition to take over.
+pub(super) struct Before<'a> {
+    /// By worker, or once for all: the address as it is configured, the socket.
+    pub(super) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
+    /// The paths among them.
+    pub(super) files: &'a [SocketFile],
+}
+
+impl Before<'_> {
     /// The socket that listens already where listener `n` of `config` is to.
-    fn earlier(&self, config: &Config, n: usize, number: usize) -> Option<&Listening> {
+    fn earlier(&self, config: &Config, n: usize, number: usize) -> Option<BorrowedFd<'_>> {
         let address = &config.listener[n].address;
-        let same = |other: &&crate::config::Listener| other.address == *address;
         // Several may ask for port 0: the second of them is the second again.
-        let nth = config.listener[..n].iter().filter(same).count();
-        let listeners = self.config.listener.iter().enumerate();
-        let mut found = listeners.filter(|(_, other)| same(other));
-        let (index, _) = found.nth(nth)?;
-        self.listeners.get(number)?.get(index)
+        let earlier = config.listener[..n].iter();
+        let nth = earlier.filter(|other| other.address == *address).count();
+        let set = self.listeners.get(number)?.iter();
+        let mut found = set.filter(|(other, _)| *other == address);
+        found.nth(nth).map(|(_, socket)| *socket)
+    }
+}
+
+impl Edition {
+    /// What the next edition can take over from this one.
+    pub(super) fn as_before(&self) -> Before<'_> {
+        let mut listeners = Vec::new();
+        for set in &self.listeners {
+            let addresses = self.config.listener.iter().map(|one| &one.address);
+            let sockets = set.iter().map(|open| open.socket.as_fd());
+            listeners.push(addresses.zip(sockets).collect());
+        }
+        Before {
+            listeners,
+            files: &self.files,
+        }
+    }
+
+    /// The files of its Unix sockets.
+    pub(super) fn files(&self) -> &[SocketFile] {
+        &self.files
     }
 
     /// Where worker `number` accepts.
@@ -250,11 +282,10 @@ impl Edition {
         }
     }
 
-    /// Removes the files of its Unix sockets, but for those that `next` took
-    /// over. The last thing that is done with an edition.
-    pub(super) fn unlink_but(&self, next: Option<&Self>) {
-        let is_kept = |file: &SocketFile| next.is_some_and(|next| next.files.contains(file));
-        let left = self.files.iter().filter(|file| !is_kept(file));
+    /// Removes the files of its Unix sockets, but for `kept`, which somebody else
+    /// needs. The last thing that is done with an edition.
+    pub(super) fn unlink_but(&self, kept: &[SocketFile]) {
+        let left = self.files.iter().filter(|file| !kept.contains(file));
         left.for_each(SocketFile::remove);
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::pid_file::PidFileError;
+use super::supervisor::Refusal;
 use crate::config::ConfigError;
 use crate::worker::BindError;
 
@@ -98,6 +99,16 @@ impl From<PidFileError> for Ending {
 }
 
 impl Ending {
+    /// What was asked for is not to be done now.
+    pub(super) fn refused(refusal: &Refusal) -> Self {
+        let exit = if refusal.is_passing() {
+            Exit::Running
+        } else {
+            Exit::Unavailable
+        };
+        Self(exit, refusal.to_string())
+    }
+
     /// With which code a file that cannot be used ends the program.
     pub(super) fn of(error: &std::io::Error) -> Exit {
         if error.kind() == std::io::ErrorKind::PermissionDenied {

@@ -2,6 +2,7 @@
 //! kept for as long as the master lives: a reload may want them again, and
 //! nobody else can bind their addresses. The master's thread alone uses them.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use super::exit::{Ending, Exit};
@@ -21,6 +22,11 @@ impl Sockets {
     /// The one that listens there.
     pub(super) fn at(&self, address: &Address) -> Option<&Inherited> {
         self.0.iter().find(|one| same(&one.address, address))
+    }
+
+    /// All of them, by what the manager calls them.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+        self.0.iter().map(|one| (&*one.name, one.socket.as_fd()))
     }
 
     /// Checks that `config` has a listener for each.

@@ -12,6 +12,13 @@ pub(super) enum ToWorker {
     Drain(Option<Duration>),
     /// Log to the file that comes along from now on.
     Reopen,
+    /// Hand connections over the line that comes along, to a worker of this
+    /// generation, when draining.
+    Successor(u64),
+    /// Take connections over the line that comes along.
+    Predecessor,
+    /// Write the access log to the file that comes along from now on.
+    ReopenAccess,
 }
 
 impl ToWorker {
@@ -20,6 +27,9 @@ impl ToWorker {
             Self::Drain(None) => b"drain".to_vec(),
             Self::Drain(Some(limit)) => format!("drain {}", limit.as_millis()).into_bytes(),
             Self::Reopen => b"reopen".to_vec(),
+            Self::Successor(generation) => format!("successor {generation}").into_bytes(),
+            Self::Predecessor => b"predecessor".to_vec(),
+            Self::ReopenAccess => b"reopen-access".to_vec(),
         }
     }
 
@@ -28,7 +38,12 @@ impl ToWorker {
         match std::str::from_utf8(datagram).ok()? {
             "drain" => Some(Self::Drain(None)),
             "reopen" => Some(Self::Reopen),
+            "predecessor" => Some(Self::Predecessor),
+            "reopen-access" => Some(Self::ReopenAccess),
             text => {
+                if let Some(generation) = text.strip_prefix("successor ") {
+                    return Some(Self::Successor(generation.parse().ok()?));
+                }
                 let millis = text.strip_prefix("drain ")?.parse().ok()?;
                 Some(Self::Drain(Some(Duration::from_millis(millis))))
             }
@@ -81,6 +96,9 @@ mod tests {
             ToWorker::Drain(Some(second)),
             ToWorker::Drain(Some(Duration::ZERO)),
             ToWorker::Reopen,
+            ToWorker::Successor(7),
+            ToWorker::Predecessor,
+            ToWorker::ReopenAccess,
         ] {
             assert_eq!(ToWorker::parse(&message.datagram()), Some(message));
         }
@@ -91,7 +109,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_nothing_and_long_texts_are_cut() {
-        for datagram in [&b"drain x"[..], b"", b"dance", b"\xff"] {
+        for datagram in [&b"drain x"[..], b"", b"dance", b"successor", b"\xff"] {
             assert_eq!(ToWorker::parse(datagram), None);
             assert_eq!(ToMaster::parse(datagram), None);
         }

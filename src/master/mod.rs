@@ -19,11 +19,13 @@ pub mod supervisor;
 
 mod bring_up;
 mod clients;
+mod close;
 mod crew;
 mod detach;
 mod edition;
 mod exit;
 mod inherited;
+mod introduce;
 mod message;
 mod notifier;
 mod office;
@@ -32,6 +34,7 @@ mod recruit;
 mod reload;
 mod report;
 mod socket_file;
+mod upgrade;
 
 pub use bring_up::{Plan, run};
 pub use edition::check;

@@ -4,10 +4,12 @@
 //! alone. Without a manager, all of it does nothing.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::log;
+use crate::sys::process::Pid;
 use crate::sys::systemd::{NotifySocket, NotifyState, datagram};
 
 /// Datagrams that wait for room; of more, the oldest are dropped.
@@ -23,6 +25,8 @@ pub(super) struct Notifier {
     unsent: VecDeque<Vec<u8>>,
     /// When to say next that the loop lives, and how often.
     beat: Option<(Instant, Duration)>,
+    /// The silence after which the manager ends the service.
+    watchdog: Option<Duration>,
     is_stopping: bool,
     /// Whether the manager's absence was logged.
     is_missed: bool,
@@ -38,6 +42,7 @@ impl Notifier {
         let watchdog = watchdog.filter(|_| manager.is_some());
         Self {
             manager,
+            watchdog,
             beat: watchdog.map(|silence| (now, (silence / 2).max(Duration::from_millis(1)))),
             ..Self::default()
         }
@@ -73,6 +78,24 @@ impl Notifier {
             let status = NotifyState::Status(first_line(status));
             self.tell(&[NotifyState::Stopping, status]);
         }
+    }
+
+    /// What the next program is to be told of the manager.
+    pub(super) fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let manager = self.manager.as_ref();
+        manager.map_or(Vec::new(), |manager| manager.variables(self.watchdog))
+    }
+
+    /// Another process is the master now. Nothing else is told from here on: the
+    /// manager would take it for that one's.
+    pub(super) fn resign(&mut self, master: Pid) {
+        if let Ok(pid) = u32::try_from(master.raw())
+            && !self.is_stopping
+        {
+            self.tell(&[NotifyState::MainPid(pid)]);
+        }
+        self.is_stopping = true;
+        self.beat = None;
     }
 
     /// One turn of the loop, which proves that it lives.

@@ -19,6 +19,7 @@ use super::notifier::Notifier;
 use super::pid_file::PidFile;
 use super::recruit::Recruit;
 use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
+use super::upgrade::{Elder, Family, Launched};
 use crate::log;
 use crate::net::turn::{Owner, Turn, Watchdog};
 use crate::scoreboard::Scoreboard;
@@ -46,6 +47,12 @@ const SIGNAL: u64 = 0;
 const CONTROL: u64 = 1;
 /// The worker in slot `n` has this token and `n`; clients come far above.
 const WORKER: u64 = 2;
+/// The line to a new program, and the end of all that it starts.
+pub(super) const HEIR: u64 = 1 << 16;
+pub(super) const HEIRS: u64 = HEIR + 1;
+/// The line to the old one, and the end of it and its workers.
+pub(super) const ELDER: u64 = HEIR + 2;
+pub(super) const ELDERS: u64 = HEIR + 3;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -63,6 +70,15 @@ pub(super) enum Ended {
 
 /// Goes on, or leaves the loop.
 pub(super) type Step = ControlFlow<Ended>;
+
+/// What a master needs beside its configuration.
+pub(super) struct Outfit {
+    pub(super) control: ControlSocket,
+    pub(super) board: Scoreboard,
+    pub(super) notifier: Notifier,
+    pub(super) pid_file: PidFile,
+    pub(super) family: Family,
+}
 
 /// Everything of the master's.
 pub(super) struct Office<'a> {
@@ -87,35 +103,49 @@ pub(super) struct Office<'a> {
     pub(super) result: Result<(), Ending>,
     pub(super) born: Instant,
     pub(super) turn: Turn<Scoreboard>,
+    pub(super) pid_file: PidFile,
+    pub(super) family: Family,
+    /// The new program, while an upgrade goes on.
+    pub(super) launched: Option<Launched>,
+    /// The old master, until it is gone.
+    pub(super) elder: Option<Elder>,
     watchdog: Watchdog,
     /// When the watchdog looks again.
     watch_at: Instant,
     signals: Signals,
-    control: ControlSocket,
+    /// Until another master has it.
+    pub(super) control: Option<ControlSocket>,
     /// Whether the control socket is in the epoll.
-    is_listening: bool,
+    pub(super) is_listening: bool,
 }
 
 impl<'a> Office<'a> {
     pub(super) fn open(
         plan: Plan<'a>,
-        (control, board, notifier): (ControlSocket, Scoreboard, Notifier),
-        edition: &Edition,
+        outfit: Outfit,
+        supervisor: Supervisor,
+        elder: Option<Elder>,
     ) -> io::Result<Self> {
         let signals = Signals::block(&SIGNALS)?;
         let epoll = Epoll::new()?;
         epoll.add(&signals, Interest::Read, SIGNAL)?;
-        epoll.add(&control, Interest::Read, CONTROL)?;
+        let is_listening = supervisor.is_ruling();
+        if is_listening {
+            epoll.add(&outfit.control, Interest::Read, CONTROL)?;
+        }
+        if let Some(elder) = &elder {
+            elder.listen(&epoll)?;
+        }
         Ok(Self {
             plan,
-            supervisor: Supervisor::new(edition.policy(board.rows())),
+            supervisor,
             epoll,
             clients: Clients::default(),
-            notifier,
-            turn: Turn::new(board.clone()),
+            notifier: outfit.notifier,
+            turn: Turn::new(outfit.board.clone()),
             watchdog: Watchdog::default(),
             watch_at: Instant::now() + WATCH,
-            board,
+            board: outfit.board,
             crew: Crew::default(),
             current: None,
             incoming: None,
@@ -124,19 +154,18 @@ impl<'a> Office<'a> {
             last_words: None,
             result: Ok(()),
             born: Instant::now(),
+            pid_file: outfit.pid_file,
+            family: outfit.family,
+            launched: None,
+            elder,
             signals,
-            control,
-            is_listening: true,
+            control: Some(outfit.control),
+            is_listening,
         })
     }
 
     /// Works until everybody is gone, or until this is a worker.
-    pub(super) fn run(
-        mut self,
-        first: Edition,
-        pid_file: PidFile,
-        report: Option<Report>,
-    ) -> Ended {
+    pub(super) fn run(mut self, first: Edition, report: Option<Report>) -> Ended {
         self.report = report;
         let mut step = self.begin(first);
         let mut events = Events::with_capacity(64);
@@ -144,7 +173,7 @@ impl<'a> Office<'a> {
             step = self.turn(&mut events);
         }
         match step {
-            ControlFlow::Break(Ended::Gone(_)) => Ended::Gone(self.close(pid_file)),
+            ControlFlow::Break(Ended::Gone(_)) => Ended::Gone(self.close()),
             // A worker: dropping only closes.
             ControlFlow::Break(recruit) => recruit,
             ControlFlow::Continue(()) => unreachable!("the loop went on"),
@@ -166,6 +195,10 @@ impl<'a> Office<'a> {
             match token {
                 SIGNAL => self.take_signals()?,
                 CONTROL => self.let_in(),
+                HEIR => self.hear_heir()?,
+                HEIRS => self.heirs_ended()?,
+                ELDER => self.hear_elder()?,
+                ELDERS => self.elders_ended()?,
                 client if client >= FIRST_TOKEN => self.serve(client)?,
                 worker => self.hear(slot_of(worker))?,
             }
@@ -186,7 +219,8 @@ impl<'a> Office<'a> {
     }
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        let retry = (self.crew.has_unsent() || !self.is_listening).then(|| now + RETRY);
+        let is_deaf = !self.is_listening && self.supervisor.is_ruling();
+        let retry = (self.crew.has_unsent() || is_deaf).then(|| now + RETRY);
         let deadlines = [
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
@@ -217,7 +251,7 @@ impl<'a> Office<'a> {
                 Signal::Quit => self.order(Command::Quit)?,
                 Signal::Hangup => self.reload(None)?,
                 Signal::User1 => self.reopen(None)?,
-                Signal::User2 => log::warn!("USR2: upgrading is not supported; ignored"),
+                Signal::User2 => self.upgrade(None)?,
                 // A terminal sends it at every change of its size.
                 Signal::WindowChange if !self.plan.is_daemon => {}
                 Signal::WindowChange => self.order(Command::Winch)?,
@@ -232,7 +266,10 @@ impl<'a> Office<'a> {
         while let Some(member) = self.crew.in_slot(slot) {
             let pid = member.pid;
             match member.hear(&self.epoll) {
-                Some(ToMaster::Ready) => self.supervise(Event::Ready { pid })?,
+                Some(ToMaster::Ready) => {
+                    self.supervise(Event::Ready { pid })?;
+                    self.introduce();
+                }
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
                 None => break,
             }
@@ -241,19 +278,19 @@ impl<'a> Office<'a> {
     }
 
     fn let_in(&mut self) {
-        let accepted = self
-            .clients
-            .accept(&self.control, &self.epoll, Instant::now());
+        let Some(control) = &self.control else { return };
+        let accepted = self.clients.accept(control, &self.epoll, Instant::now());
         if let Err(error) = accepted {
             log::warn!("control socket: {error}; clients wait");
-            let _registered = self.epoll.delete(&self.control);
+            let _registered = self.epoll.delete(control);
             self.is_listening = false;
         }
     }
 
     fn listen_again(&mut self) {
-        if !self.is_listening {
-            let added = self.epoll.add(&self.control, Interest::Read, CONTROL);
+        let may_listen = !self.is_listening && self.supervisor.is_ruling();
+        if let Some(control) = self.control.as_ref().filter(|_| may_listen) {
+            let added = self.epoll.add(control, Interest::Read, CONTROL);
             self.is_listening = added.is_ok();
         }
     }
@@ -268,6 +305,7 @@ impl<'a> Office<'a> {
             control::Command::Quit => self.order(Command::Quit)?,
             control::Command::Reload => self.reload(Some(client))?,
             control::Command::Reopen => self.reopen(Some(client))?,
+            control::Command::Upgrade => self.upgrade(Some(client))?,
             control::Command::Status => {
                 let status = self.status();
                 self.clients.answer(client, &status, &self.epoll);
@@ -285,6 +323,11 @@ impl<'a> Office<'a> {
     }
 
     fn reopen(&mut self, client: Option<u64>) -> Step {
+        if let Err(refusal) = self.supervisor.may_change() {
+            log::error!("reopen refused: {refusal}");
+            self.refuse(client, &Ending::refused(&refusal));
+            return Step::Continue(());
+        }
         let response = match log::reopen() {
             Ok(()) => {
                 self.supervise(Event::Ordered(Command::Reopen))?;
@@ -323,10 +366,15 @@ impl<'a> Office<'a> {
             } => return self.fork(slot, number, generation).map_continue(Some),
             Action::Bury(pid) => self.bury(pid),
             Action::Drain { pid, deadline } => {
+                // Before it hears that it has to leave.
+                self.introduce();
                 let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                 self.tell(pid, ToWorker::Drain(left));
             }
-            Action::TellReopen(pid) => self.tell(pid, ToWorker::Reopen),
+            Action::TellReopen(pid) => {
+                self.tell(pid, ToWorker::Reopen);
+                self.tell(pid, ToWorker::ReopenAccess);
+            }
             Action::Kill(pid) => {
                 if let Err(error) = process::kill(pid) {
                     log::error!("kill worker {pid}: {error}");
@@ -337,6 +385,14 @@ impl<'a> Office<'a> {
                 return ControlFlow::Continue(self.reload_failed(generation, reason));
             }
             Action::ReloadRefused(refusal) => self.reload_refused(refusal),
+            Action::Launch => return ControlFlow::Continue(Some(self.launch())),
+            Action::Promote => self.promote(),
+            Action::Resign { pid } => self.resign(pid),
+            Action::EndHeir => self.tell_heir_to_end(),
+            Action::UpgradeFailed(setback) => self.upgrade_failed(setback),
+            Action::TellReady => self.tell_ready(),
+            Action::Rule => return ControlFlow::Continue(self.rule()),
+            Action::HurryElder { by } => self.hurry_elder(by),
             Action::Exit => return ControlFlow::Break(Ended::Gone(Ok(()))),
         }
         ControlFlow::Continue(None)
@@ -404,6 +460,7 @@ impl<'a> Office<'a> {
                 number: owner.row,
                 epoch: owner.epoch,
             }),
+            family: self.family.member(),
             settings: is_new.then(|| edition.settings.clone()),
             identity: edition.identity.clone(),
             core: edition.core(number),
@@ -418,31 +475,6 @@ impl<'a> Office<'a> {
         let _deleted_before = self.epoll.delete(&member.channel);
         self.turn.release_dead(member.owner);
         self.board.fold(member.slot.0);
-    }
-
-    /// The last things: nobody else is left.
-    fn close(mut self, pid_file: PidFile) -> Result<(), Ending> {
-        let stopped = Response::new(Exit::Ok as u8, "stopped");
-        let asked = [control::Command::Stop, control::Command::Quit];
-        let counted: Vec<String> = (self.board.totals().iter())
-            .filter(|(_, value)| *value > 0)
-            .map(|(counter, value)| format!("{}={value}", counter.name()))
-            .collect();
-        log::info!("counted: {}", counted.join(" "));
-        for edition in [&self.current, &self.incoming].into_iter().flatten() {
-            edition.unlink_but(None);
-        }
-        self.control.remove();
-        pid_file.remove();
-        if let Some(report) = self.report {
-            let early = Ending(
-                Exit::Internal,
-                "stopped before all workers were ready".into(),
-            );
-            report.tell(&self.result.clone().and(Err(early)));
-        }
-        self.clients.answer_all(&asked, &stopped, &self.epoll);
-        self.result
     }
 }
 

@@ -17,6 +17,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,6 +72,13 @@ impl Error for PidFileError {
             Self::Unusable(_, error) => Some(error),
             Self::Running(..) | Self::Foreign(_) => None,
         }
+    }
+}
+
+/// For the next program to inherit.
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
@@ -132,17 +140,40 @@ impl PidFile {
         Err(unusable(io::ErrorKind::ResourceBusy.into()))
     }
 
-    /// Names `pid` as the master: the process that goes on after daemonizing.
+    /// The file that the program before this one locked, and still holds: `file`
+    /// is what it had open.
+    ///
+    /// # Errors
+    ///
+    /// [`PidFileError::Unusable`] when another file is at `path` by now.
+    pub fn inherit(file: OwnedFd, path: &Path) -> Result<Self, PidFileError> {
+        let file = File::from(file);
+        let path = path.to_path_buf();
+        if is_at(&file, &path) {
+            return Ok(Self { file, path });
+        }
+        let error = io::Error::new(io::ErrorKind::NotFound, "it is no longer the master's");
+        Err(PidFileError::Unusable(path, error))
+    }
+
+    /// Names `pid` as the master: the process that goes on after daemonizing, or
+    /// after an upgrade. The file holds one pid or the other at any time.
     ///
     /// # Errors
     ///
     /// `ENOSPC` and the like: do not start.
     pub fn write(&self, pid: Pid) -> Result<(), PidFileError> {
-        let line = format!("{pid}\n");
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.write_all_at(line.as_bytes(), 0))
-            .map_err(|error| PidFileError::Unusable(self.path.clone(), error))
+        let mut line = format!("{pid}\n");
+        let len = line.len() as u64;
+        let mut write = || {
+            // One call writes over all that is there; then the ends are cut off.
+            let before = self.file.metadata()?.len();
+            let blank = usize::try_from(before.saturating_sub(len)).unwrap_or(0);
+            line.extend(std::iter::repeat_n('\n', blank.min(16)));
+            self.file.write_all_at(line.as_bytes(), 0)?;
+            self.file.set_len(len)
+        };
+        write().map_err(|error| PidFileError::Unusable(self.path.clone(), error))
     }
 
     /// Unlinks the file if it names the calling process, and lets go of it.
@@ -285,6 +316,26 @@ mod tests {
         assert_eq!(holder(&path).unwrap(), Holder::Starting, "not process 1");
         file.write(some_pid(12)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+    }
+
+    #[test]
+    fn an_heir_writes_its_name_into_the_same_file_and_the_elder_leaves_it() {
+        let (_folder, path) = folder();
+        let elder = PidFile::lock(&path).unwrap();
+        elder.write(Pid::own()).unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        let copy = elder.as_fd().try_clone_to_owned().unwrap();
+        let heir = PidFile::inherit(copy, &path).unwrap();
+        for raw in [123_456_789, 7] {
+            heir.write(some_pid(raw)).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("{raw}\n"));
+        }
+        elder.remove();
+        assert_eq!(holder(&path).unwrap(), Holder::Master(some_pid(7)));
+        assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+        let copy = heir.as_fd().try_clone_to_owned().unwrap();
+        fs::rename(&path, path.with_extension("aside")).unwrap();
+        assert!(PidFile::inherit(copy, &path).is_err());
     }
 
     #[test]

@@ -21,6 +21,10 @@ impl Office<'_> {
                     continue;
                 }
             };
+            if self.supervisor.successor() == Some(pid) {
+                self.heir_ended(cause)?;
+                continue;
+            }
             // What it said last may not have been read yet.
             if let Some(slot) = self.crew.with_pid(pid).map(|member| member.slot) {
                 self.hear(slot)?;

@@ -4,7 +4,7 @@
 //! it. Runs on the worker's main thread, before it has any other.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(super) struct Recruit {
     pub(super) generation: Generation,
     pub(super) channel: Channel,
     pub(super) setup: io::Result<Setup>,
+    /// Held until the end: see `upgrade::Family`.
+    pub(super) family: io::Result<OwnedFd>,
     /// The log, where it differs from the master's.
     pub(super) settings: Option<Settings>,
     pub(super) identity: Option<Identity>,
@@ -62,8 +64,9 @@ impl Recruit {
         let prepared = (self.settings.as_ref())
             .map_or(Ok(()), log::init)
             .and(self.setup)
+            .and_then(|setup| Ok((setup, self.family?)))
             .map_err(internal);
-        let setup = prepared.map_err(&failed)?;
+        let (setup, _member) = prepared.map_err(&failed)?;
         raise_descriptors(&setup.limits);
         keep_to(self.core);
         become_user(self.identity.as_ref()).map_err(&failed)?;
@@ -169,6 +172,19 @@ impl Control for Line {
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
+                Some(ToWorker::Successor(generation)) => {
+                    if let Some(line) = files.pop() {
+                        return Some(Order::Successor(line.into(), generation));
+                    }
+                }
+                Some(ToWorker::Predecessor) => {
+                    if let Some(line) = files.pop() {
+                        return Some(Order::Predecessor(line.into()));
+                    }
+                }
+                Some(ToWorker::ReopenAccess) => {
+                    files.pop().into_iter().for_each(log::adopt_journal);
+                }
                 None => log::error!("the master said something unknown"),
             }
         }

@@ -7,7 +7,9 @@ use super::control::{Command, Response};
 use super::edition::{Edition, settings};
 use super::exit::{Ending, Exit};
 use super::office::{Office, Step};
+use super::socket_file::SocketFile;
 use super::supervisor::{self, Event, Failure, Generation, Refusal};
+use super::upgrade::Elder;
 use crate::log;
 use crate::sys::process::Cause;
 
@@ -28,6 +30,11 @@ impl Office<'_> {
             self.again |= client.is_none();
             let busy = Ending(Exit::Running, Refusal::Busy.to_string());
             self.refuse(client, &busy);
+            return Step::Continue(());
+        }
+        if let Err(refusal) = self.supervisor.may_change() {
+            log::error!("reload refused, nothing was changed: {refusal}");
+            self.refuse(client, &Ending::refused(&refusal));
             return Step::Continue(());
         }
         self.notifier.reloading();
@@ -52,20 +59,21 @@ impl Office<'_> {
             current.config.can_become(&config)?;
         }
         let before = self.current.as_ref();
+        let as_before = before.map(Edition::as_before);
         let sockets = before.map(|before| before.sockets.clone());
         log::probe(&settings(&config, self.plan.is_daemon)?)
             .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
         let edition = Edition::prepare(
             config,
             self.plan.is_daemon,
-            before,
+            as_before.as_ref(),
             sockets.unwrap_or_default(),
             Duration::ZERO,
         )?;
         match self.can_count(&edition) {
             Ok(()) => Ok(edition),
             Err(ending) => {
-                edition.unlink_but(before);
+                edition.unlink_but(self.files_in_use());
                 Err(ending)
             }
         }
@@ -88,7 +96,21 @@ impl Office<'_> {
             .into())
     }
 
-    fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {
+    /// The Unix sockets that are needed, whatever becomes of a new edition.
+    fn files_in_use(&self) -> &[SocketFile] {
+        match &self.current {
+            Some(current) => current.files(),
+            None => self.files_of_others(),
+        }
+    }
+
+    /// Those that the old master listens on, until this one rules.
+    pub(super) fn files_of_others(&self) -> &[SocketFile] {
+        let elder = self.elder.as_ref().filter(|_| self.supervisor.is_heir());
+        elder.map_or(&[], Elder::files)
+    }
+
+    pub(super) fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {
         if let Some(client) = client {
             let response = Response::new(*exit as u8, text.clone());
             self.clients.answer(client, &response, &self.epoll);
@@ -119,7 +141,7 @@ impl Office<'_> {
         );
         self.notifier.ready(&text);
         if let Some(before) = self.current.replace(edition) {
-            before.unlink_but(self.current.as_ref());
+            before.unlink_but(self.files_in_use());
         }
         let done = Response::new(Exit::Ok as u8, text);
         self.clients
@@ -174,7 +196,7 @@ impl Office<'_> {
     /// What was made for a generation that will not be.
     fn drop_incoming(&mut self) {
         if let Some(edition) = self.incoming.take() {
-            edition.unlink_but(self.current.as_ref());
+            edition.unlink_but(self.files_in_use());
         }
     }
 
@@ -182,7 +204,8 @@ impl Office<'_> {
         self.drop_incoming();
         log::error!("reload refused, nothing was changed: {refusal}");
         self.notifier.ready(&format!("reload refused: {refusal}"));
-        let response = Response::new(Exit::Running as u8, refusal.to_string());
+        let Ending(exit, text) = Ending::refused(&refusal);
+        let response = Response::new(exit as u8, text);
         self.clients
             .answer_all(&[Command::Reload], &response, &self.epoll);
     }

@@ -26,12 +26,19 @@ impl Office<'_> {
         let holder = self.turn.holder().map(|owner| usize::from(owner.row));
         let uptime = now.saturating_duration_since(self.born).as_secs();
 
+        let elder = self.elder.as_ref().map(|elder| elder.pid);
         let mut text = format!("master {} serves", Pid::own());
         let _never_fails = match generation {
             Some(generation) => write!(text, " generation {generation}"),
             None => write!(text, " nobody"),
         };
         let _never_fails = writeln!(text, ", up {uptime} s, accept {accept}");
+        if let Some(elder) = elder {
+            let _never_fails = writeln!(text, "master {elder}, which it replaced, drains");
+        }
+        if let Some(pid) = self.supervisor.successor() {
+            let _never_fails = writeln!(text, "upgrading to pid {pid}");
+        }
         for listener in &listeners {
             let _never_fails = writeln!(text, "listening on {listener}");
         }
@@ -62,6 +69,8 @@ impl Office<'_> {
                 "generation": generation,
                 "starting": self.supervisor.incoming().map(|generation| generation.0),
                 "stopping": self.supervisor.is_stopping(),
+                "upgrading": self.supervisor.successor().map(Pid::raw),
+                "replaces": elder,
                 "accept": accept,
                 "listeners": listeners,
                 "workers": workers,

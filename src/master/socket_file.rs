@@ -30,6 +30,18 @@ impl SocketFile {
         })
     }
 
+    /// What the next program needs to know of it: path, device and inode.
+    pub(super) fn parts(&self) -> (PathBuf, u64, u64) {
+        let (device, inode) = self.file;
+        (self.path.clone(), device, inode)
+    }
+
+    /// The file that the program before this one made.
+    pub(super) fn from_parts((path, device, inode): (PathBuf, u64, u64)) -> Self {
+        let file = (device, inode);
+        Self { path, file }
+    }
+
     /// Whether it was made at this path.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         path::absolute(path).is_ok_and(|path| path == self.path)

@@ -102,6 +102,17 @@ impl<T: Tables> PerIp<T> {
         Err(Refused::Limit)
     }
 
+    /// Counts a connection that another worker has counted so far, and whose
+    /// count that one takes back afterwards: for a moment it counts twice, so
+    /// the limit is not asked. The reactor calls it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Full`]: nothing is counted.
+    pub fn adopt(&self, address: Hash) -> Result<(), Refused> {
+        self.add(address)
+    }
+
     /// A connection that was admitted is closed. Any thread of the worker.
     ///
     /// # Panics

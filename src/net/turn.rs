@@ -91,6 +91,20 @@ impl<W: Words> Turn<W> {
         }
     }
 
+    /// The worker to which `row` was given last.
+    #[must_use]
+    pub fn occupant(&self, row: u8) -> Owner {
+        let life = self.0.life(row.into()).load(Ordering::Acquire);
+        let (epoch, _) = Standing::from_life(life);
+        Owner { row, epoch }
+    }
+
+    /// Has the epochs of `row` begin behind this one, before it is given to
+    /// anybody: those before it name workers of another program.
+    pub fn begin_behind(&self, row: u8, epoch: u16) {
+        self.stand(Owner { row, epoch }, Standing::Dead);
+    }
+
     /// Gives `row` to a new worker. The master calls it before each fork.
     pub fn admit(&self, row: u8) -> Owner {
         let life = self.0.life(row.into());

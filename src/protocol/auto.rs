@@ -29,8 +29,12 @@ impl Auto {
 }
 
 impl Protocol for Auto {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        (Box::new(self.clone()), Box::new(Undecided))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(self.clone())
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        Box::new(Undecided)
     }
 
     fn wire(&self) -> Wire {
@@ -44,6 +48,20 @@ impl Protocol for Auto {
     /// Nobody knows yet.
     fn is_session(&self) -> bool {
         false
+    }
+
+    /// Of a connection that has said nothing yet.
+    fn name(&self) -> Option<String> {
+        let (frames, http) = (self.frames.name()?, self.http.name()?);
+        Some(format!("{frames} or {http}"))
+    }
+
+    fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        let both = [&self.frames, &self.http];
+        let one = both
+            .into_iter()
+            .find(|one| one.name().as_deref() == Some(name));
+        one.map(Arc::clone)
     }
 }
 
@@ -85,6 +103,10 @@ impl Server for Undecided {
         }
     }
 
+    fn rests(&self) -> bool {
+        true
+    }
+
     fn reset(&mut self) {}
 }
 
@@ -99,6 +121,7 @@ mod tests {
         head: 300,
         fields: 5,
         body: 60,
+        memory: 60,
     };
 
     #[test]

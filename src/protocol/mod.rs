@@ -19,19 +19,34 @@ pub mod auto;
 pub mod first_bytes;
 pub mod frame;
 pub mod http;
+mod out;
 pub mod proxy;
+mod push;
+mod units;
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use out::{FilePart, Out, Splice};
+pub use push::{Push, Unsendable, Wire};
+pub use units::{BodyFile, Units};
+
 use crate::scoreboard::Counter;
 
 /// What one listener speaks. Shared by all its connections and threads.
 pub trait Protocol: Send + Sync {
-    /// State for one connection. Slots are reused: see [`Cutter::reset`].
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>);
+    /// What finds the messages of one connection after the other.
+    fn cutter(&self) -> Box<dyn Cutter>;
+
+    /// What serves the messages of one connection after the other.
+    fn server(&self) -> Box<dyn Server>;
+
+    /// Both, for a connection that keeps them.
+    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
+        (self.cutter(), self.server())
+    }
 
     /// Which bytes a push becomes. Equal numbers mean equal bytes, so that a
     /// push to many is encoded once for each different number.
@@ -55,63 +70,27 @@ pub trait Protocol: Send + Sync {
     fn warns(&self) -> bool {
         false
     }
-}
 
-/// Identifies an encoding, see [`Protocol::wire`].
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Wire(pub u32);
+    /// What a peer is told before it is closed because its message did not come
+    /// in time; empty: nothing.
+    fn late(&self) -> &'static [u8] {
+        b""
+    }
 
-/// A message that answers no request.
-#[derive(Clone, Copy, Debug)]
-pub struct Push<'a> {
-    /// Message id; protocols without ids ignore it.
-    pub id: u32,
-    /// Body.
-    pub body: &'a [u8],
-}
+    /// Says which messages these are, so that a connection can go on in another
+    /// process: whoever has a protocol of this name finds the same messages in
+    /// the same bytes. `None`: its connections stay where they are.
+    fn name(&self) -> Option<String> {
+        None
+    }
 
-/// Why no legal message can say this.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Unsendable {
-    /// The body is longer than a message may be.
-    TooLong {
-        /// Bytes of the body.
-        len: usize,
-        /// Bytes that a body may have.
-        max: usize,
-    },
-    /// The id does not fit into its field.
-    NoSuchId {
-        /// The id.
-        id: u32,
-        /// The largest that fits.
-        max: u64,
-    },
-    /// The protocol has answers and nothing else.
-    AnswersOnly,
-}
-
-impl fmt::Display for Unsendable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { len, max } => {
-                write!(
-                    f,
-                    "body of {len} bytes is over the {max} that a message can carry"
-                )
-            }
-            Self::NoSuchId { id, max } => {
-                write!(
-                    f,
-                    "message id {id} is over the {max} that the format can express"
-                )
-            }
-            Self::AnswersOnly => f.write_str("the protocol has answers and no pushes"),
-        }
+    /// What a connection speaks that goes on here and has spoken `name`
+    /// elsewhere, where that is another protocol than this one.
+    fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        let _no_other = name;
+        None
     }
 }
-
-impl std::error::Error for Unsendable {}
 
 /// Finds message boundaries. Owned by the reactor.
 pub trait Cutter: Send {
@@ -136,8 +115,21 @@ pub trait Cutter: Send {
         0
     }
 
+    /// Whether it remembers nothing, the last bytes that it saw having ended
+    /// with a message: it may cut another connection, which [`Self::resume`]
+    /// tells.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
+
+    /// Forgets the connection; goes on with one that has had messages before
+    /// and of which nothing has to be remembered, see [`Self::rests`].
+    fn resume(&mut self) {
+        self.reset();
+    }
 }
 
 /// What a cutter found.
@@ -155,6 +147,8 @@ pub struct Cut {
 pub enum Then {
     /// Part of a message, or nothing: read on.
     Read,
+    /// The units end inside of a message, whose parts are units as they come.
+    ReadOn,
     /// The connection speaks this from now on, beginning with the same bytes.
     /// Only before its first whole message, of which there is none then.
     Become(Arc<dyn Protocol>),
@@ -166,6 +160,7 @@ impl fmt::Debug for Then {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read => f.write_str("Read"),
+            Self::ReadOn => f.write_str("ReadOn"),
             Self::Become(_) => f.write_str("Become"),
             Self::Refuse(refusal) => write!(f, "Refuse({refusal:?})"),
         }
@@ -183,61 +178,6 @@ pub struct Refusal {
     pub answer: &'static [u8],
 }
 
-/// Bytes that may belong to a shared buffer, so that keeping them need not copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Units<'a> {
-    bytes: &'a [u8],
-    owner: Option<&'a Bytes>,
-}
-
-impl<'a> Units<'a> {
-    /// Bytes of a buffer that is used again after the call.
-    #[must_use]
-    pub const fn borrowed(bytes: &'a [u8]) -> Self {
-        Self { bytes, owner: None }
-    }
-
-    /// Bytes that live as long as anybody wants them.
-    #[must_use]
-    pub fn shared(owner: &'a Bytes) -> Self {
-        Self {
-            bytes: owner,
-            owner: Some(owner),
-        }
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// A part of them.
-    ///
-    /// # Panics
-    ///
-    /// When `range` is outside: the caller miscounted.
-    #[must_use]
-    pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
-        Self {
-            bytes: &self.bytes[range],
-            owner: self.owner,
-        }
-    }
-
-    /// The bytes for keeps. Small ones are copied (cheaper than sharing, and
-    /// they do not hold a large chunk in memory), large ones are shared.
-    #[must_use]
-    pub fn to_bytes(&self) -> Bytes {
-        match self.owner {
-            Some(owner) if self.bytes.len() >= Self::WORTH_SHARING => owner.slice_ref(self.bytes),
-            Some(_) | None => Bytes::copy_from_slice(self.bytes),
-        }
-    }
-
-    const WORTH_SHARING: usize = 1024;
-}
-
 /// Serves the messages of one connection, in order. Used by whoever holds the
 /// connection's turn: a business thread, or the reactor for inline handlers.
 pub trait Server: Send {
@@ -247,6 +187,24 @@ pub trait Server: Send {
 
     /// Takes note of something that is not a message.
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
+
+    /// Whether it remembers nothing of its connection, so that another one may
+    /// serve the next turn, and this one another connection.
+    fn rests(&self) -> bool {
+        false
+    }
+
+    /// What another process has to know to go on with this connection, if that
+    /// is a number: nothing is owed, nothing of a message is kept. `None`: the
+    /// connection stays here for now. Asked when no message waits.
+    fn rest(&self) -> Option<u32> {
+        self.rests().then_some(0)
+    }
+
+    /// Goes on where another process's server had this [`rest`](Self::rest).
+    fn go_on(&mut self, rest: u32) {
+        let _nothing_to_know = rest;
+    }
 
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
@@ -301,7 +259,7 @@ pub enum CloseMode {
 pub struct Turn<'a> {
     /// Where handlers may run.
     pub lane: Lane,
-    /// What will be written, all of it with one system call.
+    /// What will be written, with one system call unless there are files in it.
     pub out: Out<'a>,
     /// The handlers.
     pub app: &'a mut dyn Dispatch,
@@ -315,7 +273,9 @@ impl Turn<'_> {
     /// Whether to stop, asked after each message: the budget of messages or
     /// time is used, or enough bytes wait to be written.
     pub fn over(&mut self) -> bool {
-        self.out.bytes.len() >= self.room || (self.budget)()
+        // Asked in any case: it counts the messages.
+        let is_spent = (self.budget)();
+        is_spent || self.out.pending() >= self.room
     }
 }
 
@@ -326,37 +286,6 @@ pub enum Lane {
     Inline,
     /// On a business thread: any handler.
     Pool,
-}
-
-/// What a turn has to say.
-pub struct Out<'a> {
-    /// Encoded messages, in order.
-    pub bytes: Vec<u8>,
-    /// Set by a handler that wants the connection closed after its reply.
-    pub close: Option<CloseMode>,
-    protocol: &'a dyn Protocol,
-}
-
-impl<'a> Out<'a> {
-    /// Empty; reuses the memory of `bytes`.
-    #[must_use]
-    pub fn new(mut bytes: Vec<u8>, protocol: &'a dyn Protocol) -> Self {
-        bytes.clear();
-        Self {
-            bytes,
-            close: None,
-            protocol,
-        }
-    }
-
-    /// Appends a message that answers no request.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsendable`]; nothing is appended.
-    pub fn push(&mut self, push: Push<'_>) -> Result<(), Unsendable> {
-        self.protocol.push(push, &mut self.bytes)
-    }
 }
 
 /// The handlers of one connection, with its state. Implemented by `dispatch`.
@@ -388,6 +317,54 @@ pub trait Dispatch: Send {
         http::Served::Done
     }
 
+    /// Says what to do with a body that was not whole when its head was, or is
+    /// longer than most. Never panics, as [`Self::call`].
+    fn receive(
+        &mut self,
+        incoming: &http::Incoming<'_>,
+        response: &mut http::Response,
+    ) -> http::Wanted {
+        let _ = response;
+        http::Wanted::Whole { max: incoming.max }
+    }
+
+    /// Something that takes a body for which there is no room in memory.
+    ///
+    /// # Errors
+    ///
+    /// There is no room anywhere: what the peer is told.
+    fn spool(&mut self, spooling: &http::Spooling) -> Result<Box<dyn http::Intake>, Error> {
+        let _ = spooling;
+        Err(Error::new(
+            507,
+            "there is no room for a body of this length",
+        ))
+    }
+
+    /// Gives `intake` the next bytes of its body. Never panics, as [`Self::call`].
+    ///
+    /// # Errors
+    ///
+    /// The body is refused; what the peer is told.
+    fn piece(&mut self, intake: &mut dyn http::Intake, bytes: &[u8]) -> Result<(), Error> {
+        intake.piece(bytes)
+    }
+
+    /// Takes note of an answer, for the access log.
+    fn record(&mut self, access: &http::Access<'_>, format: http::AccessFormat) {
+        let _ = (access, format);
+    }
+
+    /// A name for a request that came without one.
+    fn request_id(&mut self) -> Box<str> {
+        Box::default()
+    }
+
+    /// Microseconds of a clock that never goes back.
+    fn micros(&self) -> u64 {
+        0
+    }
+
     /// The time of day in seconds since 1970, for protocols that say it.
     fn seconds(&self) -> u64 {
         0
@@ -406,7 +383,7 @@ pub struct Route {
 
 /// What a handler answered. Users meet it only when they implement
 /// [`IntoReply`](crate::body::IntoReply) themselves.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub enum Answer {
     /// No reply.
     #[default]
@@ -420,6 +397,9 @@ pub enum Answer {
         /// What it is, for protocols that say it.
         media: Media,
     },
+    /// What goes over HTTP alone: a file, for example. Boxed, because it is
+    /// rare and large.
+    Content(Box<http::Content>),
     /// An error frame, or the connection's end where the protocol has none.
     Error(Error),
     /// The reply comes as [`Event::Reply`] with this token.

@@ -49,9 +49,16 @@ impl Region {
         }
     }
 
+    /// The region of tables that were made with this size; any size, which is
+    /// to be compared with that of the memory.
+    pub(super) const fn of_size(start: usize, size: usize) -> Self {
+        Self { start, size }
+    }
+
     /// Words of the whole region for so many rows.
     pub(super) const fn len(self, rows: usize) -> usize {
-        HEADER + self.size * (rows + 1)
+        // A size from elsewhere may be anything.
+        HEADER.saturating_add(self.size.saturating_mul(rows + 1))
     }
 
     /// Makes the key, before anybody else can see the words.

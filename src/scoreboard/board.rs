@@ -10,16 +10,18 @@
 //!
 //! `table` is the size of each table of the addresses.
 //!
-//! Made by the master before any fork; every worker inherits it. The master
-//! alone folds. `sequence` is odd while it does, so a reader sees a dead
+//! Made by the master before any fork; every worker inherits it, and so does the
+//! master of the next program: then two masters fold, each the rows of its own
+//! workers. `sequence` is odd while one of them does, so a reader sees a dead
 //! worker's counts in its row or in the totals: never in both, never in none.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::addresses::{Addresses, Region};
-use super::{ASLEEP, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
+use super::{ASLEEP, BUCKET, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::eventfd::Bell;
 use crate::sys::memory::SharedWords;
 
@@ -89,6 +91,41 @@ impl Scoreboard {
         })
     }
 
+    /// The scoreboard of the process before this one, whose workers count on;
+    /// `None` when that one gives the words another meaning.
+    ///
+    /// # Errors
+    ///
+    /// What was inherited is no shared memory, or it cannot be mapped.
+    pub fn inherit(memory: OwnedFd, bells: Vec<OwnedFd>) -> io::Result<Option<Self>> {
+        let words = SharedWords::inherit(memory)?;
+        let rows = bells.len();
+        let header = |at: usize| words.get(at).map(|word| word.load(Ordering::Acquire));
+        if header(0) != Some(MAGIC)
+            || header(LAYOUT) != Some(layout())
+            || !(1..=255).contains(&rows)
+        {
+            return Ok(None);
+        }
+        let table = header(TABLE).and_then(|table| usize::try_from(table).ok());
+        let region = Region::of_size(ROWS + rows * ROW_WORDS, table.unwrap_or(0));
+        let expected = (ROWS + rows * ROW_WORDS).saturating_add(region.len(rows));
+        if words.len() != expected || !region.size.is_power_of_two() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            words: Arc::new(words),
+            bells: bells.into_iter().map(Bell::from).collect(),
+            region,
+        }))
+    }
+
+    /// What the next program has to inherit for [`Self::inherit`]: the memory,
+    /// and the bells in the order of their rows.
+    pub fn descriptors(&self) -> (BorrowedFd<'_>, impl Iterator<Item = BorrowedFd<'_>>) {
+        (self.words.as_fd(), self.bells.iter().map(Bell::as_fd))
+    }
+
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -105,6 +142,7 @@ impl Scoreboard {
         Row {
             words: Arc::clone(&self.words),
             start: self.start(n),
+            rows: self.rows(),
             addresses: Some(self.addresses(n)),
         }
     }
@@ -171,17 +209,15 @@ impl Scoreboard {
     /// with the worker, as did what it counted by address. Its life stays, for
     /// the turn.
     ///
-    /// The master alone calls it, after it reaped the worker and before it
-    /// forks into the row again.
+    /// A master alone calls it, after it reaped the worker and before it forks
+    /// into the row again. Two masters may do so at once, for different rows:
+    /// during an upgrade there are two.
     ///
     /// # Panics
     ///
     /// As [`Self::row`].
     pub fn fold(&self, n: usize) {
-        let sequence = &self.words[SEQUENCE];
-        sequence.fetch_or(1, Ordering::Relaxed);
-        // The odd number is seen by all who see one of the words below.
-        fence(Ordering::Release);
+        let odd = self.begin_fold();
         for &counter in Counter::ALL {
             let counted = self.word(n, counter).swap(0, Ordering::Relaxed);
             if !counter.is_gauge() {
@@ -189,8 +225,55 @@ impl Scoreboard {
             }
         }
         self.asleep(n).store(0, Ordering::Relaxed);
-        sequence.fetch_add(1, Ordering::Release);
+        // Unless somebody lost patience and folds under a number of its own.
+        let sequence = &self.words[SEQUENCE];
+        let _ours = sequence.compare_exchange(odd, odd + 1, Ordering::Release, Ordering::Relaxed);
         self.addresses(n).forget();
+    }
+
+    /// Waits for another master's fold, which takes a microsecond unless that
+    /// master was stopped or died in it, and makes the sequence word odd.
+    fn begin_fold(&self) -> u64 {
+        let sequence = &self.words[SEQUENCE];
+        for round in 0.. {
+            let now = sequence.load(Ordering::Relaxed);
+            let is_free = now.is_multiple_of(2);
+            if !is_free && round < PATIENCE {
+                std::thread::yield_now();
+                continue;
+            }
+            let odd = now + if is_free { 1 } else { 2 };
+            let swapped = sequence.compare_exchange(now, odd, Ordering::Relaxed, Ordering::Relaxed);
+            if swapped.is_ok() {
+                // The odd number is seen by all who see what is changed next.
+                fence(Ordering::Release);
+                return odd;
+            }
+        }
+        unreachable!("rounds do not end")
+    }
+
+    /// Adds what was counted elsewhere, by name: by a program that gives the
+    /// words another meaning. Names that this one does not know are dropped, as
+    /// are those of gauges.
+    pub fn add(&self, counted: &[(String, u64)]) {
+        for (name, count) in counted {
+            let mut all = Counter::ALL.iter();
+            let known = all.find(|counter| counter.name() == name && !counter.is_gauge());
+            if let Some(&counter) = known {
+                self.words[TOTALS + counter as usize].fetch_add(*count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What was counted so far, by name, for [`Self::add`]; without gauges.
+    #[must_use]
+    pub fn counted(&self) -> Vec<(String, u64)> {
+        let totals = self.totals().into_iter();
+        let counters = totals.filter(|(counter, count)| !counter.is_gauge() && *count > 0);
+        counters
+            .map(|(counter, count)| (counter.name().to_owned(), count))
+            .collect()
     }
 
     /// Every counter of the server: the dead and the living together. Counters
@@ -224,15 +307,52 @@ impl Scoreboard {
     }
 }
 
+/// What a worker can tell of all of them.
+impl Row {
+    /// A counter of the server: the dead and the living together; of a gauge, the
+    /// living. In the moment in which a dead worker is counted in, its part may
+    /// be missing.
+    #[must_use]
+    pub fn total(&self, counter: Counter) -> u64 {
+        if self.rows == 0 {
+            return self.read(counter);
+        }
+        let word = |start: usize| self.words[start + counter as usize].load(Ordering::Relaxed);
+        let living = self.starts().map(word);
+        living.fold(word(TOTALS), u64::wrapping_add)
+    }
+
+    /// Worker processes that live, those that drain included.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        if self.rows == 0 {
+            return 1;
+        }
+        // One that lives waits, or has waited; the row of a dead one is cleared.
+        let is_set = |word: usize| self.words[word].load(Ordering::Relaxed) > 0;
+        let lives =
+            |start: &usize| is_set(start + ASLEEP) || is_set(start + Counter::Loops as usize);
+        self.starts().filter(lives).count()
+    }
+
+    fn starts(&self) -> impl Iterator<Item = usize> {
+        (0..self.rows).map(|n| ROWS + n * ROW_WORDS)
+    }
+}
+
 /// A number that differs when the meaning of the words does (FNV-1a of the
-/// names in their order).
+/// names in their order, and of where the words are).
 fn layout() -> u64 {
-    let bytes = Counter::ALL
+    let names = Counter::ALL
         .iter()
         .flat_map(|counter| counter.name().bytes().chain([0]));
-    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    })
+    let places = [TOTALS, ROWS, ROW_WORDS, LIFE, ASLEEP, BUCKET];
+    let places = places.into_iter().flat_map(usize::to_le_bytes);
+    names
+        .chain(places)
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+        })
 }
 
 #[cfg(test)]
@@ -245,6 +365,34 @@ mod tests {
         let totals = board.totals();
         let found = totals.into_iter().find(|(counter, _)| *counter == wanted);
         found.unwrap().1
+    }
+
+    #[test]
+    fn a_worker_can_tell_of_all() {
+        let board = Scoreboard::new(3).unwrap();
+        let row = board.row(0);
+        assert_eq!(row.workers(), 0, "none has begun");
+        row.fall_asleep();
+        assert_eq!(row.workers(), 1, "it waits for its first client");
+        for n in [0, 2] {
+            board.row(n).add(Counter::Loops, 5);
+            board.row(n).add(Counter::Live, 2);
+            board.row(n).add(Counter::Accepted, 10);
+        }
+        assert_eq!(row.workers(), 2);
+        assert_eq!(
+            (row.total(Counter::Live), row.total(Counter::Accepted)),
+            (4, 20)
+        );
+        board.fold(2);
+        assert_eq!(row.workers(), 1);
+        assert_eq!(
+            (row.total(Counter::Live), row.total(Counter::Accepted)),
+            (2, 20)
+        );
+        let alone = Row::alone().unwrap();
+        alone.add(Counter::Live, 3);
+        assert_eq!((alone.workers(), alone.total(Counter::Live)), (1, 3));
     }
 
     #[test]
@@ -351,6 +499,80 @@ mod tests {
         board.row(0).count(Counter::Handled);
         assert_eq!(total(&board, Counter::Handled), 1);
         board.fold(0);
-        assert_eq!(board.words[SEQUENCE].load(Ordering::Relaxed), 2);
+        assert_eq!(board.words[SEQUENCE].load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn two_masters_that_fold_at_once_lose_nothing() {
+        const LIVES: u64 = 20_000;
+        let board = Scoreboard::new(2).unwrap();
+        thread::scope(|scope| {
+            for n in 0..2 {
+                let board = &board;
+                scope.spawn(move || {
+                    for _ in 0..LIVES {
+                        board.row(n).add(Counter::Handled, 1);
+                        board.fold(n);
+                    }
+                });
+            }
+        });
+        assert_eq!(total(&board, Counter::Handled), 2 * LIVES);
+        let sequence = board.words[SEQUENCE].load(Ordering::Relaxed);
+        assert!(sequence.is_multiple_of(2), "nobody folds any more");
+    }
+
+    fn copies(board: &Scoreboard) -> (OwnedFd, Vec<OwnedFd>) {
+        let (memory, bells) = board.descriptors();
+        let copy = |one: BorrowedFd<'_>| one.try_clone_to_owned().unwrap();
+        (copy(memory), bells.map(copy).collect())
+    }
+
+    #[test]
+    fn the_next_program_shares_every_word_if_it_means_the_same() {
+        let board = Scoreboard::for_connections(3, 100).unwrap();
+        let (memory, bells) = copies(&board);
+        let next = Scoreboard::inherit(memory, bells).unwrap().unwrap();
+        next.row(2).count(Counter::Handled);
+        next.addresses(1).bucket(2, 9)[3].store(5, Ordering::Relaxed);
+        assert_eq!(total(&board, Counter::Handled), 1);
+        let addresses = board.addresses(1);
+        let word = &addresses.bucket(2, 9)[3];
+        assert_eq!(word.load(Ordering::Relaxed), 5);
+        assert_eq!(
+            next.addresses(0).connections(),
+            board.addresses(0).connections()
+        );
+    }
+
+    #[test]
+    fn words_of_another_meaning_are_not_shared() {
+        for at in [0, LAYOUT, TABLE] {
+            let board = Scoreboard::new(3).unwrap();
+            board.words[at].fetch_add(64, Ordering::Relaxed);
+            let (memory, bells) = copies(&board);
+            assert!(
+                Scoreboard::inherit(memory, bells).unwrap().is_none(),
+                "{at}"
+            );
+        }
+        let board = Scoreboard::new(3).unwrap();
+        let (memory, mut bells) = copies(&board);
+        bells.pop();
+        assert!(Scoreboard::inherit(memory, bells).unwrap().is_none());
+    }
+
+    #[test]
+    fn counts_go_over_by_name_and_gauges_stay() {
+        let (old, new) = (Scoreboard::new(1).unwrap(), Scoreboard::new(1).unwrap());
+        old.row(0).add(Counter::Handled, 7);
+        old.row(0).add(Counter::Live, 3);
+        new.row(0).add(Counter::Handled, 1);
+        let counted = old.counted();
+        assert_eq!(counted, [("messages_handled".to_owned(), 7)]);
+        new.add(&counted);
+        new.add(&[("unheard_of".into(), 1), ("connections_live".into(), 9)]);
+        assert_eq!(total(&new, Counter::Handled), 8);
+        assert_eq!(total(&new, Counter::Live), 0);
     }
 }

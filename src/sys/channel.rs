@@ -171,6 +171,14 @@ fn take_descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
     taken
 }
 
+/// An end that came over another line, or was inherited from the process before,
+/// as [`Channel::pair`] made it.
+impl From<OwnedFd> for Channel {
+    fn from(end: OwnedFd) -> Self {
+        Self(end)
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

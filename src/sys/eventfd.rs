@@ -1,7 +1,7 @@
 //! A bell: one thread or process rings, another sleeps in epoll on it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -31,6 +31,15 @@ impl Bell {
     /// the other order loses what is announced in between.
     pub fn hush(&self) {
         let _was_silent = self.0.read();
+    }
+}
+
+/// A bell that was inherited from the process before, as [`Bell::new`] made it.
+impl From<OwnedFd> for Bell {
+    fn from(bell: OwnedFd) -> Self {
+        // SAFETY: of any other descriptor reads and writes fail, which a bell
+        // takes for silence; no memory is touched.
+        Self(unsafe { EventFd::from_owned_fd(bell) })
     }
 }
 

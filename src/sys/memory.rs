@@ -58,6 +58,25 @@ impl SharedWords {
         Self::map(file, len)
     }
 
+    /// All words of a file that [`Self::new`] made in the process before this
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when it is another file, or could be shrunk under us.
+    /// Otherwise those of `mmap`.
+    pub fn inherit(file: OwnedFd) -> io::Result<Self> {
+        let seals = fcntl(&file, FcntlArg::F_GET_SEALS)?;
+        let len = usize::try_from(nix::sys::stat::fstat(&file)?.st_size).unwrap_or(0);
+        let is_ours = SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK)
+            && len > 0
+            && len.is_multiple_of(size_of::<AtomicU64>());
+        if !is_ours {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Self::map(file, len / size_of::<AtomicU64>())
+    }
+
     /// Sets `words` to 0 and gives their memory back, for everybody who maps
     /// them. Others may use the words beside them meanwhile.
     ///
@@ -166,6 +185,19 @@ mod tests {
             let expected = if (100..2900).contains(&at) { 0 } else { 7 };
             assert_eq!(word.load(Ordering::SeqCst), expected, "word {at}");
         }
+    }
+
+    #[test]
+    fn the_next_program_maps_all_of_it_and_nothing_else() {
+        let words = SharedWords::new(1000).unwrap();
+        words[999].store(7, Ordering::SeqCst);
+        let copy = |file: BorrowedFd<'_>| file.try_clone_to_owned().unwrap();
+        let inherited = SharedWords::inherit(copy(words.as_fd())).unwrap();
+        assert_eq!(inherited.len(), 1000);
+        assert_eq!(inherited[999].load(Ordering::SeqCst), 7);
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8000).unwrap();
+        assert!(SharedWords::inherit(copy(file.as_fd())).is_err());
     }
 
     #[test]

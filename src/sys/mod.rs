@@ -9,11 +9,13 @@
     reason = "this layer exists so that no other needs it; every block is argued"
 )]
 
+pub mod beneath;
 pub mod channel;
 pub mod clock;
 pub mod cores;
 pub mod epoll;
 pub mod eventfd;
+pub mod exec;
 pub mod fault;
 pub mod limits;
 pub mod local;
@@ -26,3 +28,4 @@ pub mod socket;
 pub mod sync;
 pub mod systemd;
 pub mod title;
+pub mod unnamed;

@@ -21,7 +21,9 @@ use super::fault::{self, Point};
 
 mod bytes;
 
-pub use bytes::{receive, send, send_pieces, unacknowledged};
+pub use bytes::{
+    More, is_of_file, receive, send, send_file, send_flagged, send_pieces, unacknowledged,
+};
 
 /// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -453,7 +455,7 @@ mod tests {
         );
         assert_eq!(send(&server, b"abc").unwrap(), 3);
         let pieces = [io::IoSlice::new(b"de"), io::IoSlice::new(b"f")];
-        assert_eq!(send_pieces(&server, &pieces).unwrap(), 3);
+        assert_eq!(send_pieces(&server, &pieces, More::None).unwrap(), 3);
         finish(&server);
         let mut got = String::new();
         client.read_to_string(&mut got).unwrap();

@@ -5,7 +5,7 @@
 //! Words and variables come from `sd-notify`; the sending does not, because its
 //! socket blocks: a manager that does not listen must cost the master nothing.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -79,7 +79,7 @@ pub fn take() -> io::Result<Handed> {
                 // SAFETY: the manager opened it for this process and nobody else
                 // here knows its number: it was in the environment until now.
                 let socket = unsafe { OwnedFd::from_raw_fd(number) };
-                inherited(name.clone(), socket).map_err(|error| {
+                Inherited::new(name.clone(), socket).map_err(|error| {
                     let text = format!("socket `{name}`, descriptor {number}: {error}");
                     io::Error::new(error.kind(), text)
                 })
@@ -88,20 +88,27 @@ pub fn take() -> io::Result<Handed> {
     })
 }
 
-fn inherited(name: String, socket: OwnedFd) -> io::Result<Inherited> {
-    if !getsockopt(&socket, sockopt::AcceptConn)? {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "does not listen; expected a stream socket with Accept=no",
-        ));
+impl Inherited {
+    /// A socket that somebody bound, and made listen, before this program.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when it does not listen.
+    pub fn new(name: String, socket: OwnedFd) -> io::Result<Self> {
+        if !getsockopt(&socket, sockopt::AcceptConn)? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "does not listen; expected a stream socket with Accept=no",
+            ));
+        }
+        let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
+        fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        Ok(Self {
+            address: local_address(&socket)?,
+            name,
+            socket,
+        })
     }
-    let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
-    fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(Inherited {
-        address: local_address(&socket)?,
-        name,
-        socket,
-    })
 }
 
 /// Where a service manager listens. Sending never blocks.
@@ -109,6 +116,7 @@ fn inherited(name: String, socket: OwnedFd) -> io::Result<Inherited> {
 pub struct NotifySocket {
     socket: UnixDatagram,
     manager: SocketAddr,
+    name: OsString,
 }
 
 impl NotifySocket {
@@ -124,7 +132,21 @@ impl NotifySocket {
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, manager })
+        let name = name.to_owned();
+        Ok(Self {
+            socket,
+            manager,
+            name,
+        })
+    }
+
+    /// What the next program is to be told, so that it reports there as well.
+    #[must_use]
+    pub fn variables(&self, watchdog: Option<Duration>) -> Vec<(&'static str, OsString)> {
+        let silence = watchdog.map(|silence| silence.as_micros().to_string().into());
+        let silence = silence.map(|silence| ("WATCHDOG_USEC", silence));
+        let name = ("NOTIFY_SOCKET", self.name.clone());
+        std::iter::once(name).chain(silence).collect()
     }
 
     /// Sends one datagram.
@@ -165,7 +187,7 @@ mod tests {
                 Address::Unix(path.clone()),
             ),
         ] {
-            let inherited = inherited("web".into(), socket).unwrap();
+            let inherited = Inherited::new("web".into(), socket).unwrap();
             assert_eq!(inherited.address, address);
             let nobody = super::super::socket::accept(inherited.as_fd()).unwrap();
             assert!(nobody.is_none(), "nobody connected, and nobody was awaited");
@@ -175,10 +197,10 @@ mod tests {
     #[test]
     fn what_does_not_listen_is_refused() {
         let udp = UdpSocket::bind("127.0.0.77:0").unwrap();
-        let error = inherited("dns".into(), udp.into()).unwrap_err();
+        let error = Inherited::new("dns".into(), udp.into()).unwrap_err();
         assert!(error.to_string().contains("does not listen"), "{error}");
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(inherited("null".into(), file.into()).is_err());
+        assert!(Inherited::new("null".into(), file.into()).is_err());
     }
 
     #[test]

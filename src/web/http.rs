@@ -10,8 +10,8 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::body::{Error, from_pairs};
-use crate::dispatch::{Ctx, Hub, Later, Replier};
-use crate::protocol::http::{Request, Response};
+use crate::dispatch::{Ctx, Hub, Later, Replier, request_id};
+use crate::protocol::http::{Intake, Request, Response};
 use crate::sys::socket::Peer;
 
 /// One request, for the time of one handler. Derefs to its state `S`, which was
@@ -39,6 +39,8 @@ pub struct Http<'a, S> {
     pub(super) query: &'a str,
     pub(super) params: Params<'a, 'a>,
     pub(super) response: &'a mut Response,
+    /// Who takes the body, once that was begun.
+    pub(super) begun: Option<Box<dyn Intake>>,
 }
 
 impl<'a, S> Http<'a, S> {
@@ -123,6 +125,18 @@ impl<'a, S> Http<'a, S> {
         })
     }
 
+    /// The request's name, for logs and for those whom this request makes us
+    /// ask: what the client sent as `X-Request-Id` if that is a word, or a new
+    /// one. The response says it, too.
+    pub fn request_id(&mut self) -> &str {
+        if self.response.request_id().is_none() {
+            let sent = self.request.head.fields.request_id();
+            let id = sent.map_or_else(request_id, Into::into);
+            self.response.identify(id);
+        }
+        self.response.request_id().unwrap_or_default()
+    }
+
     /// Sets the status of the response; 200, or 204 without content, unless it
     /// is set.
     ///
@@ -194,6 +208,13 @@ impl<'a, S> Http<'a, S> {
     /// served.
     pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
         self.ctx.later(f)
+    }
+
+    /// Whether the listener has files of its own (`root`), which were asked
+    /// before [`Web::otherwise`](super::Web::otherwise).
+    #[must_use]
+    pub const fn has_root(&self) -> bool {
+        self.request.root.is_some()
     }
 
     /// The other end of the connection, which may be a proxy.

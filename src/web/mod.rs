@@ -8,19 +8,22 @@
 //! is [`Http`]. The state `S` is made new for every request: behind a proxy, one
 //! connection carries the requests of many users.
 
+pub mod files;
 mod http;
 mod method;
+mod pieces;
 mod site;
 
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+pub use files::Files;
 pub use http::Http;
 pub use site::Routes;
 
 use self::method::Method;
-use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply};
+use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply, into_memory};
 
 /// A handler, its body and reply types erased.
 type Handler<S> = Arc<dyn Fn(&mut Http<'_, S>, Raw<'_>, &mut Answer) + Send + Sync>;
@@ -43,7 +46,10 @@ impl<S> Next<'_, S> {
         (self.0)(http, body, &mut answer);
         match answer {
             Answer::Error(error) => Err(error),
-            answer @ (Answer::None | Answer::Reply { .. } | Answer::Later(_)) => Ok(answer.into()),
+            answer @ (Answer::None
+            | Answer::Reply { .. }
+            | Answer::Content(_)
+            | Answer::Later(_)) => Ok(answer.into()),
         }
     }
 }
@@ -58,7 +64,9 @@ impl<S> fmt::Debug for Next<'_, S> {
 ///
 /// `:name` in a path stands for one segment, `*name` at its end for the rest.
 /// `HEAD` and `OPTIONS` are answered by themselves; a path that is not there
-/// answers 404, another method 405 with `Allow`, a panic 500.
+/// answers 404, another method 405 with `Allow`, one that nobody knows 501, a
+/// panic 500. Chunked bodies arrive put together; their trailers are checked and
+/// dropped.
 ///
 /// ```
 /// use purlin::prelude::*;
@@ -73,8 +81,17 @@ impl<S> fmt::Debug for Next<'_, S> {
 /// ```
 pub struct Web<S> {
     routes: Vec<Route<S>>,
+    mounts: Vec<Mount>,
     wraps: Vec<Middleware<S>>,
     otherwise: Option<Handler<S>>,
+}
+
+/// Files, and below which path they are.
+struct Mount {
+    /// Without a slash at its end; empty: everything.
+    path: String,
+    files: Arc<Files>,
+    place: &'static Location<'static>,
 }
 
 /// A handler, and where in the program it was registered.
@@ -82,6 +99,10 @@ struct Route<S> {
     method: Method,
     path: String,
     handler: Handler<S>,
+    /// Runs before a body that comes in pieces.
+    before: Option<Handler<S>>,
+    /// Bytes of its bodies; `None`: as configured.
+    body_max: Option<usize>,
     inline: bool,
     place: &'static Location<'static>,
 }
@@ -90,6 +111,7 @@ impl<S> Default for Web<S> {
     fn default() -> Self {
         Self {
             routes: Vec::new(),
+            mounts: Vec::new(),
             wraps: Vec::new(),
             otherwise: None,
         }
@@ -164,7 +186,144 @@ impl<S: Default + Send + 'static> Web<S> {
         any any_inline Any
     }
 
-    /// Handles every path that has no route, after static files.
+    /// Handles `POST`, taking the body piece by piece: for an upload that is
+    /// written elsewhere, hashed or passed on while it comes.
+    ///
+    /// `begin` runs before the body, and before a client is told to send it; its
+    /// error refuses the request. `piece` gets the bytes in order, `f` answers
+    /// when they were all. If the body does not come to its end, or `piece` says
+    /// no, the `T` is dropped. All on the business pool, in turns: no thread
+    /// waits for the client, and a client that is faster than `piece` is slowed
+    /// down. Middleware runs around `begin` too, with an empty body; what it
+    /// answers there instead refuses the request. The state is new in `begin`
+    /// and in `f`.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new()
+    ///     .post_pieces(
+    ///         "/count",
+    ///         |c| match c.header("x-unit") {
+    ///             Some("bytes") => Ok(0_u64),
+    ///             _ => Err(Error::new(400, "count what?")),
+    ///         },
+    ///         |sum, piece| {
+    ///             *sum += piece.len() as u64;
+    ///             Ok(())
+    ///         },
+    ///         |_, sum| sum.to_string(),
+    ///     )
+    ///     .body_max(10 << 30);
+    /// let mut test = App::<()>::new().web(web).test();
+    /// let fields = [("X-Unit", "bytes")];
+    /// assert_eq!(test.http_with("POST", "/count", &fields, "hello").text(), "5");
+    /// assert_eq!(test.http("POST", "/count", "hello").status, 400);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::post`].
+    #[must_use]
+    #[track_caller]
+    pub fn post_pieces<T: Send + 'static, R: IntoReply>(
+        self,
+        path: &str,
+        begin: impl Fn(&Http<'_, S>) -> Result<T, Error> + Send + Sync + 'static,
+        piece: impl Fn(&mut T, &[u8]) -> Result<(), Error> + Send + Sync + 'static,
+        f: impl Fn(&mut Http<'_, S>, T) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let handlers = pieces::erase(begin, piece, f);
+        self.in_pieces(Method::Post, path, handlers, Location::caller())
+    }
+
+    /// As [`Self::post_pieces`], for `PUT`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::post`].
+    #[must_use]
+    #[track_caller]
+    pub fn put_pieces<T: Send + 'static, R: IntoReply>(
+        self,
+        path: &str,
+        begin: impl Fn(&Http<'_, S>) -> Result<T, Error> + Send + Sync + 'static,
+        piece: impl Fn(&mut T, &[u8]) -> Result<(), Error> + Send + Sync + 'static,
+        f: impl Fn(&mut Http<'_, S>, T) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let handlers = pieces::erase(begin, piece, f);
+        self.in_pieces(Method::Put, path, handlers, Location::caller())
+    }
+
+    fn in_pieces(
+        self,
+        method: Method,
+        path: &str,
+        (before, behind): (Handler<S>, Handler<S>),
+        place: &'static Location<'static>,
+    ) -> Self {
+        let mut web = self.add(method, path, behind, false, place);
+        web.last().before = Some(before);
+        web
+    }
+
+    /// Bytes that a body of the route registered last may have, instead of
+    /// `http.body_max`: more for uploads, less where no more is sensible. Above,
+    /// the answer is 413, before the body is read if its length is said
+    /// beforehand.
+    ///
+    /// # Panics
+    ///
+    /// When no route was registered before.
+    #[must_use]
+    pub fn body_max(mut self, bytes: usize) -> Self {
+        self.last().body_max = Some(bytes);
+        self
+    }
+
+    /// Serves the files of a folder below `path`, where no route is: a folder's
+    /// name, or [`Files`] that say how. Where folders lie in each other, the
+    /// longest path is looked at alone. Middleware is around files as well, and
+    /// takes them to the business pool; without any, files that were asked for
+    /// lately are served on the event loop. [`Self::otherwise`] gets what is not
+    /// there.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new().files("/source", "src");
+    /// let mut test = App::<()>::new().web(web).test();
+    /// assert_eq!(test.http("GET", "/source/lib.rs", "").status, 200);
+    /// assert_eq!(test.http("GET", "/source/../Cargo.toml", "").status, 404);
+    /// let part = test.http_with("GET", "/source/lib.rs", &[("Range", "bytes=0-2")], "");
+    /// assert_eq!((part.status, &*part.text()), (206, "//!"));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `path` does not begin with a slash, has parameters, or has files
+    /// already; the places are named.
+    #[must_use]
+    #[track_caller]
+    pub fn files(mut self, path: &str, files: impl Into<Files>) -> Self {
+        let place = Location::caller();
+        let is_path = path.starts_with('/') && !path.contains([':', '*', '?']);
+        assert!(is_path, "files cannot be at {path:?}: at {place}");
+        let path = path.trim_end_matches('/').to_owned();
+        if let Some(old) = self.mounts.iter().find(|old| old.path == path) {
+            let old = old.place;
+            panic!("{path}/ has two folders of files, at {old} and at {place}");
+        }
+        self.mounts.push(Mount {
+            path,
+            files: Arc::new(files.into()),
+            place,
+        });
+        self
+    }
+
+    /// Handles every path that has no route, after files: those of
+    /// [`Self::files`], and those of the listener's `root`.
     ///
     /// # Panics
     ///
@@ -183,8 +342,9 @@ impl<S: Default + Send + 'static> Web<S> {
         self
     }
 
-    /// Middleware around every handler, [`Self::otherwise`] included, wherever
-    /// in the chain it is registered; the first one is outermost.
+    /// Middleware around every handler, [`Self::otherwise`] and [`Self::files`]
+    /// included, wherever in the chain it is registered; the first one is
+    /// outermost. Not around the listener's `root`, which is the operator's.
     #[must_use]
     pub fn wrap(
         mut self,
@@ -218,19 +378,34 @@ impl<S: Default + Send + 'static> Web<S> {
             method,
             path,
             handler,
+            before: None,
+            body_max: None,
             inline,
             place,
         });
         self
+    }
+
+    fn last(&mut self) -> &mut Route<S> {
+        let last = self.routes.last_mut();
+        last.expect("a route was registered before its properties are set")
     }
 }
 
 fn erase<S, T: FromBody, R: IntoReply>(
     f: impl Fn(&mut Http<'_, S>, T) -> R + Send + Sync + 'static,
 ) -> Handler<S> {
-    Arc::new(move |http, body, answer| match T::from_body(body) {
-        Ok(body) => *answer = f(http, body).into_reply(),
-        Err(error) => *answer = Answer::Error(error),
+    Arc::new(move |http, body, answer| {
+        let body = match body.file() {
+            Some(file) if !T::TAKES_FILES => {
+                into_memory(file).and_then(|bytes| T::from_body(Raw::shared(&bytes)))
+            }
+            Some(_) | None => T::from_body(body),
+        };
+        match body {
+            Ok(body) => *answer = f(http, body).into_reply(),
+            Err(error) => *answer = Answer::Error(error),
+        }
     })
 }
 

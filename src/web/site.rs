@@ -1,27 +1,42 @@
 //! The routes of a program, as one worker serves them.
 
+use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 
 use matchit::{Params, Router};
 
+use super::files::Files;
 use super::http::Http;
 use super::method::Method;
-use super::{Handler, Route, Web, wrapped};
+use super::{Handler, Mount, Route, Web, wrapped};
 use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
-use crate::protocol::Lane;
-use crate::protocol::http::{Request, Response, Served};
+use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted};
+use crate::protocol::{Lane, Units};
 
 /// Routes by path, then by method.
 pub struct Routes<S> {
     paths: Router<usize>,
     /// The handlers of each path, by method.
     methods: Vec<[Option<Found<S>>; Method::ALL.len()]>,
+    /// Files, the longest path first.
+    mounts: Vec<Mounted<S>>,
     otherwise: Option<Found<S>>,
+}
+
+/// Files below a path.
+struct Mounted<S> {
+    path: String,
+    files: Arc<Files>,
+    /// The files with middleware around them; `None`: there is none.
+    wrapped: Option<Found<S>>,
 }
 
 struct Found<S> {
     handler: Handler<S>,
+    before: Option<Handler<S>>,
+    body_max: Option<usize>,
     inline: bool,
 }
 
@@ -56,10 +71,8 @@ impl<S: Default + Send + 'static> Web<S> {
         let mut routes = Routes {
             paths: Router::new(),
             methods: Vec::new(),
-            otherwise: self.otherwise.as_ref().map(|handler| Found {
-                handler: wrapped(handler, &self.wraps),
-                inline: false,
-            }),
+            mounts: self.mounted(),
+            otherwise: (self.otherwise.as_ref()).map(|handler| self.pooled(handler)),
         };
         let mut known: Vec<(String, usize)> = Vec::new();
         for route in &self.routes {
@@ -72,11 +85,63 @@ impl<S: Default + Send + 'static> Web<S> {
             });
             routes.methods[at][route.method as usize] = Some(Found {
                 handler: wrapped(&route.handler, &self.wraps),
+                before: (route.before.as_ref()).map(|before| wrapped(before, &self.wraps)),
+                body_max: route.body_max,
                 inline: route.inline,
             });
         }
         routes
     }
+
+    fn mounted(&self) -> Vec<Mounted<S>> {
+        let mounted = |mount: &Mount| {
+            let wrapped = || self.pooled(&self.file_handler(mount));
+            Mounted {
+                path: mount.path.clone(),
+                files: Arc::clone(&mount.files),
+                wrapped: (!self.wraps.is_empty()).then(wrapped),
+            }
+        };
+        let mut mounts: Vec<_> = self.mounts.iter().map(mounted).collect();
+        mounts.sort_by_key(|mount| Reverse(mount.path.len()));
+        mounts
+    }
+
+    /// A handler with middleware around it.
+    fn pooled(&self, handler: &Handler<S>) -> Found<S> {
+        Found {
+            handler: wrapped(handler, &self.wraps),
+            before: None,
+            body_max: None,
+            inline: false,
+        }
+    }
+
+    /// The files as what middleware can be around.
+    fn file_handler(&self, mount: &Mount) -> Handler<S> {
+        let files = Arc::clone(&mount.files);
+        let from = mount.path.len();
+        let otherwise = self.otherwise.clone();
+        Arc::new(move |http, body, answer| {
+            let below = below(http.path, from);
+            let row = http.ctx.hub().row();
+            let served = files.serve(Lane::Pool, http.request, below, row, http.response);
+            match (served, &otherwise) {
+                (Some(_), _) => {}
+                (None, Some(otherwise)) => otherwise(http, body, answer),
+                (None, None) => *answer = Answer::Error(nothing()),
+            }
+        })
+    }
+}
+
+/// The part of `path` behind the slash at `from`.
+fn below(path: &str, from: usize) -> &str {
+    path.get(from + 1..).unwrap_or_default()
+}
+
+fn nothing() -> Error {
+    Error::new(404, "there is nothing here")
 }
 
 impl<S> Routes<S> {
@@ -91,7 +156,7 @@ impl<S> Routes<S> {
 }
 
 /// The path of a target: `/a`, `http://host/a`, or `*`.
-fn path_of(target: &str) -> (&str, &str) {
+pub(super) fn path_of(target: &str) -> (&str, &str) {
     let target = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
             rest.find(['/', '?']).map_or("/", |at| &rest[at..])
@@ -106,16 +171,14 @@ enum Goal<'a, S> {
     Handler(&'a Found<S>, Params<'a, 'a>),
     /// The path has handlers, for other methods.
     Methods(&'a [Option<Found<S>>; Method::ALL.len()]),
-    Nothing,
+    /// The path has none.
+    Elsewhere,
 }
 
 impl<S> Routes<S> {
     fn find<'a>(&'a self, method: Method, path: &'a str) -> Goal<'a, S> {
         let Ok(matched) = self.paths.at(path) else {
-            return match &self.otherwise {
-                Some(found) => Goal::Handler(found, Params::new()),
-                None => Goal::Nothing,
-            };
+            return Goal::Elsewhere;
         };
         let methods = &self.methods[*matched.value];
         let of = |method: Method| methods[method as usize].as_ref();
@@ -131,6 +194,15 @@ impl<S> Routes<S> {
             Some(found) => Goal::Handler(found, matched.params),
             None => Goal::Methods(methods),
         }
+    }
+
+    /// The files that `path` lies in.
+    fn mount(&self, path: &str) -> Option<&Mounted<S>> {
+        let is_below = |mount: &&Mounted<S>| {
+            let rest = path.strip_prefix(&*mount.path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.mounts.iter().find(is_below)
     }
 }
 
@@ -151,47 +223,186 @@ fn allow<S>(methods: &[Option<Found<S>>; Method::ALL.len()]) -> String {
     names.join(", ")
 }
 
+/// A request, and where it is served.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    lane: Lane,
+    request: &'a Request<'a>,
+    path: &'a str,
+    query: &'a str,
+}
+
+impl<S: Default + Send + 'static> Found<S> {
+    fn run(
+        &self,
+        mut visit: Visit<'_, S>,
+        call: Call<'_>,
+        params: Params<'_, '_>,
+        response: &mut Response,
+    ) -> Served {
+        let request = call.request;
+        if call.lane == Lane::Inline && !self.inline {
+            return Served::NotInline;
+        }
+        if (self.body_max).is_some_and(|max| request.body.bytes().len() > max) {
+            response.error(&Error::new(413, "the body is too long"));
+            return Served::Done;
+        }
+        let mut state = S::default();
+        let mut answer = Answer::None;
+        let mut http = Http {
+            ctx: visit.ctx(&mut state),
+            request,
+            path: call.path,
+            query: call.query,
+            params,
+            response,
+            begun: None,
+        };
+        (self.handler)(&mut http, request.body, &mut answer);
+        response.take(answer)
+    }
+}
+
+impl<S: Default + Send + 'static> Routes<S> {
+    /// Where no route is: the program's files, the listener's, then `otherwise`.
+    fn elsewhere(
+        &self,
+        visit: Visit<'_, S>,
+        call: Call<'_>,
+        response: &mut Response,
+    ) -> Option<Served> {
+        let Call { lane, request, .. } = call;
+        if let Some(mount) = self.mount(call.path) {
+            if let Some(found) = &mount.wrapped {
+                return Some(found.run(visit, call, Params::new(), response));
+            }
+            let below = below(call.path, mount.path.len());
+            let served = mount
+                .files
+                .serve(lane, request, below, visit.row(), response);
+            if served.is_some() {
+                return served;
+            }
+        } else if let Some(root) = request.root
+            && let Some(served) = root.serve(lane, request, visit.row(), response)
+        {
+            return Some(served);
+        }
+        let found = self.otherwise.as_ref()?;
+        Some(found.run(visit, call, Params::new(), response))
+    }
+}
+
 impl<S: Default + Send + 'static> Site<S> for Routes<S> {
     fn serve(
         &self,
-        mut visit: Visit<'_, S>,
+        visit: Visit<'_, S>,
         lane: Lane,
         request: &Request<'_>,
         response: &mut Response,
     ) -> Served {
         let (path, query) = path_of(request.head.target);
         let method = Method::of(request.head.method);
-        match self.find(method, path) {
-            Goal::Handler(found, _) if lane == Lane::Inline && !found.inline => Served::NotInline,
-            Goal::Handler(found, params) => {
-                let mut state = S::default();
-                let mut answer = Answer::None;
-                let mut http = Http {
-                    ctx: visit.ctx(&mut state),
-                    request,
-                    path,
-                    query,
-                    params,
-                    response,
-                };
-                (found.handler)(&mut http, request.body, &mut answer);
-                response.take(answer)
-            }
-            Goal::Methods(methods) => {
-                response.field("Allow", allow(methods).as_bytes());
-                if method != Method::Options {
-                    let text = format!("{} is not allowed here", request.head.method);
-                    response.error(&Error::new(405, text));
+        let call = Call {
+            lane,
+            request,
+            path,
+            query,
+        };
+        let goal = self.find(method, path);
+        match goal {
+            Goal::Handler(found, params) => return found.run(visit, call, params, response),
+            Goal::Elsewhere => {
+                if let Some(served) = self.elsewhere(visit, call, response) {
+                    return served;
                 }
-                Served::Done
             }
-            Goal::Nothing if method == Method::Options && path == "*" => Served::Done,
-            Goal::Nothing => {
-                response.error(&Error::new(404, "there is nothing here"));
-                Served::Done
+            Goal::Methods(_) => {}
+        }
+        nobody(&goal, method, &request.head, response)
+    }
+
+    fn receive(
+        &self,
+        mut visit: Visit<'_, S>,
+        incoming: &Incoming<'_>,
+        response: &mut Response,
+    ) -> Wanted {
+        let head = incoming.head;
+        let (path, query) = path_of(head.target);
+        let method = Method::of(head.method);
+        // Files want no body, but only the disk can tell whether there is one.
+        let has_files = || self.mount(path).is_some() || incoming.root.is_some();
+        let (found, params) = match (self.find(method, path), &self.otherwise) {
+            (Goal::Handler(found, params), _) => (found, params),
+            (Goal::Elsewhere, Some(otherwise)) => (otherwise, Params::new()),
+            (Goal::Elsewhere, None) if method != Method::Any && has_files() => {
+                return Wanted::Whole { max: incoming.max };
+            }
+            (goal @ (Goal::Methods(_) | Goal::Elsewhere), _) => {
+                return match nobody(&goal, method, &head, response) {
+                    Served::NoSuchMethod => Wanted::NoSuchMethod,
+                    Served::Done | Served::Later(_) | Served::NotInline => Wanted::Refused,
+                };
+            }
+        };
+        let max = found.body_max.unwrap_or(incoming.max);
+        let is_over = incoming.length.is_some_and(|length| length > max);
+        let Some(before) = found.before.as_ref().filter(|_| !is_over) else {
+            return Wanted::Whole { max };
+        };
+        let (mut state, mut answer) = (S::default(), Answer::None);
+        let body = Units::borrowed(b"");
+        let request = Request {
+            head,
+            body,
+            taken: None,
+            root: incoming.root,
+        };
+        let mut http = Http {
+            ctx: visit.ctx(&mut state),
+            request: &request,
+            path,
+            query,
+            params,
+            response,
+            begun: None,
+        };
+        before(&mut http, body, &mut answer);
+        match (http.begun.take(), answer) {
+            (Some(intake), Answer::None) => Wanted::Pieces { max, intake },
+            (_, answer) => {
+                if let Served::Later(_) = response.take(answer) {
+                    let why = "a reply that comes later cannot refuse a body";
+                    response.error(&Error::new(500, why));
+                }
+                Wanted::Refused
             }
         }
     }
+}
+
+/// Answers a request that no handler is for.
+fn nobody<S>(
+    goal: &Goal<'_, S>,
+    method: Method,
+    head: &Head<'_>,
+    response: &mut Response,
+) -> Served {
+    match goal {
+        Goal::Methods(_) | Goal::Elsewhere if method == Method::Any => return Served::NoSuchMethod,
+        Goal::Methods(methods) => {
+            response.field("Allow", allow(methods).as_bytes());
+            if method != Method::Options {
+                let text = format!("{} is not allowed here", head.method);
+                response.error(&Error::new(405, text));
+            }
+        }
+        Goal::Elsewhere if method == Method::Options && head.target == "*" => {}
+        Goal::Handler(..) | Goal::Elsewhere => response.error(&nothing()),
+    }
+    Served::Done
 }
 
 #[cfg(all(test, not(loom)))]

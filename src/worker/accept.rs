@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::admission::{Entrance, Greeting};
-use super::connection::{Connection, Item, Parts};
+use super::connection::{Connection, Item};
 use super::heartbeat::millis;
 use super::inbound::Inbound;
 use super::items::Items;
@@ -24,7 +24,7 @@ use super::setup::Listening;
 use crate::dispatch::outlet::UnknownId;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
-use crate::protocol::{Cutter, Event, Protocol};
+use crate::protocol::{Event, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{Ordering, lock};
@@ -100,7 +100,7 @@ impl Reactor<'_> {
         socket: OwnedFd,
         peer: Peer,
     ) {
-        let listened = Listened::new(listener, &self.listeners[listener]);
+        let listened = Listened::new(&self.listeners[listener]);
         match listened.entrance.greeting(peer) {
             Greeting::Client => {}
             Greeting::Header => return self.await_header(vacancy, listened, socket, peer),
@@ -197,11 +197,17 @@ impl Reactor<'_> {
         if self.inbound.len() <= slot {
             self.inbound.resize_with(slot + 1, Inbound::default);
         }
-        let listener = listened.index;
-        let cutter = self.prepare(&mut vacancy, listened, socket, peer);
-        vacancy.tenant().count(address);
+        let (id, now) = (vacancy.id(), self.now);
+        let conn = vacancy.tenant();
+        conn.fd = Some(socket);
+        conn.id = id;
+        conn.peer = peer;
+        conn.opened = now;
+        conn.protocol = Some(listened.protocol);
+        conn.unknown_id = listened.unknown_id;
+        conn.count(address);
         let conn = self.shared.pool.settle(vacancy);
-        self.inbound[slot].settle(Arc::clone(&conn), listener, cutter);
+        self.inbound[slot].settle(Arc::clone(&conn));
         self.live += 1;
         self.shared.row.count(Counter::Accepted);
         self.shared.row.count(Counter::Live);
@@ -219,32 +225,27 @@ impl Reactor<'_> {
         conn: &Arc<Connection>,
         protocol: &Arc<dyn Protocol>,
     ) -> bool {
-        let inbound = &mut self.inbound[conn.id.slot()];
-        let listening = self.listeners.get(inbound.listener);
-        let unknown_id = listening.map(|listening| listening.unknown_id);
-        let is_session = protocol.is_session();
-        let (cutter, server) = protocol.open();
-        if conn.became.get().is_some() || !conn.mailbox.begin_inline() {
+        if !conn.mailbox.begin_inline() {
             return false;
         }
-        let _only_the_reactor_sets_it = conn.became.set(Arc::clone(protocol));
-        inbound.turn_into(cutter);
-        if let Some(parts) = &mut *lock(&conn.turn) {
-            parts.server = server;
-            parts.app.take(
-                conn.id,
-                conn.peer,
-                unknown_id.unwrap_or_default(),
-                is_session,
-            );
+        let before = Arc::clone(conn.protocol());
+        let turned = conn.turn_into(protocol);
+        if turned {
+            *lock(&conn.turn) = None;
+            let mut unfinished = self.cutters.lend(protocol, false);
+            if let Some(mut old) = self.inbound[conn.id.slot()].unfinished.take() {
+                std::mem::swap(&mut unfinished.partial, &mut old.partial);
+                self.cutters.take_back(&before, old);
+            }
+            self.inbound[conn.id.slot()].unfinished = Some(unfinished);
         }
         let high = self.shared.limits.mailbox_high;
         let after = conn.mailbox.requeue(0, high, Items::default());
         self.follow(conn, after);
-        if is_session {
+        if turned && protocol.is_session() {
             self.greet(conn);
         }
-        true
+        turned
     }
 
     /// Has `opened` run, if there is one.
@@ -254,39 +255,6 @@ impl Reactor<'_> {
         {
             self.follow(conn, after);
         }
-    }
-
-    /// Fills in the connection; gives a cutter if the slot needs another one.
-    fn prepare(
-        &mut self,
-        vacancy: &mut Vacancy<Connection>,
-        listened: Listened,
-        socket: OwnedFd,
-        peer: Peer,
-    ) -> Option<Box<dyn Cutter>> {
-        let (id, now) = (vacancy.id(), self.now);
-        let fits = self.inbound[id.slot()].fits(listened.index);
-        let conn = vacancy.tenant();
-        conn.fd = Some(socket);
-        conn.id = id;
-        conn.peer = peer;
-        conn.opened = now;
-        let parts = conn.turn.get_mut().expect("nobody else ever held it");
-        let mut cutter = None;
-        if parts.is_none() || !fits {
-            let (fresh, server) = listened.protocol.open();
-            cutter = Some(fresh);
-            let app = parts
-                .take()
-                .map_or_else(|| self.service.seat(), |parts| parts.app);
-            *parts = Some(Parts { server, app });
-        }
-        if let Some(parts) = parts {
-            let is_session = listened.protocol.is_session();
-            parts.app.take(id, peer, listened.unknown_id, is_session);
-        }
-        conn.protocol = Some(listened.protocol);
-        cutter
     }
 
     /// Has the heartbeat thread look at the slot when its peer may first have
@@ -317,16 +285,14 @@ impl Guest {
 /// What a connection takes from its listener, which may be closed before the
 /// connection moves in.
 pub(super) struct Listened {
-    index: usize,
     protocol: Arc<dyn Protocol>,
     unknown_id: UnknownId,
     entrance: Arc<Entrance>,
 }
 
 impl Listened {
-    fn new(index: usize, listening: &Listening) -> Self {
+    fn new(listening: &Listening) -> Self {
         Self {
-            index,
             protocol: Arc::clone(&listening.protocol),
             unknown_id: listening.unknown_id,
             entrance: Arc::clone(&listening.entrance),

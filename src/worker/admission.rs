@@ -53,6 +53,11 @@ pub(super) enum Greeting {
 }
 
 impl Entrance {
+    /// Whether the lists let `peer` in.
+    pub(super) fn admits(&self, peer: Peer) -> bool {
+        address(peer).is_none_or(|address| self.access.admits(address))
+    }
+
     /// How a connection of `peer` begins.
     pub(super) fn greeting(&self, peer: Peer) -> Greeting {
         if self.proxy == Proxy::Off {
@@ -135,6 +140,23 @@ impl Admission {
             Ok(()) => Ok(Some(hash)),
             Err(Refused::Limit) => Err(Counter::RefusedPerIp),
             Err(Refused::Full) => Err(Counter::RefusedUncounted),
+        }
+    }
+
+    /// As [`admit`](Self::admit), for a connection that another worker has let in
+    /// and counts until this one does.
+    ///
+    /// # Errors
+    ///
+    /// Under which name it is counted when its address cannot be.
+    pub(super) fn adopt(&self, peer: Peer) -> Result<Option<Hash>, Counter> {
+        let Some((address, (key, per_ip))) = address(peer).zip(self.per_ip.as_ref()) else {
+            return Ok(None);
+        };
+        let hash = key.hash(address);
+        match per_ip.adopt(hash) {
+            Ok(()) => Ok(Some(hash)),
+            Err(Refused::Limit | Refused::Full) => Err(Counter::RefusedUncounted),
         }
     }
 

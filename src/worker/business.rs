@@ -7,13 +7,13 @@
 
 use std::sync::Arc;
 
-use super::connection::Connection;
+use super::connection::{Connection, Item};
+use super::items::Items;
 use super::mailbox::After;
+use super::parts::{Lender, Parts};
 use super::shared::{Job, Shared};
-use super::turn::{self, Budget, Why};
-use super::write;
+use super::turn::{self, Budget};
 use crate::dispatch::outlet::Service;
-use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::sync::lock;
 
@@ -23,11 +23,12 @@ const ROUNDS: usize = 4;
 /// The loop of one business thread.
 pub(crate) fn run(shared: &Arc<Shared>, service: &dyn Service) {
     let mut buffer = Vec::new();
+    let mut lender = Lender::default();
     while let Some(job) = shared.queue.pop() {
         match job {
             Job::Turn(conn) => {
                 shared.wait_for_relief();
-                take_turn(shared, &conn, &mut buffer);
+                take_turn(shared, service, &conn, &mut lender, &mut buffer);
             }
             Job::Tick(job) => {
                 service.tick(job);
@@ -37,22 +38,35 @@ pub(crate) fn run(shared: &Arc<Shared>, service: &dyn Service) {
     }
 }
 
-fn take_turn(shared: &Arc<Shared>, conn: &Arc<Connection>, buffer: &mut Vec<u8>) {
+fn take_turn(
+    shared: &Arc<Shared>,
+    service: &dyn Service,
+    conn: &Arc<Connection>,
+    lender: &mut Lender,
+    buffer: &mut Vec<u8>,
+) {
     shared.row.count(Counter::Turns);
-    let mut items = conn.mailbox.begin();
-    let mut parts = lock(&conn.turn);
-    let parts = parts
-        .as_mut()
-        .expect("a connection that was settled has its parts");
+    let items = conn.mailbox.begin();
+    let mut kept = lock(&conn.turn);
+    let mut parts = kept
+        .take()
+        .unwrap_or_else(|| lender.lend(shared, service, conn));
+    serve(shared, conn, &mut parts, items, buffer);
+    lender.take_back(shared, conn, parts, &mut kept);
+}
+
+/// Serves what waits, until nothing does or it is the turn of others.
+fn serve(
+    shared: &Arc<Shared>,
+    conn: &Arc<Connection>,
+    parts: &mut Parts,
+    mut items: Items<Item>,
+    buffer: &mut Vec<u8>,
+) {
     let mut budget = Budget::new(shared);
     for _ in 0..ROUNDS {
-        let ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
-        if ran.why == Why::Close(CloseMode::Abort) {
-            buffer.clear();
-        }
-        if !buffer.is_empty() {
-            write::reply(shared, conn, &mut lock(&conn.outbound), buffer);
-        }
+        let mut ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
+        ran.write(shared, conn, buffer);
         let (more, after) = turn::settle(shared, conn, parts, ran);
         follow(shared, conn, after);
         match more {

@@ -2,8 +2,8 @@
 //!
 //! | part | who |
 //! |---|---|
-//! | `fd`, `id`, `peer`, `address`, `protocol`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
-//! | `heard`, `pulse`, `queued`, `dead`, `counted` | atomic words, anyone |
+//! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
+//! | `heard`, `pulse`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
@@ -16,11 +16,12 @@ use bytes::Bytes;
 
 use super::mailbox::Mailbox;
 use super::outbound::Outbound;
+use super::parts::Parts;
 use super::pulse::Pulse;
-use crate::dispatch::outlet::Seat;
+use crate::dispatch::outlet::UnknownId;
 use crate::net::ConnId;
 use crate::net::per_ip::Hash;
-use crate::protocol::{CloseMode, Event, Protocol, Server};
+use crate::protocol::{CloseMode, Event, Protocol};
 use crate::sys::socket::Peer;
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
@@ -74,24 +75,17 @@ impl Item {
     }
 }
 
-/// The halves of a protocol and of the program that serve this connection.
-/// They stay with the slot and are used again: accepting allocates nothing.
-pub(crate) struct Parts {
-    pub(crate) server: Box<dyn Server>,
-    pub(crate) app: Box<dyn Seat>,
-}
-
 /// See the module's table for who may touch what.
 pub(crate) struct Connection {
     pub(crate) fd: Option<OwnedFd>,
     pub(crate) id: ConnId,
     pub(crate) peer: Peer,
-    /// What it is counted under, if it is.
-    address: Option<Hash>,
-    counted: AtomicBool,
+    /// What it is counted under; 0: it is not.
+    counted: AtomicU64,
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
     /// What the peer turned out to speak, where `protocol` left that open.
-    pub(crate) became: OnceLock<Arc<dyn Protocol>>,
+    became: OnceLock<Box<Arc<dyn Protocol>>>,
+    pub(crate) unknown_id: UnknownId,
     /// When it was accepted, in milliseconds of the coarse clock.
     pub(crate) opened: u64,
     /// When the peer's last whole message arrived; 0: none yet.
@@ -99,12 +93,16 @@ pub(crate) struct Connection {
     pub(crate) pulse: Pulse,
     /// Bytes that wait to be sent, pushes on their way to the sender included.
     pub(crate) queued: AtomicUsize,
+    /// A file is among what waits to be sent; its bytes are not in `queued`,
+    /// because they are not in memory. Changed under the lock of `outbound`.
+    pub(crate) in_file: AtomicBool,
     /// The reactor has decided: nothing may be written any more.
     dead: AtomicBool,
     /// The peer has sent its last byte: closing needs no lingering.
     pub(crate) peer_done: AtomicBool,
     pub(crate) mailbox: Mailbox<Item>,
-    pub(crate) turn: Mutex<Option<Parts>>,
+    /// What must be remembered between two turns, if anything must.
+    pub(crate) turn: Mutex<Option<Box<Parts>>>,
     pub(crate) outbound: Mutex<Outbound>,
 }
 
@@ -115,14 +113,15 @@ impl Connection {
             fd: None,
             id: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
-            address: None,
-            counted: AtomicBool::new(false),
+            counted: AtomicU64::new(0),
             protocol: None,
             became: OnceLock::new(),
+            unknown_id: UnknownId::default(),
             opened: 0,
             heard: AtomicU64::new(0),
             pulse: Pulse::new(),
             queued: AtomicUsize::new(0),
+            in_file: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
             mailbox: Mailbox::new(),
@@ -143,21 +142,27 @@ impl Connection {
     pub(crate) fn protocol(&self) -> &Arc<dyn Protocol> {
         self.became
             .get()
+            .map(|became| &**became)
             .or(self.protocol.as_ref())
             .expect("a connection that can be found speaks something")
     }
 
+    /// Speaks `protocol` from now on. False: it has become something before.
+    pub(crate) fn turn_into(&self, protocol: &Arc<dyn Protocol>) -> bool {
+        self.became.set(Box::new(Arc::clone(protocol))).is_ok()
+    }
+
     /// Is counted under `address` from now on.
     pub(crate) fn count(&mut self, address: Option<Hash>) {
-        self.address = address;
-        self.counted.store(address.is_some(), Ordering::Relaxed);
+        self.counted
+            .store(address.map_or(0, Hash::word), Ordering::Relaxed);
     }
 
     /// What it was counted under, for the first who asks: the count is his to
     /// take back.
     pub(crate) fn uncount(&self) -> Option<Hash> {
-        self.address
-            .filter(|_| self.counted.swap(false, Ordering::Relaxed))
+        let word = self.counted.swap(0, Ordering::Relaxed);
+        (word != 0).then(|| Hash::from_word(word))
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -174,13 +179,25 @@ impl Connection {
         self.queued.load(Ordering::SeqCst)
     }
 
-    /// Forgets everything but the parts, which the next connection uses again.
+    /// Whether a file is on its way. Nothing is read or served behind it.
+    pub(crate) fn is_in_file(&self) -> bool {
+        self.in_file.load(Ordering::SeqCst)
+    }
+
+    /// Whether too much waits to be sent: more than `mark` bytes, or a file.
+    pub(crate) fn is_full(&self, mark: usize) -> bool {
+        self.unsent() > mark || self.is_in_file()
+    }
+
+    /// Forgets everything.
     pub(crate) fn clean(&mut self) {
         self.fd = None;
+        self.protocol = None;
         self.became = OnceLock::new();
         self.heard.store(0, Ordering::Relaxed);
         self.pulse = Pulse::new();
         self.queued.store(0, Ordering::Relaxed);
+        self.in_file.store(false, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
         self.peer_done.store(false, Ordering::Relaxed);
         self.mailbox.reset();

@@ -57,6 +57,18 @@ pub(crate) struct Meter {
     used: u64,
 }
 
+impl Meter {
+    /// Its two words, which mean something to another meter of the same rule.
+    pub(crate) const fn words(&self) -> [u64; 2] {
+        [self.at, self.used]
+    }
+
+    /// The meter of which these are the words.
+    pub(crate) const fn of([at, used]: [u64; 2]) -> Self {
+        Self { at, used }
+    }
+}
+
 /// What the guard says of a batch.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Verdict {

@@ -6,7 +6,7 @@ use super::flood::{Action, Flood};
 use super::heartbeat::millis;
 use super::inbound::Inbound;
 use super::shared::Shared;
-use crate::protocol::{Cut, Refusal, Then};
+use crate::protocol::{Cut, Cutter, Refusal, Then};
 use crate::scoreboard::Counter;
 use crate::sys::sync::Ordering;
 
@@ -17,6 +17,7 @@ pub(super) fn admit(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     bytes: &[u8],
     cut: &mut Cut,
     now: u64,
@@ -26,7 +27,7 @@ pub(super) fn admit(
     };
     let verdict = flood.judge(&mut inbound.meter, cut.messages, now);
     if verdict.wait > 0 {
-        inbound.delay = verdict.wait;
+        inbound.delay = u32::try_from(verdict.wait).unwrap_or(u32::MAX);
         shared.row.count(Counter::FloodDelayed);
         let (rule, wait) = (flood.rule, verdict.wait);
         shared.peer_curbed(
@@ -38,9 +39,7 @@ pub(super) fn admit(
     if verdict.admitted == cut.messages {
         return cut.units;
     }
-    let units = inbound
-        .cutter()
-        .first(&bytes[..cut.units], verdict.admitted);
+    let units = cutter.first(&bytes[..cut.units], verdict.admitted);
     // Not all of them; behind a close nothing is kept.
     too_many(
         shared,
@@ -56,54 +55,95 @@ pub(super) fn admit(
 pub(super) fn hear(
     shared: &Shared,
     conn: &Connection,
-    inbound: &mut Inbound,
+    cutter: &dyn Cutter,
     units: &[u8],
     messages: usize,
     now: u64,
 ) {
-    if messages == 0 {
+    if units.is_empty() {
         return;
     }
     conn.heard.store(now, Ordering::Relaxed);
     if !shared.limits.tell_heartbeats() {
         return;
     }
-    let beats = inbound.cutter().heartbeats(units);
+    let beats = cutter.heartbeats(units);
     if beats > 0 {
         conn.pulse.beat.store(now, Ordering::Relaxed);
     }
-    if beats < messages {
+    // Part of a message is none that could be a heartbeat.
+    if beats < messages.max(1) {
         conn.pulse.spoken.store(now, Ordering::Relaxed);
         conn.pulse.owed.store(true, Ordering::Relaxed);
     }
 }
 
-/// Takes note of the unfinished message that is kept, and has it looked at when
-/// it may first be too slow. `fresh`: it began with the last read.
+/// What a read came to, for [`keep`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came {
+    /// Bytes that arrived.
+    pub(super) bytes: usize,
+    /// Bytes of the unfinished message that are kept.
+    pub(super) kept: usize,
+    /// The unfinished message, if there is one, began with them.
+    pub(super) begins: bool,
+    /// The unfinished message is passed on as it comes: nothing of it is kept.
+    pub(super) passed_on: bool,
+}
+
+impl Came {
+    pub(super) fn new(bytes: usize, kept: usize, cut: &Cut) -> Self {
+        let passed_on = matches!(cut.then, Then::ReadOn);
+        let begins = cut.messages > 0 || (cut.units > 0 && !passed_on);
+        Self {
+            bytes,
+            kept,
+            begins,
+            passed_on,
+        }
+    }
+}
+
+/// Takes note of the message that is not finished, and has it looked at when it
+/// may first be too slow.
 pub(super) fn keep(
     shared: &Shared,
     conn: &Connection,
     inbound: &mut Inbound,
-    fresh: bool,
+    came: Came,
     now: u64,
 ) {
     let pulse = &conn.pulse;
-    let kept = inbound.partial.len() as u64;
     let started = pulse.started.load(Ordering::Relaxed);
-    if kept == 0 {
+    if came.kept == 0 && !came.passed_on {
         if started != 0 {
             pulse.started.store(0, Ordering::Relaxed);
         }
         return;
     }
-    pulse.arrived.store(kept, Ordering::Relaxed);
-    if fresh || started == 0 {
+    let begins = came.begins || started == 0;
+    let rate = shared.limits.receive_rate as u64;
+    if begins {
         pulse.started.store(now, Ordering::Relaxed);
+        pulse.arrived(0);
+    } else {
+        let since = started.max(pulse.thawed.load(Ordering::Relaxed));
+        let due = now.saturating_sub(since).saturating_mul(rate) / 1000;
+        let arrived = pulse.arrived.load(Ordering::Relaxed) as usize;
+        let arrived = arrived.saturating_add(came.bytes);
+        if rate > 0 && arrived as u64 >= due {
+            // What came sooner than it had to does not count for later: whoever
+            // stops has the grace and no more.
+            pulse.started.store(now, Ordering::Relaxed);
+            pulse.arrived(0);
+        } else {
+            pulse.arrived(arrived);
+        }
     }
     // A look that is registered finds this message, too. One that is near may
     // just be over: half of the grace is more than any two threads are apart.
     let grace = millis(shared.limits.receive_grace);
-    if shared.limits.receive_rate > 0 && inbound.watched < now.saturating_add(grace / 2) {
+    if rate > 0 && inbound.watched < now.saturating_add(grace / 2) {
         inbound.watched = now.saturating_add(grace);
         shared.heartbeat.watch(conn.id.slot(), inbound.watched);
     }

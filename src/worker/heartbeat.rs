@@ -14,7 +14,7 @@ use super::patience::{self, Deed, Signs};
 use super::room;
 use super::shared::{Job, Shared};
 use crate::net::ConnId;
-use crate::protocol::{CloseMode, Event};
+use crate::protocol::{CloseMode, Event, Refusal};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::sync::{AtomicU64, Ordering, lock};
@@ -162,6 +162,9 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
     }
     match deed {
         Deed::Close(counter) => return close(shared, &conn, counter),
+        Deed::Refuse(counter) if !refuse(shared, &conn, counter) => {
+            return close(shared, &conn, Some(counter));
+        }
         Deed::Unstall if room::is_stuck(&conn) => {
             return shared.decide(id, CloseMode::Abort, Some(Counter::SendStalled));
         }
@@ -171,7 +174,7 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
                 shared.row.count(Counter::Pings);
             }
         }
-        Deed::Unstall | Deed::Look => {}
+        Deed::Refuse(_) | Deed::Unstall | Deed::Look => {}
     }
     if let Some((at, _)) = patience::next(&signs(&conn, now), &shared.limits) {
         shared.heartbeat.watch(slot, at.max(now + 1));
@@ -180,7 +183,7 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
 
 fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
     // Bytes that are stuck would hold an orderly close for ever.
-    let mode = if conn.unsent() > 0 {
+    let mode = if conn.is_full(0) {
         CloseMode::Abort
     } else {
         CloseMode::Flush
@@ -188,9 +191,26 @@ fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
     shared.decide(conn.id, mode, counter);
 }
 
+/// Has the peer told that its message is late, in the connection's turn. False:
+/// there is nothing to say, or no room for it.
+fn refuse(shared: &Shared, conn: &Connection, counter: Counter) -> bool {
+    let answer = conn.protocol().late();
+    if answer.is_empty() || conn.unsent() > 0 {
+        return false;
+    }
+    let refusal = Refusal {
+        counter,
+        detail: counter.help().to_owned(),
+        answer,
+    };
+    shared.post(conn.id, Item::from(Event::Refused(refusal)))
+}
+
 /// What is known of a connection.
 fn signs(conn: &Connection, now: u64) -> Signs {
-    let closing = conn.unsent() > 0 && lock(&conn.outbound).flush_then_close;
+    // A file that is on its way has the time of any other reply.
+    let last_words = conn.unsent() > 0 && !conn.is_in_file();
+    let closing = last_words && lock(&conn.outbound).flush_then_close;
     let (pulse, read) = (&conn.pulse, |word: &AtomicU64| word.load(Ordering::Relaxed));
     Signs {
         now,
@@ -202,7 +222,7 @@ fn signs(conn: &Connection, now: u64) -> Signs {
         thawed: read(&pulse.thawed),
         pinged: read(&pulse.pinged),
         started: read(&pulse.started),
-        arrived: read(&pulse.arrived),
+        arrived: u64::from(pulse.arrived.load(Ordering::Relaxed)),
         progress: read(&pulse.progress),
         closing,
         busy: conn.mailbox.is_busy() || pulse.delayed.load(Ordering::Relaxed),

@@ -1,8 +1,8 @@
 //! A queue whose first item needs no memory of its own.
 //!
 //! Most turns serve one chunk. Keeping it in place saves an allocation and a
-//! release on another thread for each of them, and an idle connection holds no
-//! buffer.
+//! release on another thread for each of them. What comes behind it is in a box,
+//! so that an idle connection has a word for it and no buffer.
 
 use std::collections::VecDeque;
 
@@ -11,14 +11,18 @@ use std::collections::VecDeque;
 pub(crate) struct Items<T> {
     /// `None` only when `tail` is empty too.
     head: Option<T>,
-    tail: VecDeque<T>,
+    #[expect(
+        clippy::box_collection,
+        reason = "a word instead of four, nearly always"
+    )]
+    tail: Option<Box<VecDeque<T>>>,
 }
 
 impl<T> Default for Items<T> {
     fn default() -> Self {
         Self {
             head: None,
-            tail: VecDeque::new(),
+            tail: None,
         }
     }
 }
@@ -31,18 +35,19 @@ impl<T> Items<T> {
     pub(crate) fn push_back(&mut self, item: T) {
         match self.head {
             None => self.head = Some(item),
-            Some(_) => self.tail.push_back(item),
+            Some(_) => self.tail.get_or_insert_default().push_back(item),
         }
     }
 
     pub(crate) fn push_front(&mut self, item: T) {
         if let Some(second) = self.head.replace(item) {
-            self.tail.push_front(second);
+            self.tail.get_or_insert_default().push_front(second);
         }
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {
-        std::mem::replace(&mut self.head, self.tail.pop_front())
+        let next = self.tail.as_mut().and_then(|tail| tail.pop_front());
+        std::mem::replace(&mut self.head, next)
     }
 
     /// Puts `earlier` before everything, in its order.
@@ -58,8 +63,9 @@ impl<T> Items<T> {
         if self.head.as_ref().is_some_and(&wanted) {
             return self.pop_front();
         }
-        let at = self.tail.iter().position(wanted)?;
-        self.tail.remove(at)
+        let tail = self.tail.as_mut()?;
+        let at = tail.iter().position(wanted)?;
+        tail.remove(at)
     }
 }
 

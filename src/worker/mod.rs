@@ -25,7 +25,10 @@ mod accept_turn;
 mod admission;
 mod business;
 mod connection;
+mod cutters;
 mod deadlines;
+mod drain;
+mod exchange;
 mod flood;
 mod from_config;
 mod guard;
@@ -39,6 +42,7 @@ mod lobby;
 mod mailbox;
 mod outbound;
 mod outlet;
+mod parts;
 mod patience;
 mod pulse;
 mod reactor;
@@ -49,16 +53,17 @@ mod run_queue;
 mod sender;
 mod setup;
 mod shared;
+mod shelves;
 mod threads;
 mod turn;
 mod write;
 
 pub use crate::dispatch::outlet::Application;
 pub use admission::{Entrance, Proxy};
+#[doc(hidden)]
+pub use exchange::Exchange;
 pub use flood::{Action, Flood, Rule};
 pub use from_config::{BindError, bind, open};
-#[doc(hidden)]
-pub use handover::Handover;
 pub use limits::{Limits, Over, Proof, Trigger, Yield};
 pub use setup::{Accept, Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

@@ -16,79 +16,171 @@ use std::os::fd::BorrowedFd;
 
 use bytes::{Buf, Bytes};
 
-use crate::sys::socket;
+use crate::protocol::FilePart;
+use crate::sys::socket::{self, More};
 
 /// Pieces that go out with one system call.
 const GATHER: usize = 32;
+
+/// Bytes of a file that go out before other connections get their turn.
+pub(crate) const FILE_ROUND: u64 = 256 * 1024;
 
 /// Pieces in order. Shorter pieces are appended to the last one while nobody
 /// shares it, so that ten thousand small replies are not ten thousand pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
-    pieces: VecDeque<Bytes>,
-    /// Small replies collected behind the last piece.
-    tail: Vec<u8>,
+    /// `None`: nothing waits, as for most.
+    queue: Option<Box<Queue>>,
     /// The sender's epoll watches the socket.
     pub(crate) armed: bool,
     /// End the connection when everything is sent.
     pub(crate) flush_then_close: bool,
+    /// Nothing is written: another worker may have the connection by now.
+    pub(crate) held: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    pieces: VecDeque<Piece>,
+    /// Small replies collected behind the last piece.
+    tail: Vec<u8>,
+    /// Parts of files among the pieces.
+    files: u32,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Bytes(Bytes),
+    File(FilePart),
+}
+
+impl Piece {
+    const fn bytes(&self) -> Option<&Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::File(_) => None,
+        }
+    }
+}
+
+/// What one system call moved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sent {
+    /// So many bytes that were in memory.
+    Bytes(usize),
+    /// So many bytes of a file.
+    File(usize),
 }
 
 impl Outbound {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.tail.is_empty()
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.queue.is_none()
     }
 
-    /// Appends bytes that belong to nobody else.
+    /// Whether a file is not out yet.
+    pub(crate) fn has_files(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.files > 0)
+    }
+
+    /// Appends bytes that belong to nobody else, at least one.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
+        let queue = self.queue.get_or_insert_default();
+        queue.tail.extend_from_slice(bytes);
     }
 
-    /// Appends bytes that others share.
+    /// Appends bytes that others share, at least one.
     pub(crate) fn append_shared(&mut self, bytes: Bytes) {
         if bytes.len() <= Self::WORTH_SHARING {
-            self.tail.extend_from_slice(&bytes);
-            return;
+            return self.append(&bytes);
         }
-        self.seal();
-        self.pieces.push_back(bytes);
+        let queue = self.queue.get_or_insert_default();
+        queue.seal();
+        queue.pieces.push_back(Piece::Bytes(bytes));
+    }
+
+    /// Appends a part of a file.
+    pub(crate) fn append_file(&mut self, part: FilePart) {
+        let queue = self.queue.get_or_insert_default();
+        queue.seal();
+        queue.files += 1;
+        queue.pieces.push_back(Piece::File(part));
     }
 
     const WORTH_SHARING: usize = 512;
 
-    fn seal(&mut self) {
-        if !self.tail.is_empty() {
-            self.pieces
-                .push_back(Bytes::from(std::mem::take(&mut self.tail)));
-        }
-    }
-
-    /// Writes with one system call what the kernel takes; returns how much.
+    /// Writes with one system call what the kernel takes.
     ///
     /// # Errors
     ///
-    /// As [`socket::send_pieces`].
-    pub(crate) fn write(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    /// As [`socket::send_pieces`], and as [`send_part`] for a file, which stays
+    /// in front: nothing behind it goes out.
+    pub(crate) fn write(&mut self, socket: BorrowedFd<'_>) -> io::Result<Sent> {
+        let Some(queue) = &mut self.queue else {
+            return Ok(Sent::Bytes(0));
+        };
+        let sent = queue.write(socket)?;
+        // A drained connection is idle again and holds no buffer.
+        if queue.pieces.is_empty() {
+            self.queue = None;
+        }
+        Ok(sent)
+    }
+
+    /// Takes everything unsent out, in pieces of whole messages if nothing of it
+    /// was ever sent and no file is among it.
+    pub(crate) fn take(&mut self) -> Vec<Bytes> {
+        let mut queue = self.queue.take().unwrap_or_default();
+        queue.seal();
+        let pieces = queue.pieces.iter().filter_map(Piece::bytes);
+        pieces.cloned().collect()
+    }
+
+    /// Drops everything unsent; tells how many bytes of memory that was.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.queue.take().map_or(0, |queue| {
+            let pieces = queue.pieces.iter().filter_map(Piece::bytes);
+            pieces.map(Bytes::len).sum::<usize>() + queue.tail.len()
+        })
+    }
+}
+
+impl Queue {
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = Bytes::from(std::mem::take(&mut self.tail));
+            self.pieces.push_back(Piece::Bytes(tail));
+        }
+    }
+
+    fn write(&mut self, socket: BorrowedFd<'_>) -> io::Result<Sent> {
         self.seal();
-        let sent = if let [only] = self.pieces.as_slices().0
+        if let Some(Piece::File(part)) = self.pieces.front_mut() {
+            let sent = send_part(socket, part)?;
+            if part.is_empty() {
+                self.files -= 1;
+                self.pieces.pop_front();
+            }
+            return Ok(Sent::File(sent));
+        }
+        let sent = if let [Piece::Bytes(only)] = self.pieces.as_slices().0
             && self.pieces.len() == 1
         {
             socket::send(socket, only)?
         } else {
-            let slices: Vec<_> = self
-                .pieces
-                .iter()
-                .take(GATHER)
-                .map(|piece| io::IoSlice::new(piece))
-                .collect();
-            socket::send_pieces(socket, &slices)?
+            let run = self.pieces.iter().map_while(Piece::bytes).take(GATHER);
+            let slices: Vec<_> = run.map(|piece| io::IoSlice::new(piece)).collect();
+            let more = match self.pieces.get(slices.len()) {
+                Some(Piece::File(_)) => More::Follows,
+                Some(Piece::Bytes(_)) | None => More::None,
+            };
+            socket::send_pieces(socket, &slices, more)?
         };
         self.drop_sent(sent);
-        Ok(sent)
+        Ok(Sent::Bytes(sent))
     }
 
     fn drop_sent(&mut self, mut sent: usize) {
-        while let Some(first) = self.pieces.front_mut() {
+        while let Some(Piece::Bytes(first)) = self.pieces.front_mut() {
             if sent < first.len() {
                 first.advance(sent);
                 return;
@@ -96,25 +188,40 @@ impl Outbound {
             sent -= first.len();
             self.pieces.pop_front();
         }
-        // A drained connection is idle again and holds no buffer.
-        self.pieces = VecDeque::new();
     }
+}
 
-    /// Drops everything unsent; tells how many bytes that was.
-    pub(crate) fn clear(&mut self) -> usize {
-        let unsent = self.pieces.iter().map(Bytes::len).sum::<usize>() + self.tail.len();
-        self.pieces = VecDeque::new();
-        self.tail = Vec::new();
-        unsent
+/// Sends from the start of `part` what the kernel takes, one round of it at
+/// most, and takes it off.
+///
+/// # Errors
+///
+/// As [`socket::send_file`], and `UnexpectedEof` when the file ends before the
+/// part does.
+pub(crate) fn send_part(socket: BorrowedFd<'_>, part: &mut FilePart) -> io::Result<usize> {
+    let round = usize::try_from(part.len().min(FILE_ROUND)).expect("256 KiB fit");
+    let sent = socket::send_file(socket, &part.file, part.range.start, round)?;
+    if sent == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
+    part.range.start += sent as u64;
+    Ok(sent)
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    fn part(text: &[u8], range: std::ops::Range<u64>) -> FilePart {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(text).expect("room for it");
+        let file = Arc::new(file);
+        FilePart { file, range }
+    }
 
     #[test]
     fn pieces_leave_in_order_however_they_came() {
@@ -126,6 +233,12 @@ mod tests {
             expected.extend_from_slice(&bytes);
             if n % 3 == 0 {
                 outbound.append(&bytes);
+            } else if n % 7 == 0 {
+                let end = bytes.len() as u64;
+                outbound.append_file(part(
+                    &[b"before", &bytes[..], b"behind"].concat(),
+                    6..end + 6,
+                ));
             } else {
                 outbound.append_shared(Bytes::from(bytes));
             }
@@ -150,7 +263,49 @@ mod tests {
         outbound.append(b"abc");
         outbound.append_shared(Bytes::from(vec![0; 1000]));
         outbound.append(b"de");
-        assert_eq!(outbound.clear(), 1005);
-        assert!(outbound.is_empty());
+        outbound.append_file(part(b"", 0..1 << 40));
+        assert!(outbound.has_files());
+        assert_eq!(outbound.clear(), 1005, "a file takes no memory");
+        assert!(outbound.is_empty() && !outbound.has_files());
+    }
+
+    #[test]
+    fn a_file_goes_out_in_rounds() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            far.read_to_end(&mut got).unwrap();
+            got.len() as u64
+        });
+        let mut outbound = Outbound::default();
+        let text = vec![b'x'; 1 << 20];
+        outbound.append_file(part(&text, 0..1 << 20));
+        while !outbound.is_empty() {
+            match outbound.write(near.as_fd()) {
+                Ok(Sent::File(sent)) => assert!(sent as u64 <= FILE_ROUND),
+                Ok(Sent::Bytes(_)) => panic!("there are none"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        drop(near);
+        assert_eq!(reader.join().unwrap(), 1 << 20);
+    }
+
+    #[test]
+    fn behind_a_file_that_is_too_short_nothing_goes_out() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut outbound = Outbound::default();
+        outbound.append_file(part(b"abc", 1..4));
+        outbound.append(b"the next reply");
+        assert_eq!(outbound.write(near.as_fd()).unwrap(), Sent::File(2));
+        for _ in 0..3 {
+            let error = outbound.write(near.as_fd()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            assert!(socket::is_of_file(&error));
+        }
+        drop(near);
+        let mut got = String::new();
+        far.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "bc");
     }
 }

@@ -10,6 +10,7 @@ use super::letters::ToSender;
 use super::limits::Over;
 use super::shared::Shared;
 use crate::dispatch::outlet::Outlet;
+use crate::log::journal;
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode, Event, Push, Wire};
 use crate::scoreboard::Counter;
@@ -92,6 +93,10 @@ impl Outlet for Shared {
 
     fn queued(&self, to: ConnId) -> usize {
         self.pool.find(to).map_or(0, |conn| conn.unsent())
+    }
+
+    fn record(&self, line: &[u8]) {
+        self.row.add(Counter::AccessLost, journal::record(line));
     }
 
     fn everybody(&self) -> Vec<ConnId> {

@@ -3,7 +3,7 @@
 //!
 //! | what | clock starts |
 //! |---|---|
-//! | first message | accept |
+//! | first message | accept, or until when an unfinished one has arrived at the rate |
 //! | heartbeat | the last whole message or heartbeat; stands still while the server makes the peer wait |
 //! | idle | the last message in either direction; stands still likewise |
 //! | receive rate | first byte of the unfinished message, or the end of a pause |
@@ -44,6 +44,9 @@ pub(super) struct Signs {
 pub(super) enum Deed {
     /// Close it, counted under this name.
     Close(Option<Counter>),
+    /// Tell the peer that its message did not come in time, and close it, counted
+    /// under this name.
+    Refuse(Counter),
     /// Close it unless the peer has taken some of what the kernel holds.
     Unstall,
     /// Send it a heartbeat.
@@ -81,14 +84,29 @@ fn close(since: u64, limit: Option<Duration>, counter: Counter) -> Option<(u64, 
 }
 
 fn first_message(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
-    let limit = limits.first_message.filter(|_| signs.heard == 0);
-    close(signs.opened, limit, Counter::FirstMessageTimeout)
+    let limit = millis(limits.first_message.filter(|_| signs.heard == 0)?);
+    let counter = Counter::FirstMessageTimeout;
+    // Long, and steady: it will be whole.
+    let since = signs.opened.max(flowed(signs, limits));
+    let deed = match signs.started {
+        0 => Deed::Close(Some(counter)),
+        _ => Deed::Refuse(counter),
+    };
+    Some((since.saturating_add(limit), deed))
+}
+
+/// Time that the bytes of an unfinished message buy: slower than the rate, and
+/// it runs out.
+fn bought(signs: &Signs, limits: &Limits) -> u64 {
+    let rate = limits.receive_rate as u64;
+    let arrived = signs.arrived.saturating_mul(1000);
+    arrived.checked_div(rate).unwrap_or(0)
 }
 
 /// Since when nothing has proved life.
 fn silent_since(signs: &Signs, limits: &Limits) -> u64 {
     let proof = match limits.proof {
-        Proof::Any => signs.heard.max(signs.served),
+        Proof::Any => signs.heard.max(signs.served).max(flowed(signs, limits)),
         Proof::Heartbeat => signs.beat,
     };
     proof.max(signs.opened).max(signs.thawed)
@@ -105,18 +123,27 @@ fn ping(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
 }
 
 fn idle(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
-    let since = signs.spoken.max(signs.opened).max(signs.thawed);
+    let spoken = signs.spoken.max(flowed(signs, limits));
+    let since = spoken.max(signs.opened).max(signs.thawed);
     close(since, limits.idle, Counter::IdleTimeout)
+}
+
+/// Until when an unfinished message has arrived at the rate; 0: there is none.
+fn flowed(signs: &Signs, limits: &Limits) -> u64 {
+    if signs.started == 0 {
+        return 0;
+    }
+    signs.started.saturating_add(bought(signs, limits))
 }
 
 fn receive(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
     if signs.started == 0 || limits.receive_rate == 0 {
         return None;
     }
-    // What has arrived buys time: slower than the rate, and it runs out.
-    let bought = signs.arrived.saturating_mul(1000) / limits.receive_rate as u64;
-    let since = signs.started.max(signs.thawed).saturating_add(bought);
-    close(since, Some(limits.receive_grace), Counter::ReceiveTooSlow)
+    let since = signs.started.max(signs.thawed);
+    let at = since.saturating_add(bought(signs, limits));
+    let at = at.saturating_add(millis(limits.receive_grace));
+    Some((at, Deed::Refuse(Counter::ReceiveTooSlow)))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -139,6 +166,10 @@ mod tests {
 
     fn closed(at: u64, counter: Counter) -> Option<(u64, Deed)> {
         Some((at, Deed::Close(Some(counter))))
+    }
+
+    fn refused(at: u64, counter: Counter) -> Option<(u64, Deed)> {
+        Some((at, Deed::Refuse(counter)))
     }
 
     /// Accepted at 100, now 1000.
@@ -187,7 +218,10 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             ("no message yet", limits(), NEW, closed(110, Counter::FirstMessageTimeout)),
+            ("a first one drips", limits(), Signs { started: 101, ..NEW }, refused(111, Counter::FirstMessageTimeout)),
+            ("a first one flows", limits(), Signs { started: 101, arrived: 2, ..NEW }, refused(131, Counter::FirstMessageTimeout)),
             ("spoke", limits(), HEARD, silent(260)),
+            ("is long and flows", limits(), Signs { started: 210, arrived: 79, ..HEARD }, refused(1020, Counter::ReceiveTooSlow)),
             ("was served later", limits(), Signs { served: 220, ..HEARD }, silent(280)),
             ("was paused", limits(), Signs { thawed: 300, ..HEARD }, silent(360)),
             ("is busy", limits(), Signs { busy: true, ..HEARD }, look),
@@ -199,9 +233,9 @@ mod tests {
             ("was asked twice", server, Signs { pinged: 250, ..HEARD }, silent(260)),
             ("pings are idle", idle, Signs { spoken: 180, ..HEARD }, closed(230, Counter::IdleTimeout)),
             ("a push is not", idle, Signs { spoken: 290, ..HEARD }, silent(260)),
-            ("one byte", limits(), Signs { started: 200, arrived: 1, ..HEARD }, closed(230, Counter::ReceiveTooSlow)),
-            ("in time", limits(), Signs { started: 200, arrived: 9, ..HEARD }, silent(260)),
-            ("a pause is no slowness", limits(), Signs { started: 200, arrived: 1, thawed: 210, ..HEARD }, closed(240, Counter::ReceiveTooSlow)),
+            ("one byte", limits(), Signs { started: 200, arrived: 1, ..HEARD }, refused(230, Counter::ReceiveTooSlow)),
+            ("in time", limits(), Signs { started: 200, arrived: 9, ..HEARD }, refused(310, Counter::ReceiveTooSlow)),
+            ("a pause is no slowness", limits(), Signs { started: 200, arrived: 1, thawed: 210, ..HEARD }, refused(240, Counter::ReceiveTooSlow)),
             ("stuck", limits(), Signs { progress: 210, ..HEARD }, Some((240, Deed::Unstall))),
             ("closing", limits(), Signs { closing: true, progress: 210, ..HEARD }, Some((215, Deed::Close(None)))),
             ("all off", off, Signs { started: 200, progress: 210, ..NEW }, None),

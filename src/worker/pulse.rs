@@ -2,7 +2,12 @@
 //! milliseconds of the coarse clock, 0 for "never" and "not now". Each is a fact
 //! of its own; who reads an old one looks again later.
 
-use crate::sys::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// No buffer of a connection comes near to it.
+fn word(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
 
 /// What threads of a worker note about one connection.
 #[derive(Debug)]
@@ -17,14 +22,15 @@ pub(crate) struct Pulse {
     pub(crate) thawed: AtomicU64,
     /// The server sent its last heartbeat.
     pub(crate) pinged: AtomicU64,
-    /// The unfinished message that the reactor keeps began to arrive.
+    /// The unfinished message began to arrive, or was last as far as the rate
+    /// asks for.
     pub(crate) started: AtomicU64,
-    /// Bytes of it that are there.
-    pub(crate) arrived: AtomicU64,
+    /// Bytes of it that came since then.
+    pub(crate) arrived: AtomicU32,
     /// The kernel took bytes or refused the first ones; 0: it refuses none.
     pub(crate) progress: AtomicU64,
     /// Bytes that the kernel held for the peer at that time.
-    pub(crate) held: AtomicU64,
+    held: AtomicU32,
     /// The flood guard has the connection not read.
     pub(crate) delayed: AtomicBool,
     /// A message other than a heartbeat waits for its turn.
@@ -40,24 +46,36 @@ impl Pulse {
             thawed: AtomicU64::new(0),
             pinged: AtomicU64::new(0),
             started: AtomicU64::new(0),
-            arrived: AtomicU64::new(0),
+            arrived: AtomicU32::new(0),
             progress: AtomicU64::new(0),
-            held: AtomicU64::new(0),
+            held: AtomicU32::new(0),
             delayed: AtomicBool::new(false),
             owed: AtomicBool::new(false),
         }
     }
 
     /// The kernel took bytes or refused the first ones at `now`, and holds `held`.
-    pub(crate) fn progressed(&self, now: u64, held: u64) {
-        self.held.store(held, Ordering::Relaxed);
+    pub(crate) fn progressed(&self, now: u64, held: usize) {
+        self.held.store(word(held), Ordering::Relaxed);
         self.progress.store(now, Ordering::Relaxed);
+    }
+
+    /// The peer need not wait for the server any more, and has all its time from
+    /// here.
+    pub(crate) fn thaw(&self, now: u64) {
+        self.arrived(0);
+        self.thawed.store(now, Ordering::Relaxed);
     }
 
     /// Whether the peer has taken some of what the kernel holds, now that this
     /// is `held`.
-    pub(crate) fn has_drained(&self, held: u64) -> bool {
-        held < self.held.load(Ordering::Relaxed)
+    pub(crate) fn has_drained(&self, held: usize) -> bool {
+        word(held) < self.held.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of the unfinished message are there since it `started`.
+    pub(crate) fn arrived(&self, bytes: usize) {
+        self.arrived.store(word(bytes), Ordering::Relaxed);
     }
 
     /// A business thread has served messages; what it says goes out now.

@@ -18,17 +18,22 @@ use std::time::Duration;
 
 use super::accept_turn::Share;
 use super::connection::Connection;
+use super::cutters::Cutters;
+use super::drain::{DRAIN, Drain, Fate};
+use super::handover::Giving;
 use super::inbound::Inbound;
 use super::letters::ToReactor;
 use super::limits::Yield;
 use super::lobby::Lobby;
 use super::mailbox::After;
+use super::parts::Lender;
 use super::setup::{Control, Listening, Order};
 use super::shared::{Job, Shared};
 use crate::dispatch::outlet::Service;
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
+use crate::sys::channel::Channel;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
 use crate::sys::process;
@@ -48,19 +53,14 @@ const NUDGE: Duration = Duration::from_millis(1);
 /// of descriptors.
 const RETRY: u64 = 100;
 
-/// How often a draining reactor looks whether it is done.
-const DRAIN: Duration = Duration::from_millis(20);
-
-/// Milliseconds for the answers on their way when a drain is cut short; below
-/// the second after which the master kills.
-const LAST_WORDS: u64 = 500;
-
 const BELL: u64 = u64::MAX;
 const CONTROL: u64 = u64::MAX - 1;
 pub(super) const TURN_BELL: u64 = u64::MAX - 2;
+/// Every line to another worker.
+pub(super) const HANDOVER: u64 = u64::MAX - 3;
 /// Listener `n` has this token less `n`. No connection has such a name: the
 /// last row is never given to a worker.
-pub(super) const LISTENER: u64 = u64::MAX - 3;
+pub(super) const LISTENER: u64 = u64::MAX - 4;
 
 /// The state of the reactor thread.
 pub(super) struct Reactor<'a> {
@@ -70,6 +70,8 @@ pub(super) struct Reactor<'a> {
     pub(super) listeners: Vec<Listening>,
     /// What only the reactor knows of each connection, by slot.
     pub(super) inbound: Vec<Inbound>,
+    pub(super) cutters: Cutters,
+    pub(super) lender: Lender,
     /// Who has not been introduced by a proxy yet.
     pub(super) lobby: Lobby,
     pub(super) scratch: Vec<u8>,
@@ -84,7 +86,11 @@ pub(super) struct Reactor<'a> {
     pub(super) waited_for: Vec<(u64, ConnId)>,
     pub(super) share: Share,
     control: &'a mut dyn Control,
-    drain: Option<Drain>,
+    pub(super) drain: Option<Drain>,
+    /// Those to whom connections go when this worker drains.
+    pub(super) giving: Giving,
+    /// Lines to those who drain.
+    pub(super) predecessors: Vec<Channel>,
     pub(super) now: u64,
     pub(super) live: usize,
 }
@@ -121,17 +127,6 @@ impl Accepting {
     }
 }
 
-#[derive(Debug)]
-struct Drain {
-    until: Option<u64>,
-    /// When those who still talk are told as well.
-    talk_until: u64,
-    /// When to look who is silent.
-    look_at: u64,
-    /// Who was told, by slot. Nobody moves in again.
-    told: Vec<bool>,
-}
-
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
@@ -157,6 +152,8 @@ impl<'a> Reactor<'a> {
             epoll: Epoll::new()?,
             listeners,
             inbound: Vec::new(),
+            cutters: Cutters::default(),
+            lender: Lender::default(),
             lobby: Lobby::default(),
             scratch: vec![0; SCRATCH],
             buffer: Vec::new(),
@@ -167,6 +164,8 @@ impl<'a> Reactor<'a> {
             share,
             control,
             drain: None,
+            giving: Giving::default(),
+            predecessors: Vec::new(),
             now: coarse_millis(),
             live: 0,
         };
@@ -234,6 +233,7 @@ impl<'a> Reactor<'a> {
             BELL => return Ok(self.read_letters()),
             CONTROL => return Ok(self.obey()),
             TURN_BELL => self.answer_turn_bell(),
+            HANDOVER => self.hear_lines(),
             token if LISTENER - token < self.listeners.len() as u64 => {
                 self.accept(usize::try_from(LISTENER - token).unwrap_or(usize::MAX));
             }
@@ -266,6 +266,8 @@ impl<'a> Reactor<'a> {
         while let Some(order) = self.control.order() {
             match order {
                 Order::Drain(patience) => self.begin_drain(patience),
+                Order::Successor(line, generation) => self.meet_successor(line, generation),
+                Order::Predecessor(line) => self.meet_predecessor(line),
                 Order::End => return Some(End::Cut(self.live)),
             }
         }
@@ -316,72 +318,12 @@ impl<'a> Reactor<'a> {
         }
     }
 
-    /// Stops accepting, reads what has arrived, and has every connection closed
-    /// behind its last answer.
-    fn begin_drain(&mut self, patience: Option<Duration>) {
-        let patience = patience.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        let until = patience.map(|limit| self.now.saturating_add(limit));
-        if let Some(drain) = &mut self.drain {
-            // Cut short, by a stop or by the reloads that came behind it: still
-            // nobody is cut off before the answers to what was read.
-            let last = self.now.saturating_add(LAST_WORDS);
-            drain.until = until.map(|until| until.max(last));
-            drain.talk_until = drain.talk_until.min(until.unwrap_or(u64::MAX));
-            drain.look_at = 0;
-            return;
-        }
-        let half = patience.map_or(u64::MAX, |limit| limit / 2);
-        self.drain = Some(Drain {
-            until,
-            talk_until: self.now.saturating_add(half),
-            look_at: 0,
-            told: vec![false; self.inbound.len()],
-        });
-        self.pause_accepting(Accepting::Over);
-        self.listeners.clear();
-        self.warn_all();
-    }
-
-    /// Says good-bye to those who have been silent for a while. Who has just
-    /// connected, or asks again and again, has a request on its way, which it
-    /// would never see answered; half of the time is theirs.
-    fn dismiss_silent(&mut self) {
-        let Some(mut drain) = self.drain.take_if(|drain| drain.look_at <= self.now) else {
-            return;
-        };
-        drain.look_at = self.now + u64::try_from(DRAIN.as_millis()).unwrap_or(u64::MAX);
-        let idle = u64::try_from(self.shared.limits.drain_idle.as_millis()).unwrap_or(u64::MAX);
-        let is_late = drain.talk_until <= self.now;
-        // Whoever was in the lobby has a slot that was empty then.
-        drain.told.resize(self.inbound.len(), false);
-        for (slot, told) in drain.told.iter_mut().enumerate() {
-            let conn = self.inbound[slot].conn().filter(|_| !*told);
-            let silent = conn.is_some_and(|conn| {
-                let last = conn.heard.load(Ordering::Relaxed).max(conn.opened);
-                is_late || last.saturating_add(idle) <= self.now
-            });
-            if silent {
-                *told = true;
-                self.say_goodbye(slot);
-            }
-        }
-        self.drain = Some(drain);
-    }
-
-    fn drained(&mut self) -> Option<End> {
-        self.dismiss_silent();
-        let drain = self.drain.as_ref()?;
-        let is_empty = self.live == 0 && self.lobby.is_empty();
-        if is_empty && self.shared.row.read(Counter::Quarantined) == 0 {
-            return Some(End::Drained);
-        }
-        let over = drain.until.is_some_and(|until| self.now >= until);
-        over.then_some(End::Cut(self.live))
-    }
-
     /// Ends a connection: nobody finds it any more, nothing is read, its last
     /// turn is scheduled. Asked twice, it does nothing.
     pub(super) fn decide(&mut self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
+        if self.fate(id.slot()) == Some(Fate::Offered) {
+            return self.close_when_known(id, mode, counter);
+        }
         let Some(conn) = self
             .inbound
             .get_mut(id.slot())

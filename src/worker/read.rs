@@ -7,15 +7,18 @@
 //! ```
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::connection::{Connection, Item};
-use super::guard;
+use super::cutters::Unfinished;
+use super::guard::{self, Came};
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
+use super::parts::Parts;
 use super::reactor::Reactor;
 use super::turn::{self, Budget, Ran, Why};
 use super::write;
@@ -23,7 +26,7 @@ use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Lane, Out, Step, Then, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::socket;
-use crate::sys::sync::{Ordering, try_lock};
+use crate::sys::sync::{MutexGuard, Ordering, try_lock};
 
 /// A started message up to this length is put in front of the next read; a
 /// longer one is read into memory of its own.
@@ -68,13 +71,13 @@ impl Reactor<'_> {
     /// Reads once; tells how many bytes came, none at the end or an error,
     /// [`ALL`] when they filled the room.
     fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
-        let inbound = &mut self.inbound[conn.id.slot()];
-        let kept = if inbound.partial.len() <= SHORT {
-            inbound.partial.len()
+        let partial = self.inbound[conn.id.slot()].partial();
+        let kept = if partial.len() <= SHORT {
+            partial.len()
         } else {
             0
         };
-        self.scratch[..kept].copy_from_slice(&inbound.partial[..kept]);
+        self.scratch[..kept].copy_from_slice(&partial[..kept]);
         self.shared.row.add_alone(Counter::Reads, 1);
         match socket::receive(conn.socket(), &mut self.scratch[kept..]) {
             Ok(0) => {
@@ -100,48 +103,62 @@ impl Reactor<'_> {
 
     /// `came` bytes arrived behind `kept` bytes that were put in front.
     pub(super) fn received(&mut self, conn: &Arc<Connection>, kept: usize, came: usize) {
-        let inbound = &mut self.inbound[conn.id.slot()];
-        if kept == inbound.partial.len() {
+        if kept == self.inbound[conn.id.slot()].partial().len() {
             self.received_short(conn, kept + came);
         } else {
-            inbound.partial.extend_from_slice(&self.scratch[..came]);
-            self.shared.buffered(came);
-            self.received_long(conn);
+            self.received_long(conn, came);
+        }
+    }
+
+    /// The message that has begun, or will with the next byte.
+    fn unfinished(&mut self, conn: &Connection) -> Box<Unfinished> {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        let unfinished = inbound.unfinished.take();
+        unfinished.unwrap_or_else(|| self.cutters.lend(conn.protocol(), inbound.begun))
+    }
+
+    /// Keeps it with the connection, if it is a message at all.
+    fn keep(&mut self, conn: &Connection, unfinished: Box<Unfinished>) {
+        let inbound = &mut self.inbound[conn.id.slot()];
+        if unfinished.partial.is_empty() && unfinished.cutter.rests() {
+            inbound.begun = true;
+            self.cutters.take_back(conn.protocol(), unfinished);
+        } else {
+            inbound.unfinished = Some(unfinished);
         }
     }
 
     /// Everything unread by the cutter stands at the start of the scratch.
     fn received_short(&mut self, conn: &Arc<Connection>, len: usize) {
+        let mut unfinished = self.unfinished(conn);
         let inbound = &mut self.inbound[conn.id.slot()];
-        let forgotten = inbound.partial.len();
-        let mut cut = inbound.cutter().cut(&self.scratch[..len]);
+        let Unfinished { cutter, partial } = &mut *unfinished;
+        let forgotten = partial.len();
+        let bytes = &self.scratch[..len];
+        let mut cut = cutter.cut(bytes);
         let serve = guard::admit(
             self.shared,
             conn,
             inbound,
-            &self.scratch[..len],
+            &**cutter,
+            bytes,
             &mut cut,
             self.now,
         );
-        let units = &self.scratch[..cut.units];
-        guard::hear(self.shared, conn, inbound, units, cut.messages, self.now);
+        let units = &bytes[..cut.units];
+        guard::hear(self.shared, conn, &**cutter, units, cut.messages, self.now);
         let keep = !matches!(cut.then, Then::Refuse(_));
-        let rest = if keep {
-            &self.scratch[cut.units..len]
-        } else {
-            &[]
-        };
-        if rest.is_empty() {
-            inbound.partial = Vec::new();
-        } else {
-            inbound.partial.clear();
-            inbound.partial.extend_from_slice(rest);
-        }
-        guard::keep(self.shared, conn, inbound, cut.units > 0, self.now);
+        let rest = if keep { &bytes[cut.units..] } else { &[] };
+        partial.clear();
+        partial.extend_from_slice(rest);
+        let kept = rest.len();
+        let came = Came::new(len - forgotten.min(len), kept, &cut);
+        guard::keep(self.shared, conn, inbound, came, self.now);
         self.shared
             .row
             .subtract(Counter::Buffered, forgotten as u64);
-        self.shared.buffered(rest.len());
+        self.shared.buffered(kept);
+        self.keep(conn, unfinished);
         if serve > 0 {
             self.take_units(conn, serve);
         }
@@ -150,32 +167,46 @@ impl Reactor<'_> {
             Then::Become(protocol) if self.turn_into(conn, &protocol) => {
                 self.received_short(conn, len);
             }
-            then @ (Then::Read | Then::Become(_) | Then::Refuse(_)) => self.then(conn, then),
+            then @ (Then::Read | Then::ReadOn | Then::Become(_) | Then::Refuse(_)) => {
+                self.then(conn, then);
+            }
         }
     }
 
-    /// Everything unread by the cutter stands in the connection's own buffer.
-    fn received_long(&mut self, conn: &Arc<Connection>) {
+    /// Everything unread by the cutter stands in the connection's own buffer,
+    /// but for what `came`.
+    fn received_long(&mut self, conn: &Arc<Connection>, came: usize) {
+        let mut unfinished = self.unfinished(conn);
         let inbound = &mut self.inbound[conn.id.slot()];
-        let mut partial = std::mem::take(&mut inbound.partial);
-        let mut cut = inbound.cutter().cut(&partial);
-        let serve = guard::admit(self.shared, conn, inbound, &partial, &mut cut, self.now);
+        let Unfinished { cutter, partial } = &mut *unfinished;
+        partial.extend_from_slice(&self.scratch[..came]);
+        self.shared.buffered(came);
+        let mut cut = cutter.cut(partial);
+        let serve = guard::admit(
+            self.shared,
+            conn,
+            inbound,
+            &**cutter,
+            partial,
+            &mut cut,
+            self.now,
+        );
         let units = &partial[..cut.units];
-        guard::hear(self.shared, conn, inbound, units, cut.messages, self.now);
+        guard::hear(self.shared, conn, &**cutter, units, cut.messages, self.now);
+        let mut whole = Vec::new();
         if cut.units > 0 {
             let rest = partial.split_off(cut.units);
+            whole = std::mem::replace(partial, rest);
+            whole.truncate(serve);
             self.shared
                 .row
                 .subtract(Counter::Buffered, cut.units as u64);
-            inbound.partial = rest;
-            guard::keep(self.shared, conn, inbound, true, self.now);
-            partial.truncate(serve);
-            if serve > 0 {
-                self.post_units(conn, Bytes::from(partial));
-            }
-        } else {
-            inbound.partial = partial;
-            guard::keep(self.shared, conn, inbound, false, self.now);
+        }
+        let came = Came::new(came, partial.len(), &cut);
+        guard::keep(self.shared, conn, inbound, came, self.now);
+        self.keep(conn, unfinished);
+        if !whole.is_empty() {
+            self.post_units(conn, Bytes::from(whole));
         }
         self.then(conn, cut.then);
     }
@@ -184,7 +215,7 @@ impl Reactor<'_> {
         match then {
             // Not before the first message, or the connection ends already.
             Then::Become(_) => self.decide(conn.id, CloseMode::Abort, None),
-            Then::Read => self.delay(conn),
+            Then::Read | Then::ReadOn => self.delay(conn),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
                 self.shared
@@ -236,18 +267,18 @@ impl Reactor<'_> {
     /// runs, nobody writes to it, and the first handler does not block. False:
     /// nothing was done.
     fn serve_inline(&mut self, conn: &Arc<Connection>, units: usize) -> bool {
-        if conn.unsent() > self.shared.limits.outbound_high || !conn.mailbox.begin_inline() {
+        if conn.is_full(self.shared.limits.outbound_high) || !conn.mailbox.begin_inline() {
             return false;
         }
         let locks = try_lock(&conn.turn).zip(try_lock(&conn.outbound));
-        let Some((mut parts, mut outbound)) = locks else {
+        let Some((mut kept, mut outbound)) = locks else {
             self.give_up_inline(conn);
             return false;
         };
-        let parts = parts
-            .as_mut()
-            .expect("a connection that was settled has its parts");
         let shared = self.shared;
+        let mut parts = kept
+            .take()
+            .unwrap_or_else(|| self.lender.lend(shared, self.service, conn));
         let mut budget = Budget::inline(shared);
         let mut done = 0;
         let why = loop {
@@ -263,12 +294,16 @@ impl Reactor<'_> {
             done += served;
             let close = turn.out.close;
             self.buffer = turn.out.bytes;
+            let files = turn.out.files;
+            parts.app.counted();
             if close == Some(CloseMode::Abort) {
                 self.buffer.clear();
+            } else if files.is_empty() {
+                write::reply(shared, conn, &mut outbound, &mut self.buffer);
+            } else {
+                write::reply_with_files(shared, conn, &mut outbound, &mut self.buffer, files);
             }
-            parts.app.counted();
-            write::reply(shared, conn, &mut outbound, &mut self.buffer);
-            let blocked = conn.unsent() > shared.limits.outbound_high || budget.is_spent();
+            let blocked = conn.is_full(shared.limits.outbound_high) || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
             if !goes_on {
                 break Why::from_step(step, close, done < units);
@@ -279,30 +314,52 @@ impl Reactor<'_> {
             .row
             .add_alone(Counter::HandledInline, budget.messages());
         if done == 0 && why == Why::Over {
+            self.lender.take_back(shared, conn, parts, &mut kept);
+            drop(kept);
             self.give_up_inline(conn);
             return false;
         }
+        self.settle_inline(conn, (parts, kept), done..units, why);
+        true
+    }
+
+    /// Ends an inline turn that left these units of the scratch.
+    fn settle_inline(
+        &mut self,
+        conn: &Arc<Connection>,
+        (mut parts, mut kept): (Box<Parts>, MutexGuard<'_, Option<Box<Parts>>>),
+        rest: Range<usize>,
+        why: Why,
+    ) {
+        let shared = self.shared;
         let mut left = Items::default();
-        if done < units {
+        if !rest.is_empty() {
             left.push_back(Item::Units(Bytes::copy_from_slice(
-                &self.scratch[done..units],
+                &self.scratch[rest.clone()],
             )));
-            conn.mailbox.adopt(units - done);
-            shared.buffered(units - done);
+            conn.mailbox.adopt(rest.len());
+            shared.buffered(rest.len());
         }
-        let (more, after) = turn::settle(shared, conn, parts, Ran { done: 0, left, why });
+        let ran = Ran {
+            done: 0,
+            left,
+            why,
+            files: Vec::new(),
+        };
+        let (more, after) = turn::settle(shared, conn, &mut parts, ran);
+        self.lender.take_back(shared, conn, parts, &mut kept);
+        drop(kept);
         self.follow(conn, after);
         if let Some(more) = more {
             // Posted by others while this ran; theirs is the pool's to serve.
             let after = conn.mailbox.requeue(0, shared.limits.mailbox_high, more);
             self.follow(conn, after);
         }
-        true
     }
 
     /// The pool serves instead: a handler may block, or another thread holds a
     /// lock for a moment.
-    fn give_up_inline(&mut self, conn: &Arc<Connection>) {
+    pub(super) fn give_up_inline(&mut self, conn: &Arc<Connection>) {
         let after = conn
             .mailbox
             .requeue(0, self.shared.limits.mailbox_high, Items::default());
@@ -352,7 +409,7 @@ impl Reactor<'_> {
             let _gone = self.epoll.delete(conn.socket());
         }
         conn.pulse.delayed.store(true, Ordering::Relaxed);
-        let until = self.now.saturating_add(inbound.delay);
+        let until = self.now.saturating_add(u64::from(inbound.delay));
         self.shared.heartbeat.thaw(conn.id, until);
     }
 
@@ -386,7 +443,7 @@ impl Reactor<'_> {
             return;
         }
         inbound.reading = true;
-        conn.pulse.thawed.store(self.now, Ordering::Relaxed);
+        conn.pulse.thaw(self.now);
         conn.pulse.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll
@@ -402,12 +459,11 @@ impl Reactor<'_> {
         }
     }
 
-    /// The worker begins to drain: tells those whose format has words for it, so
-    /// that they stop asking and come back elsewhere.
-    pub(super) fn warn_all(&mut self) {
-        let open = self.inbound.iter().filter_map(|inbound| inbound.conn());
-        let warned = open.filter(|conn| conn.protocol().warns());
-        for conn in warned.cloned().collect::<Vec<_>>() {
+    /// The worker drains: tells a peer whose format has words for it, so that it
+    /// stops asking and comes back elsewhere.
+    pub(super) fn warn(&mut self, slot: usize) {
+        let conn = self.inbound[slot].conn();
+        if let Some(conn) = conn.filter(|conn| conn.protocol().warns()).cloned() {
             self.post_event(&conn, Event::Draining);
         }
     }

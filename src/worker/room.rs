@@ -26,6 +26,7 @@ impl Reactor<'_> {
         };
         if self.waited_for.is_empty() {
             let each = self.inbound.iter();
+            let waited_since = |one| waited_since(one, self.shared.limits.receive_rate);
             let waited_for = each.filter_map(|one| Some((waited_since(one)?, one.conn()?.id)));
             self.waited_for.extend(waited_for);
             self.waited_for.sort_unstable_by(|a, b| b.cmp(a));
@@ -48,19 +49,25 @@ impl Reactor<'_> {
     fn waited_since(&self, id: ConnId) -> Option<u64> {
         let inbound = self.inbound.get(id.slot())?;
         inbound.find(id)?;
-        waited_since(inbound)
+        waited_since(inbound, self.shared.limits.receive_rate)
     }
 }
 
-/// Since when the server waits for this peer: for the rest of its message, or
-/// for it to take what was sent.
-fn waited_since(inbound: &Inbound) -> Option<u64> {
+/// Since when the server waits for this peer: for its first message, for the rest
+/// of one that arrives more slowly than `rate`, or for it to take what was sent.
+fn waited_since(inbound: &Inbound, rate: usize) -> Option<u64> {
     let conn = inbound.conn()?;
     if conn.heard.load(Ordering::Relaxed) == 0 {
         return Some(conn.opened);
     }
     let noted = |since: u64| (since != 0).then_some(since);
     let started = noted(conn.pulse.started.load(Ordering::Relaxed)).filter(|_| inbound.reading);
+    // An upload that keeps its pace keeps nobody waiting.
+    let arrived = conn.pulse.arrived.load(Ordering::Relaxed);
+    let bought = u64::from(arrived)
+        .saturating_mul(1000)
+        .checked_div(rate as u64);
+    let started = started.map(|at| at.saturating_add(bought.unwrap_or(0)));
     let stalled = noted(conn.pulse.progress.load(Ordering::Relaxed)).filter(|_| is_stuck(conn));
     started.into_iter().chain(stalled).min()
 }
@@ -68,7 +75,7 @@ fn waited_since(inbound: &Inbound) -> Option<u64> {
 /// Whether the peer has taken nothing of what the kernel holds for it. If it
 /// has, that is noted.
 pub(super) fn is_stuck(conn: &Connection) -> bool {
-    let held = socket::unacknowledged(conn.socket()) as u64;
+    let held = socket::unacknowledged(conn.socket());
     let drained = conn.pulse.has_drained(held);
     if drained {
         conn.pulse.progressed(coarse_millis(), held);

@@ -89,10 +89,11 @@ fn collect(shared: &Shared, touched: &mut Touched) -> bool {
     !touched.connections.is_empty()
 }
 
-/// A connection got pushes: writes at once unless older bytes wait for room.
+/// A connection got pushes: writes at once unless older bytes wait for room, or
+/// all for another worker.
 fn write_pushes(shared: &Arc<Shared>, conn: &Arc<Connection>) {
     let mut outbound = lock(&conn.outbound);
-    if outbound.armed {
+    if outbound.armed || outbound.held {
         return;
     }
     write::flush(shared, conn, &mut outbound, FAIR);

@@ -9,6 +9,7 @@ use super::limits::Limits;
 use crate::dispatch::outlet::UnknownId;
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};
+use crate::sys::channel::Channel;
 use crate::sys::socket::Address;
 
 /// A bound socket, and what is spoken on it.
@@ -74,11 +75,16 @@ pub trait Control: Send {
 }
 
 /// What a worker can be told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub enum Order {
     /// Stop accepting, answer what was received, close, return; cut what is
     /// left after this time. A second one replaces the time.
     Drain(Option<Duration>),
+    /// When it drains, hand connections over this line to a worker that stays, of
+    /// this generation; those of older ones are not used any more.
+    Successor(Channel, u64),
+    /// Take the connections of a worker that drains, over this line.
+    Predecessor(Channel),
     /// Return at once.
     End,
 }

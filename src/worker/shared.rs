@@ -10,6 +10,7 @@ use super::heartbeat::{Heartbeat, millis};
 use super::letters::{Letters, ToReactor, ToRecycler, ToSender};
 use super::limits::Limits;
 use super::mailbox::After;
+use super::parts::Common;
 use super::run_queue::RunQueue;
 use crate::log::{self, Limiter};
 use crate::net::{ConnId, Pool};
@@ -18,7 +19,7 @@ use crate::scoreboard::{Counter, Row};
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::Epoll;
 use crate::sys::socket::Peer;
-use crate::sys::sync::{AtomicBool, Ordering};
+use crate::sys::sync::{AtomicBool, Mutex, Ordering};
 
 /// Lines that each kind of peer's fault gets in the log.
 const FAULTS_PER_SECOND: u32 = 10;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) pool: Pool<Connection>,
     pub(crate) queue: RunQueue<Job>,
+    pub(crate) parts: Mutex<Common>,
     pub(crate) to_reactor: Letters<ToReactor>,
     pub(crate) to_sender: Letters<ToSender>,
     pub(crate) to_recycler: Letters<ToRecycler>,
@@ -65,6 +67,7 @@ impl Shared {
             limits,
             pool: Pool::new(number, epoch, initial, max, Connection::vacant),
             queue: RunQueue::new(),
+            parts: Mutex::new(Common::default()),
             to_reactor: Letters::new()?,
             to_sender: Letters::new()?,
             to_recycler: Letters::new()?,

@@ -14,6 +14,7 @@ use super::setup::{Control, Setup};
 use super::shared::Shared;
 use super::{business, heartbeat, recycler, sender};
 use crate::dispatch::outlet::{Application, Service, Surroundings};
+use crate::log::journal;
 use crate::sys::epoll::Epoll;
 
 /// How long threads that have nothing left to do may take to return.
@@ -100,6 +101,7 @@ pub fn run(
         End::ThreadDied => return Err(Failure::ThreadDied),
     };
     service.stopping();
+    journal::flush(GRACE);
     shared.pool.clear();
     Ok(Farewell { cut })
 }

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use super::connection::{Connection, Item, Parts};
+use super::connection::{Connection, Item};
 use super::items::Items;
 use super::letters::ToRecycler;
 use super::mailbox::After;
+use super::parts::Parts;
 use super::shared::Shared;
 use super::write;
-use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
+use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Splice, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket;
@@ -76,6 +77,22 @@ pub(crate) struct Ran {
     /// What could not run.
     pub(crate) left: Items<Item>,
     pub(crate) why: Why,
+    /// Parts of files that go between the bytes of the buffer.
+    pub(crate) files: Vec<Splice>,
+}
+
+impl Ran {
+    /// Writes what the turn has to say.
+    pub(crate) fn write(&mut self, shared: &Shared, conn: &Connection, buffer: &mut Vec<u8>) {
+        let files = std::mem::take(&mut self.files);
+        if self.why == Why::Close(CloseMode::Abort) {
+            buffer.clear();
+        } else if !files.is_empty() {
+            write::reply_with_files(shared, conn, &mut lock(&conn.outbound), buffer, files);
+        } else if !buffer.is_empty() {
+            write::reply(shared, conn, &mut lock(&conn.outbound), buffer);
+        }
+    }
 }
 
 /// Why a turn stopped.
@@ -130,7 +147,7 @@ pub(crate) fn run(
     let mut spoke = false;
     while let Some(item) = items.pop_front() {
         let by_itself = matches!(item, Item::Ping | Item::Units(_));
-        let (is_reply, before) = (item.replies(), turn.out.bytes.len());
+        let (is_reply, before) = (item.replies(), turn.out.pending());
         why = match item {
             Item::Units(units) => {
                 let (served, step) = parts.server.serve(Units::shared(&units), &mut turn);
@@ -151,9 +168,9 @@ pub(crate) fn run(
             Item::Close(mode) => Why::Close(mode),
             Item::Ended => Why::Ended,
         };
-        spoke |= !by_itself && turn.out.bytes.len() > before;
+        spoke |= !by_itself && turn.out.pending() > before;
         if is_reply {
-            conn.pulse.thawed.store(coarse_millis(), Ordering::Relaxed);
+            conn.pulse.thaw(coarse_millis());
         }
         if why != Why::Done {
             break;
@@ -164,6 +181,7 @@ pub(crate) fn run(
         }
     }
     *buffer = turn.out.bytes;
+    let files = turn.out.files;
     if done > 0 {
         conn.pulse.served(coarse_millis());
     }
@@ -175,6 +193,7 @@ pub(crate) fn run(
         done,
         left: items,
         why,
+        files,
     }
 }
 
@@ -191,7 +210,9 @@ pub(crate) fn settle(
     parts: &mut Parts,
     ran: Ran,
 ) -> (Option<Items<Item>>, After) {
-    let Ran { done, left, why } = ran;
+    let Ran {
+        done, left, why, ..
+    } = ran;
     let high = shared.limits.mailbox_high;
     match why {
         Why::Ended => {
@@ -208,7 +229,7 @@ pub(crate) fn settle(
                     .await_reply(done, high, left, Item::ends_or_replies),
             )
         }
-        Why::Done | Why::Over if conn.unsent() > shared.limits.outbound_high => {
+        Why::Done | Why::Over if conn.is_full(shared.limits.outbound_high) => {
             consumed(shared, done);
             let after = conn.mailbox.await_room(done, high, left, Item::ends);
             (None, after.and(write::look_for_room(shared, conn)))
@@ -249,7 +270,7 @@ fn close(shared: &Arc<Shared>, conn: &Arc<Connection>, mode: CloseMode) -> After
     let mut outbound = lock(&conn.outbound);
     if mode == CloseMode::Flush && !outbound.is_empty() {
         outbound.flush_then_close = true;
-        let held = socket::unacknowledged(conn.socket()) as u64;
+        let held = socket::unacknowledged(conn.socket());
         conn.pulse.progressed(coarse_millis(), held);
         drop(outbound);
         shared.watch_flush(conn.id);

@@ -4,22 +4,27 @@
 //! by the caller, who holds the turn or is the sender.
 
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::connection::Connection;
 use super::heartbeat::millis;
 use super::mailbox::After;
-use super::outbound::Outbound;
+use super::outbound::{FILE_ROUND, Outbound, Sent, send_part};
 use super::shared::Shared;
-use crate::protocol::CloseMode;
+use crate::protocol::{CloseMode, FilePart, Splice};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::Interest;
-use crate::sys::socket;
+use crate::sys::socket::{self, More};
 use crate::sys::sync::Ordering;
 
 /// A rest longer than this keeps its buffer instead of being copied.
 const WORTH_KEEPING: usize = 32 * 1024;
+
+/// Files up to this length are read into the reply: one system call writes it
+/// with others, where `sendfile` would take one for each.
+const SMALL: u64 = 16 * 1024;
 
 /// Writes the replies of a turn, or queues what the kernel does not take.
 /// Replies are always taken whole. `bytes` is empty afterwards.
@@ -58,33 +63,128 @@ pub(crate) fn reply(
     bytes.clear();
 }
 
-/// Writes what waits, as far as the kernel takes it and `limit` bytes at most;
-/// tells how many bytes went out.
+/// As [`reply`], with parts of files in it: their first round goes out here, the
+/// sender does the rest.
+pub(crate) fn reply_with_files(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    bytes: &mut Vec<u8>,
+    files: Vec<Splice>,
+) {
+    if conn.is_dead() || read_small(bytes, &files) {
+        return reply(shared, conn, outbound, bytes);
+    }
+    let mut from = 0;
+    for Splice { at, part } in files {
+        put_bytes(shared, conn, outbound, &bytes[from..at], More::Follows);
+        put_file(shared, conn, outbound, part);
+        from = at;
+    }
+    put_bytes(shared, conn, outbound, &bytes[from..], More::None);
+    arm(shared, conn, outbound);
+    bytes.clear();
+}
+
+/// Reads files into the reply if all are small; if not, or if one cannot be
+/// read, changes nothing.
+fn read_small(bytes: &mut Vec<u8>, files: &[Splice]) -> bool {
+    if files.iter().any(|splice| splice.part.len() > SMALL) {
+        return false;
+    }
+    let mut whole = Vec::new();
+    let mut from = 0;
+    for Splice { at, part } in files {
+        whole.extend_from_slice(&bytes[from..*at]);
+        from = *at;
+        let begin = whole.len();
+        let len = usize::try_from(part.len()).expect("a small file is short");
+        whole.resize(begin + len, 0);
+        let read = part
+            .file
+            .read_exact_at(&mut whole[begin..], part.range.start);
+        if read.is_err() {
+            return false;
+        }
+    }
+    whole.extend_from_slice(&bytes[from..]);
+    *bytes = whole;
+    true
+}
+
+fn put_bytes(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    bytes: &[u8],
+    more: More,
+) {
+    let mut sent = 0;
+    if outbound.is_empty() && !bytes.is_empty() {
+        shared.row.count(Counter::Writes);
+        match socket::send_flagged(conn.socket(), bytes, more) {
+            Ok(taken) => sent = taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => failed(shared, conn, &error),
+        }
+        shared.row.add(Counter::BytesOut, sent as u64);
+    }
+    if sent < bytes.len() {
+        shared.queued(conn, bytes.len() - sent);
+        outbound.append(&bytes[sent..]);
+    }
+}
+
+/// Sends one round of a file if nothing waits before it, and queues the rest:
+/// after an error too, so that nothing goes out behind half a file.
+fn put_file(shared: &Shared, conn: &Connection, outbound: &mut Outbound, mut part: FilePart) {
+    if outbound.is_empty() {
+        shared.row.count(Counter::Writes);
+        match send_part(conn.socket(), &mut part) {
+            Ok(sent) => shared.row.add(Counter::BytesOut, sent as u64),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => failed(shared, conn, &error),
+        }
+    }
+    if !part.is_empty() {
+        outbound.append_file(part);
+        conn.in_file.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Writes what waits, as far as the kernel takes it, and `limit` bytes or one
+/// round of a file at most; tells how many bytes went out.
 pub(crate) fn flush(
     shared: &Shared,
     conn: &Connection,
     outbound: &mut Outbound,
     limit: usize,
 ) -> usize {
-    let mut sent = 0;
-    while !conn.is_dead() && !outbound.is_empty() && sent < limit {
+    let (mut bytes, mut of_files) = (0, 0);
+    let is_enough = |bytes, of_files| bytes >= limit || of_files as u64 >= FILE_ROUND;
+    while !conn.is_dead() && !outbound.is_empty() && !is_enough(bytes, of_files) {
         shared.row.count(Counter::Writes);
         match outbound.write(conn.socket()) {
-            Ok(taken) => sent += taken,
+            Ok(Sent::Bytes(taken)) => bytes += taken,
+            Ok(Sent::File(taken)) => of_files += taken,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(_) => {
-                broken(shared, conn);
+            Err(error) => {
+                failed(shared, conn, &error);
                 break;
             }
         }
     }
+    if of_files > 0 && !outbound.has_files() {
+        conn.in_file.store(false, Ordering::SeqCst);
+    }
+    let sent = bytes + of_files;
     if sent > 0 {
         if outbound.armed && !outbound.is_empty() {
-            let held = socket::unacknowledged(conn.socket()) as u64;
+            let held = socket::unacknowledged(conn.socket());
             conn.pulse.progressed(coarse_millis(), held);
         }
         shared.row.add(Counter::BytesOut, sent as u64);
-        shared.unqueued(conn, sent);
+        shared.unqueued(conn, bytes);
     }
     sent
 }
@@ -116,11 +216,20 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
 /// The kernel has begun to refuse bytes: sees to it that this ends.
 fn watch_stall(shared: &Shared, conn: &Connection) {
     let now = coarse_millis();
-    let held = socket::unacknowledged(conn.socket()) as u64;
+    let held = socket::unacknowledged(conn.socket());
     conn.pulse.progressed(now, held);
     if let Some(limit) = shared.limits.send_stall {
         let at = now.saturating_add(millis(limit));
         shared.heartbeat.watch(conn.id.slot(), at);
+    }
+}
+
+/// A write failed: because of the file that it sent from, or of the network.
+fn failed(shared: &Shared, conn: &Connection, error: &io::Error) {
+    if socket::is_of_file(error) {
+        shared.decide(conn.id, CloseMode::Abort, Some(Counter::FileCut));
+    } else {
+        broken(shared, conn);
     }
 }
 
@@ -131,9 +240,9 @@ fn broken(shared: &Shared, conn: &Connection) {
 
 /// Lets a turn go on that waits for room, if there is room.
 pub(crate) fn look_for_room(shared: &Shared, conn: &Arc<Connection>) -> After {
-    if conn.unsent() <= shared.limits.outbound_high / 2 {
+    if !conn.is_full(shared.limits.outbound_high / 2) {
         if conn.mailbox.awaits_room() {
-            conn.pulse.thawed.store(coarse_millis(), Ordering::Relaxed);
+            conn.pulse.thaw(coarse_millis());
         }
         conn.mailbox.room_made(shared.limits.mailbox_high)
     } else {

@@ -35,7 +35,7 @@ const LAYERS: &[(&str, &str)] = &[
         "dispatch body bus net protocol scoreboard config log sys",
     ),
     // The one place where the configuration meets every protocol.
-    ("listener", "protocol config"),
+    ("listener", "web protocol config"),
     ("web", "dispatch session body net protocol scoreboard sys"),
     ("dispatch", "body bus net protocol scoreboard sys"),
     ("stress", "client body protocol log sys"),

@@ -73,7 +73,7 @@ fn app() -> App<State> {
     App::new().on(1, |_, body: Bytes| body).web(routes())
 }
 
-const HTTP: &[(&str, &str)] = &[("listener.0.protocol", "http")];
+pub(crate) const HTTP: &[(&str, &str)] = &[("listener.0.protocol", "http")];
 
 #[test]
 fn every_route_answers_as_registered() {
@@ -106,7 +106,9 @@ fn every_route_answers_as_registered() {
         ("OPTIONS", "/users/7", "", 204, ""),
         ("OPTIONS", "*", "", 204, ""),
         ("BREW", "/any", "", 200, "BREW"),
-        ("BREW", "/echo", "", 405, "BREW is not allowed here\n"),
+        ("BREW", "/echo", "", 501, "501 Not Implemented\n"),
+        ("BREW", "/nowhere", "", 501, "501 Not Implemented\n"),
+        ("PATCH", "/echo", "", 405, "PATCH is not allowed here\n"),
     ] {
         let answered = test.http(method, target, body);
         assert_eq!(
@@ -219,7 +221,7 @@ fn two_handlers_of_one_route_stop_the_program() {
 }
 
 /// The next response: its head, and its content as long as the head says.
-fn response(client: &mut Client) -> (String, Vec<u8>) {
+pub(crate) fn response(client: &mut Client) -> (String, Vec<u8>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.extend(client.exactly(1));
@@ -233,7 +235,7 @@ fn response(client: &mut Client) -> (String, Vec<u8>) {
     (head, body)
 }
 
-fn ask(client: &mut Client, method: &str, target: &str) -> (String, Vec<u8>) {
+pub(crate) fn ask(client: &mut Client, method: &str, target: &str) -> (String, Vec<u8>) {
     client.send(format!("{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
     response(client)
 }
@@ -288,7 +290,7 @@ fn refusals_are_answered_counted_and_closed_behind_good_requests() {
     for (bad, status, counter) in [
         ("GET /\r\n\r\n", "400", Counter::HttpBadRequest),
         (
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n",
+            "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n",
             "413",
             Counter::HttpBodyTooLong,
         ),

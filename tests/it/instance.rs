@@ -17,13 +17,17 @@ use crate::harness::{Client, wait_until};
 
 const PURLIN: &str = env!("CARGO_BIN_EXE_purlin");
 
-/// The program of `tests/programs/subject.rs`, built when it is not.
-fn subject() -> &'static Path {
+/// Workers that stay root where the tests are.
+const AS_ROOT: &str = "user = \"root\"\nallow_root = true\n";
+
+/// Where the programs of `tests/programs` are, built when they are not.
+fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let folder = Path::new(PURLIN).parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--offline", "--quiet", "--example", "subject"]);
+        cargo.args(["build", "--offline", "--quiet"]);
+        cargo.args(["--example", "subject", "--example", "mover"]);
         cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
             cargo.arg("--release");
@@ -33,8 +37,13 @@ fn subject() -> &'static Path {
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
-        folder.join("examples/subject")
+        folder.join("examples")
     })
+}
+
+/// The program of `tests/programs/subject.rs`.
+pub(crate) fn subject() -> PathBuf {
+    programs().join("subject")
 }
 
 /// Held by the tests that keep every core busy, so that they do so one by one.
@@ -46,7 +55,7 @@ pub(crate) fn busy() -> MutexGuard<'static, ()> {
 
 /// A directory with a configuration. Whatever runs there is ended when dropped.
 pub(crate) struct Instance {
-    program: &'static Path,
+    program: PathBuf,
     /// The first lines of the configuration.
     basis: &'static str,
     folder: tempfile::TempDir,
@@ -56,16 +65,30 @@ pub(crate) struct Instance {
 impl Instance {
     /// Of the daemon, with `top` as the first lines of its configuration.
     pub(crate) fn new(top: &str) -> Self {
-        Self::of(Path::new(PURLIN), "", top)
+        Self::of(PURLIN.into(), "", top)
     }
 
     /// Of the subject, whose workers stay root where the tests are, so that
     /// they find the files in its directory.
     pub(crate) fn subject(top: &str) -> Self {
-        Self::of(subject(), "user = \"root\"\nallow_root = true\n", top)
+        Self::of(subject(), AS_ROOT, top)
     }
 
-    fn of(program: &'static Path, basis: &'static str, top: &str) -> Self {
+    /// Of the mover, as [`Self::subject`].
+    pub(crate) fn mover(top: &str) -> Self {
+        Self::of(programs().join("mover"), AS_ROOT, top)
+    }
+
+    /// As [`Self::new`], of a program at a path of the test's own.
+    pub(crate) fn of_program(program: &Path, top: &str) -> Self {
+        Self::of(program.to_path_buf(), "", top)
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn of(program: PathBuf, basis: &'static str, top: &str) -> Self {
         // Not 127.0.0.1: the clients of other tests hold thousands of its ports,
         // and one of them could take this before the daemon does.
         let free = TcpListener::bind("127.0.0.77:0").unwrap();
@@ -99,13 +122,15 @@ impl Instance {
         self.folder.path().join(name)
     }
 
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).args(["-c", "conf"]);
+        command.current_dir(self.folder.path());
+        command
+    }
+
     pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
-        Command::new(self.program)
-            .args(arguments)
-            .args(["-c", "conf"])
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
     }
 
     /// Does what has to succeed.

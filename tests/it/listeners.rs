@@ -133,7 +133,8 @@ fn clients_are_warned_at_the_beginning_of_a_drain_where_configured() {
     let write = |id: u32| {
         let address = instance.address;
         instance.write(&format!(
-            "workers = 1\n[[listener]]\naddress = \"{address}\"\ngoing_away_id = {id}\n\
+            "workers = 1\nhandover = false\n\
+             [[listener]]\naddress = \"{address}\"\ngoing_away_id = {id}\n\
              [worker]\ndrain_idle = \"0s\"\n[log]\nfile = \"log\"\n"
         ));
     };
@@ -141,7 +142,7 @@ fn clients_are_warned_at_the_beginning_of_a_drain_where_configured() {
     let (code, text) = instance.refused(&["start"]);
     assert_eq!(code, 78, "{text}");
     assert!(
-        text.contains("conf:4:17: listener.0.going_away_id is 70000"),
+        text.contains("conf:5:17: listener.0.going_away_id is 70000"),
         "{text}"
     );
     write(77);

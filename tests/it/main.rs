@@ -5,18 +5,25 @@
     reason = "a test that cannot go on has failed, in its helper functions too"
 )]
 
+mod access_log;
 mod architecture;
 mod bad_input;
 mod bench;
+mod browser;
 mod client;
 mod daemon;
 mod deaths;
 mod doctor;
 mod endurance;
+mod files;
+mod files_answers;
 mod flood;
 mod flow;
+mod handover;
 mod harness;
 mod http;
+mod http_bodies;
+mod http_replies;
 mod instance;
 mod listeners;
 mod logs;
@@ -34,3 +41,4 @@ mod slow;
 mod source;
 mod stress;
 mod turn;
+mod upgrade;

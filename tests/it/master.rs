@@ -43,7 +43,7 @@ fn a_daemon_without_a_log_writes_one_beside_its_pid_file() {
 #[test]
 fn each_way_to_fail_has_its_code() {
     let instance = Instance::new("workers = 1");
-    for command in ["stop", "quit", "reload", "reopen", "status"] {
+    for command in ["stop", "quit", "reload", "reopen", "upgrade", "status"] {
         assert_eq!(instance.refused(&[command]).0, 69, "{command}");
     }
     instance.must("start");

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::daemon::children;
 use crate::harness::{has, skip, wait_until};
+use crate::instance::lives;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_purlin");
 
@@ -294,6 +295,11 @@ fn the_rights_of_the_unit_suffice() {
     });
     purlin("reload");
     purlin("reopen");
+    purlin("upgrade");
+    let old = *master;
+    wait_until("the old master left", || !lives(old));
+    let master = fs::read_to_string(folder.path().join("purlin.pid")).unwrap();
+    let Master(master) = &Master(master.trim().parse().unwrap());
     // One that does not end by itself: the master has to kill it.
     signal(children(*master)[0], Signal::SIGSTOP);
     purlin("stop");

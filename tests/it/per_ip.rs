@@ -18,7 +18,7 @@ use crate::daemon::Daemon;
 use crate::harness::{Client, address, comm, wait_for, wait_until};
 
 /// A client that got in, as its reply shows; `None`: it was turned away.
-fn try_connect(to: SocketAddr) -> Option<Client> {
+pub(crate) fn try_connect(to: SocketAddr) -> Option<Client> {
     let mut client = Client::try_connect(to)?;
     let request = comm(1, b"let me in");
     let mut reply = vec![0; request.len()];
@@ -33,7 +33,7 @@ fn try_connect(to: SocketAddr) -> Option<Client> {
 }
 
 /// Connects until nobody gets in any more; at most twice the limit.
-fn fill(to: SocketAddr, limit: usize) -> Vec<Client> {
+pub(crate) fn fill(to: SocketAddr, limit: usize) -> Vec<Client> {
     (0..2 * limit).map_while(|_| try_connect(to)).collect()
 }
 
@@ -121,6 +121,7 @@ fn two_generations_count_together() {
         ("limits.connections_per_ip", "5"),
         ("worker.business_threads", "1"),
         // The old workers keep their clients until those leave.
+        ("handover", "false"),
         ("worker.drain_idle", "60s"),
         ("shutdown_timeout", "300s"),
     ]);

@@ -66,7 +66,7 @@ fn reloads_under_load_fail_no_new_connection_in_any_accept_mode() {
 
 #[test]
 fn a_request_that_was_received_is_answered_over_a_reload() {
-    let instance = Instance::started("workers = 2");
+    let instance = Instance::started("workers = 2\nhandover = false");
     let request = comm(1, b"last").repeat(10);
     let mut clients: Vec<_> = (0..20).map(|_| Client::connect(instance.address)).collect();
     clients.iter_mut().for_each(|client| client.send(&request));

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{Client, PATIENCE, wait_until};
+use crate::instance::lives;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_purlin");
 
@@ -265,6 +266,82 @@ fn a_socket_of_the_manager_is_served_and_outlives_the_service() {
         call(address);
         service.ends_well();
     }
+}
+
+/// The master that an upgrade left; ended with the test.
+struct Successor(u32);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.0).unwrap());
+        let _gone_already = kill(pid, Signal::SIGTERM);
+        wait_until("the new master ended", || !lives(self.0));
+    }
+}
+
+/// Upgrades; gives what was heard up to the new master's first word.
+fn upgraded(service: &mut Service) -> (Vec<Vec<String>>, Successor) {
+    let output = service.ask("upgrade");
+    assert!(output.status.success(), "{output:?}");
+    let text = fs::read_to_string(service.path("purlin.pid")).unwrap();
+    let successor = Successor(text.trim().parse().unwrap());
+    let mut heard = Vec::new();
+    while heard
+        .iter()
+        .all(|lines: &Vec<String>| lines[0] != "READY=1")
+    {
+        let lines = service.heard();
+        if lines[0] != "WATCHDOG=1" {
+            heard.push(lines);
+        }
+    }
+    let mut old = service.master.take().unwrap();
+    assert!(old.wait().unwrap().success());
+    (heard, successor)
+}
+
+#[test]
+fn an_upgrade_is_told_by_the_old_master_before_the_new_one_speaks() {
+    let mut service = Service::started(&[("WATCHDOG_USEC", "500000")]);
+    while service.heard()[0] != "READY=1" {}
+    let old = service.pid();
+    let (heard, successor) = upgraded(&mut service);
+    assert_ne!(successor.0, old);
+    let main = format!("MAINPID={}", successor.0);
+    assert_eq!(heard[0], std::slice::from_ref(&main));
+    assert_eq!(heard[1][..2], ["READY=1".to_owned(), main]);
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    // The old one is gone: these are the new one's.
+    (0..4).for_each(|_| assert_eq!(service.heard(), ["WATCHDOG=1"]));
+    assert_eq!(service.states(), ["serving", "serving"]);
+    drop(successor);
+    while service.heard()[0] != "STOPPING=1" {}
+}
+
+#[test]
+fn a_socket_of_the_manager_goes_along_over_upgrades() {
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut service = Service::new(address);
+    service.master = Some(service.activated(listener, "web").spawn().unwrap());
+    assert_eq!(service.heard()[0], "READY=1");
+    let (_, first) = upgraded(&mut service);
+    call(address);
+    wait_until("the old one is forgotten", || {
+        let output = service.ask("upgrade");
+        output.status.success()
+    });
+    let text = fs::read_to_string(service.path("purlin.pid")).unwrap();
+    let second = Successor(text.trim().parse().unwrap());
+    assert_ne!(first.0, second.0);
+    wait_until("the first one left", || !lives(first.0));
+    // The configuration must go on naming it.
+    service.address = "127.0.0.78:0".into();
+    service.configure("");
+    let output = service.ask("upgrade");
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("`web`"));
+    call(address);
 }
 
 #[test]

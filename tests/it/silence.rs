@@ -239,7 +239,11 @@ fn a_peer_whose_cable_is_pulled_is_closed_with_pushes_in_flight() {
     assert!(wire.pull());
     let since = Instant::now();
     wait_for(&server, Counter::HeartbeatTimeout, 1);
-    assert_in_time(since.elapsed(), Duration::from_secs(2));
+    // Its last word is older than the pull: by a second where others keep the
+    // machine busy.
+    let took = since.elapsed();
+    assert!(took > Duration::from_secs(1), "closed after {took:?}");
+    assert!(took < Duration::from_secs(5), "closed after {took:?}");
     wait_for(&server, Counter::Live, 0);
     wait_for(&server, Counter::Quarantined, 0);
     thread::yield_now();

@@ -11,7 +11,8 @@ use purlin::Server;
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
-use crate::harness::{Client, address, comm, wait_for, wait_until};
+use crate::harness::{Client, address, comm, has, wait_for, wait_until};
+use crate::http::ask;
 
 /// 1 echoes; 2 answers with much.
 fn app() -> App<()> {
@@ -120,4 +121,88 @@ fn slow_clients_cannot_lock_out_an_honest_one() {
     });
     assert!(server.read(Counter::MadeRoom) > 0);
     wait_for(&server, Counter::Live, 0);
+}
+
+/// As above, over HTTP.
+#[test]
+fn slow_http_clients_cannot_lock_out_an_honest_one() {
+    let keys = [
+        ("listener.0.protocol", "http"),
+        ("worker.connections_max", "256"),
+        ("limits.make_room", "50ms"),
+        ("listener.0.backlog", "4096"),
+    ];
+    let much = Bytes::from(vec![b'm'; 20_000]);
+    let web = Web::<()>::new()
+        .get("/", |_, (): ()| "here")
+        .get_inline("/much", move |_, (): ()| much.clone())
+        .post("/", |_, body: Spooled| body.len().to_string());
+    let server = Server::configured(App::new().web(web), &keys).unwrap();
+    let to = address(&server);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(9000));
+            let post = |len| format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n");
+            let (short, long) = (post(1000), post(1_000_000));
+            let greedy = "GET /much HTTP/1.1\r\nHost: x\r\n\r\n".repeat(200);
+            let mut slow: Vec<_> = (0..1024).map(|n| (narrow(to), n, 0)).collect();
+            while !over.load(Ordering::Relaxed) {
+                for (stream, n, at) in &mut slow {
+                    let bytes = match *n % 8 {
+                        0..4 => &head.as_bytes()[*at..=*at],
+                        4..7 if *at > 0 => b"b",
+                        4 => short.as_bytes(),
+                        5 | 6 => long.as_bytes(),
+                        _ => greedy.as_bytes(),
+                    };
+                    let sent = stream.as_mut().map(|stream| stream.write(bytes));
+                    match sent {
+                        Some(Ok(_)) => *at = (*at + 1).min(head.len() - 1),
+                        Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Some(Err(_)) | None => (*stream, *at) = (narrow(to), 0),
+                    }
+                }
+                thread::park_timeout(std::time::Duration::from_millis(50));
+            }
+        });
+        let _over = Over(&over);
+        wait_until("the pool is full", || server.read(Counter::PoolFull) > 0);
+        for _ in 0..20 {
+            let mut honest = Client::to(&server);
+            assert_eq!(ask(&mut honest, "GET", "/").1, b"here");
+        }
+    });
+    assert!(server.read(Counter::MadeRoom) > 0);
+    wait_for(&server, Counter::Live, 0);
+}
+
+/// The tool that is made for this finds nobody locked out.
+#[test]
+fn slowhttptest_reports_the_service_available() {
+    if !has("slowhttptest", "slowhttptest") {
+        return;
+    }
+    let keys = [
+        ("listener.0.protocol", "http"),
+        ("worker.connections_max", "256"),
+        ("listener.0.backlog", "4096"),
+    ];
+    let web = Web::<()>::new()
+        .get("/", |_, (): ()| "here".repeat(5000))
+        .post("/", |_, body: Spooled| body.len().to_string());
+    let server = Server::configured(App::new().web(web), &keys).unwrap();
+    let url = format!("http://{}/", address(&server));
+    for attack in ["-H", "-B", "-X"] {
+        let run = std::process::Command::new("slowhttptest")
+            .args([
+                attack, "-c", "400", "-r", "200", "-i", "2", "-l", "6", "-p", "5", "-u",
+            ])
+            .arg(&url)
+            .output()
+            .expect("slowhttptest");
+        let said = String::from_utf8_lossy(&run.stdout);
+        let last = said.rfind("service available").expect("a report");
+        assert!(said[last..].contains("YES"), "{attack}: {said}");
+    }
 }

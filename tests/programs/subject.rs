@@ -1,9 +1,12 @@
 //! The program that the tests of the master start: its workers say who they
 //! are, log at will, and fail to start when a file tells them to.
 //!
+//! Over HTTP, `/file/PATH` is the file at `/PATH`.
+//!
 //! Files in the working directory, looked at by each worker as it starts:
 //! `data` and `started` hold the text of an error, `crash` the number of the
-//! worker that is to exit at once; it writes when into `crashes`.
+//! worker that is to exit at once; it writes when into `crashes`. A worker that
+//! finds `hang` never starts.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -47,6 +50,9 @@ fn main() -> ExitCode {
     App::<()>::new()
         .data(|| {
             crash();
+            while fs::exists("hang").unwrap_or(false) {
+                std::thread::sleep(std::time::Duration::from_secs(3600));
+            }
             told("data")
         })
         .started(|_| told("started"))
@@ -70,5 +76,9 @@ fn main() -> ExitCode {
         .on(PANIC, |_, (): ()| -> String {
             std::panic::resume_unwind(Box::new("as asked"))
         })
+        .web(Web::<()>::new().get("/file/*path", |c, (): ()| {
+            let path = format!("/{}", c.param("path"));
+            std::fs::File::open(path).map_err(Error::from)
+        }))
         .main()
 }

@@ -36,6 +36,16 @@ impl ControlSocket {
         Ok(Self { listener, file })
     }
 
+    /// The socket at `path` on which the program before this one listens.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is at `path` any more.
+    pub fn inherit(listener: OwnedFd, path: &Path) -> io::Result<Self> {
+        let file = SocketFile::at(path)?;
+        Ok(Self { listener, file })
+    }
+
     /// The next waiting client, if any. Other users than the master's own and
     /// root are turned away.
     ///

@@ -21,6 +21,8 @@ pub enum Command {
     Reload,
     /// Open the log files anew.
     Reopen,
+    /// Give the place to the new binary.
+    Upgrade,
     /// Tell what runs.
     Status,
 }
@@ -171,11 +173,12 @@ impl Exchange {
 mod tests {
     use super::*;
 
-    const ALL: [(Command, &str); 5] = [
+    const ALL: [(Command, &str); 6] = [
         (Command::Stop, "{\"command\":\"stop\"}\n"),
         (Command::Quit, "{\"command\":\"quit\"}\n"),
         (Command::Reload, "{\"command\":\"reload\"}\n"),
         (Command::Reopen, "{\"command\":\"reopen\"}\n"),
+        (Command::Upgrade, "{\"command\":\"upgrade\"}\n"),
         (Command::Status, "{\"command\":\"status\"}\n"),
     ];
 

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Instant;
 
+use super::rows::Rows;
 use super::slot::{Generation, SlotId};
+use super::upgrade::Setback;
 use crate::sys::process::{Cause, Pid};
 
 /// What happened.
@@ -35,9 +37,62 @@ pub enum Event {
     },
     /// Somebody wants something.
     Ordered(Command),
+    /// An upgrade goes on, seen from the master that rules so far.
+    Heir(HeirEvent),
+    /// An upgrade goes on, seen from the new master.
+    Elder(ElderEvent),
+    /// Workers of somebody else's are gone, and so is the reason to leave their
+    /// rows alone.
+    Freed(Rows),
     /// Time passed: [`Supervisor::next_deadline`](super::Supervisor::next_deadline)
     /// is here.
     Tick,
+}
+
+/// What the elder hears of its heir.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HeirEvent {
+    /// [`Action::Launch`] was carried out.
+    Launched {
+        /// The new program.
+        pid: Pid,
+    },
+    /// [`Action::Launch`] could not be carried out.
+    NotLaunched,
+    /// It is a master, and hears what it is told.
+    Listens,
+    /// All of its workers are ready.
+    Ready,
+    /// It rules: names itself and takes orders.
+    TookOver,
+    /// It ended.
+    Gone {
+        /// How.
+        cause: Cause,
+        /// The rows that its workers were given: some may live yet.
+        used: Rows,
+    },
+    /// It is ending, and so are we to be, by then.
+    Hurry {
+        /// When to have left.
+        by: Instant,
+    },
+}
+
+/// What the heir hears of its elder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ElderEvent {
+    /// It says: rule.
+    Promoted,
+    /// It says: end.
+    Ended,
+    /// Its end of the line was closed: it is gone.
+    Silent,
+    /// It and all of its workers are gone.
+    Left {
+        /// The rows that are free now.
+        rows: Rows,
+    },
 }
 
 /// What can be wanted, by signal or over the control socket.
@@ -61,6 +116,9 @@ pub enum Command {
     WorkersMinus,
     /// Drain the workers and stay, until the next generation.
     Winch,
+    /// Start the new binary beside this one, unless
+    /// [`may_upgrade`](super::Supervisor::may_upgrade) says why not.
+    Upgrade,
 }
 
 /// What to do, in this order.
@@ -104,6 +162,29 @@ pub enum Action {
     },
     /// The new generation was not even begun.
     ReloadRefused(Refusal),
+    /// Start the new program; answer with [`HeirEvent::Launched`] or
+    /// [`HeirEvent::NotLaunched`] before any other event.
+    Launch,
+    /// Tell the heir to rule.
+    Promote,
+    /// The heir rules: take no more orders. The workers were told to drain.
+    Resign {
+        /// The master from now on.
+        pid: Pid,
+    },
+    /// Tell the heir to end.
+    EndHeir,
+    /// The upgrade is over, and nothing was changed.
+    UpgradeFailed(Setback),
+    /// Tell the elder that this one is ready to rule.
+    TellReady,
+    /// Name this process in the pid file, take orders, tell the elder.
+    Rule,
+    /// Tell the elder to have left by then.
+    HurryElder {
+        /// When this master ends at the latest.
+        by: Instant,
+    },
     /// Everybody is gone and was buried; the master may leave.
     Exit,
 }
@@ -156,6 +237,14 @@ pub enum Refusal {
     Busy,
     /// The master is on its way out.
     Stopping,
+    /// A new binary is being started.
+    Upgrading,
+    /// What an upgrade that failed has left is not gone yet.
+    RollingBack,
+    /// The master that this one has replaced still drains.
+    ElderDrains,
+    /// The master is process 1: its end would be that of its container.
+    FirstProcess,
     /// Too many workers, most likely because old ones are still draining.
     NoRoom {
         /// Slots asked for.
@@ -165,11 +254,30 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether trying again later can help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, Self::FirstProcess)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Busy => f.write_str("another reload is going on"),
             Self::Stopping => f.write_str("the master is stopping"),
+            Self::Upgrading => f.write_str("an upgrade is going on"),
+            Self::RollingBack => f.write_str(
+                "an upgrade failed, and not all of what it started has ended; try again soon",
+            ),
+            Self::ElderDrains => f.write_str(
+                "the master that was replaced by the last upgrade still drains; wait, or end it \
+                 with TERM",
+            ),
+            Self::FirstProcess => f.write_str(
+                "the master is process 1, whose end ends its container; replace the container",
+            ),
             Self::NoRoom { wanted, free } => {
                 write!(
                     f,

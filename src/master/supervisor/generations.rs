@@ -20,9 +20,12 @@ impl Supervisor {
     }
 
     pub(super) fn begin(&mut self, workers: usize, now: Instant) {
-        let free = self.slots.len() - self.occupied().count();
+        let free = self.free_rows().count();
+        let is_first = self.current.is_none() && self.incoming.is_none() && self.is_heir();
         let refusal = if self.phase != Phase::Running {
             Some(Refusal::Stopping)
+        } else if let (false, Err(refusal)) = (is_first, self.may_change()) {
+            Some(refusal)
         } else if self.incoming.is_some() {
             Some(Refusal::Busy)
         } else if workers == 0 || workers > free {
@@ -75,6 +78,7 @@ impl Supervisor {
             self.dismiss(id, self.drained_by(now), now);
         }
         self.actions.push(Action::ReloadDone { generation });
+        self.report_for_duty();
         self.cut_the_oldest_short(now);
     }
 
@@ -96,19 +100,19 @@ impl Supervisor {
     }
 
     pub(super) fn one_more(&mut self, now: Instant) {
-        // While a reload goes on, its configuration says how many.
-        let (Some(current), None) = (self.current, self.incoming) else {
+        // While a reload or an upgrade goes on, its configuration says how many.
+        let (Some(current), None, Ok(())) = (self.current, self.incoming, self.may_change()) else {
             return;
         };
         let taken: BTreeSet<usize> = self.numbers(current).collect();
         let number = (0..).find(|number| !taken.contains(number));
-        if self.occupied().count() < self.slots.len() {
+        if self.free_rows().next().is_some() {
             self.occupy(current, number.expect("numbers do not end"), now);
         }
     }
 
     pub(super) fn one_fewer(&mut self, now: Instant) {
-        let (Some(current), None) = (self.current, self.incoming) else {
+        let (Some(current), None, Ok(())) = (self.current, self.incoming, self.may_change()) else {
             return;
         };
         if self.numbers(current).count() < 2 {

@@ -24,7 +24,9 @@
 mod backoff;
 mod event;
 mod generations;
+mod rows;
 mod slot;
+mod upgrade;
 
 #[cfg(test)]
 mod random_tests;
@@ -32,14 +34,17 @@ mod random_tests;
 mod tests;
 
 pub use backoff::{FIRST, FORKS, LONGEST, WINDOW};
-pub use event::{Action, Command, Event, Failure, PLACES_MIN, Refusal};
+pub use event::{Action, Command, ElderEvent, Event, Failure, HeirEvent, PLACES_MIN, Refusal};
+pub use rows::Rows;
 pub use slot::{Generation, KILL_GRACE, SERVED, SlotId, Stage, Status};
+pub use upgrade::{Setback, TAKE_OVER};
 
 use std::time::{Duration, Instant};
 
 use crate::sys::process::{Cause, Pid};
 use backoff::{Backoff, Jitter};
 use slot::{Leave, Slot, State};
+use upgrade::{Reign, Upgrade};
 
 /// The limits that the supervisor keeps.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +55,12 @@ pub struct Policy {
     pub shutdown_timeout: Duration,
     /// How long a worker may take to be ready.
     pub ready_timeout: Duration,
+    /// How long a new binary may take to be ready.
+    pub upgrade_timeout: Duration,
     /// Generations that may drain at a time; older ones are cut short.
     pub draining_max: usize,
+    /// Whether the master is process 1, which nobody can replace.
+    pub is_first_process: bool,
     /// Where the jitter of the back-off starts; any number.
     pub seed: u64,
 }
@@ -76,6 +85,12 @@ pub struct Supervisor {
     incoming: Option<Generation>,
     /// The last generation that was begun.
     newest: Generation,
+    upgrade: Upgrade,
+    reign: Reign,
+    /// Whether the master before this one is not gone yet.
+    has_elder: bool,
+    /// Rows of workers that are not ours.
+    reserved: Rows,
     jitter: Jitter,
     /// What [`Self::on_event`] is about to return.
     actions: Vec<Action>,
@@ -92,6 +107,10 @@ impl Supervisor {
             current: None,
             incoming: None,
             newest: Generation(0),
+            upgrade: Upgrade::None,
+            reign: Reign::Ruling,
+            has_elder: false,
+            reserved: Rows::default(),
             jitter: Jitter(policy.seed),
             actions: Vec::new(),
         }
@@ -119,10 +138,13 @@ impl Supervisor {
             Event::Exited { pid, cause } => self.exited(pid, cause, now),
             Event::Ordered(Command::Stop) => self.stop(now),
             Event::Ordered(Command::Quit) if self.phase == Phase::Running => {
+                self.end_heir(Setback::Overruled, now);
                 self.leave_all(Leave::By(None), now);
                 self.phase = Phase::Stopping(None);
             }
-            Event::Ordered(Command::Winch) if self.phase == Phase::Running => {
+            Event::Ordered(Command::Winch)
+                if self.phase == Phase::Running && self.may_change().is_ok() =>
+            {
                 self.leave_all(self.drained_by(now), now);
             }
             Event::Ordered(Command::NewGeneration { workers }) => self.begin(workers, now),
@@ -133,11 +155,16 @@ impl Supervisor {
                 self.actions
                     .extend(pids.into_iter().map(Action::TellReopen));
             }
+            Event::Ordered(Command::Upgrade) => self.begin_upgrade(),
+            Event::Heir(event) => self.of_heir(event, now),
+            Event::Elder(event) => self.of_elder(event, now),
+            Event::Freed(rows) => self.reserved.remove(rows),
             Event::Ordered(Command::Quit | Command::Winch) | Event::Tick => {}
         }
         self.carry_out_what_is_due(now);
+        self.carry_upgrade_on(now);
         self.take_over_if_ready(now);
-        if matches!(self.phase, Phase::Stopping(_)) && self.occupied().next().is_none() {
+        if matches!(self.phase, Phase::Stopping(_)) && self.is_empty(now) {
             self.phase = Phase::Exited;
             self.actions.push(Action::Exit);
         }
@@ -147,9 +174,9 @@ impl Supervisor {
     /// When [`Event::Tick`] is due, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.occupied()
-            .filter_map(|(_, slot)| slot.deadline())
-            .min()
+        let slots = self.occupied().filter_map(|(_, slot)| slot.deadline());
+        let elder = self.waits_for_elder().flatten();
+        slots.chain(self.upgrade_deadline()).chain(elder).min()
     }
 
     /// Every slot that is in use, in the order of their ids.
@@ -241,11 +268,18 @@ impl Supervisor {
     fn stop(&mut self, now: Instant) {
         match self.phase {
             Phase::Running | Phase::Stopping(None) => {
+                self.end_heir(Setback::Overruled, now);
                 let leave = self.drained_by(now);
                 self.leave_all(leave, now);
-                self.phase = Phase::Stopping(Some(now + self.policy.shutdown_timeout));
+                let by = now + self.policy.shutdown_timeout;
+                self.hurry_elder(by);
+                self.phase = Phase::Stopping(Some(by));
             }
-            Phase::Stopping(Some(_)) => self.leave_all(Leave::Now, now),
+            Phase::Stopping(Some(_)) => {
+                self.leave_all(Leave::Now, now);
+                self.hurry_elder(now);
+                self.phase = Phase::Stopping(Some(now));
+            }
             Phase::Exited => {}
         }
     }
@@ -302,8 +336,8 @@ impl Supervisor {
 
     /// Puts a new worker into a free slot.
     fn occupy(&mut self, generation: Generation, number: usize, now: Instant) {
-        let free = self.slots.iter().position(Option::is_none);
-        let index = free.expect("the caller counted the free slots");
+        let index = self.free_rows().next();
+        let index = index.expect("the caller counted the free slots");
         self.slots[index] = Some(Slot {
             generation,
             number,
@@ -314,6 +348,12 @@ impl Supervisor {
             backoff: Backoff::default(),
         });
         self.fork(SlotId(index), now);
+    }
+
+    fn free_rows(&self) -> impl Iterator<Item = usize> {
+        let is_free =
+            |&index: &usize| self.slots[index].is_none() && !self.reserved.contains(SlotId(index));
+        (0..self.slots.len()).filter(is_free)
     }
 
     fn fork(&mut self, id: SlotId, now: Instant) {

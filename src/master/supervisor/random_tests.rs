@@ -14,6 +14,10 @@ enum Step {
     Ready(u8),
     AllReady,
     Die(u8),
+    /// The new program goes one step further, or dies.
+    Heir(bool),
+    /// What a dead heir has left is gone.
+    Freed,
     /// Forks fail from now on, or work again.
     Forks(bool),
     Order(Command),
@@ -26,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Command::WorkersMinus),
         1 => Just(Command::Reopen),
         1 => Just(Command::Winch),
+        2 => Just(Command::Upgrade),
         1 => Just(Command::Quit),
         1 => Just(Command::Stop),
     ];
@@ -37,7 +42,18 @@ fn step() -> impl Strategy<Value = Step> {
         6 => any::<u8>().prop_map(Step::Die),
         1 => any::<bool>().prop_map(Step::Forks),
         2 => order.prop_map(Step::Order),
+        2 => prop::bool::weighted(0.6).prop_map(Step::Heir),
+        1 => Just(Step::Freed),
     ]
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum HeirStep {
+    Started,
+    Listens,
+    Ready,
+    Promoted,
+    Rules,
 }
 
 /// What the outside world knows.
@@ -53,6 +69,10 @@ struct World {
     requested: usize,
     end_ordered: bool,
     exited: bool,
+    /// The new program that lives, and how far it is.
+    heir: Option<(Pid, HeirStep)>,
+    /// Rows that are not to be touched.
+    lent: Rows,
     /// Times of the forks of each slot since it was last taken up.
     forks: HashMap<SlotId, VecDeque<Instant>>,
     /// Slots whose last worker served: their next fork is no retry.
@@ -66,7 +86,9 @@ impl World {
             slots: 12,
             shutdown_timeout: Duration::from_secs(4),
             ready_timeout: Duration::from_secs(3),
+            upgrade_timeout: Duration::from_secs(2),
             draining_max: 2,
+            is_first_process: false,
             seed,
         };
         Self {
@@ -80,6 +102,8 @@ impl World {
             requested: 0,
             end_ordered: false,
             exited: false,
+            heir: None,
+            lent: Rows::default(),
             forks: HashMap::new(),
             served: HashSet::new(),
             first_forks: HashSet::new(),
@@ -113,9 +137,45 @@ impl World {
                     self.die(pid);
                 }
             }
+            Step::Heir(goes_on) => self.heir_step(goes_on),
+            Step::Freed if self.heir.is_none() => {
+                let rows = std::mem::take(&mut self.lent);
+                self.tell(Event::Freed(rows));
+            }
+            Step::Freed => {}
             Step::Forks(work) => self.forks_work = work,
             Step::Order(command) => self.order(command),
         }
+    }
+
+    fn heir_step(&mut self, goes_on: bool) {
+        let Some((pid, step)) = self.heir else { return };
+        if !goes_on {
+            self.heir_dies();
+            return;
+        }
+        let (step, event) = match step {
+            HeirStep::Started => (HeirStep::Listens, HeirEvent::Listens),
+            HeirStep::Listens => (HeirStep::Ready, HeirEvent::Ready),
+            HeirStep::Promoted => (HeirStep::Rules, HeirEvent::TookOver),
+            HeirStep::Ready | HeirStep::Rules => return,
+        };
+        self.heir = Some((pid, step));
+        self.tell(Event::Heir(event));
+    }
+
+    fn heir_dies(&mut self) {
+        let Some((_, step)) = self.heir.take() else {
+            return;
+        };
+        let taken: Rows = self.living.iter().map(|(_, slot)| *slot).collect();
+        let used: Rows = [10, 11].map(SlotId).into_iter().collect();
+        let used: Rows = used.iter().filter(|slot| !taken.contains(*slot)).collect();
+        let cause = Cause::Exited(1);
+        if step != HeirStep::Rules {
+            self.lent.add(used);
+        }
+        self.tell(Event::Heir(HeirEvent::Gone { cause, used }));
     }
 
     fn pick(&self, pick: u8) -> Option<Pid> {
@@ -131,12 +191,21 @@ impl World {
     }
 
     fn order(&mut self, command: Command) {
-        let stable = self.supervisor.current().is_some() && self.supervisor.incoming().is_none();
+        let may_change = self.supervisor.may_change().is_ok();
+        let stable = may_change
+            && self.supervisor.current().is_some()
+            && self.supervisor.incoming().is_none();
+        let has_room = (0..12).map(SlotId).any(|slot| {
+            let is_taken = self.supervisor.status().any(|status| status.slot == slot);
+            !is_taken && !self.lent.contains(slot)
+        });
         match command {
-            Command::NewGeneration { workers } if self.supervisor.incoming().is_none() => {
+            Command::NewGeneration { workers }
+                if may_change && self.supervisor.incoming().is_none() =>
+            {
                 self.requested = workers;
             }
-            Command::WorkersPlus if stable && self.supervisor.status().count() < 12 => {
+            Command::WorkersPlus if stable && has_room => {
                 self.wanted += 1;
             }
             Command::WorkersMinus if stable && self.wanted > 1 => self.wanted -= 1,
@@ -144,7 +213,8 @@ impl World {
                 self.end_ordered = true;
                 self.wanted = 0;
             }
-            Command::Winch => self.wanted = 0,
+            Command::Winch if may_change => self.wanted = 0,
+            Command::Winch | Command::Upgrade => {}
             Command::NewGeneration { .. }
             | Command::WorkersPlus
             | Command::WorkersMinus
@@ -182,6 +252,24 @@ impl World {
                     slot, generation, ..
                 } => self.fork(slot, generation),
                 Action::ReloadDone { .. } => self.wanted = self.requested,
+                Action::Kill(pid) if self.heir.is_some_and(|(heir, _)| heir == pid) => {
+                    self.heir_dies();
+                }
+                Action::Launch => self.launch(),
+                Action::Promote => {
+                    let heir = self.heir.as_mut().expect("somebody is promoted");
+                    heir.1 = HeirStep::Promoted;
+                }
+                Action::Resign { pid } => {
+                    assert_eq!(self.heir, Some((pid, HeirStep::Rules)));
+                    self.end_ordered = true;
+                    self.wanted = 0;
+                }
+                Action::EndHeir => assert!(self.heir.is_some(), "nobody is to end"),
+                Action::UpgradeFailed(_) => assert!(!self.supervisor.is_replaced()),
+                Action::TellReady | Action::Rule | Action::HurryElder { .. } => {
+                    panic!("{action:?} is not for an elder")
+                }
                 Action::Drain { pid, .. } | Action::Kill(pid) | Action::TellReopen(pid) => {
                     let lives = self.living.iter().any(|(living, _)| *living == pid);
                     assert!(lives, "{action:?} addresses the dead");
@@ -189,6 +277,8 @@ impl World {
                 Action::Exit => {
                     assert!(self.end_ordered, "exit without an order");
                     assert!(self.living.is_empty(), "exit with living workers");
+                    let is_left = self.heir.is_none_or(|(_, step)| step == HeirStep::Rules);
+                    assert!(is_left, "exit with a child that does not rule");
                     assert!(!self.exited, "exit twice");
                     self.exited = true;
                 }
@@ -197,7 +287,20 @@ impl World {
         }
     }
 
+    fn launch(&mut self) {
+        assert!(self.heir.is_none(), "two new programs");
+        if !self.forks_work {
+            self.tell(Event::Heir(HeirEvent::NotLaunched));
+            return;
+        }
+        let pid = Pid::new(self.next_pid).unwrap();
+        self.next_pid += 1;
+        self.heir = Some((pid, HeirStep::Started));
+        self.tell(Event::Heir(HeirEvent::Launched { pid }));
+    }
+
     fn fork(&mut self, slot: SlotId, generation: Generation) {
+        assert!(!self.lent.contains(slot), "{slot:?} is another master's");
         let occupied = self.living.iter().any(|(_, taken)| *taken == slot);
         assert!(!occupied, "{slot:?} forked twice");
         self.check_rate(slot, generation);
@@ -265,6 +368,9 @@ impl World {
         self.order(Command::Stop);
         while let Some(&(pid, _)) = self.living.first() {
             self.die(pid);
+        }
+        if !self.supervisor.is_replaced() {
+            self.heir_dies();
         }
         assert!(self.exited, "no exit after the last worker");
         assert_eq!(self.supervisor.status().count(), 0);

@@ -6,7 +6,9 @@ const MASTER_OF: Policy = Policy {
     slots: 12,
     shutdown_timeout: Duration::from_secs(30),
     ready_timeout: Duration::from_secs(10),
+    upgrade_timeout: Duration::from_secs(20),
     draining_max: 2,
+    is_first_process: false,
     seed: 1,
 };
 const EXITED: Cause = Cause::Exited(1);

@@ -92,7 +92,15 @@ impl Cutter for FrameCutter {
         found
     }
 
+    fn rests(&self) -> bool {
+        self.trusted
+    }
+
     fn reset(&mut self) {
         self.trusted = false;
+    }
+
+    fn resume(&mut self) {
+        self.trusted = true;
     }
 }

@@ -82,11 +82,17 @@ fn wire(layout: &Layout) -> Wire {
 }
 
 impl Protocol for Frames {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        let cutter = cutter::FrameCutter::new(Arc::clone(&self.layout));
-        let server =
-            server::FrameServer::new(Arc::clone(&self.layout), self.going_away, self.echoes);
-        (Box::new(cutter), Box::new(server))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(cutter::FrameCutter::new(Arc::clone(&self.layout)))
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        let layout = Arc::clone(&self.layout);
+        Box::new(server::FrameServer::new(
+            layout,
+            self.going_away,
+            self.echoes,
+        ))
     }
 
     fn wire(&self) -> Wire {
@@ -99,6 +105,21 @@ impl Protocol for Frames {
 
     fn warns(&self) -> bool {
         self.going_away.is_some()
+    }
+
+    /// Where the fields are. The limit is not among it: a connection may go on
+    /// under another one.
+    fn name(&self) -> Option<String> {
+        let Layout {
+            length,
+            id,
+            sequence,
+            crc,
+            header,
+            ..
+        } = &*self.layout;
+        let fields = (length, id, sequence, crc, header);
+        Some(format!("frames {fields:?}"))
     }
 }
 

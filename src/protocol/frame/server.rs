@@ -90,6 +90,7 @@ impl FrameServer {
                     .err()
                     .and_then(|error| self.cannot_say(to, error, out))
             }
+            Answer::Content(_) => self.error(to, 500, "the reply goes over HTTP alone", out),
             Answer::Error(Error { code, text }) => self.error(to, *code, text, out),
             &Answer::Later(token) => {
                 self.owed.push(Owed { token, to });
@@ -259,6 +260,20 @@ impl Server for FrameServer {
             Some(mode) => self.close(mode, &mut turn.out),
             None => self.wait(),
         }
+    }
+
+    fn rests(&self) -> bool {
+        self.owed.is_empty() && self.then.is_none() && !self.deaf && self.asked == 0
+    }
+
+    /// The heartbeats of ours that the peer has not answered.
+    fn rest(&self) -> Option<u32> {
+        let rests = self.owed.is_empty() && self.then.is_none() && !self.deaf;
+        rests.then_some(self.asked)
+    }
+
+    fn go_on(&mut self, rest: u32) {
+        self.asked = rest;
     }
 
     fn reset(&mut self) {

@@ -1,14 +1,14 @@
-//! Finds the end of a chunked body, and what is in its chunks.
+//! Takes a chunked body apart, however it is cut.
 //!
 //! ```text
 //!   size in hex [;extension] CRLF data CRLF ... 0 CRLF [trailers] CRLF
 //! ```
 //!
-//! Extensions and trailers are checked and dropped.
+//! Lines are looked at when they are whole, data as it comes: what was looked at
+//! is never needed again. Extensions and trailers are checked and dropped.
 
 use memchr::memchr;
 
-use super::Limits;
 use super::refusal::Bad;
 use super::scan::is_token;
 
@@ -21,12 +21,12 @@ const DIGITS_MAX: usize = 16;
 /// How far a chunked body was looked at.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ChunkScan {
-    /// What begins here has not been seen whole.
+    /// What begins here has not been looked at.
     at: usize,
     next: Next,
-    /// Bytes in the chunks so far.
+    /// Bytes in the chunks so far, that of the present one included.
     total: usize,
-    /// Where the trailers begin.
+    /// Bytes of trailers so far.
     trailers: usize,
 }
 
@@ -34,61 +34,108 @@ pub(super) struct ChunkScan {
 enum Next {
     #[default]
     Size,
+    /// So many bytes of data, then the end of their chunk.
     Data(usize),
     Trailer,
 }
 
+/// How a scan ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Scanned {
+    /// More bytes are needed.
+    Part,
+    /// The chunk that begins here makes the body longer than it may be.
+    Over,
+    /// The body ends here.
+    End(usize),
+}
+
+/// What a body may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Bytes in all its chunks.
+    pub(super) data: usize,
+    /// Bytes of its trailers.
+    pub(super) trailers: usize,
+}
+
 impl ChunkScan {
-    /// Looks at `bytes`, which begin with the body, and gives each whole chunk
-    /// to `piece`; returns where the body ends. `None`: more are needed.
+    /// Looks on in `bytes`, which begin where the last scan was
+    /// [consumed](Self::consume), and gives all data to `piece`.
+    ///
+    /// # Errors
+    ///
+    /// It is no chunked body. What came before is looked at and consumed, and
+    /// the same bytes are the same error again.
     pub(super) fn scan(
         &mut self,
         bytes: &[u8],
-        limits: &Limits,
+        room: Room,
         mut piece: impl FnMut(&[u8]),
-    ) -> Result<Option<usize>, Bad> {
+    ) -> Result<Scanned, Bad> {
         loop {
             match self.next {
                 Next::Size => {
                     let Some(line) = self.line(bytes, LINE_MAX)? else {
-                        return Ok(None);
+                        return Ok(Scanned::Part);
                     };
                     let size = size(line)?;
+                    self.at += line.len() + 2;
                     self.total = self.total.saturating_add(size);
-                    if self.total > limits.body {
-                        return Err(Bad::BodyTooLong);
-                    }
-                    self.next = Next::Data(size);
-                    if size == 0 {
-                        self.next = Next::Trailer;
-                        self.trailers = self.at;
+                    self.next = if size == 0 {
+                        Next::Trailer
+                    } else {
+                        Next::Data(size)
+                    };
+                    if self.total > room.data {
+                        return Ok(Scanned::Over);
                     }
                 }
-                Next::Data(size) => {
-                    let Some(data) = bytes.get(self.at..self.at + size + 2) else {
-                        return Ok(None);
+                Next::Data(0) => {
+                    let Some(end) = bytes.get(self.at..self.at + 2) else {
+                        return Ok(Scanned::Part);
                     };
-                    if !data.ends_with(b"\r\n") {
+                    if end != b"\r\n" {
                         return Err(Bad::Syntax("a chunk that is longer than it says"));
                     }
-                    piece(&data[..size]);
-                    self.at += size + 2;
+                    self.at += 2;
                     self.next = Next::Size;
                 }
+                Next::Data(left) => {
+                    let data = &bytes[self.at..];
+                    let data = &data[..data.len().min(left)];
+                    if data.is_empty() {
+                        return Ok(Scanned::Part);
+                    }
+                    piece(data);
+                    self.at += data.len();
+                    self.next = Next::Data(left - data.len());
+                }
                 Next::Trailer => {
-                    let room = limits.head.saturating_sub(self.at - self.trailers);
-                    match self.line(bytes, room)? {
-                        None => return Ok(None),
-                        Some([]) => return Ok(Some(self.at)),
-                        Some(line) => trailer(line)?,
+                    let left = room.trailers.saturating_sub(self.trailers);
+                    let Some(line) = self.line(bytes, left)? else {
+                        return Ok(Scanned::Part);
+                    };
+                    if !line.is_empty() {
+                        trailer(line)?;
+                    }
+                    self.at += line.len() + 2;
+                    self.trailers += line.len() + 2;
+                    if line.is_empty() {
+                        return Ok(Scanned::End(self.at));
                     }
                 }
             }
         }
     }
 
+    /// Forgets the bytes that were looked at; tells how many these are.
+    pub(super) const fn consume(&mut self) -> usize {
+        std::mem::replace(&mut self.at, 0)
+    }
+
     /// The next line, of at most `max` bytes, without its end.
-    fn line<'a>(&mut self, bytes: &'a [u8], max: usize) -> Result<Option<&'a [u8]>, Bad> {
+    fn line<'a>(&self, bytes: &'a [u8], max: usize) -> Result<Option<&'a [u8]>, Bad> {
         let rest = &bytes[self.at..];
         let end = memchr(b'\n', rest);
         if end.map_or(rest.len(), |end| end + 1) > max {
@@ -98,7 +145,6 @@ impl ChunkScan {
             });
         }
         let Some(end) = end else { return Ok(None) };
-        self.at += end + 1;
         match rest[..end].strip_suffix(b"\r") {
             Some(line) => Ok(Some(line)),
             None => Err(Bad::Syntax("a line of a chunk that ends in a bare LF")),

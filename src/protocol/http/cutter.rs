@@ -1,9 +1,13 @@
 //! Finds the end of the last whole request. The reactor's.
+//!
+//! A request whose body is short is one unit. The head of one with a longer body
+//! is a unit as soon as it is whole, and the body is units as it comes; so is the
+//! head of a client that waits for our word before it sends a body.
 
 use super::Limits;
-use super::chunks::ChunkScan;
+use super::chunks::{ChunkScan, Room, Scanned};
 use super::refusal::Bad;
-use super::scan::{HeadScan, Length};
+use super::scan::{HeadEnd, HeadScan, Length};
 use crate::protocol::{Cut, Cutter, Then};
 
 /// Finds where requests end.
@@ -11,6 +15,8 @@ use crate::protocol::{Cut, Cutter, Then};
 pub(super) struct HttpCutter {
     limits: Limits,
     phase: Phase,
+    /// The head of the request that goes on here was a unit already.
+    headed: bool,
 }
 
 /// What the bytes begin with that no unit has yet.
@@ -21,6 +27,10 @@ enum Phase {
     Fixed(usize),
     /// A head of so many bytes (none: it was a unit already) and chunks.
     Chunked(usize, ChunkScan),
+    /// So many bytes of a body, which are units as they come.
+    Rest(usize),
+    /// Chunks that are units as they come.
+    RestOfChunks(ChunkScan),
 }
 
 impl Default for Phase {
@@ -29,10 +39,31 @@ impl Default for Phase {
     }
 }
 
+/// What can be passed on.
+struct Unit {
+    len: usize,
+    /// It counts as a message: a request, or the head of one.
+    counts: bool,
+}
+
+impl Unit {
+    const fn new(len: usize) -> Self {
+        Self { len, counts: true }
+    }
+
+    /// A part of a request, behind its head.
+    const fn part(len: usize) -> Self {
+        Self { len, counts: false }
+    }
+}
+
 impl HttpCutter {
     pub(super) fn new(limits: Limits) -> Self {
-        let phase = Phase::default();
-        Self { limits, phase }
+        Self {
+            limits,
+            phase: Phase::default(),
+            headed: false,
+        }
     }
 
     /// The unit that `bytes` begin with, if there is one.
@@ -40,11 +71,20 @@ impl HttpCutter {
         let Phase::Head(scan) = &mut self.phase else {
             return self.body(bytes);
         };
-        let Some(head) = scan.scan(bytes, &self.limits)? else {
-            return Ok(None);
-        };
+        match scan.scan(bytes, &self.limits)? {
+            Some(head) => self.head(head, bytes),
+            None => Ok(None),
+        }
+    }
+
+    /// The head is whole: is the body there, and is it short?
+    fn head(&mut self, head: HeadEnd, bytes: &[u8]) -> Result<Option<Unit>, Bad> {
         self.phase = match head.length {
-            Length::Fixed(length) if length > self.limits.body => return Err(Bad::BodyTooLong),
+            Length::Fixed(length) if length > self.limits.kept() => {
+                self.headed = true;
+                self.phase = Phase::Rest(length);
+                return Ok(Some(Unit::new(head.at)));
+            }
             Length::Fixed(length) => Phase::Fixed(head.at + length),
             Length::Chunked => Phase::Chunked(head.at, ChunkScan::default()),
         };
@@ -54,67 +94,109 @@ impl HttpCutter {
         if !head.expects || matches!(whole, Ok(Some(_))) {
             return whole;
         }
+        self.headed = true;
         self.phase = match head.length {
             Length::Fixed(length) => Phase::Fixed(length),
             Length::Chunked => Phase::Chunked(0, ChunkScan::default()),
         };
-        Ok(Some(Unit::Head(head.at)))
+        Ok(Some(Unit::new(head.at)))
     }
 
     /// The head is known: is the body there?
     fn body(&mut self, bytes: &[u8]) -> Result<Option<Unit>, Bad> {
-        let total = match &mut self.phase {
-            Phase::Head(_) => None,
-            Phase::Fixed(total) => (bytes.len() >= *total).then_some(*total),
-            Phase::Chunked(head, scan) => scan
-                .scan(&bytes[*head..], &self.limits, |_| ())?
-                .map(|end| *head + end),
-        };
-        Ok(total.map(Unit::Whole))
+        let (trailers, kept) = (self.limits.head, self.limits.kept());
+        match &mut self.phase {
+            Phase::Head(_) => Ok(None),
+            Phase::Fixed(total) if bytes.len() < *total => Ok(None),
+            Phase::Fixed(total) => {
+                let unit = Unit::new(*total);
+                Ok(Some(self.end(unit)))
+            }
+            Phase::Chunked(head, scan) => {
+                let room = Room {
+                    data: kept,
+                    trailers,
+                };
+                match scan.scan(&bytes[*head..], room, |_| ())? {
+                    Scanned::Part => Ok(None),
+                    Scanned::End(end) => {
+                        let unit = Unit::new(*head + end);
+                        Ok(Some(self.end(unit)))
+                    }
+                    Scanned::Over => {
+                        let unit = Unit::new(*head + scan.consume());
+                        self.phase = Phase::RestOfChunks(*scan);
+                        self.headed = true;
+                        Ok(Some(unit))
+                    }
+                }
+            }
+            Phase::Rest(left) => {
+                let unit = Unit::part(bytes.len().min(*left));
+                *left -= unit.len;
+                let is_end = *left == 0;
+                Ok(Some(if is_end { self.end(unit) } else { unit }))
+            }
+            Phase::RestOfChunks(scan) => {
+                let data = usize::MAX;
+                let scanned = scan.scan(bytes, Room { data, trailers }, |_| ());
+                let unit = Unit::part(scan.consume());
+                match scanned {
+                    Ok(Scanned::End(_)) => Ok(Some(self.end(unit))),
+                    Err(bad) if unit.len == 0 => Err(bad),
+                    // What is wrong is wrong again, behind this unit.
+                    Ok(Scanned::Part | Scanned::Over) | Err(_) => {
+                        Ok(Some(unit).filter(|unit| unit.len > 0))
+                    }
+                }
+            }
+        }
     }
-}
 
-/// What can be passed on, and its length.
-enum Unit {
-    /// A request, or its body when the head went before.
-    Whole(usize),
-    /// The head of a request whose client may wait for our word.
-    Head(usize),
+    /// With `unit` the request ends.
+    fn end(&mut self, unit: Unit) -> Unit {
+        self.phase = Phase::default();
+        self.headed = false;
+        unit
+    }
 }
 
 impl Cutter for HttpCutter {
     fn cut(&mut self, bytes: &[u8]) -> Cut {
         // A head that goes before its body is a message to whoever counts.
         let (mut units, mut messages) = (0, 0);
+        let mut refused = None;
         while units < bytes.len() {
             match self.unit(&bytes[units..]) {
                 Ok(None) => break,
-                Ok(Some(Unit::Whole(len))) => {
+                Ok(Some(Unit { len, counts })) => {
                     units += len;
-                    messages += 1;
-                    self.phase = Phase::default();
-                }
-                Ok(Some(Unit::Head(len))) => {
-                    units += len;
-                    messages += 1;
+                    messages += usize::from(counts);
                 }
                 Err(bad) => {
-                    return Cut {
-                        units,
-                        messages,
-                        then: Then::Refuse(bad.into()),
-                    };
+                    refused = Some(bad);
+                    break;
                 }
             }
         }
+        let then = match refused {
+            Some(bad) => Then::Refuse(bad.into()),
+            None if self.headed => Then::ReadOn,
+            None => Then::Read,
+        };
         Cut {
             units,
             messages,
-            then: Then::Read,
+            then,
         }
+    }
+
+    fn rests(&self) -> bool {
+        matches!(self.phase, Phase::Head(_))
     }
 
     fn reset(&mut self) {
         self.phase = Phase::default();
+        self.headed = false;
     }
 }

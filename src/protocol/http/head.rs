@@ -38,6 +38,16 @@ impl<'a> Fields<'a> {
             .map(|(_, value)| value)
     }
 
+    /// The name that the client gave the request (`X-Request-Id`), if it is one
+    /// that can be passed on: a word of at most 64 plain characters.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&'a str> {
+        let id = self.find("x-request-id")?;
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+        let is_id = (1..=64).contains(&id.len()) && id.iter().all(is_plain);
+        std::str::from_utf8(id).ok().filter(|_| is_id)
+    }
+
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         self.0.iter().map(|field| (field.name, field.value))
@@ -106,11 +116,13 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
             }
             10 if name.eq_ignore_ascii_case("connection") => connection.options(value),
             14 if name.eq_ignore_ascii_case("content-length") => {
-                let text = std::str::from_utf8(trim(value)).unwrap_or_default();
                 // The cutter let no other pass; were it wrong, 400 is right.
-                let length = text
-                    .parse()
-                    .map_err(|_| Bad::Syntax("a bad Content-Length"))?;
+                let text = std::str::from_utf8(trim(value)).unwrap_or_default();
+                if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(Bad::Syntax("a bad Content-Length"));
+                }
+                // More than can be counted is more than any limit.
+                let length = text.parse().unwrap_or(usize::MAX);
                 meaning.length = Length::Fixed(length);
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {

@@ -4,29 +4,41 @@
 //!   HeadScan    where does the head end, how long is the body --> Cutter
 //!   ChunkScan   where does a chunked body end, what is in it  --/
 //!   Server      whole request -> handler -> Response -> bytes
+//!   Upload      a longer body, in pieces -> Intake --/
 //! ```
 //!
 //! Invariants:
-//! - A request is one unit: its head and all of its body. Only a client that
-//!   waits for `100 Continue` has its head served first.
+//! - A request is one unit, its head and all of its body, unless the body is
+//!   longer than `Limits::memory` or its client waits for `100 Continue`: then
+//!   the head is served first, and the body goes to an [`Intake`] as it comes.
 //! - What can be read in two ways is refused, and its connection closed: who
 //!   stands between us and the client might read it the other way.
 //! - Nothing here depends on how the stream is cut into reads.
 
+mod access;
 mod chunks;
 mod cutter;
 mod date;
 mod head;
+mod intake;
 mod refusal;
 mod response;
 mod scan;
 mod server;
+mod upload;
 
+pub use access::{Access, AccessFormat};
 pub use date::http_date;
 pub use head::{Fields, Head};
-pub use response::{Content, Response, reason};
+pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};
+pub use response::{Content, Piece, Response, reason};
 
-use super::{Cutter, Media, Protocol, Push, Server, Units, Unsendable, Wire};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Cutter, Lane, Media, Protocol, Push, Server, Units, Unsendable, Wire};
+use crate::scoreboard::Row;
 
 /// Fields that a head may have however it is configured.
 pub const FIELDS_MAX: usize = 128;
@@ -40,27 +52,80 @@ pub struct Limits {
     pub head: usize,
     /// Fields of the head, at most [`FIELDS_MAX`]; over it, 431.
     pub fields: usize,
-    /// Bytes of the body; over it, 413.
+    /// Bytes of the body unless its route says otherwise; over it, 413.
     pub body: usize,
+    /// Bytes of a body that is kept in memory until it is whole. A longer one
+    /// goes where its handler wants it, as it comes.
+    pub memory: usize,
+}
+
+impl Limits {
+    /// Bytes of a body for which the rest of its request waits.
+    fn kept(&self) -> usize {
+        self.memory.min(self.body)
+    }
 }
 
 /// The protocol of a listener that speaks HTTP.
-#[derive(Clone, Copy, Debug)]
-pub struct Http1(Limits);
+#[derive(Clone, Debug)]
+pub struct Http1(Arc<Settings>);
+
+/// What all connections of a listener have in common.
+#[derive(Clone, Debug)]
+struct Settings {
+    limits: Limits,
+    spooling: Spooling,
+    /// How each answer is recorded, if it is.
+    access: Option<AccessFormat>,
+    root: Option<Arc<dyn Root>>,
+}
 
 impl Http1 {
-    /// HTTP within `limits`.
+    /// HTTP within `limits`. Bodies that are too long for memory go to `/tmp`.
     #[must_use]
-    pub const fn new(limits: Limits) -> Self {
-        Self(limits)
+    pub fn new(limits: Limits) -> Self {
+        let spooling = Spooling {
+            folder: PathBuf::from("/tmp"),
+            memory_max: limits.body,
+        };
+        Self(Arc::new(Settings {
+            limits,
+            spooling,
+            access: None,
+            root: None,
+        }))
+    }
+
+    /// Bodies that are too long for memory go to `folder`.
+    #[must_use]
+    pub fn spooling_to(mut self, folder: impl Into<PathBuf>) -> Self {
+        let settings = Arc::make_mut(&mut self.0);
+        settings.spooling.folder = folder.into();
+        self
+    }
+
+    /// The same, with something to serve where the program has no route.
+    #[must_use]
+    pub fn with_root(mut self, root: Arc<dyn Root>) -> Self {
+        Arc::make_mut(&mut self.0).root = Some(root);
+        self
+    }
+
+    /// Each answer is recorded like this, and requests have ids.
+    #[must_use]
+    pub fn recorded(mut self, format: AccessFormat) -> Self {
+        Arc::make_mut(&mut self.0).access = Some(format);
+        self
     }
 }
 
 impl Protocol for Http1 {
-    fn open(&self) -> (Box<dyn Cutter>, Box<dyn Server>) {
-        let cutter = cutter::HttpCutter::new(self.0);
-        let server = server::HttpServer::new(self.0);
-        (Box::new(cutter), Box::new(server))
+    fn cutter(&self) -> Box<dyn Cutter> {
+        Box::new(cutter::HttpCutter::new(self.0.limits))
+    }
+
+    fn server(&self) -> Box<dyn Server> {
+        Box::new(server::HttpServer::new(Arc::clone(&self.0)))
     }
 
     fn wire(&self) -> Wire {
@@ -79,6 +144,27 @@ impl Protocol for Http1 {
     fn warns(&self) -> bool {
         true
     }
+
+    fn name(&self) -> Option<String> {
+        Some("http/1.1".into())
+    }
+
+    fn late(&self) -> &'static [u8] {
+        refusal::LATE
+    }
+}
+
+/// What a listener has to show where the program has no route: files, by `web`.
+pub trait Root: fmt::Debug + Send + Sync {
+    /// Serves a request; `None` when nothing is there, and the response is as it
+    /// was.
+    fn serve(
+        &self,
+        lane: Lane,
+        request: &Request<'_>,
+        row: &Row,
+        response: &mut Response,
+    ) -> Option<Served>;
 }
 
 /// One request, as handlers get it.
@@ -88,6 +174,10 @@ pub struct Request<'a> {
     pub head: Head<'a>,
     /// The body; chunked ones are put together.
     pub body: Units<'a>,
+    /// What the listener has to show.
+    pub root: Option<&'a dyn Root>,
+    /// What an [`Intake`] made of the body, for its handler to take.
+    pub taken: Option<&'a Taken>,
 }
 
 /// What became of a request.
@@ -100,6 +190,8 @@ pub enum Served {
     Later(u64),
     /// Nothing was done: its handler may block.
     NotInline,
+    /// Nothing was done: nobody knows the method.
+    NoSuchMethod,
 }
 
 impl Media {

@@ -16,6 +16,12 @@ pub(super) enum Bad {
     TooManyFields,
     /// The body is coded in a way that we do not know.
     Coding,
+    /// The client expects something other than our word to go on.
+    Expectation,
+    /// The method is none that anybody here knows.
+    Method,
+    /// The peer ended its stream within a body.
+    Truncated,
     Version,
     /// The preface of HTTP/2.
     Http2,
@@ -47,9 +53,10 @@ impl Bad {
             Self::HeadTooLong | Self::TooManyFields => {
                 answer!("431 Request Header Fields Too Large", 36)
             }
-            Self::Coding => answer!("501 Not Implemented", 20),
+            Self::Expectation => answer!("417 Expectation Failed", 23),
+            Self::Coding | Self::Method => answer!("501 Not Implemented", 20),
             Self::Version | Self::Http2 => answer!("505 HTTP Version Not Supported", 31),
-            Self::Tls => b"",
+            Self::Tls | Self::Truncated => b"",
         }
     }
 
@@ -58,7 +65,10 @@ impl Bad {
             Self::Syntax(_) | Self::NoLength => Counter::HttpBadRequest,
             Self::BodyTooLong => Counter::HttpBodyTooLong,
             Self::LineTooLong | Self::HeadTooLong | Self::TooManyFields => Counter::HttpHeadTooLong,
-            Self::Coding | Self::Version => Counter::HttpUnsupported,
+            Self::Coding | Self::Version | Self::Expectation | Self::Method => {
+                Counter::HttpUnsupported
+            }
+            Self::Truncated => Counter::Truncated,
             Self::Http2 => Counter::SpokeHttp2,
             Self::Tls => Counter::SpokeTls,
         }
@@ -68,15 +78,31 @@ impl Bad {
         match self {
             Self::Syntax(what) => what,
             Self::NoLength => "a request with a body that does not say its length",
-            Self::BodyTooLong => "a request body over http.body_max",
+            Self::BodyTooLong => "a request body over http.body_max or its route's limit",
             Self::LineTooLong => "a request line over http.line_max",
             Self::HeadTooLong => "a request head over http.head_max",
             Self::TooManyFields => "a request with more fields than http.fields_max",
             Self::Coding => "a transfer coding other than chunked",
+            Self::Expectation => "an expectation other than 100-continue",
+            Self::Method => "a method that nobody here knows",
+            Self::Truncated => "an end-of-file in the middle of a request body",
             Self::Version => "a version of HTTP other than 1.0 and 1.1",
             Self::Http2 => "the preface of HTTP/2",
             Self::Tls => "a TLS client hello on a plain port",
         }
+    }
+}
+
+/// What a peer is told whose request did not come in time.
+pub(super) const LATE: &[u8] = answer!("408 Request Timeout", 20);
+
+/// A method that nobody here knows, by its name: of tokens' characters alone, so
+/// it can stand in a log, and no longer than a word.
+pub(super) fn unknown_method(method: &str) -> Refusal {
+    let name: String = method.chars().take(32).collect();
+    Refusal {
+        detail: format!("`{name}`, a method that nobody here knows"),
+        ..Refusal::from(Bad::Method)
     }
 }
 
@@ -103,6 +129,7 @@ mod tests {
             Bad::LineTooLong,
             Bad::HeadTooLong,
             Bad::Coding,
+            Bad::Expectation,
             Bad::Version,
         ] {
             let text = std::str::from_utf8(bad.answer()).unwrap();

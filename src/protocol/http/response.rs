@@ -1,10 +1,14 @@
 //! What is answered, and how it goes over the wire.
 
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Served;
 use super::date::http_date;
-use crate::protocol::{Answer, Error, Media, Out};
+use crate::protocol::{Answer, Error, FilePart, Media, Out};
 
 /// What is answered to one request. Empty at first: a handler that sets nothing
 /// and answers nothing has answered 204.
@@ -20,6 +24,8 @@ pub struct Response {
     fields: Vec<u8>,
     /// `Content-Type` is among the fields.
     typed: bool,
+    /// The request's name, which is among the fields.
+    request_id: Option<Box<str>>,
 }
 
 /// The content of a response.
@@ -30,13 +36,86 @@ pub enum Content {
     None,
     /// These bytes.
     Bytes(Bytes, Media),
+    /// This part of a file. It goes from the disk's cache to the socket and
+    /// never into memory, however long it is. If the file turns out to be
+    /// shorter, the connection is closed: its client has been told a length.
+    File {
+        /// The file.
+        file: Arc<File>,
+        /// First byte, and the one behind the last.
+        range: Range<u64>,
+    },
+    /// These, in order: several ranges of a file, for example.
+    Pieces(Vec<Piece>),
+}
+
+/// A piece of a [`Content::Pieces`].
+#[derive(Debug)]
+pub enum Piece {
+    /// These bytes.
+    Bytes(Bytes),
+    /// This part of a file, as [`Content::File`].
+    File {
+        /// The file.
+        file: Arc<File>,
+        /// First byte, and the one behind the last.
+        range: Range<u64>,
+    },
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { range, .. } => range.end.saturating_sub(range.start),
+        }
+    }
+
+    fn write(self, out: &mut Out<'_>) {
+        match self {
+            Self::Bytes(bytes) => out.bytes.extend_from_slice(&bytes),
+            Self::File { file, range } => out.file(FilePart { file, range }),
+        }
+    }
+}
+
+/// Files are never equal: nobody knows what is in them.
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Bytes(own, media), Self::Bytes(others, as_media)) => {
+                own == others && media == as_media
+            }
+            (Self::None | Self::Bytes(..) | Self::File { .. } | Self::Pieces(_), _) => false,
+        }
+    }
 }
 
 impl Content {
-    fn len(&self) -> u64 {
+    /// Bytes of it.
+    #[must_use]
+    pub fn len(&self) -> u64 {
         match self {
             Self::None => 0,
             Self::Bytes(bytes, _) => bytes.len() as u64,
+            Self::File { range, .. } => range.end.saturating_sub(range.start),
+            Self::Pieces(pieces) => pieces.iter().map(Piece::len).sum(),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What it is, if a field does not say it.
+    const fn media(&self) -> Option<Media> {
+        match self {
+            Self::None => None,
+            Self::Bytes(_, media) => Some(*media),
+            Self::File { .. } | Self::Pieces(_) => Some(Media::Bytes),
         }
     }
 }
@@ -48,6 +127,8 @@ pub(super) struct Asked {
     pub(super) head: bool,
     pub(super) minor: u8,
     pub(super) keeps: bool,
+    /// When it was looked at first, if answers are recorded.
+    pub(super) since: u64,
 }
 
 impl Response {
@@ -69,6 +150,38 @@ impl Response {
         true
     }
 
+    /// Adds fields that are encoded already, each with its line end. `typed`:
+    /// `Content-Type` is among them.
+    pub(crate) fn encoded(&mut self, fields: &[&[u8]], typed: bool) {
+        self.typed |= typed;
+        self.fields
+            .reserve(fields.iter().map(|fields| fields.len()).sum());
+        for fields in fields {
+            self.fields.extend_from_slice(fields);
+        }
+    }
+
+    /// Gives the request a name, and says it in the response.
+    pub fn identify(&mut self, id: Box<str>) {
+        self.field("X-Request-Id", id.as_bytes());
+        self.request_id = Some(id);
+    }
+
+    /// The request's name, if it has one yet.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    /// As new, but for the request's name.
+    pub fn restart(&mut self) {
+        let id = self.request_id.take();
+        *self = Self::default();
+        if let Some(id) = id {
+            self.identify(id);
+        }
+    }
+
     /// Whether a field of this name was added.
     #[must_use]
     pub fn has_field(&self, name: &str) -> bool {
@@ -85,6 +198,7 @@ impl Response {
         match answer {
             Answer::None => {}
             Answer::Reply { body, media, .. } => self.content = Content::Bytes(body, media),
+            Answer::Content(content) => self.content = *content,
             Answer::Error(error) => self.error(&error),
             Answer::Later(token) => return Served::Later(token),
         }
@@ -148,7 +262,7 @@ impl Response {
         }
         bytes.extend_from_slice(&http_date(seconds));
         bytes.extend_from_slice(b"\r\n");
-        if let Content::Bytes(_, media) = &self.content
+        if let Some(media) = self.content.media()
             && !self.typed
         {
             bytes.extend_from_slice(b"Content-Type: ");
@@ -164,6 +278,8 @@ impl Content {
         match self {
             Self::None => {}
             Self::Bytes(body, _) => out.bytes.extend_from_slice(&body),
+            Self::File { file, range } => out.file(FilePart { file, range }),
+            Self::Pieces(pieces) => pieces.into_iter().for_each(|piece| piece.write(out)),
         }
     }
 }

@@ -120,14 +120,25 @@ impl HeadScan {
                 Some(value) => self.transfer_encoding(value),
                 None => Ok(()),
             },
-            b'e' | b'E' => {
-                let value = value_of(line, b"expect");
-                self.expects |=
-                    value.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-                Ok(())
-            }
+            b'e' | b'E' => match value_of(line, b"expect") {
+                Some(value) => self.expect(value),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
+    }
+
+    /// A client of HTTP/1.0 that expects something expects it from a later
+    /// server than us (RFC 9110, 10.1.1).
+    fn expect(&mut self, value: &[u8]) -> Result<(), Bad> {
+        if self.minor == Some(0) || value.is_empty() {
+            return Ok(());
+        }
+        if !value.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Bad::Expectation);
+        }
+        self.expects = true;
+        Ok(())
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), Bad> {

@@ -1,17 +1,21 @@
-//! Serves whole requests: head, handler, response. Used by whoever holds the
+//! Serves requests: head, handler, response. Used by whoever holds the
 //! connection's turn.
 
 use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::chunks::ChunkScan;
-use super::head::{self, Head, Meaning, Room};
-use super::refusal::Bad;
+use super::chunks::{ChunkScan, Room, Scanned};
+use super::head::{self, Head, Meaning};
+use super::intake::{Incoming, Received, Wanted};
+use super::refusal::{self, Bad};
 use super::response::{Asked, Response};
 use super::scan::Length;
-use super::{Limits, Request, Served};
-use crate::protocol::{Answer, CloseMode, Event, Lane, Refusal, Server, Step, Turn, Units};
+use super::upload::{Refused, Upload};
+use super::{Access, Request, Served, Settings, Taken};
+use crate::protocol::{Answer, CloseMode, Error, Event, Lane, Refusal, Server, Step, Turn, Units};
 
 /// What a client that waits for our word is told.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -19,9 +23,9 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The requests of one connection.
 #[derive(Debug)]
 pub(super) struct HttpServer {
-    limits: Limits,
-    /// A head whose body was asked for and comes next.
-    head: Option<Box<[u8]>>,
+    settings: Arc<Settings>,
+    /// A request whose body is not whole.
+    upload: Option<Box<Upload>>,
     /// The request whose answer was put off.
     owed: Option<Box<Owed>>,
     /// What happens when nothing is owed any more.
@@ -37,26 +41,32 @@ pub(super) struct HttpServer {
 struct Owed {
     token: u64,
     asked: Asked,
+    /// The request's head, if answers are recorded.
+    head: Option<Box<[u8]>>,
     response: Response,
 }
 
 /// Why the requests of a turn are not all served.
 enum Stop {
-    Refuse(Bad),
+    /// Not recorded yet.
+    Refuse(Refusal),
     Step(Step),
 }
 
 impl From<Bad> for Stop {
     fn from(bad: Bad) -> Self {
-        Self::Refuse(bad)
+        Self::Refuse(bad.into())
     }
 }
 
+/// Bytes that are served, and how to go on if not with the next ones.
+type Done = Result<(usize, Option<Step>), Stop>;
+
 impl HttpServer {
-    pub(super) const fn new(limits: Limits) -> Self {
+    pub(super) const fn new(settings: Arc<Settings>) -> Self {
         Self {
-            limits,
-            head: None,
+            settings,
+            upload: None,
             owed: None,
             then: None,
             leaves: false,
@@ -64,56 +74,172 @@ impl HttpServer {
         }
     }
 
-    /// Serves the request that `units` begin with; gives its length, and how to
-    /// go on if not with the next one.
-    fn request(
-        &mut self,
-        units: Units<'_>,
-        turn: &mut Turn<'_>,
-    ) -> Result<(usize, Option<Step>), Stop> {
-        let saved = self.head.take();
-        let mut room: Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+    /// Serves the request that `units` begin with, or goes on with the one
+    /// before them.
+    fn request(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> Done {
+        if self.upload.is_some() {
+            return self.go_on(units, turn);
+        }
+        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
         let bytes = units.bytes();
-        let (head, meaning) = head::read(saved.as_deref().unwrap_or(bytes), &mut room)?;
-        let from = if saved.is_some() { 0 } else { meaning.len };
-        if saved.is_none() && waits(&meaning, bytes) {
-            self.head = Some(bytes[..meaning.len].into());
-            turn.out.bytes.extend_from_slice(CONTINUE);
-            return Ok((meaning.len, None));
-        }
-        let whole;
-        let (body, end) = match meaning.length {
-            Length::Fixed(length) => {
-                let end = from.saturating_add(length);
-                if end > bytes.len() {
-                    // The cutter passes whole requests on; were it wrong, this
-                    // ends one connection and not the worker.
-                    return Err(Bad::Syntax("a body that is not whole").into());
-                }
-                (units.slice(from..end), end)
-            }
-            Length::Chunked => {
-                let len;
-                (whole, len) = self.put_together(&bytes[from..])?;
-                (Units::shared(&whole), from + len)
-            }
+        let (head, meaning) = head::read(bytes, &mut room)?;
+        let behind = units.slice(meaning.len..bytes.len());
+        let max = self.settings.limits.body;
+        let Some(body) = self.whole(behind, meaning.length, max) else {
+            return self.begin(&head, &meaning, bytes, turn);
         };
-        let step = self.serve_one(&head, &meaning, body, turn);
-        if matches!(step, Some(Step::NotInline)) {
-            self.head = saved;
-            return Err(Stop::Step(Step::NotInline));
-        }
+        let end = meaning.len + body.len;
+        let asked = self.asked(&head, &meaning, turn);
+        let written = &bytes[..meaning.len];
+        let body = body.units(behind);
+        let step = self.serve_one(&head, written, asked, body, None, turn)?;
         Ok((end, step))
     }
 
-    fn put_together(&self, bytes: &[u8]) -> Result<(Bytes, usize), Bad> {
-        let mut whole = Vec::new();
-        let mut scan = ChunkScan::default();
-        let end = scan.scan(bytes, &self.limits, |piece| {
-            whole.extend_from_slice(piece);
-        })?;
-        let end = end.ok_or(Bad::Syntax("a chunked body without an end"))?;
-        Ok((whole.into(), end))
+    /// The body that `units` begin with, if it is whole and has at most `max`
+    /// bytes. What is wrong with another one is found when it is taken.
+    fn whole(&self, units: Units<'_>, length: Length, max: usize) -> Option<Whole> {
+        match length {
+            Length::Fixed(len) => {
+                let is_whole = len <= max && len <= units.bytes().len();
+                is_whole.then_some(Whole { len, chunks: None })
+            }
+            Length::Chunked => {
+                let mut whole = Vec::new();
+                let room = Room {
+                    data: max,
+                    trailers: self.settings.limits.head,
+                };
+                let scanned = ChunkScan::default().scan(units.bytes(), room, |piece| {
+                    whole.extend_from_slice(piece);
+                });
+                let Ok(Scanned::End(len)) = scanned else {
+                    return None;
+                };
+                let chunks = Some(whole.into());
+                Some(Whole { len, chunks })
+            }
+        }
+    }
+
+    /// A request whose body is not there, or longer than most may be: asks what
+    /// to do with it.
+    fn begin(
+        &mut self,
+        head: &Head<'_>,
+        meaning: &Meaning,
+        bytes: &[u8],
+        turn: &mut Turn<'_>,
+    ) -> Done {
+        // Whoever takes the body may wait for a disk.
+        if turn.lane == Lane::Inline {
+            return Err(Stop::Step(Step::NotInline));
+        }
+        let asked = self.asked(head, meaning, turn);
+        let incoming = Incoming {
+            head: *head,
+            length: match meaning.length {
+                Length::Fixed(length) => Some(length),
+                Length::Chunked => None,
+            },
+            max: self.settings.limits.body,
+            root: self.settings.root.as_deref(),
+        };
+        let mut response = self.response(head, turn);
+        let (max, intake) = match turn.app.receive(&incoming, &mut response) {
+            Wanted::Whole { max } => (max, None),
+            Wanted::Pieces { max, intake } => (max, Some(intake)),
+            Wanted::Refused => {
+                return Ok((
+                    bytes.len(),
+                    Some(self.part(Some(head), asked, response, turn)),
+                ));
+            }
+            Wanted::NoSuchMethod => {
+                return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
+            }
+        };
+        if incoming.length.is_some_and(|length| length > max) {
+            return Err(self.refuse(head, Bad::BodyTooLong.into(), turn));
+        }
+        if meaning.expects && bytes.len() == meaning.len {
+            turn.out.bytes.extend_from_slice(CONTINUE);
+        }
+        let head = &bytes[..meaning.len];
+        let upload = Upload::new(head, asked, meaning.length, max, intake);
+        self.upload = Some(Box::new(upload));
+        Ok((meaning.len, None))
+    }
+
+    /// More of a body, or all of it.
+    fn go_on(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> Done {
+        let Some(mut upload) = self.upload.take_if(|_| turn.lane == Lane::Pool) else {
+            return Err(Stop::Step(Step::NotInline));
+        };
+        if upload.intake.is_none() {
+            if let Some(body) = self.whole(units, upload.length(), upload.max) {
+                let len = body.len;
+                let step = self.serve_taken(&upload, body.units(units), None, turn)?;
+                return Ok((len, step));
+            }
+            match turn.app.spool(&self.settings.spooling) {
+                Ok(spool) => upload.intake = Some(spool),
+                Err(error) => {
+                    return Ok((units.bytes().len(), Some(self.fail(&upload, &error, turn))));
+                }
+            }
+        }
+        let mut intake = upload.intake.take().expect("made above if it was missing");
+        let taken = upload.take(units.bytes(), &self.settings.limits, |piece| {
+            turn.app.piece(&mut *intake, piece)
+        });
+        let (len, is_whole) = match taken {
+            Ok(taken) => taken,
+            Err(Refused::Bad(bad)) => return Err(bad.into()),
+            Err(Refused::ByIntake(error)) => {
+                return Ok((units.bytes().len(), Some(self.fail(&upload, &error, turn))));
+            }
+        };
+        if !is_whole {
+            upload.intake = Some(intake);
+            self.upload = Some(upload);
+            return Ok((len, None));
+        }
+        let step = match intake.finish() {
+            Received::File(file) => self.serve_taken(&upload, Units::filed(&file), None, turn)?,
+            Received::Made(made) => {
+                let taken = Taken::new(made);
+                self.serve_taken(&upload, Units::borrowed(b""), Some(&taken), turn)?
+            }
+        };
+        Ok((len, step))
+    }
+
+    /// As [`Self::serve_one`], for a request whose body came behind its head.
+    fn serve_taken(
+        &mut self,
+        upload: &Upload,
+        body: Units<'_>,
+        taken: Option<&Taken>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Step>, Stop> {
+        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let (head, _) = head::read(&upload.head, &mut room)?;
+        let asked = Asked {
+            keeps: upload.asked.keeps && !self.leaves,
+            ..upload.asked
+        };
+        self.serve_one(&head, &upload.head, asked, body, taken, turn)
+    }
+
+    fn asked(&self, head: &Head<'_>, meaning: &Meaning, turn: &Turn<'_>) -> Asked {
+        let since = (self.settings.access).map_or(0, |_| turn.app.micros());
+        Asked {
+            since,
+            head: head.method == "HEAD",
+            minor: head.minor,
+            keeps: meaning.keeps && !self.leaves,
+        }
     }
 
     /// Runs the handler and writes what it answered; tells how to go on if not
@@ -121,38 +247,135 @@ impl HttpServer {
     fn serve_one(
         &mut self,
         head: &Head<'_>,
-        meaning: &Meaning,
+        written: &[u8],
+        asked: Asked,
         body: Units<'_>,
+        taken: Option<&Taken>,
         turn: &mut Turn<'_>,
-    ) -> Option<Step> {
-        let request = Request { head: *head, body };
-        let asked = Asked {
-            head: head.method == "HEAD",
-            minor: head.minor,
-            keeps: meaning.keeps && !self.leaves,
+    ) -> Result<Option<Step>, Stop> {
+        let request = Request {
+            head: *head,
+            body,
+            taken,
+            root: self.settings.root.as_deref(),
         };
-        let mut response = Response::default();
-        match turn.app.request(turn.lane, &request, &mut response) {
-            Served::NotInline if turn.lane == Lane::Inline => Some(Step::NotInline),
+        let mut response = self.response(head, turn);
+        Ok(match turn.app.request(turn.lane, &request, &mut response) {
+            Served::NotInline if turn.lane == Lane::Inline => {
+                return Err(Stop::Step(Step::NotInline));
+            }
+            Served::NoSuchMethod => {
+                return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
+            }
             Served::Done | Served::NotInline => {
-                let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
+                let keeps = self.answer(Some(head), asked, response, turn);
                 (!keeps).then(|| self.end(Step::Close(CloseMode::Flush)))
             }
             Served::Later(token) => {
                 let owed = Owed {
                     token,
                     asked,
+                    head: (self.settings.access).map(|_| written.into()),
                     response,
                 };
                 self.owed = Some(Box::new(owed));
                 Some(Step::AwaitReply)
             }
+        })
+    }
+
+    /// Answers a request whose body is not read to its end, with an error.
+    fn fail(&mut self, upload: &Upload, error: &Error, turn: &mut Turn<'_>) -> Step {
+        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let head = head::read(&upload.head, &mut room).ok();
+        let head = head.as_ref().map(|(head, _)| head);
+        let mut response = head.map_or_else(Response::default, |head| self.response(head, turn));
+        response.error(error);
+        self.part(head, upload.asked, response, turn)
+    }
+
+    /// Answers a request whose body is not read to its end. What is left of it
+    /// cannot be told from a next request, so the connection closes; lingering
+    /// sees to it that a client that still sends reads this first.
+    fn part(
+        &mut self,
+        head: Option<&Head<'_>>,
+        asked: Asked,
+        response: Response,
+        turn: &mut Turn<'_>,
+    ) -> Step {
+        let asked = Asked {
+            keeps: false,
+            ..asked
+        };
+        self.answer(head, asked, response, turn);
+        self.end(Step::Close(CloseMode::Flush))
+    }
+
+    /// An empty response to `head`, with its name if answers are recorded.
+    fn response(&self, head: &Head<'_>, turn: &mut Turn<'_>) -> Response {
+        let mut response = Response::default();
+        if self.settings.access.is_some() {
+            let sent = head.fields.request_id();
+            let id = sent.map_or_else(|| turn.app.request_id(), Into::into);
+            response.identify(id);
         }
+        response
+    }
+
+    /// Writes the response; tells whether the connection goes on.
+    fn answer(
+        &self,
+        head: Option<&Head<'_>>,
+        asked: Asked,
+        response: Response,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Some(format) = self.settings.access else {
+            return response.write(asked, turn.app.seconds(), &mut turn.out);
+        };
+        let id = response.request_id().map(str::to_owned);
+        let (status, len) = (response.sent_status(), response.content.len());
+        let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
+        let micros = turn.app.micros().saturating_sub(asked.since);
+        let access = Access {
+            head: head.copied(),
+            status,
+            bytes: if asked.head { 0 } else { len },
+            taken: Duration::from_micros(micros),
+            id: id.as_deref().unwrap_or_default(),
+        };
+        turn.app.record(&access, format);
+        keeps
+    }
+
+    /// Records a refusal that is answered.
+    fn record(&self, head: Option<&Head<'_>>, refusal: &Refusal, turn: &mut Turn<'_>) {
+        let status = refusal.answer.get(9..12);
+        let status = status.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let (Some(format), Some(status)) = (self.settings.access, status) else {
+            return;
+        };
+        let access = Access {
+            head: head.copied(),
+            status,
+            bytes: 0,
+            taken: Duration::ZERO,
+            id: "",
+        };
+        turn.app.record(&access, format);
+    }
+
+    /// Refuses a request whose head is known.
+    fn refuse(&self, head: &Head<'_>, refusal: Refusal, turn: &mut Turn<'_>) -> Stop {
+        self.record(Some(head), &refusal, turn);
+        Stop::Step(Step::Refuse(refusal))
     }
 
     /// The connection ends as soon as nothing is owed.
     fn end(&mut self, how: Step) -> Step {
         self.deaf = true;
+        self.upload = None;
         if self.owed.is_none() {
             return how;
         }
@@ -166,12 +389,18 @@ impl HttpServer {
         };
         let Owed {
             asked,
+            head,
             mut response,
             ..
         } = *owed;
         // An answer cannot be put off twice: that is an empty one.
         let _done = response.take(answer);
-        let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
+        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let head = head
+            .as_deref()
+            .and_then(|head| head::read(head, &mut room).ok());
+        let head = head.as_ref().map(|(head, _)| head);
+        let keeps = self.answer(head, asked, response, turn);
         match self.then.take() {
             Some(then) => then,
             None if keeps => Step::Next,
@@ -188,13 +417,22 @@ impl HttpServer {
     }
 }
 
-/// Whether the client waits to be told to send its body, which has not come.
-fn waits(meaning: &Meaning, bytes: &[u8]) -> bool {
-    let missing = match meaning.length {
-        Length::Fixed(length) => bytes.len() - meaning.len < length,
-        Length::Chunked => bytes.len() == meaning.len,
-    };
-    meaning.expects && missing
+/// A body of which nothing is missing.
+struct Whole {
+    /// Bytes of the stream.
+    len: usize,
+    /// What was in its chunks.
+    chunks: Option<Bytes>,
+}
+
+impl Whole {
+    /// The body, which `units` begin with.
+    fn units<'a>(&'a self, units: Units<'a>) -> Units<'a> {
+        match &self.chunks {
+            Some(chunks) => Units::shared(chunks),
+            None => units.slice(0..self.len),
+        }
+    }
 }
 
 impl Server for HttpServer {
@@ -210,9 +448,11 @@ impl Server for HttpServer {
                     done += served;
                     step
                 }
+                Err(Stop::Step(step @ Step::Refuse(_))) => return (len, self.end(step)),
                 Err(Stop::Step(step)) => return (done, step),
-                Err(Stop::Refuse(bad)) => {
-                    return (len, self.end(Step::Refuse(Refusal::from(bad))));
+                Err(Stop::Refuse(refusal)) => {
+                    self.record(None, &refusal, turn);
+                    return (len, self.end(Step::Refuse(refusal)));
                 }
             };
             let over = turn.over();
@@ -238,13 +478,22 @@ impl Server for HttpServer {
                 self.wait()
             }
             Event::Reply(token, answer) => self.reply(token, answer, turn),
-            Event::Refused(refusal) => self.end(Step::Refuse(refusal)),
+            Event::Refused(refusal) => {
+                self.record(None, &refusal, turn);
+                self.end(Step::Refuse(refusal))
+            }
+            Event::Eof if self.upload.is_some() => self.end(Step::Refuse(Bad::Truncated.into())),
             Event::Eof | Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
         }
     }
 
+    fn rests(&self) -> bool {
+        let remembers = self.upload.is_some() || self.owed.is_some() || self.then.is_some();
+        !remembers && !self.leaves && !self.deaf
+    }
+
     fn reset(&mut self) {
-        self.head = None;
+        self.upload = None;
         self.owed = None;
         self.then = None;
         self.leaves = false;

@@ -18,6 +18,13 @@ const LIMITS: Limits = Limits {
     head: 300,
     fields: 5,
     body: 60,
+    memory: 60,
+};
+
+/// As these, but a body of more than four bytes comes in pieces.
+const SPOOLS: Limits = Limits {
+    memory: 4,
+    ..LIMITS
 };
 
 /// Method, target, fields, body.
@@ -51,19 +58,56 @@ impl Dispatch for Handlers {
         let fields = fields
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_vec()));
-        let body = request.body.bytes().to_vec();
-        self.0
-            .push((method.to_owned(), target.to_owned(), fields.collect(), body));
+        let mut body = request.body.bytes().to_vec();
+        if let Some(taken) = request.taken.and_then(Taken::take) {
+            body = *taken.downcast::<Vec<u8>>().unwrap();
+        }
+        self.0.push((
+            method.to_owned(),
+            target.to_owned(),
+            fields.collect(),
+            body.clone(),
+        ));
         response.take(match target {
             "/later" => Answer::Later(self.0.len() as u64),
             "/none" => Answer::None,
             "/error" => Answer::Error(Error::new(418, "teapot")),
-            _ => Answer::body(request.body.to_bytes()),
+            _ => Answer::body(body.into()),
         })
+    }
+
+    fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {
+        match incoming.head.target {
+            "/unwanted" => Wanted::refused(&Error::new(403, "no"), response),
+            "/large" => Wanted::Whole { max: 1 << 20 },
+            _ => Wanted::Whole { max: incoming.max },
+        }
+    }
+
+    fn spool(&mut self, _: &Spooling) -> Result<Box<dyn Intake>, Error> {
+        Ok(Box::new(Kept(Vec::new())))
     }
 
     fn seconds(&self) -> u64 {
         784_111_777
+    }
+}
+
+/// Where a long body goes here.
+struct Kept(Vec<u8>);
+
+impl Intake for Kept {
+    fn piece(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        assert!(!bytes.is_empty(), "a piece has bytes");
+        if bytes.contains(&b'!') {
+            return Err(Error::new(422, "no"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Received {
+        Received::Made(Box::new(self.0))
     }
 }
 
@@ -241,6 +285,12 @@ mod reference {
                     return Err(Some(400));
                 }
             }
+            if let Some(value) = text.strip_prefix("expect:") {
+                let value = value.trim_matches([' ', '\t']);
+                if !old && !value.is_empty() && value != "100-continue" {
+                    return Err(Some(417));
+                }
+            }
             if let Some(value) = text.strip_prefix("transfer-encoding:") {
                 codings += 1;
                 if codings > 1 || old {
@@ -261,7 +311,13 @@ mod reference {
         Ok((start, fields))
     }
 
-    fn chunked(rest: &mut &[u8], limits: &Limits) -> Found<Vec<u8>> {
+    /// Bytes of a body for which its head waits.
+    fn kept(limits: &Limits) -> usize {
+        limits.memory.min(limits.body)
+    }
+
+    /// `long`: found to be no body that is kept.
+    fn chunked(rest: &mut &[u8], limits: &Limits, long: &mut bool) -> Found<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             let line = line(rest, 256, 400)?;
@@ -280,6 +336,7 @@ mod reference {
                 return Err(Some(400));
             }
             let size = u128::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap();
+            *long |= size + body.len() as u128 > kept(limits) as u128;
             if size + body.len() as u128 > limits.body as u128 {
                 return Err(Some(413));
             }
@@ -328,11 +385,11 @@ mod reference {
         };
         let fixed = find("content-length").map(|value| value.parse().unwrap_or(usize::MAX));
         let chunks = find("transfer-encoding").is_some();
-        if fixed.is_some_and(|length| length > limits.body) {
-            return Err(Some(413));
-        }
+        let mut long = fixed.is_some_and(|length| length > kept(limits));
         let body = if chunks {
-            chunked(rest, limits)
+            chunked(rest, limits, &mut long)
+        } else if fixed.is_some_and(|length| length > limits.body) {
+            Err(Some(413))
         } else {
             let length = fixed.unwrap_or(0);
             if rest.len() >= length {
@@ -347,7 +404,7 @@ mod reference {
             find("expect").is_some_and(|value| value == "100-continue") && start.ends_with(b"1");
         let body = match (body, &strict) {
             // The head was served before the body was seen.
-            (Err(_), Err(bad)) if expects => return Err(*bad),
+            (Err(_), Err(bad)) if expects || long => return Err(*bad),
             (body, _) => body?,
         };
         let (method, target, fields) = strict?;
@@ -422,6 +479,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         b"Transfer-Encoding: chunked\r\n",
         b"transfer-encoding: gzip, chunked\r\n",
         b"Expect: 100-continue\r\n",
+        b"expect: 100-Continue, x\r\n",
         b"Connection: close\r\n",
         b"Connection: keep-alive\r\n",
         b" folded\r\n",
@@ -483,15 +541,17 @@ proptest! {
         cuts.extend([0, stream.len()]);
         cuts.sort_unstable();
         let parts: Vec<&[u8]> = cuts.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
-        let came = serve(&parts, LIMITS);
-        let (seen, end) = reference::read(&stream, &LIMITS);
-        prop_assert_eq!(&came.seen, &seen, "{}", stream.escape_ascii());
-        prop_assert_eq!(came.over, end.is_some(), "{} {:?}", stream.escape_ascii(), end);
-        if let Some(status) = end.filter(|status| *status > 200) {
-            prop_assert_eq!(statuses(&came).last().copied(), Some(status), "{}", stream.escape_ascii());
+        for limits in [LIMITS, SPOOLS] {
+            let came = serve(&parts, limits);
+            let (seen, end) = reference::read(&stream, &limits);
+            prop_assert_eq!(&came.seen, &seen, "{}", stream.escape_ascii());
+            prop_assert_eq!(came.over, end.is_some(), "{} {:?}", stream.escape_ascii(), end);
+            if let Some(status) = end.filter(|status| *status > 200) {
+                prop_assert_eq!(statuses(&came).last().copied(), Some(status), "{}", stream.escape_ascii());
+            }
+            let bytewise: Vec<&[u8]> = stream.chunks(1).collect();
+            prop_assert_eq!(serve(&bytewise, limits), came, "{}", stream.escape_ascii());
         }
-        let bytewise: Vec<&[u8]> = stream.chunks(1).collect();
-        prop_assert_eq!(serve(&bytewise, LIMITS), came, "{}", stream.escape_ascii());
     }
 }
 
@@ -512,6 +572,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
         (format!("{post}Content-Length: 1\r\n{te}\r\n0\r\n\r\n"), 400),
         (format!("{post}{te}Content-Length: 1\r\n\r\n0\r\n\r\n"), 400),
         (format!("{post}{te}{te}\r\n0\r\n\r\n"), 400),
+        (format!("{post}Expect: a pony\r\n"), 417),
         (format!("{post}Transfer-Encoding: identity\r\n\r\n"), 501),
         (
             format!("{post}Transfer-Encoding: chunked, chunked\r\n\r\n"),
@@ -680,4 +741,84 @@ fn a_drain_is_told_with_the_next_response() {
     assert_eq!(step, Step::Close(crate::protocol::CloseMode::Flush));
     let said = String::from_utf8_lossy(&turn.out.bytes).into_owned();
     assert!(said.contains("Connection: close\r\n"), "{said}");
+}
+
+#[test]
+fn a_long_body_comes_in_pieces_and_its_handler_sees_all_of_it() {
+    let post = "POST / HTTP/1.1\r\nHost: x\r\n";
+    let next = "GET /none HTTP/1.1\r\nHost: x\r\n\r\n";
+    for body in [
+        "Content-Length: 12\r\n\r\nhello, world".to_owned(),
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;x\r\n, world\r\n0\r\nA: b\r\n\r\n"
+            .to_owned(),
+        "Expect: 100-continue\r\nContent-Length: 12\r\n\r\nhello, world".to_owned(),
+    ] {
+        let stream = format!("{post}{body}{next}");
+        for cut in 0..stream.len() {
+            let (first, second) = stream.as_bytes().split_at(cut);
+            let came = serve(&[first, second], SPOOLS);
+            let bodies: Vec<&[u8]> = came.seen.iter().map(|seen| &seen.3[..]).collect();
+            assert_eq!(bodies, [&b"hello, world"[..], b""], "{cut} of {stream:?}");
+            assert_eq!((statuses(&came), came.over), (vec![200, 204], false));
+        }
+    }
+}
+
+#[test]
+fn a_body_that_nobody_wants_is_refused_before_it_comes() {
+    for (target, fields, body, status) in [
+        ("/unwanted", "Content-Length: 50", "", 403),
+        ("/unwanted", "Transfer-Encoding: chunked", "32\r\n", 403),
+        ("/", "Content-Length: 61", "", 413),
+        ("/", "Content-Length: 61\r\nExpect: 100-continue", "", 413),
+        ("/", "Transfer-Encoding: chunked", "3d\r\n", 413),
+        ("/large", "Content-Length: 1048577", "", 413),
+        ("/", "Content-Length: 50", "hello!", 422),
+        ("/", "Transfer-Encoding: chunked", "32\r\nhello!", 422),
+    ] {
+        let text = format!("POST {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n{body}");
+        let came = serve(&[text.as_bytes()], SPOOLS);
+        assert_eq!(statuses(&came), [status], "{text:?}");
+        assert!(came.over && came.seen.is_empty(), "{text:?}");
+        assert!(came.answered.contains("Connection: close\r\n"), "{text:?}");
+        let (said, ..) = turn(Lane::Pool, &[&text], Vec::new());
+        assert!(!said.contains("100 Continue"), "{text:?}");
+    }
+}
+
+#[test]
+fn a_route_may_allow_more_than_most() {
+    let body = "a".repeat(1000);
+    let text = format!("POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{body}");
+    let whole = serve(&[text.as_bytes()], LIMITS);
+    assert_eq!((statuses(&whole), whole.seen[0].3.len()), (vec![200], 1000));
+    let parts: Vec<&[u8]> = text.as_bytes().chunks(7).collect();
+    assert_eq!(serve(&parts, LIMITS), whole);
+}
+
+#[test]
+fn a_body_in_pieces_is_the_pools() {
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n";
+    let (said, done, steps) = turn(Lane::Inline, &[head], Vec::new());
+    assert_eq!(
+        (&said[..], done, steps),
+        ("", vec![0], vec![Step::NotInline])
+    );
+}
+
+#[test]
+fn a_peer_that_leaves_within_a_body_is_counted() {
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nhello";
+    let (_, _, steps) = turn(Lane::Pool, &[head], vec![Event::Eof]);
+    let Step::Refuse(refusal) = &steps[1] else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(refusal.counter, crate::scoreboard::Counter::Truncated);
+}
+
+#[test]
+fn a_method_that_nobody_knows_is_named() {
+    let refusal = super::refusal::unknown_method("BREW");
+    assert!(refusal.detail.contains("`BREW`"), "{}", refusal.detail);
+    assert!(refusal.answer.starts_with(b"HTTP/1.1 501 "));
 }

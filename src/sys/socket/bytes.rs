@@ -1,5 +1,6 @@
 //! Moving bytes through a socket that never blocks.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
@@ -52,6 +53,34 @@ fn transfer(point: Point, mut call: impl FnMut() -> libc::c_long) -> io::Result<
 ///
 /// `WouldBlock` when it takes nothing; anything else: the connection is broken.
 pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    send_flagged(socket, bytes, More::None)
+}
+
+/// Whether something follows at once, so that the kernel may wait for it with a
+/// segment that is not full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum More {
+    /// Nothing that is known of.
+    None,
+    /// The next call comes right behind this one.
+    Follows,
+}
+
+impl More {
+    const fn flag(self) -> libc::c_int {
+        match self {
+            Self::None => 0,
+            Self::Follows => libc::MSG_MORE,
+        }
+    }
+}
+
+/// As [`send`], and says whether more follows.
+///
+/// # Errors
+///
+/// As there.
+pub fn send_flagged(socket: impl AsFd, bytes: &[u8], more: More) -> io::Result<usize> {
     let fd = socket.as_fd().as_raw_fd();
     transfer(Point::Send, || {
         // SAFETY: the kernel reads `bytes` alone; without an address its length
@@ -62,7 +91,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
                 fd,
                 bytes.as_ptr(),
                 bytes.len(),
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more.flag(),
                 ptr::null::<libc::sockaddr>(),
                 0 as libc::socklen_t,
             )
@@ -75,9 +104,10 @@ pub fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 /// # Errors
 ///
 /// As [`send`].
-pub fn send_pieces(socket: impl AsFd, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+pub fn send_pieces(socket: impl AsFd, pieces: &[io::IoSlice<'_>], more: More) -> io::Result<usize> {
     let fd = socket.as_fd().as_raw_fd();
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let flags =
+        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(more.flag());
     loop {
         let sent = fault::point(Point::Send)
             .and_then(|()| Ok(kernel::sendmsg::<()>(fd, pieces, &[], flags, None)?));
@@ -86,6 +116,49 @@ pub fn send_pieces(socket: impl AsFd, pieces: &[io::IoSlice<'_>]) -> io::Result<
             result => return result,
         }
     }
+}
+
+/// Sends `len` bytes of `file` from `offset` on without copying them into the
+/// process, as much as the kernel takes; the file's own position stays. 0: the
+/// file ends there. Waits for the disk when the pages are not in memory.
+///
+/// A program must ignore `SIGPIPE`, as those of Rust do: this call cannot ask
+/// for that as [`send`] does.
+///
+/// # Errors
+///
+/// `WouldBlock` when the kernel takes nothing. [`is_of_file`] tells errors of
+/// the file from those of the connection, which is broken.
+pub fn send_file(socket: impl AsFd, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+    let out = socket.as_fd().as_raw_fd();
+    let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    transfer(Point::Send, || {
+        let mut at: libc::off64_t = offset;
+        // SAFETY: the kernel writes the new offset to `at`, which outlives the
+        // call; both descriptors are open for as long as they are borrowed.
+        let sent = unsafe { libc::sendfile64(out, file.as_raw_fd(), &raw mut at, len) };
+        libc::c_long::try_from(sent).unwrap_or(-1)
+    })
+}
+
+/// Whether [`send_file`] failed because the file cannot be read, or ended early
+/// if that was made an error.
+#[must_use]
+pub fn is_of_file(error: &io::Error) -> bool {
+    let of_file = [
+        libc::EIO,
+        libc::EINVAL,
+        libc::EOVERFLOW,
+        libc::EISDIR,
+        libc::ENODATA,
+        libc::ESTALE,
+    ];
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+    ) || error
+        .raw_os_error()
+        .is_some_and(|code| of_file.contains(&code))
 }
 
 /// Bytes that the kernel holds for the peer: not sent, or not acknowledged yet.

@@ -10,15 +10,15 @@ const HIGH: usize = usize::MAX;
 
 /// The mailbox of a connection that does not exist.
 #[derive(Debug)]
-pub struct Handover(Mailbox<Bytes>);
+pub struct Exchange(Mailbox<Bytes>);
 
-impl Default for Handover {
+impl Default for Exchange {
     fn default() -> Self {
         Self(Mailbox::new())
     }
 }
 
-impl Handover {
+impl Exchange {
     /// Posts as the reactor does. True: the connection has to be scheduled.
     pub fn post(&self, chunk: Bytes) -> bool {
         let len = chunk.len();

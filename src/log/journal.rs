@@ -1,0 +1,142 @@
+//! Lines that are many and may be lost, such as those of an access log: collected
+//! in memory, written by a thread of their own, a batch at a time.
+//!
+//! Whoever records a line waits for no disk: it is appended under a lock that
+//! nobody holds over a system call. When the disk is slower than the lines come,
+//! those that find no room are lost and counted. A line is in the file after
+//! [`PACE`] at most, and before the process ends if it calls [`flush`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long lines are collected before they are written.
+const PACE: Duration = Duration::from_millis(100);
+
+/// Bytes that are written before that.
+const BATCH: usize = 128 * 1024;
+
+/// Bytes that wait at most.
+const ROOM: usize = 4 * 1024 * 1024;
+
+/// What waits, and who writes it.
+struct Journal {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    /// Lines lost, and not yet told to anybody.
+    lost: AtomicU64,
+}
+
+struct Waiting {
+    lines: Vec<u8>,
+    count: u64,
+    /// There is a thread that writes.
+    begun: bool,
+    /// A batch is on its way to the file.
+    writing: bool,
+    /// Somebody waits until all is written.
+    hurry: bool,
+}
+
+static JOURNAL: Journal = Journal {
+    waiting: Mutex::new(Waiting {
+        lines: Vec::new(),
+        count: 0,
+        begun: false,
+        writing: false,
+        hurry: false,
+    }),
+    changed: Condvar::new(),
+    lost: AtomicU64::new(0),
+};
+
+impl Journal {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Lines are whole whenever the lock is free.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The loop of the writing thread.
+    fn write(&self) {
+        let mut batch = Vec::new();
+        loop {
+            let mut waiting = self.lock();
+            waiting.writing = false;
+            self.changed.notify_all();
+            while waiting.lines.is_empty() {
+                waiting = (self.changed.wait(waiting)).unwrap_or_else(PoisonError::into_inner);
+            }
+            let until = Instant::now() + PACE;
+            while waiting.lines.len() < BATCH && !waiting.hurry {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                waiting = (self.changed.wait_timeout(waiting, left))
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+            batch.clear();
+            std::mem::swap(&mut batch, &mut waiting.lines);
+            let count = std::mem::take(&mut waiting.count);
+            waiting.writing = true;
+            drop(waiting);
+            if !super::put_journal(&batch) {
+                self.lost.fetch_add(count, Ordering::Relaxed);
+            }
+            if batch.capacity() > 2 * BATCH {
+                batch = Vec::new();
+            }
+        }
+    }
+}
+
+/// Records a whole line; tells how many were lost since somebody was told last.
+pub fn record(line: &[u8]) -> u64 {
+    let journal = &JOURNAL;
+    let mut waiting = journal.lock();
+    waiting.begun = waiting.begun || begin();
+    if !waiting.begun || waiting.lines.len() + line.len() > ROOM {
+        drop(waiting);
+        journal.lost.fetch_add(1, Ordering::Relaxed);
+    } else {
+        waiting.lines.extend_from_slice(line);
+        waiting.count += 1;
+        let len = waiting.lines.len();
+        drop(waiting);
+        // The first of a batch, and the one that fills it.
+        if len == line.len() || (len >= BATCH && len - line.len() < BATCH) {
+            journal.changed.notify_all();
+        }
+    }
+    if journal.lost.load(Ordering::Relaxed) == 0 {
+        return 0;
+    }
+    journal.lost.swap(0, Ordering::Relaxed)
+}
+
+/// Starts the thread that writes: with the first line, so behind every fork.
+fn begin() -> bool {
+    let writer = thread::Builder::new().name("access-log".into());
+    writer.spawn(|| JOURNAL.write()).is_ok()
+}
+
+/// Waits until every line is written that was recorded before, at most for
+/// `patience`: the disk may hang.
+pub fn flush(patience: Duration) {
+    let until = Instant::now() + patience;
+    let mut waiting = JOURNAL.lock();
+    while waiting.writing || !waiting.lines.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        waiting.hurry = true;
+        JOURNAL.changed.notify_all();
+        waiting = (JOURNAL.changed.wait_timeout(waiting, left))
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+    waiting.hurry = false;
+}

@@ -1,0 +1,41 @@
+//! The end of the master: what it made is taken away, and whoever waits for its
+//! end is told. On the master's thread, once.
+
+use super::control::{self, Response};
+use super::exit::{Ending, Exit};
+use super::office::Office;
+use crate::log;
+
+impl Office<'_> {
+    /// The last things: nobody else is left, but for another master perhaps.
+    pub(super) fn close(mut self) -> Result<(), Ending> {
+        let stopped = Response::new(Exit::Ok as u8, "stopped");
+        let asked = [control::Command::Stop, control::Command::Quit];
+        let counted = self.board.counted().into_iter();
+        let counted: Vec<String> = counted.map(|(name, n)| format!("{name}={n}")).collect();
+        log::info!("counted: {}", counted.join(" "));
+        if self.supervisor.is_replaced() {
+            self.take_leave();
+        } else {
+            for edition in [&self.current, &self.incoming].into_iter().flatten() {
+                edition.unlink_but(self.files_of_others());
+            }
+        }
+        if self.supervisor.is_heir() {
+            self.give_up();
+        } else if let Some(control) = self.control.take() {
+            control.remove();
+        }
+        // Unless it names somebody else.
+        self.pid_file.remove();
+        if let Some(report) = self.report {
+            let early = Ending(
+                Exit::Internal,
+                "stopped before all workers were ready".into(),
+            );
+            report.tell(&self.result.clone().and(Err(early)));
+        }
+        self.clients.answer_all(&asked, &stopped, &self.epoll);
+        self.result
+    }
+}

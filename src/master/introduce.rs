@@ -1,0 +1,112 @@
+//! Introducing workers that leave to those that stay, so that connections can go
+//! from one to the other. On the master's thread, before the order to drain.
+//!
+//! The master makes the lines and keeps no end of them: whoever dies ends its
+//! lines by that, and nobody has to be told.
+
+use super::edition::Edition;
+use super::message::ToWorker;
+use super::office::Office;
+use super::supervisor::{Generation, Stage, Status};
+use crate::log;
+use crate::sys::channel::Channel;
+use crate::sys::process::Pid;
+
+impl Office<'_> {
+    /// Sees to it that every worker that drains has lines to workers of the
+    /// generation that serves.
+    pub(super) fn introduce(&mut self) {
+        let Some(current) = self.supervisor.current() else {
+            return;
+        };
+        if !self
+            .serving()
+            .is_some_and(|edition| edition.config.handover)
+        {
+            return;
+        }
+        let slots: Vec<Status> = self.supervisor.status().collect();
+        let at = |stage| slots.iter().filter(move |slot| slot.stage == stage);
+        let mut staying: Vec<(usize, Pid)> = at(Stage::Serving)
+            .filter(|slot| slot.generation == current)
+            .filter_map(|slot| Some((slot.number, slot.pid?)))
+            .collect();
+        staying.sort_unstable_by_key(|one| one.0);
+        let leaving: Vec<(usize, Pid)> = at(Stage::Draining)
+            .filter_map(|slot| Some((slot.number, slot.pid?)))
+            .collect();
+        for &(number, from) in &leaving {
+            for to in chosen(number, leaving.len(), &staying) {
+                self.connect(from, to, current);
+            }
+        }
+    }
+
+    /// What the generation that serves was started from. While it takes over, the
+    /// office still calls it the one that is being started.
+    fn serving(&self) -> Option<&Edition> {
+        let incoming = self.incoming.as_ref();
+        let takes_over = self.supervisor.incoming().is_none();
+        incoming.filter(|_| takes_over).or(self.current.as_ref())
+    }
+
+    /// Gives both the ends of a new line, unless they have one.
+    fn connect(&mut self, from: Pid, to: Pid, generation: Generation) {
+        let known = |office: &mut Self| {
+            let member = office.crew.with_pid(from);
+            member.is_none_or(|member| member.successors.contains(&to))
+        };
+        if known(self) || self.crew.with_pid(to).is_none() {
+            return;
+        }
+        let (near, far) = match Channel::pair() {
+            Ok(ends) => ends,
+            Err(error) => {
+                log::warn!("make a line between workers: {error}; connections are not handed over");
+                return;
+            }
+        };
+        if let Some(member) = self.crew.with_pid(to) {
+            member.give(ToWorker::Predecessor, far);
+        }
+        if let Some(member) = self.crew.with_pid(from) {
+            member.successors.push(to);
+            member.give(ToWorker::Successor(generation.0), near);
+        }
+    }
+}
+
+/// The workers that one of `leaving` gets lines to: two, or as many as it takes
+/// for each to get connections; others for each `number`.
+fn chosen(number: usize, leaving: usize, staying: &[(usize, Pid)]) -> impl Iterator<Item = Pid> {
+    let count = staying.len();
+    let each = count.div_ceil(leaving.max(1)).max(2).min(count);
+    let at = move |n| (number * each + n) % count.max(1);
+    (0..each).map(move |n| staying[at(n)].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn everybody_who_stays_is_somebodys_successor() {
+        for leaving in 1..=8 {
+            for staying in 0..=8 {
+                let pids: Vec<(usize, Pid)> = (0..staying)
+                    .map(|n| (n, Pid::new(100 + i32::try_from(n).unwrap()).unwrap()))
+                    .collect();
+                let mut met = BTreeSet::new();
+                for number in 0..leaving {
+                    let chosen: Vec<i32> = chosen(number, leaving, &pids).map(Pid::raw).collect();
+                    let different: BTreeSet<i32> = chosen.iter().copied().collect();
+                    assert_eq!(different.len(), chosen.len(), "no line twice");
+                    assert!(chosen.len() >= staying.min(2));
+                    met.extend(different);
+                }
+                assert_eq!(met.len(), staying, "{leaving} leave, {staying} stay");
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The upgrade of the binary, as it is carried out; what is decided about it is
+//! in [`supervisor`](super::supervisor).
+//!
+//! ```text
+//! elder                                             heir
+//!   | exec, with descriptors and a variable  ------> | configuration, workers
+//!   | <------------------------- it listens, ready   |
+//!   | leaves the control socket alone                |
+//!   | take over, what was counted  ----------------> | pid file, control socket
+//!   | <----------------------------------- took over |
+//!   | tells the service manager, answers             |
+//!   | you were named  -----------------------------> | speaks to the manager
+//!   | drains, leaves; what was counted since ------> |
+//! ```
+//!
+//! The two are joined by one line, a [`Channel`](crate::sys::channel::Channel)
+//! that the elder makes and the heir inherits. It lives until the elder has
+//! left, carries datagrams ([`words`]) and, with them, descriptors: whatever the
+//! workers of one master are to hand to those of the other is introduced here,
+//! by a word of its own that carries one end of a channel for each side.
+//!
+//! When somebody is killed:
+//! - The heir, before it took over: the elder goes on, or takes its name and its
+//!   control socket back. The heir's workers lose their master and drain.
+//! - The heir, afterwards: it was the master; all workers drain and leave.
+//! - The elder, before: the heir rules as soon as its workers are ready.
+//! - The elder, afterwards: its workers drain. What they count after the heir
+//!   took over is lost if the two binaries do not share their memory.
+//!
+//! All of it on the master's thread, and never waiting.
+
+mod elder;
+mod family;
+mod heir;
+mod papers;
+mod words;
+
+pub(super) use elder::Launched;
+pub(super) use family::Family;
+pub(super) use heir::{Elder, succeed};
+pub(super) use papers::Papers;

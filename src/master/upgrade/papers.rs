@@ -1,0 +1,282 @@
+//! What an heir inherits over the exec: the number of each descriptor and what
+//! it is for, as JSON in one variable. Read once, before any thread, and removed.
+//!
+//! Both binaries have to understand it, so fields are only ever added, with a
+//! default.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::edition::Before;
+use super::super::socket_file::SocketFile;
+use super::super::supervisor::{Generation, Rows, SlotId};
+use super::family::Family;
+use crate::sys::channel::Channel;
+use crate::sys::exec;
+use crate::sys::socket::Address;
+use crate::sys::systemd::Inherited;
+
+/// The variable.
+const NAME: &str = "PURLIN_UPGRADE";
+
+/// Changes when an older binary could not go on with what is written.
+const VERSION: u32 = 1;
+
+/// The papers as they are written.
+#[derive(Debug, Deserialize, Serialize)]
+struct Written {
+    version: u32,
+    /// The line to the elder.
+    line: RawFd,
+    pid_file: RawFd,
+    control: RawFd,
+    memory: RawFd,
+    bells: Vec<RawFd>,
+    /// The end of the elder's family.
+    elders: RawFd,
+    /// Both ends of the heir's.
+    family: (RawFd, RawFd),
+    /// For each worker, or once for all: configured address and socket.
+    listeners: Vec<Vec<(String, RawFd)>>,
+    /// Unix sockets among them: path, device, inode.
+    files: Vec<(PathBuf, u64, u64)>,
+    /// The service manager's: name and socket.
+    sockets: Vec<(String, RawFd)>,
+    /// Rows of the elder's workers.
+    taken: Vec<usize>,
+    /// The newest worker of each row.
+    epochs: Vec<u16>,
+    generation: u64,
+    /// Keys that only a start can change, as they are in force.
+    started_with: Vec<(String, String)>,
+    elder: i32,
+}
+
+/// What the elder puts in.
+pub(in crate::master) struct Estate<'a> {
+    pub(super) line: &'a Channel,
+    pub(super) pid_file: BorrowedFd<'a>,
+    pub(super) control: BorrowedFd<'a>,
+    pub(super) memory: BorrowedFd<'a>,
+    pub(super) bells: Vec<BorrowedFd<'a>>,
+    pub(super) elders: BorrowedFd<'a>,
+    pub(super) family: &'a Family,
+    pub(super) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
+    pub(super) files: &'a [SocketFile],
+    pub(super) sockets: Vec<(&'a str, BorrowedFd<'a>)>,
+    pub(super) taken: Rows,
+    pub(super) epochs: &'a [u16],
+    pub(super) generation: Generation,
+    pub(super) started_with: Vec<(String, String)>,
+}
+
+impl Estate<'_> {
+    /// The variable that tells of it.
+    ///
+    /// # Errors
+    ///
+    /// A path is no text.
+    pub(super) fn variable(&self) -> io::Result<(&'static str, OsString)> {
+        let raw = |one: &BorrowedFd<'_>| one.as_raw_fd();
+        let set = |set: &Vec<(&Address, BorrowedFd<'_>)>| {
+            let set = set.iter();
+            set.map(|(address, socket)| (address.to_string(), raw(socket)))
+                .collect()
+        };
+        let written = Written {
+            version: VERSION,
+            line: self.line.as_fd().as_raw_fd(),
+            pid_file: raw(&self.pid_file),
+            control: raw(&self.control),
+            memory: raw(&self.memory),
+            bells: self.bells.iter().map(raw).collect(),
+            elders: raw(&self.elders),
+            family: (
+                self.family.reader.as_raw_fd(),
+                self.family.writer.as_raw_fd(),
+            ),
+            listeners: self.listeners.iter().map(set).collect(),
+            files: self.files.iter().map(SocketFile::parts).collect(),
+            sockets: (self.sockets.iter())
+                .map(|(name, socket)| ((*name).to_owned(), raw(socket)))
+                .collect(),
+            taken: self.taken.iter().map(|slot| slot.0).collect(),
+            epochs: self.epochs.to_vec(),
+            generation: self.generation.0,
+            started_with: self.started_with.clone(),
+            elder: crate::sys::process::Pid::own().raw(),
+        };
+        Ok((NAME, serde_json::to_string(&written)?.into()))
+    }
+
+    /// Everything that has to stay open.
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let mut all = vec![
+            self.line.as_fd(),
+            self.pid_file,
+            self.control,
+            self.memory,
+            self.elders,
+            self.family.reader.as_fd(),
+            self.family.writer.as_fd(),
+        ];
+        all.extend(&self.bells);
+        all.extend(self.listeners.iter().flatten().map(|(_, socket)| *socket));
+        all.extend(self.sockets.iter().map(|(_, socket)| *socket));
+        all
+    }
+}
+
+/// What the heir has in its hands.
+#[derive(Debug)]
+pub(in crate::master) struct Papers {
+    pub(super) line: Rc<Channel>,
+    pub(super) pid_file: OwnedFd,
+    pub(super) control: OwnedFd,
+    pub(super) memory: OwnedFd,
+    pub(super) bells: Vec<OwnedFd>,
+    pub(super) elders: OwnedFd,
+    pub(super) family: Family,
+    pub(super) listeners: Vec<Vec<(Address, OwnedFd)>>,
+    pub(super) files: Vec<SocketFile>,
+    pub(super) sockets: Vec<Inherited>,
+    pub(super) taken: Rows,
+    pub(super) epochs: Vec<u16>,
+    pub(super) generation: Generation,
+    pub(super) started_with: Vec<(String, String)>,
+    pub(super) elder: i32,
+}
+
+impl Papers {
+    /// Takes them, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the variable is not what an elder writes.
+    pub(in crate::master) fn take() -> io::Result<Option<Self>> {
+        let Some(text) = exec::take_variable(NAME)? else {
+            return Ok(None);
+        };
+        let text = text.to_string_lossy();
+        Self::read(&text)
+            .map(Some)
+            .map_err(|error| io::Error::new(error.kind(), format!("the variable {NAME}: {error}")))
+    }
+
+    /// What listens already.
+    pub(super) fn as_before(&self) -> Before<'_> {
+        let mut listeners = Vec::new();
+        for set in &self.listeners {
+            let set = set.iter();
+            listeners.push(
+                set.map(|(address, socket)| (address, socket.as_fd()))
+                    .collect(),
+            );
+        }
+        Before {
+            listeners,
+            files: &self.files,
+        }
+    }
+
+    fn read(text: &str) -> io::Result<Self> {
+        let written: Written = serde_json::from_str(text)?;
+        if written.version != VERSION {
+            let text = format!(
+                "version {} of an upgrade, expected {VERSION}",
+                written.version
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let bells = written.bells.into_iter().map(exec::adopt);
+        let socket = |(address, number): (String, RawFd)| {
+            let parsed: Result<Address, _> = address.parse();
+            let address = parsed.map_err(|_| io::Error::other(format!("address {address}")))?;
+            Ok((address, exec::adopt(number)?))
+        };
+        let set = |set: Vec<_>| set.into_iter().map(socket).collect::<io::Result<_>>();
+        let (reader, writer) = written.family;
+        Ok(Self {
+            line: Rc::new(exec::adopt(written.line)?.into()),
+            pid_file: exec::adopt(written.pid_file)?,
+            control: exec::adopt(written.control)?,
+            memory: exec::adopt(written.memory)?,
+            bells: bells.collect::<io::Result<_>>()?,
+            elders: exec::adopt(written.elders)?,
+            family: Family {
+                reader: exec::adopt(reader)?,
+                writer: exec::adopt(writer)?,
+            },
+            listeners: written
+                .listeners
+                .into_iter()
+                .map(set)
+                .collect::<io::Result<_>>()?,
+            files: written
+                .files
+                .into_iter()
+                .map(SocketFile::from_parts)
+                .collect(),
+            sockets: (written.sockets.into_iter())
+                .map(|(name, number)| Inherited::new(name, exec::adopt(number)?))
+                .collect::<io::Result<_>>()?,
+            taken: written
+                .taken
+                .into_iter()
+                .filter(|row| *row < 256)
+                .map(SlotId)
+                .collect(),
+            epochs: written.epochs,
+            generation: Generation(written.generation),
+            started_with: written.started_with,
+            elder: written.elder,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn papers_of_another_version_or_none_at_all_are_refused() {
+        for text in ["", "{}", "{\"version\":1}"] {
+            assert!(Papers::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_elder_writes_names_every_descriptor_that_stays_open() {
+        let (line, other) = Channel::pair().unwrap();
+        let family = Family::new().unwrap();
+        let address: Address = "127.0.0.1:0".parse().unwrap();
+        let file = other.as_fd();
+        let estate = Estate {
+            line: &line,
+            pid_file: file,
+            control: file,
+            memory: file,
+            bells: vec![file, file],
+            elders: file,
+            family: &family,
+            listeners: vec![vec![(&address, file)]],
+            files: &[],
+            sockets: vec![("web", file)],
+            taken: [SlotId(3)].into_iter().collect(),
+            epochs: &[1, 2],
+            generation: Generation(4),
+            started_with: vec![("accept".into(), "\"mutex\"".into())],
+        };
+        let (_, text) = estate.variable().unwrap();
+        let written: Written = serde_json::from_str(text.to_str().unwrap()).unwrap();
+        assert_eq!(estate.descriptors().len(), 7 + 2 + 1 + 1);
+        assert_eq!(written.line, line.as_fd().as_raw_fd());
+        assert_eq!(written.listeners[0][0].0, "127.0.0.1:0");
+        assert_eq!((written.taken, written.generation), (vec![3], 4));
+    }
+}

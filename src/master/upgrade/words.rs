@@ -1,0 +1,135 @@
+//! What an elder and its heir tell each other, as datagrams of JSON: the two may
+//! be of different versions, which skip what they do not know. Pure but for the
+//! sending.
+
+use std::io;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::log;
+use crate::sys::channel::{Channel, Received};
+
+/// Longer texts are cut.
+const TEXT_MAX: usize = 4096;
+
+/// Room for the longest word: a hundred counters with their names.
+const WORD_MAX: usize = 64 << 10;
+
+/// From the elder.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToHeir {
+    /// Rule. What was counted so far, for those who do not share the memory.
+    TakeOver(Vec<(String, u64)>),
+    /// The service manager was told who rules; it listens to nobody else.
+    Named,
+    /// End: the upgrade is rolled back.
+    End,
+    /// All of the elder's workers are gone. What was counted in all.
+    Left(Vec<(String, u64)>),
+}
+
+/// From the heir.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToElder {
+    /// It has begun, and listens.
+    Listens,
+    /// All workers are ready.
+    Ready,
+    /// This one rules.
+    TookOver,
+    /// It ends because of this.
+    Failed(String),
+    /// It is ending: have left within so many milliseconds.
+    Hurry(u64),
+}
+
+impl ToElder {
+    /// Cut at a sane length.
+    pub(super) fn failed(text: &str) -> Self {
+        Self::Failed(text.chars().take(TEXT_MAX).collect())
+    }
+
+    pub(super) fn hurry(left: Duration) -> Self {
+        Self::Hurry(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Says `word`. The line has room for all that is ever said on it; one that is
+/// closed is noticed by whoever listens.
+pub(super) fn tell(line: &Channel, word: &impl Serialize) {
+    let datagram = serde_json::to_vec(word).expect("strings and numbers become JSON");
+    if let Err(error) = line.send(&datagram, &[])
+        && error.kind() != io::ErrorKind::BrokenPipe
+        && error.kind() != io::ErrorKind::ConnectionReset
+    {
+        log::warn!("tell the other master: {error}");
+    }
+}
+
+/// What was heard.
+pub(super) enum Heard<T> {
+    Word(T),
+    Nothing,
+    /// The other end is closed.
+    Silence,
+}
+
+/// The next word. What it does not know it skips.
+pub(super) fn hear<T: DeserializeOwned>(line: &Channel) -> Heard<T> {
+    let mut datagram = vec![0; WORD_MAX];
+    loop {
+        match line.receive(&mut datagram) {
+            Ok(Received::Datagram(len, _)) => match serde_json::from_slice(&datagram[..len]) {
+                Ok(word) => return Heard::Word(word),
+                Err(error) => log::warn!("the other master said something unknown: {error}"),
+            },
+            Ok(Received::Nothing) => return Heard::Nothing,
+            Ok(Received::Closed) | Err(_) => return Heard::Silence,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_heard_and_the_unknown_is_skipped() {
+        let (elder, heir) = Channel::pair().unwrap();
+        let counted = vec![("messages_handled".to_owned(), u64::MAX)];
+        let words = [
+            ToHeir::TakeOver(counted.clone()),
+            ToHeir::Named,
+            ToHeir::End,
+            ToHeir::Left(counted),
+        ];
+        for word in &words {
+            tell(&elder, &"dance");
+            tell(&elder, word);
+        }
+        for word in words {
+            let Heard::Word::<ToHeir>(heard) = hear(&heir) else {
+                panic!("{word:?} was not heard");
+            };
+            assert_eq!(heard, word);
+        }
+        assert!(matches!(hear::<ToHeir>(&heir), Heard::Nothing));
+        drop(elder);
+        assert!(matches!(hear::<ToHeir>(&heir), Heard::Silence));
+        tell(&heir, &ToElder::Ready);
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_still_words() {
+        let (elder, heir) = Channel::pair().unwrap();
+        tell(&heir, &ToElder::failed(&"ü".repeat(10_000)));
+        let Heard::Word(ToElder::Failed(text)) = hear(&elder) else {
+            panic!("nothing was heard");
+        };
+        assert_eq!(text.chars().count(), TEXT_MAX);
+    }
+}

@@ -1,0 +1,277 @@
+//! One line of the access log for each answer. Pure: the times come in.
+//!
+//! ```text
+//! combined  PEER - - [day/Mon/year:time +0000] "GET /a HTTP/1.1" 200 5 "referrer" "agent" SECONDS ID
+//! json      {"time":…,"peer":…,"method":…,"path":…,"protocol":…,"status":…,"bytes":…,…}
+//! ```
+//!
+//! Whatever a peer sent stays within its field: what could end it, or the line,
+//! or steer a terminal, is escaped; what is long is cut.
+
+use std::cell::Cell;
+use std::fmt::{self, Display, Write};
+use std::time::Duration;
+
+use super::Head;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AccessFormat {
+    /// As Apache and nginx write it, with the time taken and the id behind.
+    Combined,
+    /// One object a line.
+    Json,
+}
+
+/// Bytes of a path or a field that a line shows.
+const SHOWN: usize = 1024;
+
+/// An answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    /// What was asked; `None`: what came could not be read.
+    pub head: Option<Head<'a>>,
+    /// What it was answered with.
+    pub status: u16,
+    /// Bytes of the content that follows the answer's head.
+    pub bytes: u64,
+    /// From the first look at the request to the answer.
+    pub taken: Duration,
+    /// The request's name.
+    pub id: &'a str,
+}
+
+impl Access<'_> {
+    /// Appends the line, with its end. `seconds` is the time since 1970.
+    pub fn write(
+        &self,
+        format: AccessFormat,
+        peer: &dyn Display,
+        seconds: u64,
+        line: &mut Vec<u8>,
+    ) {
+        // Writing to memory cannot fail.
+        let _written = match format {
+            AccessFormat::Combined => self.combined(peer, seconds, &mut Line(line)),
+            AccessFormat::Json => self.json(peer, seconds, &mut Line(line)),
+        };
+    }
+
+    fn field(&self, name: &str) -> Option<&[u8]> {
+        self.head.and_then(|head| head.fields.find(name))
+    }
+
+    fn combined(&self, peer: &dyn Display, seconds: u64, line: &mut Line<'_>) -> fmt::Result {
+        write!(line, "{peer} - - [")?;
+        line.0.extend_from_slice(&clf_date(seconds));
+        line.0.extend_from_slice(b" +0000] \"");
+        if let Some(head) = &self.head {
+            line.escape(head.method.as_bytes(), Escape::Hex);
+            line.0.push(b' ');
+            line.escape(head.target.as_bytes(), Escape::Hex);
+            write!(line, " HTTP/1.{}", head.minor)?;
+        } else {
+            line.0.push(b'-');
+        }
+        write!(line, "\" {} {} \"", self.status, self.bytes)?;
+        line.escape(self.field("referer").unwrap_or(b"-"), Escape::Hex);
+        line.0.extend_from_slice(b"\" \"");
+        line.escape(self.field("user-agent").unwrap_or(b"-"), Escape::Hex);
+        let id = if self.id.is_empty() { "-" } else { self.id };
+        let (whole, micros) = (self.taken.as_secs(), self.taken.subsec_micros());
+        writeln!(line, "\" {whole}.{micros:06} {id}")
+    }
+
+    fn json(&self, peer: &dyn Display, seconds: u64, line: &mut Line<'_>) -> fmt::Result {
+        line.0.extend_from_slice(b"{\"time\":\"");
+        line.0.extend_from_slice(&iso_date(seconds));
+        write!(line, "Z\",\"peer\":\"{peer}\"")?;
+        if let Some(head) = &self.head {
+            let minor = head.minor;
+            line.text("method", head.method.as_bytes());
+            line.text("path", head.target.as_bytes());
+            write!(line, ",\"protocol\":\"HTTP/1.{minor}\"")?;
+        }
+        let (whole, micros) = (self.taken.as_secs(), self.taken.subsec_micros());
+        write!(
+            line,
+            ",\"status\":{},\"bytes\":{},\"seconds\":{whole}.{micros:06}",
+            self.status, self.bytes
+        )?;
+        for (key, name) in [("referrer", "referer"), ("agent", "user-agent")] {
+            if let Some(value) = self.field(name) {
+                line.text(key, value);
+            }
+        }
+        line.text("id", self.id.as_bytes());
+        line.0.extend_from_slice(b"}\n");
+        Ok(())
+    }
+}
+
+/// A line that grows.
+struct Line<'a>(&'a mut Vec<u8>);
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Escape {
+    /// `\xHH`, as nginx does it.
+    Hex,
+    /// `\u00HH`; what is no UTF-8 is shown as if it were Latin-1.
+    Json,
+}
+
+impl Line<'_> {
+    fn text(&mut self, key: &str, value: &[u8]) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":\"");
+        self.escape(value, Escape::Json);
+        self.0.push(b'"');
+    }
+
+    fn escape(&mut self, value: &[u8], how: Escape) {
+        let shown = &value[..value.len().min(SHOWN)];
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        // Most need nothing, and are copied in one piece.
+        let mut rest = shown;
+        while !rest.is_empty() {
+            let plain = rest.iter().position(|byte| !is_plain(byte));
+            let (plain, odd) = rest.split_at(plain.unwrap_or(rest.len()));
+            self.0.extend_from_slice(plain);
+            let Some((byte, behind)) = odd.split_first() else {
+                break;
+            };
+            let start: &[u8] = match how {
+                Escape::Hex => b"\\x",
+                Escape::Json => b"\\u00",
+            };
+            self.0.extend_from_slice(start);
+            let digit = |digit: u8| b"0123456789ABCDEF"[usize::from(digit)];
+            self.0.extend([digit(byte >> 4), digit(byte & 15)]);
+            rest = behind;
+        }
+        if shown.len() < value.len() {
+            self.0.extend_from_slice(b"...");
+        }
+    }
+}
+
+thread_local! {
+    /// What this thread wrote last: one time is good for a second.
+    static CLF: Cell<(u64, [u8; 20])> = const { Cell::new((u64::MAX, [0; 20])) };
+    static ISO: Cell<(u64, [u8; 19])> = const { Cell::new((u64::MAX, [0; 19])) };
+}
+
+/// `06/Nov/1994:08:49:37`, in UTC.
+fn clf_date(seconds: u64) -> [u8; 20] {
+    let (last, date) = CLF.get();
+    if last == seconds {
+        return date;
+    }
+    // `Sun, 06 Nov 1994 08:49:37 GMT`
+    let http = super::http_date(seconds);
+    let mut date = [0; 20];
+    date[..2].copy_from_slice(&http[5..7]);
+    date[3..6].copy_from_slice(&http[8..11]);
+    date[7..11].copy_from_slice(&http[12..16]);
+    date[12..].copy_from_slice(&http[17..25]);
+    (date[2], date[6], date[11]) = (b'/', b'/', b':');
+    CLF.set((seconds, date));
+    date
+}
+
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+
+/// `1994-11-06T08:49:37`, in UTC.
+fn iso_date(seconds: u64) -> [u8; 19] {
+    let (last, date) = ISO.get();
+    if last == seconds {
+        return date;
+    }
+    let http = super::http_date(seconds);
+    let month = MONTHS.iter().position(|name| name[..] == http[8..11]);
+    let month = u8::try_from(month.map_or(0, |month| month + 1)).unwrap_or(0);
+    let mut date = [b'-'; 19];
+    date[..4].copy_from_slice(&http[12..16]);
+    date[5..7].copy_from_slice(&[b'0' + month / 10, b'0' + month % 10]);
+    date[8..10].copy_from_slice(&http[5..7]);
+    date[10] = b'T';
+    date[11..].copy_from_slice(&http[17..25]);
+    ISO.set((seconds, date));
+    date
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::protocol::http::head;
+    use std::mem::MaybeUninit;
+
+    const SECONDS: u64 = 784_111_777;
+
+    fn line(format: AccessFormat, request: &str, id: &str) -> String {
+        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::super::FIELDS_MAX];
+        let read = head::read(request.as_bytes(), &mut room);
+        let access = Access {
+            head: read.ok().map(|(head, _)| head),
+            status: 200,
+            bytes: 5,
+            taken: Duration::from_micros(1_000_042),
+            id,
+        };
+        let mut line = Vec::new();
+        access.write(format, &"192.0.2.1", SECONDS, &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn a_combined_line_is_what_tools_expect_and_two_facts_more() {
+        let request = "GET /a?b=c HTTP/1.1\r\nHost: x\r\nReferer: http://x/\r\nUser-Agent: curl/8 \"x\" \\\r\n\r\n";
+        assert_eq!(
+            line(AccessFormat::Combined, request, "id-1"),
+            "192.0.2.1 - - [06/Nov/1994:08:49:37 +0000] \"GET /a?b=c HTTP/1.1\" 200 5 \
+             \"http://x/\" \"curl/8 \\x22x\\x22 \\x5C\" 1.000042 id-1\n"
+        );
+        assert_eq!(
+            line(AccessFormat::Combined, "", ""),
+            "192.0.2.1 - - [06/Nov/1994:08:49:37 +0000] \"-\" 200 5 \"-\" \"-\" 1.000042 -\n"
+        );
+    }
+
+    #[test]
+    fn a_json_line_has_the_same_facts_by_name() {
+        let request = "GET /a?b=c HTTP/1.0\r\nUser-Agent: a\tb \"\u{e9}\r\n\r\n";
+        let json: serde_json::Value =
+            serde_json::from_str(&line(AccessFormat::Json, request, "id-1")).unwrap();
+        let expected = serde_json::json!({
+            "time": "1994-11-06T08:49:37Z", "peer": "192.0.2.1", "method": "GET",
+            "path": "/a?b=c", "protocol": "HTTP/1.0", "status": 200, "bytes": 5,
+            "seconds": 1.000042, "agent": "a\tb \"\u{c3}\u{a9}", "id": "id-1",
+        });
+        assert_eq!(json, expected);
+        let unread = line(AccessFormat::Json, "", "");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&unread).is_ok(),
+            "{unread}"
+        );
+    }
+
+    #[test]
+    fn a_long_path_is_cut_and_says_so() {
+        let request = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(5000));
+        let line = line(AccessFormat::Combined, &request, "i");
+        assert!(
+            line.len() < 1200 && line.contains("aaa... HTTP/1.1"),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! Files of a folder, over HTTP.
+//!
+//! ```text
+//! path --> cache: seen within a second? --> variant: plain, or packed as the
+//!            | no: Place, openat2, fstat     |  client likes it
+//!            v (on the pool)                 v
+//!          Found ------------------------> answer: conditions, ranges --> Response
+//! ```
+//!
+//! Invariants:
+//! - Nothing outside of the folder is ever sent: the path is decoded once, and
+//!   the kernel walks it below the folder alone.
+//! - The event loop opens nothing and packs nothing: what is not in the cache is
+//!   looked for on the pool.
+//! - What is known of a file is at most a second old.
+
+mod answer;
+mod cache;
+mod coding;
+mod condition;
+mod find;
+mod listing;
+mod media;
+mod pack;
+mod place;
+mod range;
+mod variant;
+mod wanted;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use range::{Asked, RANGES_MAX};
+
+use self::cache::{Cache, Entry};
+use self::coding::{Accepted, Coding};
+use self::find::{Found, Now};
+use self::variant::Variant;
+use self::wanted::Wanted;
+use super::site::path_of;
+use crate::body::Error;
+use crate::protocol::http::{Content, Request, Response, Root, Served};
+use crate::protocol::{Lane, Media};
+use crate::scoreboard::{Counter, Row};
+use crate::sys::clock::{coarse_millis, wall_seconds};
+
+/// Larger files are not packed on the fly: it would hold a thread for long, and
+/// what comes of it is kept in memory.
+const PACK_MAX: u64 = 1 << 20;
+
+/// Files that are kept open, by default.
+const FILES_MAX: usize = 512;
+
+/// Bytes of small and of packed files that are kept in memory.
+const BYTES_MAX: usize = 32 << 20;
+
+const METHODS: &[u8] = b"GET, HEAD, OPTIONS";
+
+/// The files of a folder, and how they are served. See
+/// [`Web::files`](super::Web::files).
+///
+/// Ranges, conditions and `HEAD` work for every file. Text is packed as gzip for
+/// those who take it, or sent as the `.br`, `.zst` or `.gz` that lies beside it
+/// and is not older. Names that begin with a dot are not there, but for
+/// `/.well-known/`. Symbolic links are followed as long as they are relative and
+/// stay in the folder.
+///
+/// ```
+/// use purlin::{prelude::*, web::Files};
+///
+/// let assets = Files::new("www/assets").cache_control("public, max-age=31536000, immutable");
+/// let web = Web::<()>::new()
+///     .files("/assets", assets)
+///     .files("/downloads", Files::new("/srv/downloads").listing(true));
+/// # let _ = web;
+/// ```
+pub struct Files {
+    folder: PathBuf,
+    index: Vec<String>,
+    listing: bool,
+    cache_control: Option<String>,
+    pack_max: u64,
+    cache: Cache,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Files({})", self.folder.display())
+    }
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for Files {
+    fn from(folder: &P) -> Self {
+        Self::new(folder)
+    }
+}
+
+impl Files {
+    /// The files of `folder`; a relative path is meant from the working
+    /// directory now. It is looked up anew for each file, so that a symbolic
+    /// link can be pointed at a new release.
+    #[must_use]
+    pub fn new(folder: impl AsRef<Path>) -> Self {
+        let folder = folder.as_ref();
+        Self {
+            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
+            index: vec!["index.html".into()],
+            listing: false,
+            cache_control: None,
+            pack_max: PACK_MAX,
+            cache: Cache::new(FILES_MAX, BYTES_MAX),
+        }
+    }
+
+    /// What is served for a folder: the first of these that is in it. Default:
+    /// `index.html`.
+    #[must_use]
+    pub fn index(mut self, names: &[&str]) -> Self {
+        self.index = names.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// Whether a folder without an index is shown as a page of its names. Default:
+    /// it is not there.
+    #[must_use]
+    pub const fn listing(mut self, on: bool) -> Self {
+        self.listing = on;
+        self
+    }
+
+    /// The value of `Cache-Control`, such as `no-cache` or `public,
+    /// max-age=31536000, immutable`. Default: none, and browsers ask again when
+    /// they think it right.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be sent, because of a line break for example.
+    #[must_use]
+    pub fn cache_control(mut self, value: &str) -> Self {
+        let is_sent = Response::default().field("Cache-Control", value.as_bytes());
+        assert!(
+            is_sent,
+            "the value {value:?} of Cache-Control cannot be sent"
+        );
+        self.cache_control = Some(value.to_owned());
+        self
+    }
+
+    /// The largest file that is packed on the fly, in bytes; 0: none is. Default:
+    /// 1 MiB. Only types that are worth it are.
+    #[must_use]
+    pub const fn pack_max(mut self, bytes: u64) -> Self {
+        self.pack_max = bytes;
+        self
+    }
+
+    /// How many files each worker keeps open. Default: 512.
+    #[must_use]
+    pub const fn open_max(mut self, files: usize) -> Self {
+        self.cache.files_max = files;
+        self
+    }
+
+    /// Serves what is at `below`, the path behind the folder's; `None`: nothing
+    /// is there.
+    pub(super) fn serve(
+        &self,
+        lane: Lane,
+        request: &Request<'_>,
+        below: &str,
+        row: &Row,
+        response: &mut Response,
+    ) -> Option<Served> {
+        let now = Now {
+            millis: coarse_millis(),
+            wall: wall_seconds(),
+        };
+        let (path, query) = path_of(request.head.target);
+        if below.is_empty() && !path.ends_with('/') {
+            return Some(to_slash(path, query, response));
+        }
+        if let Some(entry) = self.cache.fresh(below, now.millis) {
+            row.count(Counter::FilesCached);
+            return Some(self.send(lane, request, below, &entry, now, response));
+        }
+        if lane == Lane::Inline {
+            return Some(Served::NotInline);
+        }
+        row.count(Counter::FilesLookedUp);
+        let old = self.cache.known(below);
+        let found = self.find(path, below, old.as_deref(), now);
+        let entry = match &found {
+            Found::File(entry) => Some(entry),
+            Found::Folder | Found::Listing(_) | Found::Nothing | Found::Refused(_) => None,
+        };
+        if old.is_some() || entry.is_some() {
+            self.cache.keep(below, entry, now.millis);
+        }
+        match found {
+            Found::Nothing => return None,
+            Found::File(entry) => {
+                return Some(self.send(lane, request, below, &entry, now, response));
+            }
+            Found::Folder => return Some(to_slash(path, query, response)),
+            Found::Listing(page) => show(page, request, response),
+            Found::Refused(error) => response.error(&error),
+        }
+        Some(Served::Done)
+    }
+
+    fn send(
+        &self,
+        lane: Lane,
+        request: &Request<'_>,
+        below: &str,
+        entry: &Arc<Entry>,
+        now: Now,
+        response: &mut Response,
+    ) -> Served {
+        let Some(is_get) = is_get(request, response) else {
+            return Served::Done;
+        };
+        let wanted = Wanted::read(request.head.fields.iter());
+        let Some(variant) = self.choose(lane, below, entry, &wanted, now) else {
+            return Served::NotInline;
+        };
+        answer::send(variant, &wanted, is_get, now.wall, response);
+        Served::Done
+    }
+
+    /// The variant that the client likes best; `None`: it takes time to make.
+    fn choose<'a>(
+        &self,
+        lane: Lane,
+        below: &str,
+        entry: &'a Arc<Entry>,
+        wanted: &Wanted<'_>,
+        now: Now,
+    ) -> Option<&'a Variant> {
+        let plain = &entry.plain;
+        if !plain.kind.packs || wanted.accept_encoding.is_empty() {
+            return Some(plain);
+        }
+        // Parts are of what is the same each time.
+        let packs = wanted.range.is_none() && (pack::WORTH..=self.pack_max).contains(&plain.len);
+        let has = |coding| entry.packed_as(coding).is_some() || (packs && coding == Coding::Gzip);
+        let Some(coding) = Accepted::read(&wanted.accept_encoding).choose(has) else {
+            return Some(plain);
+        };
+        if let Some(packed) = entry.packed_as(coding) {
+            return Some(packed);
+        }
+        let packed = match plain.packed_before() {
+            Some(packed) => packed,
+            None if lane == Lane::Inline => return None,
+            None => {
+                let packed = plain.packed(self.manner(plain.kind, now));
+                self.cache.grew(below, entry);
+                packed
+            }
+        };
+        Some(packed.unwrap_or(plain))
+    }
+}
+
+/// The root of a listener.
+impl Root for Files {
+    fn serve(
+        &self,
+        lane: Lane,
+        request: &Request<'_>,
+        row: &Row,
+        response: &mut Response,
+    ) -> Option<Served> {
+        let (path, _) = path_of(request.head.target);
+        Self::serve(self, lane, request, path.strip_prefix('/')?, row, response)
+    }
+}
+
+/// Whether the content is to be sent; answers what is neither `GET` nor `HEAD`.
+fn is_get(request: &Request<'_>, response: &mut Response) -> Option<bool> {
+    match request.head.method {
+        "GET" => Some(true),
+        "HEAD" => Some(false),
+        method => {
+            response.field("Allow", METHODS);
+            if method != "OPTIONS" {
+                let text = format!("{method} is not allowed here");
+                response.error(&Error::new(405, text));
+            }
+            None
+        }
+    }
+}
+
+/// A folder is asked for with a slash at its end: the links of its page are
+/// relative to it.
+fn to_slash(path: &str, query: &str, response: &mut Response) -> Served {
+    let mark = if query.is_empty() { "" } else { "?" };
+    // Two slashes would begin the name of another host.
+    let path = path.trim_start_matches('/');
+    let to = format!("/{path}/{mark}{query}");
+    response.status = Some(301);
+    if !response.field("Location", to.as_bytes()) {
+        response.error(&Error::new(404, "there is nothing here"));
+    }
+    Served::Done
+}
+
+fn show(page: String, request: &Request<'_>, response: &mut Response) {
+    if is_get(request, response).is_none() {
+        return;
+    }
+    let policy = b"default-src 'none'; style-src 'unsafe-inline'";
+    response.field("Content-Security-Policy", policy);
+    response.field("X-Content-Type-Options", b"nosniff");
+    response.content = Content::Bytes(page.into(), Media::Html);
+}

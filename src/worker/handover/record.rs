@@ -1,0 +1,410 @@
+//! What two workers tell each other about connections, as datagrams. Pure.
+//!
+//! ```text
+//! the one that leaves                              the one that stays
+//!   Offer: a record and a descriptor each ------------->
+//!         <------------------- Verdicts: taken, under which name, or why not
+//!   Rest: what came for one of them meanwhile ---------->
+//! ```
+//!
+//! The two may be different binaries. The first byte of a datagram is the form of
+//! all that follows; whoever reads another one closes the line.
+
+use crate::dispatch::handover::{Luggage, State};
+use crate::net::ConnId;
+use crate::protocol::CloseMode;
+use crate::scoreboard::Counter;
+use crate::sys::socket::Peer;
+
+/// The form of the datagrams.
+const FORM: u8 = 1;
+
+/// Connections in one offer; the kernel takes 253 descriptors a datagram.
+pub(super) const CONNECTIONS: usize = 32;
+
+/// Bytes of an offer before it is full; the largest record may go beyond it. The
+/// kernel takes 200 kB a datagram.
+pub(super) const OFFER: usize = 64 * 1024;
+
+/// Bytes of the start of a message, or of a state, that go along at most.
+pub(super) const PART: usize = 64 * 1024;
+
+/// Bytes of the largest record.
+pub(super) const RECORD: usize = OFFER + PART;
+
+/// The clocks of a connection: see `clocks` in `giving`. The first tells when a
+/// whole message was last heard.
+pub(super) const CLOCKS: usize = 10;
+
+/// One connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Record {
+    /// The address of its listener, as it is really bound.
+    pub(super) listener: String,
+    /// What it speaks.
+    pub(super) protocol: String,
+    pub(super) peer: Peer,
+    pub(super) clocks: [u64; CLOCKS],
+    /// Of the protocol's server.
+    pub(super) rest: u32,
+    pub(super) luggage: Luggage,
+    /// The start of an unfinished message.
+    pub(super) partial: Vec<u8>,
+}
+
+/// What became of an offered connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// It goes on there, under this name.
+    Taken(ConnId),
+    /// It does not.
+    Refused(Reason),
+}
+
+/// Why not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reason {
+    /// Its listener is gone, or speaks something else.
+    Listener,
+    /// Its address may not connect any more.
+    Denied,
+    /// There is no slot, no descriptor, or no word to count its address.
+    Full,
+    /// Its state cannot be read.
+    State,
+}
+
+impl Reason {
+    const ALL: [Self; 4] = [Self::Listener, Self::Denied, Self::Full, Self::State];
+
+    pub(super) const fn counter(self) -> Counter {
+        match self {
+            Self::Listener => Counter::NotHandedListener,
+            Self::Denied => Counter::NotHandedDenied,
+            Self::Full => Counter::NotHandedFull,
+            Self::State => Counter::NotHandedState,
+        }
+    }
+}
+
+/// A datagram.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Message {
+    /// These connections; their descriptors come along in this order.
+    Offer(Vec<Record>),
+    /// What became of those of the last offer.
+    Verdicts(Vec<Verdict>),
+    /// For a connection that was taken.
+    Rest {
+        conn: ConnId,
+        /// Pushes that came on the way; whole messages, encoded.
+        pushes: Vec<u8>,
+        /// Somebody wanted it closed on the way.
+        close: Option<CloseMode>,
+    },
+}
+
+/// An offer that is being written.
+#[derive(Debug)]
+pub(super) struct Offer {
+    bytes: Vec<u8>,
+    pub(super) count: usize,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        let bytes = vec![FORM, b'o'];
+        Self { bytes, count: 0 }
+    }
+}
+
+impl Offer {
+    /// Appends `record`. False: it is too large to go anywhere.
+    pub(super) fn push(&mut self, record: &Record) -> bool {
+        let before = self.bytes.len();
+        record.write(&mut self.bytes);
+        if self.bytes.len() - before > RECORD {
+            self.bytes.truncate(before);
+            return false;
+        }
+        self.count += 1;
+        true
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= CONNECTIONS || self.bytes.len() >= OFFER
+    }
+
+    pub(super) fn datagram(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Record {
+    fn write(&self, to: &mut Vec<u8>) {
+        text(to, self.listener.as_bytes());
+        text(to, self.protocol.as_bytes());
+        let peer = match self.peer {
+            Peer::Tcp(address) => address.to_string(),
+            Peer::Unix => String::new(),
+        };
+        text(to, peer.as_bytes());
+        (self.clocks.iter()).for_each(|clock| to.extend_from_slice(&clock.to_le_bytes()));
+        to.extend_from_slice(&self.rest.to_le_bytes());
+        match &self.luggage.state {
+            State::Empty => to.push(0),
+            State::Bytes { version, bytes } => {
+                to.push(1);
+                to.extend_from_slice(&version.to_le_bytes());
+                text(to, bytes);
+            }
+        }
+        // The first one is the user, whose name may be empty.
+        let user = self.luggage.user.as_ref();
+        to.push(u8::from(user.is_some()));
+        let names = user.into_iter().chain(&self.luggage.rooms);
+        number(to, self.luggage.rooms.len());
+        names.for_each(|name| text(to, name.as_bytes()));
+        text(to, &self.partial);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let (listener, protocol) = (from.string()?, from.string()?);
+        let peer = match from.string()?.as_str() {
+            "" => Peer::Unix,
+            address => Peer::Tcp(address.parse().ok()?),
+        };
+        let mut clocks = [0; CLOCKS];
+        for clock in &mut clocks {
+            *clock = u64::from_le_bytes(from.array()?);
+        }
+        let rest = u32::from_le_bytes(from.array()?);
+        let state = match from.array()? {
+            [0] => State::Empty,
+            [1] => State::Bytes {
+                version: u32::from_le_bytes(from.array()?),
+                bytes: from.text()?.to_vec(),
+            },
+            _ => return None,
+        };
+        let has_user = from.array()? == [1];
+        let rooms = from.number()?;
+        let user = if has_user { Some(from.string()?) } else { None };
+        let rooms = (0..rooms).map(|_| from.string()).collect::<Option<_>>()?;
+        let luggage = Luggage { state, user, rooms };
+        let partial = from.text()?.to_vec();
+        Some(Self {
+            listener,
+            protocol,
+            peer,
+            clocks,
+            rest,
+            luggage,
+            partial,
+        })
+    }
+}
+
+impl Message {
+    /// The bytes; offers are written by [`Offer`].
+    pub(super) fn datagram(&self) -> Vec<u8> {
+        let mut to = vec![FORM];
+        match self {
+            Self::Offer(records) => {
+                to.push(b'o');
+                records.iter().for_each(|record| record.write(&mut to));
+            }
+            Self::Verdicts(verdicts) => {
+                to.push(b'v');
+                for verdict in verdicts {
+                    let (code, word) = match verdict {
+                        Verdict::Taken(conn) => (0, conn.word()),
+                        Verdict::Refused(reason) => (1 + *reason as u8, 0),
+                    };
+                    to.push(code);
+                    to.extend_from_slice(&word.to_le_bytes());
+                }
+            }
+            Self::Rest {
+                conn,
+                pushes,
+                close,
+            } => {
+                to.push(b'r');
+                to.extend_from_slice(&conn.word().to_le_bytes());
+                to.push(match close {
+                    None => 0,
+                    Some(CloseMode::Flush) => 1,
+                    Some(CloseMode::Abort) => 2,
+                });
+                text(&mut to, pushes);
+            }
+        }
+        to
+    }
+
+    /// `None` for what no worker of this form sends.
+    pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
+        let rest = datagram.strip_prefix(&[FORM])?;
+        let (kind, rest) = rest.split_first()?;
+        let mut from = Reader(rest);
+        Some(match kind {
+            b'o' => Self::Offer(from.all(Record::read)?),
+            b'v' => Self::Verdicts(from.all(|from| {
+                let ([code], word) = (from.array()?, from.array()?);
+                Some(match usize::from(code).checked_sub(1) {
+                    None => Verdict::Taken(ConnId::from_word(u64::from_le_bytes(word))),
+                    Some(reason) => Verdict::Refused(*Reason::ALL.get(reason)?),
+                })
+            })?),
+            b'r' => Self::Rest {
+                conn: ConnId::from_word(u64::from_le_bytes(from.array()?)),
+                close: match from.array()? {
+                    [0] => None,
+                    [1] => Some(CloseMode::Flush),
+                    [2] => Some(CloseMode::Abort),
+                    _ => return None,
+                },
+                pushes: from.text()?.to_vec(),
+            },
+            _ => return None,
+        })
+    }
+}
+
+fn number(to: &mut Vec<u8>, number: usize) {
+    let number = u32::try_from(number).unwrap_or(u32::MAX);
+    to.extend_from_slice(&number.to_le_bytes());
+}
+
+fn text(to: &mut Vec<u8>, bytes: &[u8]) {
+    number(to, bytes.len());
+    to.extend_from_slice(bytes);
+}
+
+/// What is left to be read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    fn number(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_le_bytes(self.array()?)).ok()
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let len = self.number()?;
+        let (text, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(text)
+    }
+
+    fn string(&mut self) -> Option<String> {
+        String::from_utf8(self.text()?.to_vec()).ok()
+    }
+
+    fn all<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let mut all = Vec::new();
+        while !self.0.is_empty() {
+            all.push(read(self)?);
+        }
+        Some(all)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn record(partial: usize) -> Record {
+        Record {
+            listener: "127.0.0.1:7000".into(),
+            protocol: "frames".into(),
+            peer: Peer::Tcp("[::1]:9".parse().expect("an address")),
+            clocks: std::array::from_fn(|n| n as u64 + 1),
+            rest: 3,
+            luggage: Luggage {
+                state: State::Bytes {
+                    version: 7,
+                    bytes: b"state".to_vec(),
+                },
+                user: Some(String::new()),
+                rooms: vec!["lobby".into(), "".into()],
+            },
+            partial: vec![1; partial],
+        }
+    }
+
+    fn messages() -> [Message; 5] {
+        let conn = ConnId::first(3, 2, 1);
+        let bare = Record {
+            peer: Peer::Unix,
+            luggage: Luggage {
+                state: State::Empty,
+                user: None,
+                rooms: Vec::new(),
+            },
+            ..record(0)
+        };
+        let mut verdicts = vec![Verdict::Taken(conn)];
+        verdicts.extend(Reason::ALL.map(Verdict::Refused));
+        let rest = |close| Message::Rest {
+            conn,
+            pushes: b"push".to_vec(),
+            close,
+        };
+        [
+            Message::Offer(vec![record(5), bare]),
+            Message::Verdicts(verdicts),
+            rest(None),
+            rest(Some(CloseMode::Flush)),
+            rest(Some(CloseMode::Abort)),
+        ]
+    }
+
+    #[test]
+    fn what_is_sent_is_what_arrives() {
+        for message in messages() {
+            assert_eq!(Message::parse(&message.datagram()), Some(message));
+        }
+        let mut offer = Offer::default();
+        assert!(offer.push(&record(9)));
+        let sent = Message::Offer(vec![record(9)]);
+        assert_eq!(Message::parse(offer.datagram()), Some(sent));
+    }
+
+    #[test]
+    fn what_is_cut_or_of_another_form_is_nothing() {
+        for message in messages() {
+            let mut datagram = message.datagram();
+            for len in 0..datagram.len() {
+                let cut = Message::parse(&datagram[..len]);
+                assert_ne!(cut.as_ref(), Some(&message), "cut at {len}");
+            }
+            datagram[0] += 1;
+            assert_eq!(Message::parse(&datagram), None);
+        }
+        for nonsense in [&b""[..], b"\x01", b"\x01x", b"\x01v\x09\0\0\0\0\0\0\0\0"] {
+            assert_eq!(Message::parse(nonsense), None);
+        }
+    }
+
+    #[test]
+    fn an_offer_ends_before_the_kernel_refuses_it() {
+        let mut offer = Offer::default();
+        while !offer.is_full() {
+            assert!(offer.push(&record(PART - 200)));
+        }
+        assert!(offer.datagram().len() < 200_000);
+        assert!(!offer.push(&record(RECORD)), "larger than any may be");
+        let mut small = Offer::default();
+        while !small.is_full() {
+            assert!(small.push(&record(0)));
+        }
+        assert_eq!(small.count, CONNECTIONS);
+    }
+}

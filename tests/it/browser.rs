@@ -1,0 +1,144 @@
+//! A real browser: it shows the page that is built in, and plays and seeks a
+//! film.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use purlin::Server;
+use purlin::prelude::*;
+
+use crate::daemon::Daemon;
+use crate::harness::{address, has, wait_until};
+
+/// Chromium without a window, ended with all its processes.
+struct Browser(Child);
+
+impl Browser {
+    /// Opens a page; what it writes goes nowhere.
+    fn open(profile: &Path, url: &str) -> Self {
+        let mut command = chromium(profile);
+        command.args(["--remote-debugging-port=0", url]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.process_group(0).spawn().unwrap())
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let group = Pid::from_raw(i32::try_from(self.0.id()).expect("a pid"));
+        // Gone already is as good.
+        let _gone = killpg(group, Signal::SIGKILL);
+        let _waited = self.0.wait();
+    }
+}
+
+fn chromium(profile: &Path) -> Command {
+    let mut command = Command::new("chromium");
+    command.args([
+        "--headless",
+        // Its own walls need rights that a test may not have.
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--autoplay-policy=no-user-gesture-required",
+    ]);
+    command.arg(format!("--user-data-dir={}", profile.display()));
+    command.env("HOME", profile);
+    command
+}
+
+#[test]
+fn the_page_that_is_built_in_shows_its_figures() {
+    if !has("chromium", "chromium") {
+        return;
+    }
+    let daemon = Daemon::start(&[("listener.0.protocol", "auto")]);
+    let profile = tempfile::tempdir().unwrap();
+    let output = chromium(profile.path())
+        .args(["--virtual-time-budget=4000", "--dump-dom"])
+        .arg(format!("http://{}/", daemon.address()))
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    let page = String::from_utf8(output.stdout).unwrap();
+    let version = format!("<span id=\"version\">{}</span>", env!("CARGO_PKG_VERSION"));
+    let at = format!("<span class=\"at\">{}</span>/echo", daemon.address());
+    for part in [&*version, &at, ">live</span>"] {
+        assert!(page.contains(part), "{part} is missing in {page}");
+    }
+}
+
+/// Ten seconds in, then half a second on; says so, or what went wrong.
+const FILM: &str = r#"<!DOCTYPE html><video id="film" muted src="film.mp4" preload="metadata"></video>
+<script>
+const film = document.getElementById("film");
+const say = what => fetch("/said/" + encodeURIComponent(what));
+film.onerror = () => say("error " + film.error.code + " " + film.error.message);
+film.onloadedmetadata = () => { film.currentTime = film.duration - 10; };
+film.onseeked = () => {
+  const from = film.currentTime;
+  film.ontimeupdate = () => {
+    if (film.currentTime > from + .5) {
+      film.ontimeupdate = null;
+      say("played " + Math.round(from) + " of " + Math.round(film.duration) + " " + film.videoWidth);
+    }
+  };
+  film.play().catch(error => say("refused " + error));
+};
+</script>"#;
+
+#[test]
+fn a_film_is_played_and_sought() {
+    if !has("chromium", "chromium") || !has("ffmpeg", "ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), FILM).unwrap();
+    // Noise makes it long; its table stands at its end, as ffmpeg writes it, so
+    // that nobody can begin without a range.
+    let made = Command::new("ffmpeg")
+        .args(["-loglevel", "error", "-f", "lavfi", "-i"])
+        .arg("testsrc2=duration=40:size=320x240:rate=10,noise=alls=60:allf=t")
+        .args([
+            "-pix_fmt",
+            "yuv420p",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+        ])
+        .args(["-crf", "18", "-g", "10"])
+        .arg(folder.path().join("film.mp4"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let ranges = Arc::new(Mutex::new(Vec::new()));
+    let (hears, sees) = (Arc::clone(&said), Arc::clone(&ranges));
+    let web = Web::<()>::new()
+        .get("/said/:what", move |c, (): ()| {
+            hears.lock().unwrap().push(c.param("what").into_owned());
+        })
+        .files("/", folder.path())
+        .wrap(move |c, body, next| {
+            let range = c.header("range").map(str::to_owned);
+            sees.lock().unwrap().extend(range);
+            next.run(c, body)
+        });
+    let keys = [("listener.0.protocol", "http")];
+    let server = Server::configured(App::new().web(web), &keys).unwrap();
+    let profile = tempfile::tempdir().unwrap();
+    let url = format!("http://{}/", address(&server));
+    let browser = Browser::open(profile.path(), &url);
+    wait_until("the film was played", || !said.lock().unwrap().is_empty());
+    drop(browser);
+    assert_eq!(said.lock().unwrap()[0], "played 30 of 40 320");
+    let ranges = ranges.lock().unwrap();
+    let far = ranges.iter().filter(|range| *range != "bytes=0-").count();
+    assert!(far > 0, "{ranges:?}");
+}

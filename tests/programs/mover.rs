@@ -1,0 +1,138 @@
+//! The program that the tests of handing over start: its connections have a
+//! state that goes along, a user and rooms.
+//!
+//! Files in the working directory: a line for each run of `opened` and `closed`,
+//! and of a handler that works, goes into `hooks`; `slow_hand_over` and `slow_take_over`, looked at by each
+//! worker as it starts, hold the milliseconds that one state takes, or `never`.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use purlin::prelude::*;
+
+/// Answers with the same bytes.
+const ECHO: Id = 1;
+/// Answers with the worker's pid and the name of the connection: two words.
+const WHO: Id = 2;
+/// Counts in the state; answers how often that was.
+const SAY: Id = 10;
+/// Enters the room that the body names.
+const JOIN: Id = 11;
+/// Binds the connection to the user that the body names.
+const BIND: Id = 12;
+/// Pushes to a room or to a user; answers how many that reached.
+const ROOM: Id = 13;
+const USER: Id = 14;
+/// Sets a timer for a time that never comes.
+const TIMER: Id = 15;
+/// Keeps the connection busy for as many milliseconds as the body says.
+const WORK: Id = 16;
+/// As that, and pushes to the room `lobby` then.
+const LATE: Id = 17;
+/// What is pushed.
+const PUSH: Id = 100;
+
+const NEVER: u64 = u64::MAX;
+
+static SLOW_HAND_OVER: AtomicU64 = AtomicU64::new(0);
+static SLOW_TAKE_OVER: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Default)]
+struct Guest {
+    said: u32,
+}
+
+impl Handover for Guest {
+    const VERSION: u32 = 1;
+
+    fn hand_over(&self) -> Option<Vec<u8>> {
+        wait(&SLOW_HAND_OVER)?;
+        Some(self.said.to_be_bytes().to_vec())
+    }
+
+    fn take_over(version: u32, bytes: &[u8]) -> Option<Self> {
+        wait(&SLOW_TAKE_OVER)?;
+        let said = <[u8; 4]>::try_from(bytes).ok().filter(|_| version == 1)?;
+        let said = u32::from_be_bytes(said);
+        Some(Self { said })
+    }
+}
+
+fn wait(millis: &AtomicU64) -> Option<()> {
+    match millis.load(Ordering::Relaxed) {
+        0 => Some(()),
+        NEVER => None,
+        millis => {
+            std::thread::sleep(Duration::from_millis(millis));
+            Some(())
+        }
+    }
+}
+
+fn note(what: &str) {
+    let file = OpenOptions::new().create(true).append(true).open("hooks");
+    let _noted = file.map(|mut file| file.write_all(what.as_bytes()));
+}
+
+fn started(_: &Hub) {
+    for (name, millis) in [
+        ("slow_hand_over", &SLOW_HAND_OVER),
+        ("slow_take_over", &SLOW_TAKE_OVER),
+    ] {
+        let said = fs::read_to_string(name).unwrap_or_default();
+        let said = match said.trim() {
+            "never" => NEVER,
+            millis => millis.parse().unwrap_or(0),
+        };
+        millis.store(said, Ordering::Relaxed);
+    }
+}
+
+fn main() -> ExitCode {
+    App::<Guest>::new()
+        .handover()
+        .started(started)
+        .opened(|_| note("opened\n"))
+        .closed(|_| note("closed\n"))
+        .on_inline(ECHO, |_, body: Bytes| body)
+        .on_inline(WHO, |c, (): ()| {
+            let conn = c.conn().word().to_be_bytes();
+            let pid = u64::from(std::process::id()).to_be_bytes();
+            Bytes::from([pid, conn].concat())
+        })
+        .on(SAY, |c, (): ()| {
+            c.said += 1;
+            c.said.to_string()
+        })
+        .on(JOIN, |c, room: String| {
+            c.join(&room);
+            room
+        })
+        .on(BIND, |c, user: String| {
+            c.bind(&user);
+            user
+        })
+        .on(ROOM, |c, room: String| {
+            c.hub().room(&room).send(PUSH, room.clone()).to_string()
+        })
+        .on(USER, |c, user: String| {
+            c.hub().user(&user).send(PUSH, user.clone()).to_string()
+        })
+        .on(TIMER, |c, (): ()| {
+            c.after(Duration::from_secs(100_000), |_| {});
+            "set"
+        })
+        .on(WORK, |_, millis: String| -> Result<String, Error> {
+            note("working\n");
+            std::thread::sleep(Duration::from_millis(millis.parse()?));
+            Ok(millis)
+        })
+        .on(LATE, |c, millis: String| -> Result<String, Error> {
+            note("working\n");
+            std::thread::sleep(Duration::from_millis(millis.parse()?));
+            let reached = c.hub().room("lobby").except(c.conn()).send(PUSH, "lobby");
+            Ok(reached.to_string())
+        })
+        .main()
+}
