@@ -4,7 +4,7 @@
 CONF ?= conf/purlin.toml
 STRESS ?= --seconds 10
 
-.PHONY: build run test stress loom bench bench-quick micro deny fuzz install uninstall help
+.PHONY: build run test chaos stress loom bench bench-quick micro deny fuzz install uninstall help
 
 # For packages: `make install DESTDIR=... PREFIX=/usr`.
 PREFIX ?= /usr/local
@@ -26,6 +26,9 @@ test:                 ## formatting, lints, documentation, tests, models
 	cargo test --features stress
 	cargo test --features failpoints --test faults
 	@$(MAKE) --no-print-directory loom
+
+chaos:                ## deaths at every bad moment, fifty times each; minutes
+	KILL_ROUNDS=50 cargo test --features failpoints --test faults -- --nocapture deaths
 
 # Port 0 is a free one; the server's log tells which. What it needs lies in a
 # folder of its own, and it ends with the shell, whatever happens.

@@ -66,6 +66,10 @@
 //!   65 ns a message of 96 bytes instead of 59.
 //! - `send` and `recv` are plain system calls: those of glibc prepare for the
 //!   cancellation of the thread, 100 ns a batch.
+//! - The kernel closes a killed process's descriptors from the highest number
+//!   down, and only then tells its parent. So a worker's line to the master has
+//!   the highest: with 500 connections open, the next reply came 1.7 ms after the
+//!   death of the worker that accepts, and 8.8 ms when the master waited to reap it.
 //! - Edge-triggered epoll saves one look at every socket, 1 to 3 % at 100
 //!   connections: an option, not the default.
 

@@ -12,9 +12,14 @@ use crate::sys::memory::SharedWords;
 
 mod addresses;
 mod board;
+pub mod desk;
+mod timings;
 
 pub use addresses::{Addresses, BUCKET};
 pub use board::Scoreboard;
+pub use timings::Timing;
+
+use timings::TIMINGS_WORDS;
 
 macro_rules! counters {
     (@is_gauge) => { false };
@@ -134,6 +139,8 @@ counters! {
     UnknownId = "connections_closed_unknown_id",
     /// Connections closed by handlers or through the hub.
     ClosedByHandler = "connections_closed_by_handler",
+    /// Connections closed because an operator wanted it.
+    Kicked = "connections_closed_kicked",
     /// Connections closed because their unsent pushes passed `outbound_max`.
     OutboundOverflow = "connections_closed_outbound_max",
     /// Connections closed because the worker's buffers passed `buffered_max`.
@@ -148,6 +155,14 @@ counters! {
     Truncated = "connections_closed_truncated",
     /// Connections closed because a file was shorter than announced, or could not be read.
     FileCut = "connections_closed_file_cut",
+    /// Connections reset because the source of a streamed response failed or panicked.
+    StreamsFailed = "connections_closed_stream_failed",
+    /// Messages that arrived whole and were let in.
+    Received = "messages_received",
+    /// Messages that business threads served, by a handler or by a rule.
+    ServedByPool = "messages_served_by_pool",
+    /// Messages that arrived whole and were not served, because their connection ended.
+    Dropped = "messages_dropped",
     /// Connections that went on in another worker.
     HandedOver = "connections_handed_over",
     /// Connections that another worker had before.
@@ -182,6 +197,10 @@ counters! {
     FilesCached = "files_cached",
     /// Requests for which the disk was asked for a file.
     FilesLookedUp = "files_looked_up",
+    /// Times that a handler ran for longer than `slow_handler`.
+    Slow = "handlers_slow",
+    /// Times that the event loop of a worker did not go on for `watchdog`.
+    Stuck = "reactor_stuck",
     /// Repliers of `later` that were dropped unsent.
     RepliersDropped = "repliers_dropped",
     /// Messages, replies or pushes addressed to a connection that is gone.
@@ -204,6 +223,12 @@ counters! {
     Writes = "writes",
     /// Turns of the event loop.
     Loops = "reactor_loops",
+    /// Milliseconds that the event loop was busy, in whole ticks of the coarse clock.
+    LoopBusy = "reactor_busy_milliseconds",
+    /// Turns of the event loop that took over 10 ms, and not over 100 ms.
+    LoopLate = "reactor_turns_10_to_100_ms",
+    /// Turns of the event loop that took over 100 ms.
+    LoopVeryLate = "reactor_turns_over_100_ms",
     /// Times that a sleeping business thread was woken.
     Wakes = "business_wakes",
     /// Times that the reactor yielded its core after handing work over.
@@ -234,10 +259,12 @@ counters! {
 
 /// Words of one row, in whole cache lines: two workers never write to one.
 ///
-/// The counters come first, then the two words of the accept turn.
-const ROW_WORDS: usize = (Counter::ALL.len() + 2).next_multiple_of(LINE_WORDS);
+/// The counters come first, then the two words of the accept turn, then what is
+/// known of the handlers' times.
+const ROW_WORDS: usize = (TIMINGS + TIMINGS_WORDS).next_multiple_of(LINE_WORDS);
 const ASLEEP: usize = Counter::ALL.len();
 const LIFE: usize = ASLEEP + 1;
+const TIMINGS: usize = LIFE + 1;
 
 /// Words of a cache line.
 const LINE_WORDS: usize = 8;
@@ -249,6 +276,8 @@ pub struct Row {
     start: usize,
     /// Rows of the whole scoreboard; 0: this one is alone.
     rows: usize,
+    /// Where the desks begin.
+    desks: usize,
     addresses: Option<Addresses>,
 }
 
@@ -260,9 +289,10 @@ impl Row {
     /// As [`SharedWords::new`].
     pub fn alone() -> std::io::Result<Self> {
         Ok(Self {
-            words: Arc::new(SharedWords::new(ROW_WORDS)?),
+            words: Arc::new(SharedWords::new(ROW_WORDS + desk::DESKS_WORDS)?),
             start: 0,
             rows: 0,
+            desks: ROW_WORDS,
             addresses: None,
         })
     }
@@ -275,6 +305,16 @@ impl Row {
 
     fn word(&self, counter: Counter) -> &AtomicU64 {
         &self.words[self.start + counter as usize]
+    }
+
+    fn places(&self) -> &[AtomicU64] {
+        &self.words[self.start + TIMINGS..][..TIMINGS_WORDS]
+    }
+
+    /// Whether the event loop waits.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.words[self.start + ASLEEP].load(Ordering::Relaxed) != 0
     }
 
     /// Adds `n`.
@@ -308,7 +348,7 @@ impl Row {
         self.word(counter).store(value, Ordering::Relaxed);
     }
 
-    /// The event loop is about to wait.
+    /// The event loop is about to wait, or is over: nobody judges it any more.
     pub fn fall_asleep(&self) {
         self.words[self.start + ASLEEP].store(1, Ordering::Release);
     }

@@ -29,19 +29,22 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-const COMMANDS: [(&str, Command); 6] = [
+/// Those that need no value.
+const COMMANDS: [(&str, Command); 8] = [
     ("stop", Command::Stop),
     ("quit", Command::Quit),
     ("reload", Command::Reload),
     ("reopen", Command::Reopen),
     ("status", Command::Status),
     ("upgrade", Command::Upgrade),
+    ("drain", Command::Drain),
+    ("connections", Command::Connections),
 ];
 
 /// Any code will do; one that differs tells the answers apart.
 fn code(command: Command) -> u8 {
     let at = COMMANDS.iter().position(|(_, known)| *known == command);
-    [0, 64, 69, 70, 75, 78][at.expect("all are in the table")]
+    [0, 64, 69, 75, 78, 70, 77, 1, 2][at.unwrap_or(COMMANDS.len())]
 }
 
 /// How the request is understood when it comes in pieces of `size`.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
-use crate::dispatch::outlet::{Application, Service, Surroundings};
+use crate::dispatch::outlet::Surroundings;
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
 
 use crate::web::Web;
@@ -383,12 +383,6 @@ impl<S: Default + Send + 'static> App<S> {
             hooks,
             hub,
         }))
-    }
-}
-
-impl<S: Default + Send + 'static> Application for App<S> {
-    fn start(&self, worker: Surroundings) -> Result<Box<dyn Service>, String> {
-        Ok(Box::new(self.core(worker)?))
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::test::Test;
 use crate::dispatch::outlet::{Seat, UnknownId};
 use crate::protocol::http::{Http1, Limits};
-use crate::protocol::{Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
+use crate::protocol::{CloseMode, Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
 use crate::sys::socket::Peer;
 
 /// What a request of a [`Test`] may be: more than any test needs.
@@ -48,7 +48,8 @@ impl Answered {
 
 impl<S: Default + Send + 'static> Test<S> {
     /// Sends a request and gives its response. Waits for one that was put off
-    /// to another thread.
+    /// to another thread; of a stream that waits for other threads it gives what
+    /// was sent before, and ends it.
     ///
     /// # Panics
     ///
@@ -96,18 +97,24 @@ impl<S: Default + Send + 'static> Test<S> {
             room: usize::MAX,
         };
         let request = Bytes::from(request);
-        let (_, step) = server.serve(Units::shared(&request), &mut turn);
-        match step {
-            Step::AwaitReply => {
-                let (token, answer) = self.wait_any(conn);
-                server.event(Event::Reply(token, answer), &mut turn);
+        let (_, mut step) = server.serve(Units::shared(&request), &mut turn);
+        loop {
+            step = match step {
+                Step::AwaitReply => {
+                    let (token, answer) = self.wait_any(conn);
+                    server.event(Event::Reply(token, answer), &mut turn)
+                }
+                Step::AwaitRoom => server.event(Event::Room, &mut turn),
+                Step::Refuse(refusal) => {
+                    let answer = refusal.answer;
+                    assert!(!answer.is_empty(), "the request is {}", refusal.detail);
+                    turn.out.bytes.extend_from_slice(answer);
+                    break;
+                }
+                Step::Close(CloseMode::Abort) => panic!("the stream failed"),
+                // A stream that waits has sent what it has.
+                Step::AwaitEvent | Step::Next | Step::NotInline | Step::Close(_) => break,
             }
-            Step::Refuse(refusal) => {
-                let answer = refusal.answer;
-                assert!(!answer.is_empty(), "the request is {}", refusal.detail);
-                turn.out.bytes.extend_from_slice(answer);
-            }
-            Step::Next | Step::NotInline | Step::Close(_) => {}
         }
         let written = with_files(&turn.out);
         seat.counted();
@@ -139,6 +146,20 @@ fn dispatch(seat: &mut dyn Seat) -> &mut dyn crate::protocol::Dispatch {
     seat
 }
 
+/// What is in whole chunks. A stream that waits has not sent the last one.
+fn chunks(mut bytes: &[u8]) -> Bytes {
+    let mut whole = Vec::new();
+    while let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(bytes) {
+        let size = usize::try_from(size).expect("a chunk of our own");
+        if size == 0 {
+            break;
+        }
+        whole.extend_from_slice(&bytes[line..line + size]);
+        bytes = &bytes[line + size + 2..];
+    }
+    whole.into()
+}
+
 fn response(bytes: &[u8], is_head: bool) -> Answered {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Response::new(&mut fields);
@@ -148,11 +169,14 @@ fn response(bytes: &[u8], is_head: bool) -> Answered {
     };
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let field = |field: &httparse::Header<'_>| (field.name.to_owned(), text(field.value));
-    let answered = Answered {
+    let mut answered = Answered {
         status: parsed.code.unwrap_or(0),
         fields: parsed.headers.iter().map(field).collect(),
         body: Bytes::copy_from_slice(&bytes[head..]),
     };
+    if answered.header("Transfer-Encoding").is_some() {
+        answered.body = chunks(&bytes[head..]);
+    }
     let length = answered.header("Content-Length").map(str::parse);
     let expected = if is_head { None } else { length };
     assert!(

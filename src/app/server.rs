@@ -11,6 +11,7 @@ use crossbeam::queue::SegQueue;
 
 use super::App;
 use crate::config::{self, Config, ConfigError};
+use crate::dispatch::outlet::{Application, Service, Surroundings};
 use crate::listener;
 use crate::net::turn::Turn;
 use crate::scoreboard::{Counter, Row, Scoreboard};
@@ -193,6 +194,17 @@ impl Drop for Server {
             self.orders.give(Order::Drain(Some(Duration::from_secs(1))));
             let _reported_by_stop_alone = self.join();
         }
+    }
+}
+
+/// What workers run, in this process or after a fork.
+impl<S: Default + Send + 'static> Application for App<S> {
+    fn start(&self, worker: Surroundings) -> Result<Box<dyn Service>, String> {
+        Ok(Box::new(self.core(worker)?))
+    }
+
+    fn route(&self, number: u32) -> Option<String> {
+        self.web.route(number)
     }
 }
 

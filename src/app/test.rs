@@ -396,6 +396,8 @@ impl Outlet for World {
         self.lock().add(after, Due::Timer(to, token));
     }
 
+    fn wake(&self, _: ConnId, _: Duration) {}
+
     fn writable(&self, to: ConnId) -> bool {
         self.knows(to)
     }

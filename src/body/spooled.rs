@@ -198,8 +198,10 @@ mod tests {
     }
 
     fn filed(pieces: &[&[u8]]) -> BodyFile {
-        let mut spool = Box::new(Spool::new(&spooling()).unwrap());
-        pieces.iter().for_each(|piece| spool.piece(piece).unwrap());
+        let mut spool = Box::new(Spool::new(&spooling()).expect("a folder for files"));
+        pieces
+            .iter()
+            .for_each(|piece| spool.piece(piece).expect("room for a few bytes"));
         match spool.finish() {
             Received::File(file) => file,
             Received::Made(_) => panic!("a file"),

@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
 use super::paper::Paper;
 use crate::master::control;
+use crate::net::ConnId;
 
 /// What the program is to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +26,11 @@ pub enum Command {
         command: control::Command,
         /// Print the answer for programs.
         json: bool,
+    },
+    /// Show again and again what the master that runs tells of itself.
+    Watch {
+        /// How often.
+        every: Duration,
     },
     /// Tell which limits of this machine are too low.
     Doctor {
@@ -114,10 +121,68 @@ enum Task {
     /// Give way to the new binary; if it is never ready, nothing changes
     Upgrade(Options),
     /// Tell what runs and what was counted
+    #[command(after_help = WATCHING)]
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
+
+        /// Show what happens now, again every so many seconds, until q or Ctrl-C
+        #[arg(short = 'w', long, value_name = "SECONDS", num_args = 0..=1)]
+        #[arg(default_missing_value = "1", value_parser = seconds, conflicts_with = "json")]
+        watch: Option<Duration>,
+
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Drain the workers and keep the master, without any; returns when they left
+    #[command(
+        after_help = "Clients wait in the kernel's queue until `reload` or `workers N` \
+                            brings workers back; `stop` ends the master as well."
+    )]
+    Drain(Options),
+    /// Have another number of workers, until the next reload
+    #[command(
+        after_help = "Returns when all of them serve. The next reload applies the \
+                            `workers` of the configuration again. Workers that are too many \
+                            drain; none at all is what `drain` is for."
+    )]
+    Workers {
+        /// How many: 8; so many more: +1; so many fewer: -1
+        #[arg(value_name = "N|+N|-N", allow_hyphen_values = true)]
+        count: control::Wanted,
+
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Log more or less, in all processes at once, until the next reload
+    LogLevel {
+        /// off, error, warn, info, debug or trace
+        #[arg(value_parser = level)]
+        level: log::LevelFilter,
+
+        #[command(flatten)]
+        options: Options,
+    },
+    /// List the connections of all workers
+    #[command(
+        after_help = "Those for whom most bytes wait come first, then those that were \
+                            silent for longest; at most 1000 of each worker.\n\n\
+                            in, out: bytes received and bytes that the peer has acknowledged, as \
+                            the kernel counts them\nqueued: bytes that wait in the server"
+    )]
+    Connections {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Close a connection; ends with 1 when there is none of that id
+    Kick {
+        /// Its id, as `connections` and the log write it
+        id: ConnId,
 
         #[command(flatten)]
         options: Options,
@@ -157,7 +222,23 @@ impl Task {
             Self::Reload(options) => (ask(control::Command::Reload, false), options),
             Self::Reopen(options) => (ask(control::Command::Reopen, false), options),
             Self::Upgrade(options) => (ask(control::Command::Upgrade, false), options),
-            Self::Status { json, options } => (ask(control::Command::Status, json), options),
+            Self::Status {
+                watch: Some(every),
+                options,
+                ..
+            } => (Command::Watch { every }, options),
+            Self::Status { json, options, .. } => (ask(control::Command::Status, json), options),
+            Self::Drain(options) => (ask(control::Command::Drain, false), options),
+            Self::Workers { count, options } => {
+                (ask(control::Command::Workers(count), false), options)
+            }
+            Self::LogLevel { level, options } => {
+                (ask(control::Command::LogLevel(level), false), options)
+            }
+            Self::Connections { json, options } => {
+                (ask(control::Command::Connections, json), options)
+            }
+            Self::Kick { id, options } => (ask(control::Command::Kick(id), false), options),
             Self::Doctor { json, options } => (Command::Doctor { json }, options),
             #[cfg(feature = "stress")]
             Self::Stress(options) => (Command::Stress(options), Options::default()),
@@ -240,6 +321,30 @@ impl Instead {
     }
 }
 
+const WATCHING: &str = "\
+With -w, for the whole server and for each worker; /s is a second's, the rest is now:
+  *           this worker has the accept turn
+  wait        messages that came and were not served yet
+  held        bytes in partial messages, mailboxes and outbound queues
+  busy        share of the time in which the event loop worked, roughly
+  lag         how long events waited for it: <10ms, >10ms, >100ms, or stuck
+  message id  the slowest handlers: mean in the last interval, mean and longest
+              since their workers started, of those messages that were timed (every
+              64th, and all of them when there are few)
+Without a terminal it prints a block every so many seconds.";
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    let seconds = seconds.filter(|seconds| (0.1..=3600.0).contains(seconds));
+    let wrong = || "expected seconds from 0.1 to 3600".to_owned();
+    seconds.map(Duration::from_secs_f64).ok_or_else(wrong)
+}
+
+fn level(text: &str) -> Result<log::LevelFilter, String> {
+    let wrong = |_| "expected off, error, warn, info, debug or trace".to_owned();
+    text.parse().map_err(wrong)
+}
+
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
@@ -265,9 +370,9 @@ Examples:
   PURLIN__LOG__LEVEL=debug {program}            the same from the environment
   {program} start -c FILE; {program} reload -c FILE; {program} stop -c FILE
 
-Exit codes: 0 ok, 1 errors under load or low limits, 64 usage, 69 address not
-available or nothing runs, 70 internal, 75 already running or busy,
-77 not permitted, 78 configuration."
+Exit codes: 0 ok, 1 errors under load, low limits or no such connection,
+64 usage, 69 address not available or nothing runs, 70 internal, 75 already
+running or busy, 77 not permitted, 78 configuration."
     )
 }
 
@@ -304,6 +409,8 @@ impl std::error::Error for Declined {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::master::control::Wanted;
+    use std::num::NonZeroU16;
 
     fn parse(args: &[&str]) -> Result<Arguments, Declined> {
         let env = [("PURLIN_CONF".to_owned(), "env.toml".to_owned())];
@@ -316,6 +423,17 @@ mod tests {
     fn ask(command: control::Command, json: bool) -> Command {
         Command::Ask { command, json }
     }
+
+    fn watch(millis: u64) -> Command {
+        let every = Duration::from_millis(millis);
+        Command::Watch { every }
+    }
+
+    fn workers(wanted: Wanted) -> Command {
+        ask(control::Command::Workers(wanted), false)
+    }
+
+    const EIGHT: Wanted = Wanted::Exactly(NonZeroU16::new(8).unwrap());
 
     #[test]
     fn clap_finds_no_contradiction() {
@@ -337,6 +455,23 @@ mod tests {
             (&["upgrade"], ask(control::Command::Upgrade, false)),
             (&["status"], ask(control::Command::Status, false)),
             (&["status", "--json"], ask(control::Command::Status, true)),
+            (&["status", "-w"], watch(1000)),
+            (&["status", "-w", "0.5"], watch(500)),
+            (&["status", "--watch", "-c", "x"], watch(1000)),
+            (&["drain"], ask(control::Command::Drain, false)),
+            (&["workers", "+1"], workers(Wanted::By(1))),
+            (&["workers", "-2"], workers(Wanted::By(-2))),
+            (&["workers", "8", "-c", "x"], workers(EIGHT)),
+            (&["log-level", "debug"], {
+                ask(control::Command::LogLevel(log::LevelFilter::Debug), false)
+            }),
+            (
+                &["connections", "--json"],
+                ask(control::Command::Connections, true),
+            ),
+            (&["kick", "1.2.3.0"], {
+                ask(control::Command::Kick(ConnId::first(1, 2, 3)), false)
+            }),
             (&["doctor"], Command::Doctor { json: false }),
             (&["doctor", "--json"], Command::Doctor { json: true }),
             (&["generate", "man"], Command::Generate(Paper::Man)),
@@ -387,6 +522,13 @@ mod tests {
             (&["--set", "=1"], "expected KEY=VALUE"),
             (&["-c"], "FILE"),
             (&["-t", "-T"], "--print"),
+            (&["status", "-w", "0"], "expected seconds from 0.1 to 3600"),
+            (&["status", "-w", "--json"], "--json"),
+            (&["workers"], "N|+N|-N"),
+            (&["workers", "0"], "none of N, +N and -N"),
+            (&["workers", "-0"], "none of N, +N and -N"),
+            (&["log-level", "loud"], "expected off, error, warn"),
+            (&["kick", "17"], "four numbers such as"),
         ] {
             let declined = parse(args).unwrap_err();
             assert_eq!(declined.exit(), Exit::Usage, "{args:?}");

@@ -8,6 +8,8 @@ mod run;
 #[cfg(feature = "stress")]
 mod stress;
 mod task;
+mod top;
+mod watch;
 
 use std::path::Path;
 

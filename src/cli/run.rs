@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::doctor;
-use super::task;
 use super::{Arguments, Command, Exit, build, environment, version};
+use super::{task, watch};
 use crate::config::Config;
 use crate::listener;
 use crate::master::{self, Ending, Plan};
@@ -82,6 +82,7 @@ fn obey(
                 print(&response.text);
             }
         }
+        Command::Watch { every } => watch::watch(arguments, env, *every)?,
         Command::Doctor { json } => examine(&checked(arguments, env)?, *json)?,
         #[cfg(feature = "stress")]
         Command::Stress(options) => super::stress::run(options)?,

@@ -51,7 +51,18 @@ pub(super) fn ask(
         (Command::Upgrade, Err(_)) => Duration::from_secs(3600) + UPGRADE,
         (Command::Quit, _) => QUIT,
         (Command::Reload, _) => RELOAD,
-        (Command::Reopen | Command::Status, _) => PATIENCE,
+        // As long as a stop: both wait for the last worker.
+        (Command::Drain, Ok(config)) => config.shutdown_timeout + STOP,
+        (Command::Drain, Err(_)) => Duration::from_secs(3600) + STOP,
+        (Command::Workers(_), _) => RELOAD,
+        (
+            Command::Reopen
+            | Command::Status
+            | Command::LogLevel(_)
+            | Command::Connections
+            | Command::Kick(_),
+            _,
+        ) => PATIENCE,
     };
     let master = master(&config);
     let leaves = matches!(command, Command::Stop | Command::Quit);

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::shared::{Link, OnChange, OnPush, Shared, State};
+use super::link::Link;
+use super::shared::{OnChange, OnPush, Shared, State};
 use super::{Backoff, Change, Client, ClientError, reader};
 use crate::body::{FromBody, Id, Raw};
 use crate::protocol::frame::Layout;
@@ -103,8 +104,8 @@ impl Builder {
         self
     }
 
-    /// Runs `f` at every change of the connection, on the thread that sees it:
-    /// keep it short.
+    /// Runs `f` at every change of the connection, in their order, on the reader
+    /// thread (until there is a client, on the one that connects): keep it short.
     #[must_use]
     pub fn on_change(mut self, f: impl Fn(&Change) + Send + Sync + 'static) -> Self {
         self.change = Box::new(f);
@@ -159,7 +160,7 @@ fn first(shared: &Shared) -> Result<Arc<Link>, ClientError> {
         let wait = shared.reconnect.map(|backoff| backoff.wait(failures));
         match wait {
             Some(wait) if Instant::now() + wait < deadline => {
-                (shared.change)(&Change::Retrying(wait));
+                shared.tell(&Change::Retrying(wait));
                 thread::sleep(wait);
             }
             Some(_) | None => return Err(error),

@@ -26,6 +26,9 @@ pub enum ClientError {
     Lost(Why),
     /// No reply in time. The server may have acted on the request or not.
     TimedOut(Id, Duration),
+    /// The server takes no more bytes: too much waits to be sent, and there was
+    /// no room in time. Nothing was sent: send less, or later.
+    Full,
     /// A call from within a push would wait for the thread that it runs on:
     /// send instead, or call from another thread. Nothing was sent.
     InPush,
@@ -52,7 +55,7 @@ pub enum Why {
     Unreadable(String),
     /// A reply was late; taken for the next one, it would be a wrong answer.
     Late(Id),
-    /// The server took no more bytes in time.
+    /// The server has taken no byte of what waits for a whole call's time.
     Stuck,
     /// The client was closed.
     Closed,
@@ -70,6 +73,7 @@ impl fmt::Display for ClientError {
             Self::Disconnected => f.write_str("not connected; nothing was sent"),
             Self::Lost(why) => write!(f, "wait for a reply: {why}"),
             Self::TimedOut(id, after) => write!(f, "no reply to message {id} in {after:?}"),
+            Self::Full => f.write_str("the server takes no more bytes; nothing was sent"),
             Self::InPush => f.write_str("a call from within a push would wait for itself"),
             Self::Closed => f.write_str("the client is closed"),
             Self::Unsendable(error) => error.fmt(f),

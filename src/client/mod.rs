@@ -7,14 +7,38 @@
 //!   +---- reader <--------+             out replies and pushes
 //! ```
 //!
+//! | to | use |
+//! |---|---|
+//! | connect | [`Client::builder`], then [`Builder::connect`] |
+//! | ask, and wait for the reply | [`Client::call`], from any thread |
+//! | the same where the reply has another id | [`Client::call_for`] |
+//! | tell, without a reply | [`Client::send`] |
+//! | hear what the server says by itself | [`Builder::on`] |
+//! | stay connected | [`Builder::reconnect`], [`Builder::heartbeat`], [`Builder::on_change`] |
+//!
 //! Invariants: every call ends, by its deadline at the latest; nothing is sent
-//! twice. Replies find their calls by `sequence` where the format has one.
-//! Elsewhere the oldest call with that id gets the reply, and a missed deadline
-//! closes the connection: the late reply would be taken for the next.
+//! twice; the reader never waits for anything but its socket.
+//!
+//! Which reply is whose: where the format has a `sequence` (`rpc`), that tells,
+//! and a late reply is dropped. Elsewhere the oldest call that waits for the
+//! reply's id gets it (in formats without ids, the oldest call), and a missed
+//! deadline closes the connection, because the late reply would be taken for the
+//! next. What answers no call is a push.
+//!
+//! A call costs one `send` by the caller, one `poll` and one `recv` by the
+//! reader, and one wake-up of each; calls of several threads that meet share
+//! them.
+//!
+//! Functions given to [`Builder::on`] and [`Builder::on_change`] run on the
+//! reader thread, which reads nothing meanwhile: keep them short (what happens
+//! before there is a client is told on the thread that connects). In them,
+//! [`Client::call`] is refused, [`Client::send`] does not wait, closing the
+//! client is allowed, and a panic costs that message and nothing else.
 
 mod backoff;
 mod builder;
 mod error;
+mod link;
 mod reader;
 mod shared;
 
@@ -73,7 +97,8 @@ impl Client {
     }
 
     /// Sends `body` and waits for its reply, at most the builder's
-    /// `call_timeout`. Any number of threads may call at once.
+    /// `call_timeout`, everything included. Any number of threads may call at
+    /// once.
     ///
     /// # Errors
     ///
@@ -83,29 +108,48 @@ impl Client {
         id: Id,
         body: Req,
     ) -> Result<Rep, ClientError> {
-        if self.shared.reader.get() == Some(&thread::current().id()) {
+        self.call_for(id, id, body)
+    }
+
+    /// As [`Self::call`], where the reply comes under the id `reply`. With a
+    /// sequence in the format that id does not matter: the sequence tells.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call`].
+    pub fn call_for<Req: IntoReply, Rep: FromBody>(
+        &self,
+        id: Id,
+        reply: Id,
+        body: Req,
+    ) -> Result<Rep, ClientError> {
+        if self.shared.is_reader() {
             return Err(ClientError::InPush);
         }
-        let (id, body) = content(id, body)?;
+        let (own, body) = content(id, body)?;
+        // A body that wants an id of its own is answered under that one.
+        let reply = if reply == id { own } else { reply };
         let timeout = self.shared.call_timeout;
         let deadline = Instant::now() + timeout;
         let (tell, told) = mpsc::sync_channel(1);
-        let sequence = self.shared.write(id, &body, Some(tell), deadline)?;
+        let waits = Some((reply, tell));
+        let sequence = self.shared.write(own, &body, waits, deadline)?;
         let reply = match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(reply) => reply?,
             Err(_) => {
-                self.shared.give_up(id, sequence);
+                self.shared.give_up(own, sequence);
                 // It may have come in between.
                 match told.try_recv() {
                     Ok(reply) => reply?,
-                    Err(_) => return Err(ClientError::TimedOut(id, timeout)),
+                    Err(_) => return Err(ClientError::TimedOut(own, timeout)),
                 }
             }
         };
         Rep::from_body(Raw::borrowed(&reply)).map_err(ClientError::BadReply)
     }
 
-    /// Sends `body` and waits for nothing but room in the kernel's buffer.
+    /// Sends `body` and waits for nothing but room, where 256 KiB wait already
+    /// for a server that does not read; within a push not even for that.
     ///
     /// # Errors
     ///

@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::shared::{Link, Shared};
+use super::link::{Flushed, Link};
+use super::shared::Shared;
 use super::{Change, ClientError, Why};
-use crate::sys::socket;
+use crate::sys::socket::{self, Ready, Wanted};
 
 /// Bytes that one read takes at most.
 const READ: usize = 64 << 10;
@@ -33,7 +34,15 @@ pub(super) fn connect(shared: &Shared, timeout: Duration) -> Result<Arc<Link>, C
     let socket = socket::connect(&shared.address).map_err(failed)?;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        if socket::writable(&socket, left).map_err(failed)? {
+        let ready = socket::wait(&socket, Wanted::Write, &shared.bell, left).map_err(failed)?;
+        if shared.lock().closed {
+            return Err(ClientError::Closed);
+        }
+        if ready.bell {
+            // Rung for the connection before.
+            shared.bell.hush();
+        }
+        if ready.socket {
             break;
         }
         if left.is_zero() {
@@ -42,10 +51,7 @@ pub(super) fn connect(shared: &Shared, timeout: Duration) -> Result<Arc<Link>, C
     }
     socket::connected(&socket).map_err(failed)?;
     socket::no_delay(&socket);
-    Ok(Arc::new(Link {
-        socket,
-        writing: std::sync::Mutex::new(()),
-    }))
+    Ok(Arc::new(Link::new(socket)))
 }
 
 /// Takes a new connection into use; `false` when the client was closed.
@@ -57,12 +63,12 @@ pub(super) fn adopt(shared: &Shared, link: &Arc<Link>) -> bool {
         }
         state.link = Some(Arc::clone(link));
     }
-    (shared.change)(&Change::Connected);
+    shared.tell(&Change::Connected);
     true
 }
 
-/// Closes the client with its thread, a panic in a push included: nobody would
-/// read the replies.
+/// Closes the client with its thread, should that ever panic: nobody would read
+/// the replies.
 struct Closing<'a>(&'a Shared);
 
 impl Drop for Closing<'_> {
@@ -85,6 +91,9 @@ pub(super) fn run(shared: &Shared, mut link: Arc<Link>) {
     loop {
         let why = read(shared, &link);
         shared.end(&link, &why);
+        if let Some(first) = shared.take_end() {
+            shared.tell(&Change::Disconnected(first));
+        }
         match again(shared) {
             Some(next) => link = next,
             None => {
@@ -103,12 +112,15 @@ fn again(shared: &Shared) -> Option<Arc<Link>> {
         if shared.lock().closed {
             return None;
         }
-        (shared.change)(&Change::Retrying(wait));
+        shared.tell(&Change::Retrying(wait));
         let until = Instant::now() + wait;
         while Instant::now() < until {
             let left = until.saturating_duration_since(Instant::now());
-            // The bell stays rung once the client is closed.
-            let _closed = socket::either_readable(&shared.bell, &shared.bell, left);
+            if socket::wait(&shared.bell, Wanted::Read, &shared.bell, left)
+                .is_ok_and(|one| one.bell)
+            {
+                shared.bell.hush();
+            }
             if shared.lock().closed {
                 return None;
             }
@@ -120,21 +132,33 @@ fn again(shared: &Shared) -> Option<Arc<Link>> {
     None
 }
 
-/// Reads until the connection ends.
+/// Reads until the connection ends, and writes what the kernel had no room for.
 fn read(shared: &Shared, link: &Arc<Link>) -> Why {
     let mut kept = Vec::new();
     let mut into = vec![0; READ];
     let mut beat = Instant::now();
     loop {
+        let stuck = link.stuck_since();
+        let (beats, gives_up) = (
+            shared.heartbeat.map(|period| beat + period),
+            stuck.map(|since| since + shared.call_timeout),
+        );
+        let ready = match wait(shared, link, [beats, gives_up]) {
+            Ok(ready) => ready,
+            Err(why) => return why,
+        };
+        if ready.bell {
+            shared.bell.hush();
+        }
         if shared.lock().closed {
             return Why::Closed;
         }
-        let period = shared.heartbeat.unwrap_or(QUIET);
-        let left = (beat + period).saturating_duration_since(Instant::now());
-        if let Err(error) = socket::either_readable(&link.socket, &shared.bell, left) {
-            return Why::Broken(error.kind());
-        }
-        match socket::receive(&link.socket, &mut into) {
+        let received = if ready.socket {
+            socket::receive(&link.socket, &mut into)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        };
+        match received {
             Ok(0) => return Why::Ended,
             Ok(count) => {
                 kept.extend_from_slice(&into[..count]);
@@ -145,14 +169,41 @@ fn read(shared: &Shared, link: &Arc<Link>) -> Why {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Why::Broken(error.kind()),
         }
-        if beat.elapsed() >= period {
-            beat = Instant::now();
-            if let (Some(id), true) = (shared.layout.heartbeat, shared.heartbeat.is_some()) {
-                // A failure ends the connection, which the next read sees.
-                let _seen_by_read = shared.write(id, b"", None, beat + shared.call_timeout);
+        if stuck.is_some()
+            && let Flushed::Broken(why) = link.flush(true)
+        {
+            return why;
+        }
+        let now = Instant::now();
+        if gives_up.is_some_and(|at| at <= now) && link.stuck_since() == stuck {
+            return Why::Stuck;
+        }
+        if beats.is_some_and(|at| at <= now) {
+            beat = now;
+            if let Some(id) = shared.layout.heartbeat {
+                // A failure ends the connection, which the next read sees; where
+                // too much waits already, the peer is not waiting for this.
+                let _seen_by_read = shared.write(id, b"", None, now);
             }
         }
     }
+}
+
+/// Waits until there is something to do, at most until the first of these times.
+fn wait(shared: &Shared, link: &Link, until: [Option<Instant>; 2]) -> Result<Ready, Why> {
+    let now = Instant::now();
+    let left = until
+        .into_iter()
+        .flatten()
+        .map(|at| at.saturating_duration_since(now))
+        .fold(QUIET, Duration::min);
+    let wanted = if link.stuck_since().is_some() {
+        Wanted::Both
+    } else {
+        Wanted::Read
+    };
+    let ready = socket::wait(&link.socket, wanted, &shared.bell, left);
+    ready.map_err(|error| Why::Broken(error.kind()))
 }
 
 /// Delivers what is whole, and keeps the rest.

@@ -1,25 +1,26 @@
 //! What the callers and the reader thread share: the connection, and who waits
 //! for which reply.
 //!
-//! Invariant: whoever writes holds the link's `writing` lock from the moment
-//! the request is entered in `waiting` until its last byte is out, so the
-//! order in `waiting` is the order on the wire.
+//! Invariant: a request is entered in `waiting` and put behind what goes out
+//! under one lock, so the order in `waiting` is the order on the wire.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::thread::ThreadId;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::link::{Flushed, Link};
 use super::{Backoff, ClientError, Why};
 use crate::body::Id;
 use crate::protocol::frame::{ErrorBody, Frame, Layout, encode};
 use crate::sys::eventfd::Bell;
-use crate::sys::socket::{self, Address};
+use crate::sys::socket::Address;
 
+/// Where a call hears of its reply.
+pub(super) type Tell = SyncSender<Result<Bytes, ClientError>>;
 /// A function for pushes.
 pub(super) type OnPush = Box<dyn Fn(Bytes) + Send + Sync>;
 /// A function for changes of the connection.
@@ -45,19 +46,16 @@ pub(super) struct State {
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) sequence: u32,
     pub(super) closed: bool,
-}
-
-/// One connection.
-pub(super) struct Link {
-    pub(super) socket: OwnedFd,
-    pub(super) writing: Mutex<()>,
+    /// Why the last connection ended, until the reader has told.
+    pub(super) ended: Option<Why>,
 }
 
 /// A call that waits for its reply.
 pub(super) struct Waiting {
+    /// The id that the reply has.
     pub(super) id: Id,
     pub(super) sequence: u32,
-    pub(super) tell: SyncSender<Result<Bytes, ClientError>>,
+    pub(super) tell: Tell,
 }
 
 impl Shared {
@@ -65,12 +63,14 @@ impl Shared {
         self.state.lock().expect("nothing under this lock panics")
     }
 
-    /// Sends a message, and enters who waits for its reply. Gives the sequence.
+    /// Sends a message, and enters who waits for its reply, which comes under
+    /// the id beside him. Gives the sequence. Waits for nothing but room, and
+    /// on the reader thread not for that.
     pub(super) fn write(
         &self,
         id: Id,
         body: &[u8],
-        tell: Option<SyncSender<Result<Bytes, ClientError>>>,
+        waits: Option<(Id, Tell)>,
         deadline: Instant,
     ) -> Result<u32, ClientError> {
         let link = {
@@ -80,59 +80,84 @@ impl Shared {
             }
             state.link.clone().ok_or(ClientError::Disconnected)?
         };
-        let writing = link.writing.lock().expect("nothing under this lock panics");
-        let (sequence, bytes) = {
-            let mut state = self.lock();
-            if !state
-                .link
-                .as_ref()
-                .is_some_and(|now| Arc::ptr_eq(now, &link))
-            {
-                return Err(ClientError::Disconnected);
-            }
-            // 0 is what pushes carry.
-            let sequence = if tell.is_some() {
-                state.sequence = state.sequence.checked_add(1).unwrap_or(1);
-                state.sequence
-            } else {
-                0
-            };
-            let mut bytes = Vec::new();
-            encode(&self.layout, Some(id), sequence, body, &mut bytes)
-                .map_err(ClientError::Unsendable)?;
-            if let Some(tell) = tell {
-                state.waiting.push_back(Waiting { id, sequence, tell });
-            }
-            (sequence, bytes)
+        let until = if self.is_reader() {
+            Instant::now()
+        } else {
+            deadline
         };
-        let written = link.write(&bytes, deadline);
-        drop(writing);
-        if let Err(why) = written {
-            self.end(&link, &why);
-            return Err(ClientError::Lost(why));
+        if !link.wait_for_room(until) {
+            return Err(ClientError::Full);
+        }
+        let sequence = self.enter(&link, id, body, waits)?;
+        match link.flush(false) {
+            Flushed::Gone => {}
+            Flushed::Stuck => self.bell.ring(),
+            Flushed::Broken(why) => {
+                self.end(&link, &why);
+                return Err(ClientError::Lost(why));
+            }
         }
         Ok(sequence)
     }
 
-    /// Ends a connection and every wait on it; `false` when it had ended.
+    fn enter(
+        &self,
+        link: &Arc<Link>,
+        id: Id,
+        body: &[u8],
+        waits: Option<(Id, Tell)>,
+    ) -> Result<u32, ClientError> {
+        let mut state = self.lock();
+        if !state.is_on(link) {
+            return Err(ClientError::Disconnected);
+        }
+        // 0 is what pushes carry.
+        let mut sequence = 0;
+        if waits.is_some() {
+            state.sequence = state.sequence.checked_add(1).unwrap_or(1);
+            sequence = state.sequence;
+        }
+        let mut bytes = Vec::new();
+        encode(&self.layout, Some(id), sequence, body, &mut bytes)
+            .map_err(ClientError::Unsendable)?;
+        if let Some((id, tell)) = waits {
+            state.waiting.push_back(Waiting { id, sequence, tell });
+        }
+        link.push(&bytes);
+        Ok(sequence)
+    }
+
+    /// Whether this is the reader thread.
+    pub(super) fn is_reader(&self) -> bool {
+        self.reader.get() == Some(&thread::current().id())
+    }
+
+    /// Why the connection ended, once.
+    pub(super) fn take_end(&self) -> Option<Why> {
+        self.lock().ended.take()
+    }
+
+    /// Tells the user what happened to the connection.
+    pub(super) fn tell(&self, change: &super::Change) {
+        fence("a function for changes", || (self.change)(change));
+    }
+
+    /// Ends a connection and every wait on it; `false` when it had ended. The
+    /// reader, which sees the end, tells of it: changes come in their order.
     pub(super) fn end(&self, link: &Arc<Link>, why: &Why) -> bool {
         let waiting = {
             let mut state = self.lock();
-            if !state
-                .link
-                .as_ref()
-                .is_some_and(|now| Arc::ptr_eq(now, link))
-            {
+            if !state.is_on(link) {
                 return false;
             }
             state.link = None;
+            state.ended = Some(why.clone());
             std::mem::take(&mut state.waiting)
         };
-        socket::abort(&link.socket);
+        link.end();
         for one in waiting {
             let _gave_up = one.tell.try_send(Err(ClientError::Lost(why.clone())));
         }
-        (self.change)(&super::Change::Disconnected(why.clone()));
         true
     }
 
@@ -189,29 +214,23 @@ impl Shared {
             (None, None) if frame.sequence != 0 => {}
             (None, None) => {
                 if let Some(on) = self.pushes.get(&frame.id.unwrap_or(0)) {
-                    on(body());
+                    fence("a function for pushes", || on(body()));
                 }
             }
         }
     }
 }
 
-impl Link {
-    fn write(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), Why> {
-        let broken = |error: std::io::Error| Why::Broken(error.kind());
-        while !bytes.is_empty() {
-            match socket::send(&self.socket, bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Why::Stuck);
-                    }
-                    socket::writable(&self.socket, left).map_err(broken)?;
-                }
-                Err(error) => return Err(broken(error)),
-            }
-        }
-        Ok(())
+impl State {
+    fn is_on(&self, link: &Arc<Link>) -> bool {
+        self.link.as_ref().is_some_and(|now| Arc::ptr_eq(now, link))
+    }
+}
+
+/// Runs a function of the user's. Its panic has been printed; it costs that
+/// message and not the connection.
+fn fence(what: &str, function: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(function)).is_err() {
+        ::log::error!("run {what}: it panicked; the client goes on");
     }
 }

@@ -1,9 +1,47 @@
 //! The rules between keys. Pure.
 
+use super::table::Table;
 use super::value::size_text;
-use super::{Address, Config, ConfigError, Listener, Pinging, Place, ProxyProtocol};
+use super::{Address, Config, ConfigError, Listener, Pinging, Place, ProxyProtocol, START_KEYS};
 
 impl Config {
+    /// Whether a master that runs with `self` can go over to `next`.
+    ///
+    /// # Errors
+    ///
+    /// The first changed key that is applied at the start alone, with its place
+    /// in `next`.
+    pub fn can_become(&self, next: &Self) -> Result<(), ConfigError> {
+        next.can_follow(&self.started_with())
+    }
+
+    /// The keys that only a start can change, and their values as in the file.
+    #[must_use]
+    pub fn started_with(&self) -> Vec<(String, String)> {
+        let value = |key: &&str| Some(((*key).to_owned(), self.show(key)?));
+        START_KEYS.iter().filter_map(value).collect()
+    }
+
+    /// As [`Self::can_become`], for a running master of which no more is known
+    /// than what it was [started with](Self::started_with). Keys that one of the
+    /// two does not have are no obstacle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::can_become`].
+    pub fn can_follow(&self, started_with: &[(String, String)]) -> Result<(), ConfigError> {
+        let differs = |(key, running): &&(String, String)| {
+            let is_known = START_KEYS.contains(&&**key);
+            is_known && self.show(key).is_some_and(|own| own != *running)
+        };
+        let Some((key, running)) = started_with.iter().find(differs) else {
+            return Ok(());
+        };
+        let message =
+            format!("is {running} in the running master and is applied at the start alone");
+        Err(self.refuse(key, &message))
+    }
+
     /// Memory for more connections than there may be would be wasted. The lower
     /// value comes from where the limit came from.
     pub(super) fn lower_initial(&mut self) {

@@ -15,6 +15,7 @@
 //! explanation for the operator is in `conf/purlin.toml`; tests compare the two.
 
 mod check;
+mod choices;
 mod effective;
 mod flood;
 mod layout;
@@ -31,6 +32,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::choices::{
+    Accept, AccessFormat, Affinity, LogFormat, Overflow, Pinging, Proof, Protocol, ProxyProtocol,
+    Trigger, UnknownId, Yield,
+};
 pub use self::flood::{Flood, FloodAction};
 pub use self::layout::{
     Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField, PRESETS,
@@ -38,7 +43,6 @@ pub use self::layout::{
 pub use self::load::written_control_socket;
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
-use self::value::choice;
 pub use self::workers::Workers;
 use crate::sys::network::Network;
 use crate::sys::socket::Address;
@@ -69,8 +73,17 @@ table! {
         pub accept: Accept = Accept::Mutex;
         /// How long a graceful stop may take before connections are cut.
         pub shutdown_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
+        /// Generations of workers that may live at a time.
+        pub generations_max: u16 = 4, in 2..=6;
         /// Whether connections go to the workers that stay.
         pub handover: bool = true;
+        /// How long an event loop may be in one turn and keep the accept turn.
+        /// `None`: for ever.
+        pub watchdog: Option<Duration> = Some(seconds(1)), in millis(100)..=seconds(3600);
+        /// How long it may be until its worker is replaced. `None`: for ever.
+        pub watchdog_abort: Option<Duration> = Some(seconds(10)), in millis(100)..=seconds(3600);
+        /// How long a handler may run unmentioned. `None`: for ever.
+        pub slow_handler: Option<Duration> = Some(seconds(1)), in millis(10)..=seconds(3600);
         /// How long a new binary may take to be ready.
         pub upgrade_timeout: Duration = seconds(30), in seconds(1)..=seconds(3600);
         /// What `upgrade` starts; `None`: the file that runs, at its path.
@@ -259,139 +272,6 @@ table! {
     }
 }
 
-choice! {
-    /// How workers share the listeners.
-    pub enum Accept {
-        /// One worker at a time accepts; the turn goes to the least loaded.
-        Mutex = "mutex",
-        /// All wait, the kernel wakes one.
-        Exclusive = "exclusive",
-        /// Each has a queue of its own.
-        Reuseport = "reuseport",
-    }
-}
-
-choice! {
-    /// Whether each worker keeps to a core of its own.
-    pub enum Affinity {
-        /// Worker N keeps to allowed core N, modulo their number.
-        Auto = "auto",
-        /// The kernel decides.
-        Off = "off",
-    }
-}
-
-choice! {
-    /// What is spoken on a listener.
-    pub enum Protocol {
-        /// Frames with a binary header.
-        Frame = "frame",
-        /// HTTP/1.1.
-        Http = "http",
-        /// Whichever of the two the first bytes of a connection are.
-        Auto = "auto",
-    }
-}
-
-choice! {
-    /// What happens to a message whose id has no handler.
-    pub enum UnknownId {
-        /// It is answered with an error frame, or the connection is closed
-        /// where the layout has none.
-        Error = "error",
-        /// It is dropped.
-        Ignore = "ignore",
-        /// The connection is closed.
-        Close = "close",
-    }
-}
-
-choice! {
-    /// Whether a proxy says whom it speaks for, in front of each connection.
-    pub enum ProxyProtocol {
-        /// It says nothing.
-        Off = "off",
-        /// Every connection comes from a proxy in `trusted` and begins so.
-        Required = "required",
-        /// Those from `trusted` begin so, others come without a proxy.
-        Mixed = "mixed",
-    }
-}
-
-choice! {
-    /// How the kernel tells that a connection can be read.
-    pub enum Trigger {
-        /// As long as something is there.
-        Level = "level",
-        /// Once for each arrival.
-        Edge = "edge",
-    }
-}
-
-choice! {
-    /// Whether the event loop yields its core after it handed work over.
-    pub enum Yield {
-        /// When a sleeping thread was woken.
-        Auto = "auto",
-        /// After each hand-over.
-        Always = "always",
-        /// Not at all.
-        Never = "never",
-    }
-}
-
-choice! {
-    /// What happens to a push for a connection that holds too much already.
-    pub enum Overflow {
-        /// The push is dropped and counted.
-        Drop = "drop",
-        /// The connection is closed.
-        Close = "close",
-    }
-}
-
-choice! {
-    /// What proves that a peer lives.
-    pub enum Proof {
-        /// Any whole message.
-        Any = "any",
-        /// The protocol's heartbeat message alone.
-        Ping = "ping",
-    }
-}
-
-choice! {
-    /// Who sends heartbeats.
-    pub enum Pinging {
-        /// The client; the server answers.
-        Client = "client",
-        /// The server; the client answers.
-        Server = "server",
-        /// Each, when it likes; each answers.
-        Both = "both",
-    }
-}
-
-choice! {
-    /// How a line of the access log looks.
-    pub enum AccessFormat {
-        /// As Apache and nginx write it.
-        Combined = "combined",
-        /// One object a line.
-        Json = "json",
-    }
-}
-
-choice! {
-    /// How a log line looks.
-    pub enum LogFormat {
-        /// For people.
-        Human = "human",
-        /// For machines: one object a line.
-        Json = "json",
-    }
-}
-
 /// The tables that stand once in the file. `[[listener]]` may be repeated.
 const TABLES: &[&str] = &["worker", "heartbeat", "limits", "http", "log"];
 
@@ -428,43 +308,6 @@ impl Config {
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
         std::iter::once(top).chain(listeners).chain(named).collect()
-    }
-
-    /// Whether a master that runs with `self` can go over to `next`.
-    ///
-    /// # Errors
-    ///
-    /// The first changed key that is applied at the start alone, with its place
-    /// in `next`.
-    pub fn can_become(&self, next: &Self) -> Result<(), ConfigError> {
-        next.can_follow(&self.started_with())
-    }
-
-    /// The keys that only a start can change, and their values as in the file.
-    #[must_use]
-    pub fn started_with(&self) -> Vec<(String, String)> {
-        let value = |key: &&str| Some(((*key).to_owned(), self.show(key)?));
-        START_KEYS.iter().filter_map(value).collect()
-    }
-
-    /// As [`Self::can_become`], for a running master of which no more is known
-    /// than what it was [started with](Self::started_with). Keys that one of the
-    /// two does not have are no obstacle.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::can_become`].
-    pub fn can_follow(&self, started_with: &[(String, String)]) -> Result<(), ConfigError> {
-        let differs = |(key, running): &&(String, String)| {
-            let is_known = START_KEYS.contains(&&**key);
-            is_known && self.show(key).is_some_and(|own| own != *running)
-        };
-        let Some((key, running)) = started_with.iter().find(differs) else {
-            return Ok(());
-        };
-        let message =
-            format!("is {running} in the running master and is applied at the start alone");
-        Err(self.refuse(key, &message))
     }
 
     /// Where the value of `key` was written.

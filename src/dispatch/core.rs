@@ -12,6 +12,7 @@ use super::outlet::{Seat, Service};
 use super::router::Router;
 use super::seat::ConnSeat;
 use super::site::Site;
+use crate::scoreboard::desk::{self, Work};
 
 type OnConn<S> = Arc<dyn Fn(&mut Ctx<'_, S>) + Send + Sync>;
 type OnWorker = Arc<dyn Fn(&Hub) + Send + Sync>;
@@ -89,7 +90,9 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
 
     fn tick(&self, job: usize) {
         let run = || (self.hooks.every[job].1)(&self.hub);
+        desk::begin(Work::Job(u32::try_from(job).unwrap_or(u32::MAX)));
         guard(self.hub.row(), || format!("periodic job {job}"), run);
+        desk::rest();
     }
 
     fn greets(&self) -> bool {

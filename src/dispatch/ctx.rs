@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::hub::{Hub, push};
 use super::later::{Later, Replier};
 use super::seat::{Timers, token};
+use super::waker::Waker;
 use crate::body::{Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Out, Push, Unsendable};
@@ -139,6 +140,15 @@ impl<'a, S> Ctx<'a, S> {
     #[must_use]
     pub const fn id(&self) -> Option<Id> {
         self.id
+    }
+
+    /// What wakes this connection while the source of a streamed response waits.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker {
+            hub: self.hub.clone(),
+            conn: self.conn,
+        }
     }
 
     /// The connection's name, good for [`Hub::conn`] from anywhere.

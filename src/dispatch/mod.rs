@@ -22,8 +22,10 @@ mod later;
 pub mod outlet;
 mod request_id;
 mod router;
+pub mod sample;
 mod seat;
 mod site;
+mod waker;
 
 pub use self::core::{Core, Hooks};
 pub use ctx::Ctx;
@@ -35,3 +37,4 @@ pub use request_id::request_id;
 pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next, Router};
 pub use site::{Site, Visit};
+pub use waker::Waker;

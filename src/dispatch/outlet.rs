@@ -24,6 +24,10 @@ pub trait Outlet: Send + Sync {
     /// Runs `Dispatch::timer(token)` of `to` in its turn, `after` from now.
     fn after(&self, to: ConnId, after: std::time::Duration, token: u64);
 
+    /// Has `to` look, in its turn and `after` from now, whether what it waits for
+    /// is there. One that waits for nothing, or is gone, does not care.
+    fn wake(&self, to: ConnId, after: std::time::Duration);
+
     /// Whether unsent bytes of `to` are below the high-water mark.
     fn writable(&self, to: ConnId) -> bool;
 
@@ -55,6 +59,13 @@ pub trait Application: Send + Sync {
     ///
     /// The text that ends the start.
     fn start(&self, worker: Surroundings) -> Result<Box<dyn Service>, String>;
+
+    /// Method and path of a route, counted in the order of their registration,
+    /// for the log. `None`: there is no such route.
+    fn route(&self, number: u32) -> Option<String> {
+        let _routes_have_no_names = number;
+        None
+    }
 }
 
 /// Where a service finds itself.

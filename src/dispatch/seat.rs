@@ -16,16 +16,19 @@ use super::hub::Hub;
 use super::outlet::{Seat, UnknownId};
 use super::request_id::request_id;
 use super::router::Handler;
+use super::sample;
 use super::site::Visit;
 use crate::body::Spool;
 use crate::net::ConnId;
 use crate::protocol::http::{
-    Access, AccessFormat, Incoming, Intake, Request, Response, Served, Spooling, Wanted,
+    Access, AccessFormat, Fill, Incoming, Intake, Request, Response, Room, Served, Spooling,
+    Stream, Wanted,
 };
 use crate::protocol::{
     Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
 };
 use crate::scoreboard::Counter;
+use crate::scoreboard::desk::{self, Work};
 use crate::sys::clock::{micros, wall_seconds};
 use crate::sys::socket::Peer;
 
@@ -146,12 +149,17 @@ impl<S: Default + Send + 'static> Tenant<S> {
     ) {
         self.handled += 1;
         self.id = route.id;
+        desk::begin(route.id.map_or(Work::Unnumbered, Work::Message));
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
         if self.state.is_none() {
             // Its `default` has panicked: nothing can ever be served here.
             out.close = Some(CloseMode::Flush);
         }
+        let began = route.id.and_then(|id| Some((id, sample::begin()?)));
         let ran = self.run(core, out, what, |ctx| handler(ctx, body, answer));
+        if let Some((id, began)) = began {
+            sample::end(core.hub.row(), id, began);
+        }
         if ran.is_none() {
             let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
             *answer = Answer::Error(Error::new(500, text));
@@ -213,6 +221,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
         let Self { core, tenant } = self;
         tenant.id = None;
         if let Some(opened) = &core.hooks.opened {
+            desk::begin(Work::Opened);
             tenant.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
         }
     }
@@ -221,6 +230,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
         let Self { core, tenant } = self;
         tenant.id = None;
         if let Some(timer) = tenant.timers.remove(token) {
+            desk::begin(Work::Timer);
             tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
     }
@@ -249,6 +259,21 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             hub.row().count(Counter::HandlerErrors);
         }
         served.unwrap_or(Served::Done)
+    }
+
+    fn fill(&mut self, stream: &mut Stream, room: &mut Room<'_>) -> Fill {
+        let Self { core, tenant } = self;
+        let row = core.hub.row();
+        let what = || "the source of a streamed response".to_owned();
+        let filled = guard(row, what, || stream.fill(room));
+        if let Some(Fill::Failed(reason)) = &filled {
+            ::log::warn!("stream a response to {}: {reason}; reset", tenant.peer);
+        }
+        let fill = filled.unwrap_or_else(|| Fill::Failed("it panicked".to_owned()));
+        if matches!(fill, Fill::Failed(_)) {
+            row.count(Counter::StreamsFailed);
+        }
+        fill
     }
 
     fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {
@@ -333,6 +358,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
     }
 
     fn counted(&mut self) {
+        desk::rest();
         let handled = std::mem::take(&mut self.tenant.handled);
         if handled > 0 {
             self.core.hub.row().add(Counter::Handled, handled);
@@ -352,6 +378,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
     fn leave(&mut self) {
         let Self { core, tenant } = self;
         tenant.id = None;
+        desk::begin(Work::Closed);
         if let Some(closed) = &core.hooks.closed {
             tenant.run(
                 core,
@@ -429,6 +456,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         let (state, timers) = (tenant.state.take(), tenant.timers.0.take());
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
+        desk::rest();
     }
 }
 

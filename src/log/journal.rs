@@ -4,7 +4,7 @@
 //! Whoever records a line waits for no disk: it is appended under a lock that
 //! nobody holds over a system call. When the disk is slower than the lines come,
 //! those that find no room are lost and counted. A line is in the file after
-//! [`PACE`] at most, and before the process ends if it calls [`flush`].
+//! 100 ms at most, and before the process ends if it calls [`flush`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

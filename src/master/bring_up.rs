@@ -98,7 +98,7 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     }
 }
 
-/// Rows for six generations: one that serves, one that starts, those that drain.
+/// Rows for six generations, as many as `generations_max` allows.
 /// Not all 255 at once: each has a bell, which is a descriptor of every worker,
 /// and whoever accepts looks at each of them.
 pub(super) fn slots(edition: &Edition) -> usize {

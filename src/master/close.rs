@@ -26,6 +26,7 @@ impl Office<'_> {
         } else if let Some(control) = self.control.take() {
             control.remove();
         }
+        self.notifier.close();
         // Unless it names somebody else.
         self.pid_file.remove();
         if let Some(report) = self.report {

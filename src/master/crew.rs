@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::message::{TEXT_MAX, ToMaster, ToWorker};
 use super::supervisor::{Generation, SlotId};
@@ -11,6 +11,7 @@ use crate::log;
 use crate::net::turn::Owner;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Epoll;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::Pid;
 
 /// A living worker, or one that was not buried yet.
@@ -21,12 +22,14 @@ pub(super) struct Member {
     pub(super) generation: Generation,
     pub(super) owner: Owner,
     pub(super) channel: Channel,
-    /// What the channel had no room for, and what goes along.
-    unsent: VecDeque<(ToWorker, Option<Channel>)>,
+    /// What the channel had no room for, with the files that go along.
+    unsent: VecDeque<(ToWorker, Vec<OwnedFd>)>,
     /// The workers that it has lines to.
     pub(super) successors: Vec<Pid>,
     /// Why it ends, as far as it said so.
     pub(super) last_words: Option<String>,
+    /// Nothing more comes: it ends, and was not reaped yet.
+    pub(super) hung_up: bool,
 }
 
 impl Member {
@@ -46,24 +49,29 @@ impl Member {
             unsent: VecDeque::new(),
             successors: Vec::new(),
             last_words: None,
+            hung_up: false,
         }
     }
 
     /// Tells the worker something, now or as soon as it listens again.
     pub(super) fn tell(&mut self, message: ToWorker) {
-        self.unsent.push_back((message, None));
-        self.send_on();
+        self.hand(message, Vec::new());
     }
 
     /// Gives the worker one end of a line, with what it is for.
     pub(super) fn give(&mut self, message: ToWorker, line: Channel) {
-        self.unsent.push_back((message, Some(line)));
+        self.hand(message, vec![line.into()]);
+    }
+
+    /// As [`Self::tell`], and gives it `files`.
+    pub(super) fn hand(&mut self, message: ToWorker, files: Vec<OwnedFd>) {
+        self.unsent.push_back((message, files));
         self.send_on();
     }
 
     fn send_on(&mut self) {
-        while let Some((message, line)) = self.unsent.front() {
-            match send(&self.channel, *message, line.as_ref()) {
+        while let Some((message, files)) = self.unsent.front() {
+            match send(&self.channel, *message, files) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It is gone: its death is on its way here.
                 Ok(()) | Err(_) => {
@@ -85,6 +93,7 @@ impl Member {
                 Ok(Received::Nothing) => return None,
                 // Else it would be readable until the worker is reaped.
                 Ok(Received::Closed) | Err(_) => {
+                    self.hung_up = true;
                     let _deleted_before = epoll.delete(&self.channel);
                     return None;
                 }
@@ -93,17 +102,26 @@ impl Member {
     }
 }
 
-/// A reopened log goes along as a descriptor, as does the end of a line.
-fn send(channel: &Channel, message: ToWorker, line: Option<&Channel>) -> io::Result<()> {
-    let file = match message {
+/// A reopened log is taken when it goes out: it may have been reopened again.
+fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<()> {
+    kill_point(Spot::Telling);
+    let log = match message {
         ToWorker::Reopen => log::file_descriptor()?,
         ToWorker::ReopenAccess => log::journal_descriptor()?,
-        ToWorker::Drain(_) | ToWorker::Successor(_) | ToWorker::Predecessor => None,
+        ToWorker::Drain(_)
+        | ToWorker::Successor(_)
+        | ToWorker::Predecessor
+        | ToWorker::LogLevel(_)
+        | ToWorker::List
+        | ToWorker::Kick(_)
+        | ToWorker::Adopt(_) => {
+            let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+            return channel.send(&message.datagram(), &files);
+        }
     };
-    let descriptor = file.as_ref().map(AsFd::as_fd).or(line.map(AsFd::as_fd));
-    match (message, descriptor) {
-        (ToWorker::Reopen | ToWorker::ReopenAccess, None) => Ok(()),
-        (_, descriptor) => channel.send(&message.datagram(), descriptor.as_slice()),
+    match log {
+        Some(file) => channel.send(&message.datagram(), &[file.as_fd()]),
+        None => Ok(()),
     }
 }
 
@@ -122,6 +140,10 @@ impl Crew {
 
     pub(super) fn with_pid(&mut self, pid: Pid) -> Option<&mut Member> {
         self.0.iter_mut().find(|member| member.pid == pid)
+    }
+
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.0.iter_mut()
     }
 
     pub(super) fn remove(&mut self, pid: Pid) -> Option<Member> {

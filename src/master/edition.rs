@@ -2,6 +2,7 @@
 //! generation of workers is started from. Made before anything is changed.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::exit::{Ending, Exit};
@@ -22,11 +23,25 @@ use crate::worker::{self, BindError, Limits, Listening};
 /// How long a worker may take until it serves.
 const READY: Duration = Duration::from_secs(30);
 
-/// Generations that may drain at a time.
-const DRAINING_MAX: usize = 3;
-
 /// How often a bind is tried again while it may still succeed.
 const AGAIN: Duration = Duration::from_millis(20);
+
+/// A socket of worker `number`, which there is none of now.
+struct Surplus {
+    number: usize,
+    /// Which listener of the configuration.
+    n: usize,
+    open: Listening,
+}
+
+/// Names a listening socket of an edition: of which worker it was at first, and
+/// which listener of the configuration it is.
+pub(super) type SocketName = (usize, usize);
+
+/// The worker of `count` that accepts from the sockets of worker `number`.
+const fn keeper(number: usize, count: usize) -> usize {
+    number % count
+}
 
 /// A configuration and what belongs to it.
 pub(super) struct Edition {
@@ -35,6 +50,10 @@ pub(super) struct Edition {
     pub(super) workers: usize,
     /// By worker, or one set for all of them.
     listeners: Vec<Vec<Listening>>,
+    /// Sockets of workers that earlier editions had and this one has not. With
+    /// `reuseport` clients wait in the queue of each: while the master lives it
+    /// closes none, and the workers that there are accept from them.
+    surplus: Vec<Surplus>,
     /// What the service manager bound for us.
     pub(super) sockets: Sockets,
     /// The paths among them.
@@ -68,6 +87,7 @@ impl Edition {
             listeners(&config, before, &sockets, until, &mut files).inspect_err(|_| {
                 files.iter().for_each(SocketFile::remove);
             })?;
+        let surplus = surplus(&config, before, listeners.len())?;
         // Those that were taken over have the files that they had.
         let before = before.map_or(&[][..], |before| before.files);
         let kept = before.iter().filter(|file| {
@@ -81,6 +101,7 @@ impl Edition {
             limits: Limits::from(&config),
             workers: workers(&config),
             listeners,
+            surplus,
             sockets,
             files,
             settings,
@@ -94,8 +115,8 @@ impl Edition {
             slots,
             shutdown_timeout: self.config.shutdown_timeout,
             ready_timeout: READY,
+            generations_max: self.config.generations_max.into(),
             upgrade_timeout: self.config.upgrade_timeout,
-            draining_max: DRAINING_MAX,
             is_first_process: Pid::own().raw() == 1,
             seed: u64::from(std::process::id()),
         }
@@ -239,7 +260,14 @@ impl Edition {
         for set in &self.listeners {
             let addresses = self.config.listener.iter().map(|one| &one.address);
             let sockets = set.iter().map(|open| open.socket.as_fd());
-            listeners.push(addresses.zip(sockets).collect());
+            listeners.push(addresses.zip(sockets).collect::<Vec<_>>());
+        }
+        for Surplus { number, n, open } in &self.surplus {
+            if listeners.len() <= *number {
+                listeners.resize_with(number + 1, Vec::new);
+            }
+            let address = &self.config.listener[*n].address;
+            listeners[*number].push((address, open.socket.as_fd()));
         }
         Before {
             listeners,
@@ -252,14 +280,56 @@ impl Edition {
         &self.files
     }
 
-    /// Where worker `number` accepts.
+    /// Where worker `number` of `count` accepts: its own listeners, in their
+    /// order, then those of workers that there are not.
     ///
     /// # Errors
     ///
     /// `EMFILE` at the limit of descriptors.
-    pub(super) fn listeners_of(&self, number: usize) -> std::io::Result<Vec<Listening>> {
-        let set = &self.listeners[number % self.listeners.len()];
-        set.iter().map(Listening::duplicate).collect()
+    pub(super) fn listeners_of(
+        &self,
+        number: usize,
+        count: usize,
+    ) -> std::io::Result<(Vec<Listening>, Vec<SocketName>)> {
+        // Who has none of its own shares those of another.
+        let own = number % self.listeners.len();
+        let mut all: Vec<Listening> = (self.listeners[own].iter())
+            .map(Listening::duplicate)
+            .collect::<std::io::Result<_>>()?;
+        let mut names: Vec<SocketName> = (0..all.len()).map(|n| (own, n)).collect();
+        for (name, open) in self.without_worker(count) {
+            if keeper(name.0, count) == number {
+                all.push(open.duplicate()?);
+                names.push(name);
+            }
+        }
+        Ok((all, names))
+    }
+
+    /// The sockets whose own worker is not among `count`; none unless each worker
+    /// has its own.
+    fn without_worker(&self, count: usize) -> impl Iterator<Item = (SocketName, &Listening)> {
+        let sets = self.listeners.iter().enumerate().skip(count);
+        let sets = sets.flat_map(|(number, set)| {
+            let set = set.iter().enumerate();
+            set.map(move |(n, open)| ((number, n), open))
+        });
+        let is_missing = move |one: &&Surplus| one.number >= count;
+        let surplus = self.surplus.iter().filter(is_missing);
+        let all = sets.chain(surplus.map(|one| ((one.number, one.n), &one.open)));
+        let each_has_its_own = self.config.accept == Accept::Reuseport;
+        let is_path = |open: &Listening| matches!(open.address, Address::Unix(_));
+        all.filter(move |(_, open)| each_has_its_own && !is_path(open))
+    }
+
+    /// What the others have to accept from when only `count` workers are left:
+    /// the worker, the socket's name, and the socket.
+    pub(super) fn handed_on(
+        &self,
+        count: usize,
+    ) -> impl Iterator<Item = (usize, SocketName, &Listening)> {
+        let all = self.without_worker(count);
+        all.map(move |(name, open)| (keeper(name.0, count), name, open))
     }
 
     /// Whom the listeners are shared with.
@@ -275,10 +345,11 @@ impl Edition {
     pub(super) fn set_backlogs(&self) {
         for set in &self.listeners {
             for (open, listener) in set.iter().zip(&self.config.listener) {
-                if let Err(error) = socket::set_backlog(&open.socket, listener.backlog) {
-                    log::warn!("set the backlog of {open}: {error}");
-                }
+                set_backlog(open, listener.backlog);
             }
+        }
+        for Surplus { n, open, .. } in &self.surplus {
+            set_backlog(open, self.config.listener[*n].backlog);
         }
     }
 
@@ -293,6 +364,39 @@ impl Edition {
     pub(super) fn addresses(&self) -> impl Iterator<Item = String> {
         self.listeners[0].iter().map(ToString::to_string)
     }
+}
+
+fn set_backlog(open: &Listening, backlog: u16) {
+    if let Err(error) = socket::set_backlog(&open.socket, backlog) {
+        log::warn!("set the backlog of {open}: {error}");
+    }
+}
+
+/// What the edition before has listened on for workers from `count` on, where
+/// this one still listens.
+fn surplus(
+    config: &Config,
+    before: Option<&Before<'_>>,
+    count: usize,
+) -> Result<Vec<Surplus>, Ending> {
+    let Some(before) = before.filter(|_| config.accept == Accept::Reuseport) else {
+        return Ok(Vec::new());
+    };
+    let mut surplus = Vec::new();
+    for (n, protocol) in listener::protocols(config)?.into_iter().enumerate() {
+        // A path has one socket, which every worker has.
+        let is_path = matches!(config.listener[n].address, Address::Unix(_));
+        for number in (count..before.listeners.len()).filter(|_| !is_path) {
+            let Some(open) = before.earlier(config, n, number) else {
+                continue;
+            };
+            let socket =
+                duplicate(open).map_err(|error| Ending::internal("keep a listener", &error))?;
+            let open = Listening::new(&config.listener[n], Arc::clone(&protocol), socket)?;
+            surplus.push(Surplus { number, n, open });
+        }
+    }
+    Ok(surplus)
 }
 
 /// The instance before may be about to let go of the address.

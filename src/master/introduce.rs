@@ -7,7 +7,7 @@
 use super::edition::Edition;
 use super::message::ToWorker;
 use super::office::Office;
-use super::supervisor::{Generation, Stage, Status};
+use super::supervisor::{Generation, Stage};
 use crate::log;
 use crate::sys::channel::Channel;
 use crate::sys::process::Pid;
@@ -16,29 +16,69 @@ impl Office<'_> {
     /// Sees to it that every worker that drains has lines to workers of the
     /// generation that serves.
     pub(super) fn introduce(&mut self) {
-        let Some(current) = self.supervisor.current() else {
+        let Some((generation, staying)) = self.staying() else {
             return;
         };
-        if !self
-            .serving()
-            .is_some_and(|edition| edition.config.handover)
-        {
-            return;
-        }
-        let slots: Vec<Status> = self.supervisor.status().collect();
-        let at = |stage| slots.iter().filter(move |slot| slot.stage == stage);
-        let mut staying: Vec<(usize, Pid)> = at(Stage::Serving)
-            .filter(|slot| slot.generation == current)
-            .filter_map(|slot| Some((slot.number, slot.pid?)))
-            .collect();
-        staying.sort_unstable_by_key(|one| one.0);
-        let leaving: Vec<(usize, Pid)> = at(Stage::Draining)
+        let leaving: Vec<(usize, Pid)> = (self.supervisor.status())
+            .filter(|slot| slot.stage == Stage::Draining)
             .filter_map(|slot| Some((slot.number, slot.pid?)))
             .collect();
         for &(number, from) in &leaving {
             for to in chosen(number, leaving.len(), &staying) {
-                self.connect(from, to, current);
+                self.connect(from, to, generation);
             }
+        }
+    }
+
+    /// The workers that serve, by number, and their generation; `None`: there is
+    /// none, or it takes no connections over.
+    fn staying(&self) -> Option<(Generation, Vec<(usize, Pid)>)> {
+        let current = self.supervisor.current()?;
+        self.serving().filter(|edition| edition.config.handover)?;
+        let mut staying: Vec<(usize, Pid)> = (self.supervisor.status())
+            .filter(|slot| slot.stage == Stage::Serving && slot.generation == current)
+            .filter_map(|slot| Some((slot.number, slot.pid?)))
+            .collect();
+        staying.sort_unstable_by_key(|one| one.0);
+        Some((current, staying))
+    }
+
+    /// Makes lines from `leaving` workers of another master to those of this one,
+    /// but for those of `known`: which of them, to whom, of which generation, and
+    /// its end. The other ends are given away.
+    pub(super) fn lines_for(
+        &mut self,
+        leaving: usize,
+        known: &[(usize, Pid)],
+    ) -> Vec<(usize, Pid, Generation, Channel)> {
+        let Some((generation, staying)) = self.staying() else {
+            return Vec::new();
+        };
+        let mut lines = Vec::new();
+        for number in 0..leaving {
+            for to in chosen(number, leaving, &staying) {
+                if !known.contains(&(number, to))
+                    && let Some((near, far)) = line()
+                    && let Some(member) = self.crew.with_pid(to)
+                {
+                    member.give(ToWorker::Predecessor, far);
+                    lines.push((number, to, generation, near));
+                }
+            }
+        }
+        lines
+    }
+
+    /// Another master's worker of this generation is at the other end of `line`:
+    /// the worker that is to have it is one of ours.
+    pub(super) fn give_successor(&mut self, number: usize, generation: u64, line: Channel) {
+        let ours: Vec<Pid> = (self.supervisor.status())
+            .filter(|slot| matches!(slot.stage, Stage::Serving | Stage::Draining))
+            .filter_map(|slot| slot.pid)
+            .collect();
+        let chosen = ours.get(number % ours.len().max(1)).copied();
+        if let Some(member) = chosen.and_then(|pid| self.crew.with_pid(pid)) {
+            member.give(ToWorker::Successor(generation), line);
         }
     }
 
@@ -59,13 +99,7 @@ impl Office<'_> {
         if known(self) || self.crew.with_pid(to).is_none() {
             return;
         }
-        let (near, far) = match Channel::pair() {
-            Ok(ends) => ends,
-            Err(error) => {
-                log::warn!("make a line between workers: {error}; connections are not handed over");
-                return;
-            }
-        };
+        let Some((near, far)) = line() else { return };
         if let Some(member) = self.crew.with_pid(to) {
             member.give(ToWorker::Predecessor, far);
         }
@@ -74,6 +108,13 @@ impl Office<'_> {
             member.give(ToWorker::Successor(generation.0), near);
         }
     }
+}
+
+fn line() -> Option<(Channel, Channel)> {
+    let pair = Channel::pair().inspect_err(|error| {
+        log::warn!("make a line between workers: {error}; connections are not handed over");
+    });
+    pair.ok()
 }
 
 /// The workers that one of `leaving` gets lines to: two, or as many as it takes

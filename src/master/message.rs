@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use ::log::LevelFilter;
+
+use super::edition::SocketName;
+use crate::net::ConnId;
+
 /// Longer texts of a worker are cut.
 pub(super) const TEXT_MAX: usize = 4096;
 
@@ -19,6 +24,14 @@ pub(super) enum ToWorker {
     Predecessor,
     /// Write the access log to the file that comes along from now on.
     ReopenAccess,
+    /// Log at this level from now on.
+    LogLevel(LevelFilter),
+    /// Write the connections into the file that comes along.
+    List,
+    /// Close this connection.
+    Kick(ConnId),
+    /// Accept as well from the socket that comes along, which has this name.
+    Adopt(SocketName),
 }
 
 impl ToWorker {
@@ -30,23 +43,37 @@ impl ToWorker {
             Self::Successor(generation) => format!("successor {generation}").into_bytes(),
             Self::Predecessor => b"predecessor".to_vec(),
             Self::ReopenAccess => b"reopen-access".to_vec(),
+            Self::LogLevel(level) => format!("level {level}").into_bytes(),
+            Self::List => b"list".to_vec(),
+            Self::Kick(id) => format!("kick {id}").into_bytes(),
+            Self::Adopt((number, n)) => format!("adopt {number}.{n}").into_bytes(),
         }
     }
 
     /// `None` for what no master sends.
     pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
-        match std::str::from_utf8(datagram).ok()? {
-            "drain" => Some(Self::Drain(None)),
-            "reopen" => Some(Self::Reopen),
-            "predecessor" => Some(Self::Predecessor),
-            "reopen-access" => Some(Self::ReopenAccess),
-            text => {
-                if let Some(generation) = text.strip_prefix("successor ") {
-                    return Some(Self::Successor(generation.parse().ok()?));
-                }
-                let millis = text.strip_prefix("drain ")?.parse().ok()?;
-                Some(Self::Drain(Some(Duration::from_millis(millis))))
+        let text = std::str::from_utf8(datagram).ok()?;
+        match text.split_once(' ') {
+            None => match text {
+                "drain" => Some(Self::Drain(None)),
+                "reopen" => Some(Self::Reopen),
+                "reopen-access" => Some(Self::ReopenAccess),
+                "predecessor" => Some(Self::Predecessor),
+                "list" => Some(Self::List),
+                _ => None,
+            },
+            Some(("successor", generation)) => generation.parse().ok().map(Self::Successor),
+            Some(("drain", millis)) => {
+                let limit = Duration::from_millis(millis.parse().ok()?);
+                Some(Self::Drain(Some(limit)))
             }
+            Some(("level", level)) => level.parse().ok().map(Self::LogLevel),
+            Some(("kick", id)) => id.parse().ok().map(Self::Kick),
+            Some(("adopt", name)) => {
+                let (number, n) = name.split_once('.')?;
+                Some(Self::Adopt((number.parse().ok()?, n.parse().ok()?)))
+            }
+            Some(_) => None,
         }
     }
 }
@@ -56,6 +83,10 @@ impl ToWorker {
 pub(super) enum ToMaster {
     /// It serves.
     Ready,
+    /// The connections stand in the file.
+    Listed,
+    /// Whether there was such a connection, which is closed then.
+    Kicked(ConnId, bool),
     /// It ends because of this.
     Failed(String),
 }
@@ -64,6 +95,9 @@ impl ToMaster {
     pub(super) fn datagram(&self) -> Vec<u8> {
         match self {
             Self::Ready => b"ready".to_vec(),
+            Self::Listed => b"listed".to_vec(),
+            Self::Kicked(id, true) => format!("kicked {id}").into_bytes(),
+            Self::Kicked(id, false) => format!("unknown {id}").into_bytes(),
             Self::Failed(text) => {
                 let mut datagram = format!("failed {text}").into_bytes();
                 datagram.truncate(TEXT_MAX);
@@ -74,12 +108,17 @@ impl ToMaster {
 
     /// `None` for what no worker sends.
     pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
-        match datagram {
-            b"ready" => Some(Self::Ready),
-            _ => {
-                let text = datagram.strip_prefix(b"failed ")?;
-                Some(Self::Failed(String::from_utf8_lossy(text).into_owned()))
-            }
+        let text = String::from_utf8_lossy(datagram);
+        match text.split_once(' ') {
+            None => match &*text {
+                "ready" => Some(Self::Ready),
+                "listed" => Some(Self::Listed),
+                _ => None,
+            },
+            Some(("kicked", id)) => Some(Self::Kicked(id.parse().ok()?, true)),
+            Some(("unknown", id)) => Some(Self::Kicked(id.parse().ok()?, false)),
+            Some(("failed", text)) => Some(Self::Failed(text.to_owned())),
+            Some(_) => None,
         }
     }
 }
@@ -91,6 +130,7 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_arrives() {
         let second = Duration::from_secs(1);
+        let id = ConnId::first(1, 2, 3);
         for message in [
             ToWorker::Drain(None),
             ToWorker::Drain(Some(second)),
@@ -99,17 +139,35 @@ mod tests {
             ToWorker::Successor(7),
             ToWorker::Predecessor,
             ToWorker::ReopenAccess,
+            ToWorker::LogLevel(LevelFilter::Off),
+            ToWorker::List,
+            ToWorker::Kick(id),
+            ToWorker::Adopt((12, 3)),
         ] {
             assert_eq!(ToWorker::parse(&message.datagram()), Some(message));
         }
-        for message in [ToMaster::Ready, ToMaster::Failed("no\ndisk".into())] {
+        for message in [
+            ToMaster::Ready,
+            ToMaster::Listed,
+            ToMaster::Kicked(id, true),
+            ToMaster::Kicked(id, false),
+            ToMaster::Failed("no\ndisk".into()),
+        ] {
             assert_eq!(ToMaster::parse(&message.datagram()), Some(message));
         }
     }
 
     #[test]
     fn nonsense_is_nothing_and_long_texts_are_cut() {
-        for datagram in [&b"drain x"[..], b"", b"dance", b"successor", b"\xff"] {
+        for datagram in [
+            &b"drain x"[..],
+            b"",
+            b"dance",
+            b"successor",
+            b"\xff",
+            b"kick 1",
+            b"level x",
+        ] {
             assert_eq!(ToWorker::parse(datagram), None);
             assert_eq!(ToMaster::parse(datagram), None);
         }

@@ -18,6 +18,10 @@ const UNSENT_MAX: usize = 16;
 /// How soon something is sent again that there was no room for.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Times that the last words are sent again, and how soon.
+const LAST_TRIES: u32 = 20;
+const LAST_RETRY: Duration = Duration::from_millis(5);
+
 /// The line to the manager.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
@@ -119,6 +123,18 @@ impl Notifier {
         let retry = (!self.unsent.is_empty()).then(|| now + RETRY);
         let beat = self.beat.map(|(at, _)| at);
         retry.into_iter().chain(beat).min()
+    }
+
+    /// Sends what the manager had no room for, if it takes that within a moment:
+    /// the last thing before the master leaves or another one speaks.
+    pub(super) fn close(&mut self) {
+        for _ in 0..LAST_TRIES {
+            self.send_on();
+            if self.unsent.is_empty() {
+                return;
+            }
+            std::thread::sleep(LAST_RETRY);
+        }
     }
 
     fn tell(&mut self, states: &[NotifyState<'_>]) {
@@ -263,5 +279,36 @@ mod tests {
             assert!(notifier.unsent.is_empty());
         }
         assert!(orphan.is_missed);
+    }
+
+    #[test]
+    fn after_resigning_nothing_is_told_and_the_next_program_knows_where() {
+        let (manager, now) = (Manager::new(), Instant::now());
+        let silence = Duration::from_secs(20);
+        let mut notifier = manager.notifier(Some(silence), now);
+        let variables = notifier.variables();
+        assert_eq!(variables[0].0, "NOTIFY_SOCKET");
+        assert_eq!(variables[1], ("WATCHDOG_USEC", "20000000".into()));
+        notifier.resign(Pid::new(77).unwrap());
+        notifier.ready("generation 2 serves");
+        notifier.stopping("draining");
+        notifier.turn(now + silence);
+        assert_eq!(manager.heard(), ["MAINPID=77"]);
+        assert_eq!(Notifier::default().variables(), []);
+    }
+
+    #[test]
+    fn the_last_words_wait_a_moment_for_room_and_no_longer() {
+        let (manager, now) = (Manager::new(), Instant::now());
+        let mut notifier = manager.notifier(None, now);
+        while notifier.unsent.is_empty() {
+            notifier.ready("again");
+        }
+        notifier.close();
+        assert!(!notifier.unsent.is_empty(), "nobody reads");
+        manager.heard();
+        notifier.close();
+        assert!(notifier.unsent.is_empty());
+        assert!(!manager.heard().is_empty());
     }
 }

@@ -10,24 +10,27 @@ use std::time::{Duration, Instant};
 use super::bring_up::Plan;
 use super::clients::{Clients, FIRST_TOKEN};
 use super::control::{self, ControlSocket, Response};
-use super::crew::{Crew, Member};
+use super::crew::Crew;
 use super::detach::Report;
 use super::edition::Edition;
 use super::exit::{Ending, Exit};
+use super::inquiry::{self, Inquiry};
 use super::message::{ToMaster, ToWorker};
 use super::notifier::Notifier;
+use super::operate::Awaited;
 use super::pid_file::PidFile;
 use super::recruit::Recruit;
-use super::supervisor::{Action, Command, Event, Generation, SlotId, Supervisor};
+use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
 use super::upgrade::{Elder, Family, Launched};
-use crate::log;
-use crate::net::turn::{Owner, Turn, Watchdog};
+use super::watch::{Periods, Watch};
+use super::watching::SLOW_PER_SECOND;
+use crate::log::{self, Limiter};
+use crate::net::turn::Turn;
 use crate::scoreboard::Scoreboard;
-use crate::sys::channel::Channel;
 use crate::sys::epoll::{Epoll, Events, Interest};
-use crate::sys::process::{self, Fork, Pid};
+use crate::sys::fault::{Spot, kill_point};
+use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
-use crate::worker::Setup;
 
 /// All that the master listens to; workers inherit them blocked.
 const SIGNALS: [Signal; 10] = [
@@ -46,7 +49,7 @@ const SIGNALS: [Signal; 10] = [
 const SIGNAL: u64 = 0;
 const CONTROL: u64 = 1;
 /// The worker in slot `n` has this token and `n`; clients come far above.
-const WORKER: u64 = 2;
+pub(super) const WORKER: u64 = 2;
 /// The line to a new program, and the end of all that it starts.
 pub(super) const HEIR: u64 = 1 << 16;
 pub(super) const HEIRS: u64 = HEIR + 1;
@@ -56,9 +59,6 @@ pub(super) const ELDERS: u64 = HEIR + 3;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// How often the holder of the accept turn is looked at.
-const WATCH: Duration = Duration::from_secs(1);
 
 /// How the master's loop ended.
 pub(super) enum Ended {
@@ -95,6 +95,12 @@ pub(super) struct Office<'a> {
     pub(super) incoming: Option<Edition>,
     /// Whether another reload was wanted meanwhile.
     pub(super) again: bool,
+    /// How many workers the generation that serves is to have.
+    pub(super) wanted: usize,
+    /// What operators wait for.
+    pub(super) awaited: Vec<Awaited>,
+    /// The list of connections that is being put together.
+    pub(super) inquiry: Option<Inquiry>,
     /// Until the daemon's start was reported.
     pub(super) report: Option<Report>,
     /// Why the last worker that said so ended.
@@ -103,15 +109,17 @@ pub(super) struct Office<'a> {
     pub(super) result: Result<(), Ending>,
     pub(super) born: Instant,
     pub(super) turn: Turn<Scoreboard>,
+    pub(super) watch: Watch,
+    /// When the workers are looked at again.
+    pub(super) watch_at: Instant,
+    /// With how many slow handlers the log can bear.
+    pub(super) slow: Limiter,
     pub(super) pid_file: PidFile,
     pub(super) family: Family,
     /// The new program, while an upgrade goes on.
     pub(super) launched: Option<Launched>,
     /// The old master, until it is gone.
     pub(super) elder: Option<Elder>,
-    watchdog: Watchdog,
-    /// When the watchdog looks again.
-    watch_at: Instant,
     signals: Signals,
     /// Until another master has it.
     pub(super) control: Option<ControlSocket>,
@@ -143,13 +151,17 @@ impl<'a> Office<'a> {
             clients: Clients::default(),
             notifier: outfit.notifier,
             turn: Turn::new(outfit.board.clone()),
-            watchdog: Watchdog::default(),
-            watch_at: Instant::now() + WATCH,
+            watch: Watch::new(Periods::OFF),
+            watch_at: Instant::now(),
+            slow: Limiter::new(1, SLOW_PER_SECOND),
             board: outfit.board,
             crew: Crew::default(),
             current: None,
             incoming: None,
             again: false,
+            wanted: 0,
+            awaited: Vec::new(),
+            inquiry: None,
             report: None,
             last_words: None,
             result: Ok(()),
@@ -208,6 +220,7 @@ impl<'a> Office<'a> {
         self.crew.send_on();
         self.listen_again();
         self.watch(now);
+        self.answer_what_is_done(now);
         self.notifier.turn(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
@@ -224,23 +237,13 @@ impl<'a> Office<'a> {
         let deadlines = [
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
+            self.next_answer(),
             self.notifier.next_deadline(now),
-            Some(self.watch_at),
+            self.next_look(),
             retry,
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
-    }
-
-    fn watch(&mut self, now: Instant) {
-        if now < self.watch_at {
-            return;
-        }
-        self.watch_at = now + WATCH;
-        if let Some(stuck) = self.watchdog.look(&self.turn) {
-            let row = stuck.row;
-            log::warn!("the worker in row {row} does not go on: another one accepts");
-        }
     }
 
     fn take_signals(&mut self) -> Step {
@@ -255,8 +258,8 @@ impl<'a> Office<'a> {
                 // A terminal sends it at every change of its size.
                 Signal::WindowChange if !self.plan.is_daemon => {}
                 Signal::WindowChange => self.order(Command::Winch)?,
-                Signal::TtyIn => self.order(Command::WorkersPlus)?,
-                Signal::TtyOut => self.order(Command::WorkersMinus)?,
+                Signal::TtyIn => self.workers_by(1)?,
+                Signal::TtyOut => self.workers_by(-1)?,
             }
         }
         Step::Continue(())
@@ -267,11 +270,22 @@ impl<'a> Office<'a> {
             let pid = member.pid;
             match member.hear(&self.epoll) {
                 Some(ToMaster::Ready) => {
+                    kill_point(Spot::HeardReady);
                     self.supervise(Event::Ready { pid })?;
                     self.introduce();
+                    self.introduce_to_elder();
                 }
+                Some(ToMaster::Listed) => inquiry::hear(self, pid),
+                Some(ToMaster::Kicked(id, had_it)) => self.kicked(id, had_it),
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
-                None => break,
+                None => {
+                    // Of one that was killed this descriptor goes first: the rest
+                    // of its death may take a while, and nobody waits for it.
+                    if member.hung_up {
+                        self.turn.take_from(member.owner);
+                    }
+                    break;
+                }
             }
         }
         Step::Continue(())
@@ -310,11 +324,16 @@ impl<'a> Office<'a> {
                 let status = self.status();
                 self.clients.answer(client, &status, &self.epoll);
             }
+            command @ (control::Command::Drain
+            | control::Command::Workers(_)
+            | control::Command::LogLevel(_)
+            | control::Command::Connections
+            | control::Command::Kick(_)) => self.operate(client, command)?,
         }
         Step::Continue(())
     }
 
-    fn order(&mut self, command: Command) -> Step {
+    pub(super) fn order(&mut self, command: Command) -> Step {
         log::info!("ordered: {command:?}");
         if matches!(command, Command::Stop | Command::Quit) {
             self.notifier.stopping("draining");
@@ -375,6 +394,13 @@ impl<'a> Office<'a> {
                 self.tell(pid, ToWorker::Reopen);
                 self.tell(pid, ToWorker::ReopenAccess);
             }
+            Action::CutShort { generation } => {
+                let number = generation.0;
+                log::warn!(
+                    "generation {number} still drains: it ends now, because there would be more \
+                     than generations_max of them"
+                );
+            }
             Action::Kill(pid) => {
                 if let Err(error) = process::kill(pid) {
                     log::error!("kill worker {pid}: {error}");
@@ -404,76 +430,13 @@ impl<'a> Office<'a> {
         }
     }
 
-    fn fork(
-        &mut self,
-        slot: SlotId,
-        number: usize,
-        generation: Generation,
-    ) -> ControlFlow<Ended, Event> {
-        let row = u8::try_from(slot.0).expect("there are at most 255 slots");
-        let owner = self.turn.admit(row);
-        let forked = Channel::pair().and_then(|ends| Ok((ends, process::fork()?)));
-        match forked {
-            Ok(((_, theirs), Fork::Child)) => {
-                let recruit = self.recruit(theirs, owner, number, generation);
-                ControlFlow::Break(Ended::Recruit(Box::new(recruit)))
-            }
-            Ok(((ours, _), Fork::Parent(pid))) => {
-                let token = WORKER + u64::from(row);
-                if let Err(error) = self.epoll.add(&ours, Interest::Read, token) {
-                    log::error!("listen to worker {pid}: {error}");
-                }
-                let place = (slot, number, generation);
-                self.crew.add(Member::new(pid, place, owner, ours));
-                ControlFlow::Continue(Event::Started { slot, pid })
-            }
-            Err(error) => {
-                log::error!("fork worker {number}: {error}");
-                self.turn.release_dead(owner);
-                ControlFlow::Continue(Event::ForkFailed { slot })
-            }
-        }
-    }
-
-    /// In the new process: everything that it needs of the master's.
-    fn recruit(
-        &self,
-        channel: Channel,
-        owner: Owner,
-        number: usize,
-        generation: Generation,
-    ) -> Recruit {
-        let incoming = self.incoming.as_ref();
-        let is_new = self.supervisor.incoming() == Some(generation);
-        let edition = incoming.filter(|_| is_new).or(self.current.as_ref());
-        let edition = edition.expect("a generation has its edition until it is over");
-        Recruit {
-            program: self.plan.program.clone(),
-            number,
-            generation,
-            channel,
-            setup: edition.listeners_of(number).map(|listeners| Setup {
-                listeners,
-                accept: edition.accept(&self.board),
-                limits: edition.limits,
-                row: self.board.row(owner.row.into()),
-                number: owner.row,
-                epoch: owner.epoch,
-            }),
-            family: self.family.member(),
-            settings: is_new.then(|| edition.settings.clone()),
-            identity: edition.identity.clone(),
-            core: edition.core(number),
-            patience: edition.config.shutdown_timeout,
-        }
-    }
-
     fn bury(&mut self, pid: Pid) {
         let Some(member) = self.crew.remove(pid) else {
             return;
         };
         let _deleted_before = self.epoll.delete(&member.channel);
         self.turn.release_dead(member.owner);
+        kill_point(Spot::Released);
         self.board.fold(member.slot.0);
     }
 }

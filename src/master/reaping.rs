@@ -4,6 +4,7 @@
 use super::office::{Office, Step};
 use super::supervisor::Event;
 use crate::log;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Cause, Change, Pid};
 
 impl Office<'_> {
@@ -25,6 +26,7 @@ impl Office<'_> {
                 self.heir_ended(cause)?;
                 continue;
             }
+            kill_point(Spot::Reaped);
             // What it said last may not have been read yet.
             if let Some(slot) = self.crew.with_pid(pid).map(|member| member.slot) {
                 self.hear(slot)?;
@@ -42,6 +44,7 @@ impl Office<'_> {
             let number = member.number;
             log::warn!("worker {number}, pid {pid}, was stopped: it gets no connections");
             self.turn.take_from(member.owner);
+            self.watch.stopped(pid, true);
         }
     }
 
@@ -49,6 +52,7 @@ impl Office<'_> {
         if let Some(member) = self.crew.with_pid(pid) {
             log::info!("worker {}, pid {pid}, goes on", member.number);
             self.turn.wake(member.owner);
+            self.watch.stopped(pid, false);
         }
     }
 

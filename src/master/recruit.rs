@@ -3,21 +3,25 @@
 //! Everything of the master's was dropped before; what is left is a channel to
 //! it. Runs on the worker's main thread, before it has any other.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::edition::SocketName;
 use super::exit::{Ending, Exit};
 use super::message::{ToMaster, ToWorker};
 use super::supervisor::Generation;
 use crate::log::{self, Settings};
+use crate::net::ConnId;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::cores;
 use crate::sys::epoll::{Epoll, Interest};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::privileges::{self, Identity};
 use crate::sys::{process, title};
-use crate::worker::{self, Application, Control, Farewell, Limits, Order, Setup};
+use crate::worker::{self, Application, Control, Farewell, Limits, Listed, Order, Setup};
 
 /// Descriptors that a worker needs beside those of its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -28,7 +32,8 @@ pub(super) struct Recruit {
     pub(super) number: usize,
     pub(super) generation: Generation,
     pub(super) channel: Channel,
-    pub(super) setup: io::Result<Setup>,
+    /// What it works with, and the names of its listeners.
+    pub(super) setup: io::Result<(Setup, Vec<SocketName>)>,
     /// Held until the end: see `upgrade::Family`.
     pub(super) family: io::Result<OwnedFd>,
     /// The log, where it differs from the master's.
@@ -46,7 +51,15 @@ impl Recruit {
     ///
     /// [`Ending`] without a text: the master was told.
     pub(super) fn work(self, application: &dyn Application) -> Result<(), Ending> {
-        let channel = Arc::new(self.channel);
+        kill_point(Spot::Forked);
+        let name = format!("worker-{}", self.number);
+        title::set(&format!(
+            "{}: worker {} gen {}",
+            self.program, self.number, self.generation.0
+        ));
+        log::forked(&name);
+        let wanted = (self.setup.as_ref()).map_or(0, |(setup, _)| raise_descriptors(&setup.limits));
+        let channel = Arc::new(self.channel.lift(wanted));
         let ready = Arc::clone(&channel);
         let failed = |ending: Ending| {
             log::error!("{}", ending.1);
@@ -54,33 +67,34 @@ impl Recruit {
             let _orphan = ready.send(&ToMaster::Failed(ending.1).datagram(), &[]);
             Ending(ending.0, String::new())
         };
-        let name = format!("worker-{}", self.number);
-        title::set(&format!(
-            "{}: worker {} gen {}",
-            self.program, self.number, self.generation.0
-        ));
-        log::forked(&name);
         let internal = |error: io::Error| Ending::internal("become a worker", &error);
         let prepared = (self.settings.as_ref())
             .map_or(Ok(()), log::init)
             .and(self.setup)
             .and_then(|setup| Ok((setup, self.family?)))
             .map_err(internal);
-        let (setup, _member) = prepared.map_err(&failed)?;
-        raise_descriptors(&setup.limits);
+        let ((setup, names), _member) = prepared.map_err(&failed)?;
         keep_to(self.core);
         become_user(self.identity.as_ref()).map_err(&failed)?;
-        let mut line = Line::new(Arc::clone(&channel), self.patience)
+        let mut line = Line::new(Arc::clone(&channel), self.patience, names)
             .map_err(internal)
             .map_err(&failed)?;
         let tell = || {
+            kill_point(Spot::BeforeReady);
             // A master that is gone is noticed by the line's end.
             let _orphan = channel.send(&ToMaster::Ready.datagram(), &[]);
+            kill_point(Spot::Ready);
         };
-        match worker::run(setup, application, &mut line, tell) {
-            Ok(Farewell { cut: 0 }) => Ok(()),
-            Ok(Farewell { cut }) => {
-                log::warn!("end: time was up, {cut} connections were cut");
+        let served = worker::run(setup, application, &mut line, tell);
+        kill_point(Spot::Drained);
+        match served {
+            Ok(Farewell { cut, drained }) => {
+                if let Some(drained) = drained {
+                    log::info!("{drained}");
+                }
+                if cut > 0 {
+                    log::warn!("end: time was up, {cut} connections were cut");
+                }
                 Ok(())
             }
             Err(failure) => Err(failed(Ending(Exit::Internal, failure.to_string()))),
@@ -88,7 +102,8 @@ impl Recruit {
     }
 }
 
-fn raise_descriptors(limits: &Limits) {
+/// Gives how many descriptors there are to be.
+fn raise_descriptors(limits: &Limits) -> u64 {
     let wanted = limits.connections_max as u64 + SPARE_DESCRIPTORS;
     match process::raise_descriptor_limit(wanted) {
         Ok(limit) if limit < wanted => log::warn!(
@@ -98,6 +113,7 @@ fn raise_descriptors(limits: &Limits) {
         Ok(_) => {}
         Err(error) => log::warn!("raise the limit of descriptors to {wanted}: {error}"),
     }
+    wanted
 }
 
 fn keep_to(core: Option<usize>) {
@@ -126,10 +142,18 @@ struct Line {
     ears: Epoll,
     patience: Duration,
     orphaned: bool,
+    /// Where the master wants the connections written.
+    list: Option<File>,
+    /// Where the worker accepts, by name.
+    listeners: Vec<SocketName>,
 }
 
 impl Line {
-    fn new(channel: Arc<Channel>, patience: Duration) -> io::Result<Self> {
+    fn new(
+        channel: Arc<Channel>,
+        patience: Duration,
+        listeners: Vec<SocketName>,
+    ) -> io::Result<Self> {
         let ears = Epoll::new()?;
         ears.add(&*channel, Interest::Read, 0)?;
         Ok(Self {
@@ -137,6 +161,8 @@ impl Line {
             ears,
             patience,
             orphaned: false,
+            list: None,
+            listeners,
         })
     }
 
@@ -150,6 +176,14 @@ impl Line {
             self.patience
         );
         Some(Order::Drain(Some(self.patience)))
+    }
+}
+
+impl Line {
+    fn say(&self, message: &ToMaster) {
+        if let Err(error) = self.channel.send(&message.datagram(), &[]) {
+            log::warn!("answer the master: {error}");
+        }
     }
 }
 
@@ -169,6 +203,7 @@ impl Control for Line {
                 Received::Nothing => return None,
                 Received::Closed => return self.orphan(),
             };
+            kill_point(Spot::Ordered);
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
@@ -185,8 +220,36 @@ impl Control for Line {
                 Some(ToWorker::ReopenAccess) => {
                     files.pop().into_iter().for_each(log::adopt_journal);
                 }
+                Some(ToWorker::LogLevel(level)) => log::set_level(level),
+                Some(ToWorker::List) => {
+                    self.list = files.pop().map(File::from);
+                    return Some(Order::List);
+                }
+                Some(ToWorker::Adopt(name)) => match files.pop() {
+                    Some(socket) if !self.listeners.contains(&name) => {
+                        self.listeners.push(name);
+                        return Some(Order::Adopt(name.1, socket));
+                    }
+                    // It has that one: workers came and went before.
+                    Some(_) | None => {}
+                },
+                Some(ToWorker::Kick(id)) => return Some(Order::Kick(id)),
                 None => log::error!("the master said something unknown"),
             }
         }
+    }
+
+    fn listed(&mut self, listed: &Listed) {
+        let text = serde_json::to_vec(listed).expect("strings and numbers become JSON");
+        let written = self.list.take().map(|mut file| file.write_all(&text));
+        match written {
+            Some(Ok(())) => self.say(&ToMaster::Listed),
+            Some(Err(error)) => log::error!("list the connections: {error}"),
+            None => log::error!("list the connections: no file came to write them into"),
+        }
+    }
+
+    fn kicked(&mut self, id: ConnId, had_it: bool) {
+        self.say(&ToMaster::Kicked(id, had_it));
     }
 }

@@ -10,6 +10,7 @@ use super::office::{Office, Step};
 use super::socket_file::SocketFile;
 use super::supervisor::{self, Event, Failure, Generation, Refusal};
 use super::upgrade::Elder;
+use super::watch::Periods;
 use crate::log;
 use crate::sys::process::Cause;
 
@@ -119,10 +120,16 @@ impl Office<'_> {
 
     pub(super) fn reload_done(&mut self, generation: Generation) {
         let Some(edition) = self.incoming.take() else {
+            // Workers came back after a drain, with the edition that was there.
+            let text = format!("generation {} serves again", generation.0);
+            log::info!("ready: {text}");
+            self.notifier.ready(&text);
             return;
         };
+        self.wanted = edition.workers;
         self.supervisor
             .set_policy(edition.policy(self.board.rows()));
+        self.watch.set(Periods::from(&edition.config));
         if self.current.is_some()
             && let Err(error) = log::init(&edition.settings)
         {

@@ -1,7 +1,9 @@
 //! What `status` tells, for people and for programs.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +12,7 @@ use super::edition::{Edition, accept_name};
 use super::exit::Exit;
 use super::office::Office;
 use super::supervisor::Status;
-use crate::scoreboard::{Counter, Row};
+use crate::scoreboard::{Counter, Row, Timing};
 use crate::sys::process::Pid;
 
 impl Office<'_> {
@@ -50,6 +52,10 @@ impl Office<'_> {
             };
             let _never_fails = writeln!(text, "{}{accepts}", line(slot, row, now));
         }
+        let slowest = slowest(rows.iter());
+        for timing in slowest.iter().take(SLOWEST) {
+            let _never_fails = writeln!(text, "{}", words(timing));
+        }
         for (counter, value) in &totals {
             let _never_fails = writeln!(text, "{} {value}", counter.name());
         }
@@ -75,9 +81,60 @@ impl Office<'_> {
                 "listeners": listeners,
                 "workers": workers,
                 "counters": totals,
+                "slowest": slowest.iter().map(numbers).collect::<Vec<_>>(),
             }),
         }
     }
+}
+
+/// Message ids that are told to people.
+const SLOWEST: usize = 5;
+
+/// What is known of the handlers' times in these rows, by id, the slowest first.
+fn slowest<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Timing> {
+    let mut by_id: BTreeMap<u32, Timing> = BTreeMap::new();
+    for timing in rows.flat_map(Row::timings) {
+        let sum = by_id.entry(timing.id).or_insert(Timing {
+            id: timing.id,
+            samples: 0,
+            total: 0,
+            longest: 0,
+        });
+        sum.samples += timing.samples;
+        sum.total += timing.total;
+        sum.longest = sum.longest.max(timing.longest);
+    }
+    let mut all: Vec<Timing> = by_id.into_values().collect();
+    all.sort_by_key(|timing| Reverse(timing.total / timing.samples.max(1)));
+    all
+}
+
+fn words(timing: &Timing) -> String {
+    let millis = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64() * 1e3;
+    let mean = millis(timing.total / timing.samples.max(1));
+    let (id, samples, longest) = (timing.id, timing.samples, millis(timing.longest));
+    format!("message {id}: mean {mean:.3} ms, longest {longest:.3} ms of {samples} timed")
+}
+
+fn numbers(timing: &Timing) -> Value {
+    json!({
+        "id": timing.id,
+        "timed": timing.samples,
+        "total_ns": timing.total,
+        "mean_ns": timing.total / timing.samples.max(1),
+        "longest_ns": timing.longest,
+    })
+}
+
+/// Messages that came and were not served yet.
+fn waiting(row: &Row) -> u64 {
+    let done = [
+        Counter::HandledInline,
+        Counter::ServedByPool,
+        Counter::Dropped,
+    ];
+    let done: u64 = done.into_iter().map(|counter| row.read(counter)).sum();
+    row.read(Counter::Received).saturating_sub(done)
 }
 
 /// One worker, in words.
@@ -117,6 +174,8 @@ fn object(slot: &Status, row: &Row, holder: Option<usize>, now: Instant) -> Valu
         "until": slot.until.map(|until| until.saturating_duration_since(now).as_secs_f32()),
         "live": row.read(Counter::Live),
         "has_turn": holder == Some(slot.slot.0),
+        "waiting": waiting(row),
+        "asleep": row.is_asleep(),
         "restarts": slot.restarts,
         "last_exit": slot.last_exit.map(|exit| exit.to_string()),
         "counters": counters,

@@ -13,6 +13,7 @@
 //! late finds a newer name in the slot and is dropped.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Names one connection. Equal names mean the same connection.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -89,6 +90,40 @@ impl fmt::Display for ConnId {
     }
 }
 
+/// What is no name of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NoConnId;
+
+impl fmt::Display for NoConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the id of a connection, which is four numbers such as 0.1.17.3")
+    }
+}
+
+impl std::error::Error for NoConnId {}
+
+/// Reads what `Display` writes.
+impl FromStr for ConnId {
+    type Err = NoConnId;
+
+    fn from_str(text: &str) -> Result<Self, NoConnId> {
+        let mut parts = text.split('.').map(|part| {
+            let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+            let number = part.parse::<u64>().ok().filter(|_| is_number);
+            number.ok_or(NoConnId)
+        });
+        let mut word = 0;
+        for bits in [8, 16, 20, 20] {
+            let part = parts.next().ok_or(NoConnId)??;
+            if part >> bits > 0 {
+                return Err(NoConnId);
+            }
+            word = word << bits | part;
+        }
+        parts.next().map_or(Ok(Self(word)), |_| Err(NoConnId))
+    }
+}
+
 impl fmt::Debug for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ConnId({self})")
@@ -108,9 +143,29 @@ mod tests {
                 (255, 65_535, ConnId::SLOTS - 1, generation)
             );
             assert_eq!(ConnId::from_word(id.word()), id);
+            assert_eq!(id.to_string().parse(), Ok(id));
             id = id.next();
         }
         assert_eq!(ConnId::first(1, 2, 3).next().to_string(), "1.2.3.1");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for text in [
+            "",
+            "1",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1.2.3.",
+            "256.0.0.0",
+            "0.0.1048576.0",
+            "a.0.0.0",
+            "+1.0.0.0",
+            "-1.0.0.0",
+            " 1.0.0.0",
+        ] {
+            assert_eq!(text.parse::<ConnId>(), Err(NoConnId), "{text:?}");
+        }
     }
 
     #[test]

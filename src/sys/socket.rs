@@ -22,7 +22,8 @@ use super::fault::{self, Point};
 mod bytes;
 
 pub use bytes::{
-    More, is_of_file, receive, send, send_file, send_flagged, send_pieces, unacknowledged,
+    More, bytes_moved, is_of_file, receive, send, send_file, send_flagged, send_pieces,
+    unacknowledged,
 };
 
 /// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.
@@ -208,37 +209,58 @@ pub fn connected(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Waits for room to write, or for the end of the connection; `false` when
-/// `timeout` passed without either.
+/// What to wait for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wanted {
+    /// Something to read.
+    Read,
+    /// Room to write.
+    Write,
+    /// Either.
+    Both,
+}
+
+/// Which of two descriptors is ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ready {
+    /// The socket is what was wanted, or has ended.
+    pub socket: bool,
+    /// The bell has rung.
+    pub bell: bool,
+}
+
+/// Waits until `socket` is what is wanted or has ended, or until `bell` can be
+/// read; at most `timeout`, or until a signal comes.
 ///
 /// # Errors
 ///
 /// `ENOMEM` only.
-pub fn writable(socket: impl AsFd, timeout: Duration) -> io::Result<bool> {
-    let fd = socket.as_fd();
-    let mut one = [PollFd::new(fd, PollFlags::POLLOUT)];
-    poll(&mut one, timeout)
+pub fn wait(
+    socket: impl AsFd,
+    wanted: Wanted,
+    bell: impl AsFd,
+    timeout: Duration,
+) -> io::Result<Ready> {
+    let wanted = match wanted {
+        Wanted::Read => PollFlags::POLLIN,
+        Wanted::Write => PollFlags::POLLOUT,
+        Wanted::Both => PollFlags::POLLIN | PollFlags::POLLOUT,
+    };
+    let mut both = [
+        PollFd::new(socket.as_fd(), wanted),
+        PollFd::new(bell.as_fd(), PollFlags::POLLIN),
+    ];
+    poll(&mut both, timeout)?;
+    let [socket, bell] = both.map(|one| one.any().unwrap_or(true));
+    Ok(Ready { socket, bell })
 }
 
-/// Waits until any of the two can be read, or has ended; `false` when `timeout`
-/// passed without either.
-///
-/// # Errors
-///
-/// `ENOMEM` only.
-pub fn either_readable(first: impl AsFd, second: impl AsFd, timeout: Duration) -> io::Result<bool> {
-    let (first, second) = (first.as_fd(), second.as_fd());
-    let mut both = [first, second].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    poll(&mut both, timeout)
-}
-
-fn poll(descriptors: &mut [PollFd<'_>], timeout: Duration) -> io::Result<bool> {
+fn poll(descriptors: &mut [PollFd<'_>], timeout: Duration) -> io::Result<()> {
     // Rounded up: a wait that ends before its deadline would spin.
     let millis = i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
     let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
     match nix::poll::poll(descriptors, timeout) {
-        Ok(ready) => Ok(ready > 0),
-        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -421,6 +443,8 @@ pub fn abort(socket: impl AsFd) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -491,15 +515,30 @@ mod tests {
         let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8, false).unwrap();
         let address = local_address(&listener).unwrap();
         let socket = connect(&address).unwrap();
-        assert!(writable(&socket, Duration::from_secs(10)).unwrap());
+        assert!(
+            wait(&socket, Wanted::Write, &listener, PATIENCE)
+                .unwrap()
+                .socket
+        );
         connected(&socket).unwrap();
         let (server, _) = accept(listener.as_fd()).unwrap().unwrap();
-        assert!(!either_readable(&socket, &server, Duration::ZERO).unwrap());
+        let none = Ready {
+            socket: false,
+            bell: false,
+        };
+        assert_eq!(
+            wait(&socket, Wanted::Read, &server, Duration::ZERO).unwrap(),
+            none
+        );
         send(&socket, b"x").unwrap();
-        assert!(either_readable(&socket, &server, Duration::from_secs(10)).unwrap());
+        assert!(wait(&socket, Wanted::Read, &server, PATIENCE).unwrap().bell);
         drop(listener);
         let socket = connect(&address).unwrap();
-        assert!(writable(&socket, Duration::from_secs(10)).unwrap());
+        assert!(
+            wait(&socket, Wanted::Write, &server, PATIENCE)
+                .unwrap()
+                .socket
+        );
         let error = connected(&socket).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
@@ -510,7 +549,11 @@ mod tests {
         let address = local_address(&listener).unwrap();
         let source = "127.0.0.99".parse().unwrap();
         let socket = connect_from(&address, Some(source)).unwrap();
-        assert!(writable(&socket, Duration::from_secs(10)).unwrap());
+        assert!(
+            wait(&socket, Wanted::Write, &listener, PATIENCE)
+                .unwrap()
+                .socket
+        );
         let (_, peer) = accept(listener.as_fd()).unwrap().unwrap();
         assert!(matches!(peer, Peer::Tcp(at) if at.ip() == source), "{peer}");
         let elsewhere = Some("192.0.2.1".parse().unwrap());

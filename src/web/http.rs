@@ -4,14 +4,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
+use std::time::Duration;
 
 use matchit::Params;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::channel::{StreamSender, channel};
+use super::events::EventSender;
 use crate::body::{Error, from_pairs};
-use crate::dispatch::{Ctx, Hub, Later, Replier, request_id};
-use crate::protocol::http::{Intake, Request, Response};
+use crate::dispatch::{Ctx, Hub, Later, Replier, Waker, request_id};
+use crate::protocol::http::{Intake, Request, Response, Stream};
 use crate::sys::socket::Peer;
 
 /// One request, for the time of one handler. Derefs to its state `S`, which was
@@ -208,6 +211,72 @@ impl<'a, S> Http<'a, S> {
     /// served.
     pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
         self.ctx.later(f)
+    }
+
+    /// A stream as reply, and what other threads send into it. The connection
+    /// serves nothing else until it ends.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new().get("/slow", |c, (): ()| {
+    ///     let (sender, stream) = c.channel();
+    ///     let _sent = sender.send("working...\n"); // or from another thread
+    ///     stream
+    /// });
+    /// let mut test = App::<()>::new().web(web).test();
+    /// assert_eq!(test.http("GET", "/slow", "").text(), "working...\n");
+    /// ```
+    #[must_use = "the stream is the reply"]
+    pub fn channel(&self) -> (StreamSender, Stream) {
+        channel(self.ctx.waker(), None)
+    }
+
+    /// A stream of server-sent events as reply, and what sends them: to be kept
+    /// for as long as events may come, and dropped when one answers
+    /// [`Unsent::Gone`](super::Unsent). After 15 seconds of silence a comment is
+    /// sent, so that nobody on the way takes the connection for dead.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new().get("/events", |c, (): ()| {
+    ///     let (sender, stream) = c.events();
+    ///     let _sent = sender.send(Event::new("hello").id("1"));
+    ///     stream
+    /// });
+    /// let mut test = App::<()>::new().web(web).test();
+    /// let answered = test.http("GET", "/events", "");
+    /// assert_eq!(answered.header("content-type"), Some("text/event-stream"));
+    /// assert_eq!(answered.text(), "id: 1\ndata: hello\n\n");
+    /// ```
+    #[must_use = "the stream is the reply"]
+    pub fn events(&mut self) -> (EventSender, Stream) {
+        self.events_every(Duration::from_secs(15))
+    }
+
+    /// As [`Self::events`], with a comment after each `beat` of silence.
+    #[must_use = "the stream is the reply"]
+    pub fn events_every(&mut self, beat: Duration) -> (EventSender, Stream) {
+        self.set_header("Content-Type", "text/event-stream");
+        self.set_header("Cache-Control", "no-cache");
+        // nginx would collect them otherwise.
+        self.set_header("X-Accel-Buffering", "no");
+        let (sender, stream) = channel(self.ctx.waker(), Some(beat));
+        (EventSender(sender), stream)
+    }
+
+    /// The id of the last event that a client had which comes back for more.
+    #[must_use]
+    pub fn last_event_id(&self) -> Option<&'a str> {
+        self.header("last-event-id")
+    }
+
+    /// What wakes this connection while a [`Source`](super::Source) of one's own
+    /// waits.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.ctx.waker()
     }
 
     /// Whether the listener has files of its own (`root`), which were asked

@@ -7,20 +7,83 @@
 //! A handler is what it is everywhere, `(context, body) -> reply`; its context
 //! is [`Http`]. The state `S` is made new for every request: behind a proxy, one
 //! connection carries the requests of many users.
+//!
+//! # Replies that are not in memory
+//!
+//! | reply | how it goes out |
+//! |---|---|
+//! | [`std::fs::File`] | `sendfile`, 256 KiB a round, whatever its length; parts of files are [`Content::Pieces`] |
+//! | [`Stream::iter`], [`Stream::try_iter`], [`Stream::read`] | asked for more when the client has taken what was sent |
+//! | [`Http::channel`] | what other threads send, as it comes |
+//! | [`Http::events`] | the same as server-sent events, with signs of life |
+//! | [`Stream::new`] | whatever a [`Source`] of your own gives |
+//!
+//! None of them holds more than `limits.outbound_high` of a client's bytes in
+//! memory, a channel 64 KiB more. What is asked behind one in the same connection
+//! is read and answered when it is out. A client that takes nothing for
+//! `limits.send_stall` is closed. The length of a stream is not known: it goes in
+//! chunks over HTTP/1.1, and over 1.0 until the connection closes.
+//!
+//! A source is dropped as soon as its client is known to be gone. Who says that
+//! he sends no more while a source waits for its next bytes is gone: there is no
+//! other sign of a browser that was closed. A source that fails or panics resets
+//! the connection, so that nobody takes a part for the whole; so does a file that
+//! turns out to be shorter than its response said.
+//!
+//! Pages that are not in memory are read from the disk while they are sent, first
+//! by the thread that ran the handler and then by the sender, which serves
+//! everybody: for files on slow disks, put a cache or a proxy before them.
+//!
+//! ```
+//! use purlin::prelude::*;
+//! use std::sync::Mutex;
+//!
+//! /// Everybody who listens.
+//! #[derive(Default)]
+//! struct Listeners(Mutex<Vec<EventSender>>);
+//!
+//! impl Listeners {
+//!     fn tell(&self, text: &str) {
+//!         let mut all = self.0.lock().unwrap();
+//!         // Who reads too slowly is let go, and comes back by himself.
+//!         all.retain(|one| one.send(text).is_ok());
+//!     }
+//! }
+//!
+//! let web = Web::<()>::new()
+//!     .get("/events", |c, (): ()| {
+//!         let (sender, stream) = c.events();
+//!         c.data::<Listeners>().0.lock().unwrap().push(sender);
+//!         stream
+//!     })
+//!     .post("/say", |c, text: String| c.data::<Listeners>().tell(&text));
+//! let app = App::<()>::new().data(|| Ok::<_, Error>(Listeners::default())).web(web);
+//! # let mut test = app.test();
+//! # assert_eq!(test.http("POST", "/say", "hello").status, 204);
+//! ```
+//!
+//! [`Content::Pieces`]: crate::protocol::http::Content::Pieces
 
+mod channel;
+mod events;
 pub mod files;
 mod http;
 mod method;
 mod pieces;
 mod site;
+mod stream;
 
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+pub use channel::{StreamSender, Unsent};
+pub use events::{Event, EventSender};
 pub use files::Files;
 pub use http::Http;
 pub use site::Routes;
+
+pub use crate::protocol::http::{Fill, Room, Source, Stream};
 
 use self::method::Method;
 use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply, into_memory};
@@ -285,8 +348,8 @@ impl<S: Default + Send + 'static> Web<S> {
     /// name, or [`Files`] that say how. Where folders lie in each other, the
     /// longest path is looked at alone. Middleware is around files as well, and
     /// takes them to the business pool; without any, files that were asked for
-    /// lately are served on the event loop. [`Self::otherwise`] gets what is not
-    /// there.
+    /// lately are served on the event loop, which waits for the disk where their
+    /// pages are not in memory. [`Self::otherwise`] gets what is not there.
     ///
     /// ```
     /// use purlin::prelude::*;

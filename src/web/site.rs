@@ -14,6 +14,7 @@ use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
 use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted};
 use crate::protocol::{Lane, Units};
+use crate::scoreboard::desk::{self, Work};
 
 /// Routes by path, then by method.
 pub struct Routes<S> {
@@ -38,6 +39,8 @@ struct Found<S> {
     before: Option<Handler<S>>,
     body_max: Option<usize>,
     inline: bool,
+    /// Its place among the routes of the program; behind them, `otherwise`.
+    number: u32,
 }
 
 impl<S> fmt::Debug for Routes<S> {
@@ -72,10 +75,11 @@ impl<S: Default + Send + 'static> Web<S> {
             paths: Router::new(),
             methods: Vec::new(),
             mounts: self.mounted(),
-            otherwise: (self.otherwise.as_ref()).map(|handler| self.pooled(handler)),
+            otherwise: (self.otherwise.as_ref())
+                .map(|handler| self.pooled(handler, self.routes.len())),
         };
         let mut known: Vec<(String, usize)> = Vec::new();
-        for route in &self.routes {
+        for (number, route) in self.routes.iter().enumerate() {
             let pattern = pattern(&route.path);
             let at = known.iter().find(|(known, _)| *known == pattern);
             let at = at.map(|(_, at)| *at).unwrap_or_else(|| {
@@ -88,32 +92,35 @@ impl<S: Default + Send + 'static> Web<S> {
                 before: (route.before.as_ref()).map(|before| wrapped(before, &self.wraps)),
                 body_max: route.body_max,
                 inline: route.inline,
+                number: count(number),
             });
         }
         routes
     }
 
     fn mounted(&self) -> Vec<Mounted<S>> {
-        let mounted = |mount: &Mount| {
-            let wrapped = || self.pooled(&self.file_handler(mount));
+        let mounted = |(index, mount): (usize, &Mount)| {
+            let number = self.routes.len() + 1 + index;
+            let wrapped = || self.pooled(&self.file_handler(mount), number);
             Mounted {
                 path: mount.path.clone(),
                 files: Arc::clone(&mount.files),
                 wrapped: (!self.wraps.is_empty()).then(wrapped),
             }
         };
-        let mut mounts: Vec<_> = self.mounts.iter().map(mounted).collect();
+        let mut mounts: Vec<_> = self.mounts.iter().enumerate().map(mounted).collect();
         mounts.sort_by_key(|mount| Reverse(mount.path.len()));
         mounts
     }
 
-    /// A handler with middleware around it.
-    fn pooled(&self, handler: &Handler<S>) -> Found<S> {
+    /// A handler with middleware around it, at this place among the routes.
+    fn pooled(&self, handler: &Handler<S>, number: usize) -> Found<S> {
         Found {
             handler: wrapped(handler, &self.wraps),
             before: None,
             body_max: None,
             inline: false,
+            number: count(number),
         }
     }
 
@@ -133,6 +140,22 @@ impl<S: Default + Send + 'static> Web<S> {
             }
         })
     }
+
+    /// Method and path of a route, by its place in the order of registration;
+    /// behind the last one `otherwise`, and behind that the files.
+    pub(crate) fn route(&self, number: u32) -> Option<String> {
+        let number = usize::try_from(number).ok()?;
+        let files = number.checked_sub(self.routes.len() + 1);
+        match (self.routes.get(number), files) {
+            (Some(route), _) => Some(format!("{} {}", route.method.name(), route.path)),
+            (None, None) => Some("`otherwise` of HTTP".to_owned()),
+            (None, Some(index)) => Some(format!("the files of {}", self.mounts.get(index)?.path)),
+        }
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The part of `path` behind the slash at `from`.
@@ -259,6 +282,7 @@ impl<S: Default + Send + 'static> Found<S> {
             response,
             begun: None,
         };
+        desk::begin(Work::Route(self.number));
         (self.handler)(&mut http, request.body, &mut answer);
         response.take(answer)
     }
@@ -369,6 +393,7 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
             response,
             begun: None,
         };
+        desk::begin(Work::Route(found.number));
         before(&mut http, body, &mut answer);
         match (http.begun.take(), answer) {
             (Some(intake), Answer::None) => Wanted::Pieces { max, intake },

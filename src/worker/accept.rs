@@ -26,6 +26,7 @@ use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::{Event, Protocol};
 use crate::scoreboard::Counter;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{Ordering, lock};
 
@@ -39,8 +40,10 @@ impl Reactor<'_> {
             let Some(vacancy) = self.vacancy(taken == 0) else {
                 return;
             };
+            kill_point(Spot::BeforeAccept);
             match socket::accept(self.listeners[listener].socket.as_fd()) {
                 Ok(Some((socket, peer))) => {
+                    kill_point(Spot::Accepted);
                     self.welcome(vacancy, listener, socket, peer);
                     self.accepted_one();
                 }
@@ -119,12 +122,16 @@ impl Reactor<'_> {
                 socket::reset(socket);
                 self.shared.pool.return_vacancy(vacancy);
             }
-            Ok(address) => match self.register(vacancy, socket, peer) {
-                Some(guest) => {
-                    self.settle(guest, listened, address);
+            Ok(address) => {
+                kill_point(Spot::AddressCounted);
+                match self.register(vacancy, socket, peer) {
+                    Some(guest) => {
+                        kill_point(Spot::Registered);
+                        self.settle(guest, listened, address);
+                    }
+                    None => admission.leave(address),
                 }
-                None => admission.leave(address),
-            },
+            }
         }
     }
 
@@ -211,6 +218,7 @@ impl Reactor<'_> {
         self.live += 1;
         self.shared.row.count(Counter::Accepted);
         self.shared.row.count(Counter::Live);
+        kill_point(Spot::Settled);
         self.watch_silence(slot);
         if conn.protocol().is_session() {
             self.greet(&conn);

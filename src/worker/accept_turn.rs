@@ -16,12 +16,14 @@
 //! they leave it *before* the turn does. All of it on the reactor thread.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use super::reactor::{Accepting, LISTENER, Reactor, TURN_BELL};
 use super::setup::Accept;
 use crate::net::turn::{Owner, Seat, Turn};
 use crate::scoreboard::{Counter, Scoreboard};
 use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
 
 /// Connections accepted from a listener of one's own before the others are
 /// served.
@@ -94,6 +96,23 @@ impl Reactor<'_> {
         Ok(())
     }
 
+    /// Accepts from `socket` as from listener `like`: the worker that it belonged
+    /// to leaves.
+    pub(super) fn adopt(&mut self, like: usize, socket: OwnedFd) {
+        let Some(like) = self.listeners.get(like) else {
+            // None of them: the worker drains.
+            return;
+        };
+        let adopted = like.with(socket);
+        let token = LISTENER - self.listeners.len() as u64;
+        if self.accepting == Accepting::Yes
+            && let Err(error) = self.epoll.add(&adopted.socket, Interest::Read, token)
+        {
+            ::log::error!("accept from another worker's {adopted}: {error}");
+        }
+        self.listeners.push(adopted);
+    }
+
     /// Our bell has rung. It must be silent before the turn is looked at: the
     /// other order would lose a turn that comes in between.
     pub(super) fn answer_turn_bell(&mut self) {
@@ -113,6 +132,7 @@ impl Reactor<'_> {
         match (self.accepting, seat.check()) {
             (Accepting::NotOurTurn, true) => {
                 self.shared.row.count(Counter::TurnsTaken);
+                kill_point(Spot::TurnCame);
                 self.resume_accepting();
             }
             (Accepting::Yes, false) => {
@@ -137,6 +157,7 @@ impl Reactor<'_> {
 
     fn hand_over_turn(&mut self, peer: Owner) {
         self.unwatch_listeners();
+        kill_point(Spot::ListenersUnwatched);
         self.accepting = Accepting::NotOurTurn;
         let Share::Turn { seat, .. } = &mut self.share else {
             return;
@@ -206,6 +227,7 @@ impl Reactor<'_> {
 
     fn resume_accepting(&mut self) {
         if self.watch_listeners().is_ok() {
+            kill_point(Spot::ListenersWatched);
             self.accepting = Accepting::Yes;
         } else {
             // None of them is registered; the kernel's memory is as scarce as

@@ -36,6 +36,9 @@ pub(crate) enum Item {
     GoAway,
     Ping,
     Timer(u64),
+    /// Goes before everything when enough is sent.
+    Room,
+    Wake,
     /// A reply that was put off, or a refusal.
     Large(Box<Event>),
     /// A handler somewhere wants the connection closed.
@@ -53,6 +56,8 @@ impl From<Event> for Item {
             Event::GoAway => Self::GoAway,
             Event::Ping => Self::Ping,
             Event::Timer(token) => Self::Timer(token),
+            Event::Room => Self::Room,
+            Event::Wake => Self::Wake,
             event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
         }
     }
@@ -67,6 +72,25 @@ impl Item {
     /// Is a reply that was put off.
     pub(crate) fn replies(&self) -> bool {
         matches!(self, Self::Large(event) if matches!(**event, Event::Reply(..)))
+    }
+
+    /// Runs even when the peer's messages wait for an event: all but those, and
+    /// a refusal, which stands behind them.
+    pub(crate) fn is_event(&self) -> bool {
+        match self {
+            Self::Units(_) => false,
+            Self::Large(_) => self.replies(),
+            Self::Opened
+            | Self::Eof
+            | Self::Draining
+            | Self::GoAway
+            | Self::Ping
+            | Self::Timer(_)
+            | Self::Room
+            | Self::Wake
+            | Self::Close(_)
+            | Self::Ended => true,
+        }
     }
 
     /// Runs even when everything else waits for a reply.
@@ -167,6 +191,37 @@ impl Connection {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
+    }
+
+    /// So many messages more are left to business threads.
+    pub(crate) fn owe(&self, messages: usize) {
+        if let Ok(count @ 1..) = u32::try_from(messages) {
+            self.pulse.unserved.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// A business thread has served so many messages.
+    pub(crate) fn served(&self, messages: usize) {
+        if let Ok(count @ 1..) = u32::try_from(messages) {
+            self.pulse.unserved.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Messages that nobody has served. A server that counted one twice must not
+    /// look as if it had lost billions.
+    pub(crate) fn owed(&self) -> u32 {
+        let owed = self.pulse.unserved.load(Ordering::Relaxed);
+        owed.cast_signed().max(0).cast_unsigned()
+    }
+
+    /// Nothing more will be served.
+    pub(crate) fn served_all(&self) {
+        self.pulse.unserved.store(0, Ordering::Relaxed);
+    }
+
+    /// When its last whole message came, or when it was accepted.
+    pub(crate) fn last_heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed).max(self.opened)
     }
 
     /// From now on every holder drops what it wanted to write.

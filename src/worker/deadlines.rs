@@ -20,6 +20,8 @@ pub(crate) enum Due {
     Thaw(ConnId),
     /// Run timer `.1` of this connection.
     Timer(ConnId, u64),
+    /// Have this connection looked at, which waits for an event.
+    Wake(ConnId),
     /// Run this periodic job.
     Tick(usize),
 }

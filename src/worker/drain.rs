@@ -12,9 +12,10 @@
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::ledger::Ledger;
 use super::reactor::{Accepting, End, Reactor};
 use crate::scoreboard::Counter;
-use crate::sys::sync::Ordering;
+use crate::sys::fault::{Spot, kill_point};
 
 /// How often a draining reactor looks whether it is done.
 pub(super) const DRAIN: Duration = Duration::from_millis(20);
@@ -26,6 +27,8 @@ const LAST_WORDS: u64 = 500;
 /// How far a drain has come.
 #[derive(Debug)]
 pub(super) struct Drain {
+    /// What there was to be done when it began.
+    pub(super) ledger: Ledger,
     until: Option<u64>,
     /// When those who still talk are told as well.
     talk_until: u64,
@@ -91,12 +94,14 @@ impl Reactor<'_> {
             Fate::Warned
         };
         self.drain = Some(Drain {
+            ledger: Ledger::open(&self.shared.row, self.live, self.now),
             until,
             talk_until: self.now.saturating_add(half),
             look_at: 0,
             fates: vec![fate; self.inbound.len()],
         });
         self.pause_accepting(Accepting::Over);
+        kill_point(Spot::Draining);
         self.take_no_more();
         self.remember_origins();
         self.listeners.clear();
@@ -164,7 +169,7 @@ impl Reactor<'_> {
 
     fn is_silent(&self, conn: &Connection) -> bool {
         let idle = u64::try_from(self.shared.limits.drain_idle.as_millis()).unwrap_or(u64::MAX);
-        let last = conn.heard.load(Ordering::Relaxed).max(conn.opened);
+        let last = conn.last_heard();
         last.saturating_add(idle) <= self.now
     }
 

@@ -205,12 +205,17 @@ impl Listening {
     ///
     /// `EMFILE` at the limit of descriptors.
     pub fn duplicate(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: duplicate(&self.socket)?,
+        Ok(self.with(duplicate(&self.socket)?))
+    }
+
+    /// Another socket at the same address, on which the same is spoken.
+    pub(super) fn with(&self, socket: OwnedFd) -> Self {
+        Self {
+            socket,
             address: self.address.clone(),
             protocol: Arc::clone(&self.protocol),
             unknown_id: self.unknown_id,
             entrance: Arc::clone(&self.entrance),
-        })
+        }
     }
 }

@@ -8,9 +8,19 @@ use super::inbound::Inbound;
 use super::shared::Shared;
 use crate::protocol::{Cut, Cutter, Refusal, Then};
 use crate::scoreboard::Counter;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::Ordering;
 
-/// How many of the bytes of whole messages may be served, from the first.
+/// What may be served of a batch, from its first message on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted {
+    /// Bytes.
+    pub(super) units: usize,
+    /// How many messages that is.
+    pub(super) messages: usize,
+}
+
+/// How much of the whole messages may be served; counts them.
 /// Changes what follows when the connection is to be closed, and asks for a
 /// delay in `inbound`.
 pub(super) fn admit(
@@ -21,9 +31,32 @@ pub(super) fn admit(
     bytes: &[u8],
     cut: &mut Cut,
     now: u64,
-) -> usize {
+) -> Admitted {
+    kill_point(Spot::Received);
+    let admitted = judge(shared, conn, inbound, cutter, bytes, cut, now);
+    if admitted.messages > 0 {
+        shared
+            .row
+            .add_alone(Counter::Received, admitted.messages as u64);
+    }
+    admitted
+}
+
+fn judge(
+    shared: &Shared,
+    conn: &Connection,
+    inbound: &mut Inbound,
+    cutter: &dyn Cutter,
+    bytes: &[u8],
+    cut: &mut Cut,
+    now: u64,
+) -> Admitted {
+    let all = Admitted {
+        units: cut.units,
+        messages: cut.messages,
+    };
     let Some(flood) = shared.limits.flood.as_ref().filter(|_| cut.messages > 0) else {
-        return cut.units;
+        return all;
     };
     let verdict = flood.judge(&mut inbound.meter, cut.messages, now);
     if verdict.wait > 0 {
@@ -37,7 +70,7 @@ pub(super) fn admit(
         );
     }
     if verdict.admitted == cut.messages {
-        return cut.units;
+        return all;
     }
     let units = cutter.first(&bytes[..cut.units], verdict.admitted);
     // Not all of them; behind a close nothing is kept.
@@ -48,7 +81,8 @@ pub(super) fn admit(
         cut.messages - verdict.admitted,
         &mut cut.then,
     );
-    units
+    let messages = if units == 0 { 0 } else { verdict.admitted };
+    Admitted { units, messages }
 }
 
 /// Takes note that `units` arrived, which are `messages` whole ones.

@@ -58,6 +58,11 @@ impl Heartbeat {
         self.change(|state| state.deadlines.add(at, Due::Timer(id, token)));
     }
 
+    /// Has `id` looked at in its turn, at `at`.
+    pub(crate) fn wake(&self, id: ConnId, at: u64) {
+        self.change(|state| state.deadlines.add(at, Due::Wake(id)));
+    }
+
     /// Has the reactor read `id` again at `at`.
     pub(crate) fn thaw(&self, id: ConnId, at: u64) {
         self.change(|state| state.deadlines.add(at, Due::Thaw(id)));
@@ -130,6 +135,9 @@ pub(crate) fn run(shared: &Arc<Shared>, periods: &[Duration]) {
             Due::Thaw(id) => shared.to_reactor.post(ToReactor::Thaw(id)),
             Due::Timer(id, token) => {
                 shared.post(id, Item::from(Event::Timer(token)));
+            }
+            Due::Wake(id) => {
+                shared.post(id, Item::Wake);
             }
             Due::Tick(job) => tick(shared, job, periods[job]),
         }

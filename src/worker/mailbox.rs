@@ -9,6 +9,8 @@
 //!                      |                         |
 //!                      +-- AwaitReply / AwaitRoom <+
 //!              the reply came      the sender made room
+//!
+//! `AwaitEvent` is as `AwaitReply`, for any event.
 //! ```
 //!
 //! Invariant: only the one who moved the state to `Running` serves, so messages
@@ -37,6 +39,8 @@ enum State {
     AwaitReply,
     /// Nothing runs before the sender has made room.
     AwaitRoom,
+    /// No message runs before an event, whatever it is.
+    AwaitEvent,
     /// Closed or about to be: only the end may still run.
     Closing,
 }
@@ -165,6 +169,20 @@ impl<T> Mailbox<T> {
         Some(inner.queue_if(State::Idle))
     }
 
+    /// As [`Self::post`], but in front when messages wait for an event.
+    pub(crate) fn post_event(&self, item: T) -> Option<After> {
+        let mut inner = self.lock();
+        if inner.ended || inner.state == State::Closing {
+            return None;
+        }
+        if inner.state == State::AwaitEvent {
+            inner.items.push_front(item);
+            return Some(inner.queue());
+        }
+        inner.items.push_back(item);
+        Some(inner.queue_if(State::Idle))
+    }
+
     /// Posts a reply that was put off: in front when everything waits for it.
     /// `None`: nobody will serve this connection any more.
     pub(crate) fn post_reply(&self, item: T) -> Option<After> {
@@ -190,7 +208,7 @@ impl<T> Mailbox<T> {
         }
         inner.items.push_front(item);
         Some(match inner.state {
-            State::Idle | State::AwaitReply | State::AwaitRoom => inner.queue(),
+            State::Idle | State::AwaitReply | State::AwaitRoom | State::AwaitEvent => inner.queue(),
             State::Queued | State::Running | State::Closing => After::default(),
         })
     }
@@ -209,7 +227,11 @@ impl<T> Mailbox<T> {
         inner.items.push_back(item);
         let after = match inner.state {
             State::Queued | State::Running => After::default(),
-            State::Idle | State::AwaitReply | State::AwaitRoom | State::Closing => inner.queue(),
+            State::Idle
+            | State::AwaitReply
+            | State::AwaitRoom
+            | State::AwaitEvent
+            | State::Closing => inner.queue(),
         };
         (dropped, after)
     }
@@ -292,6 +314,17 @@ impl<T> Mailbox<T> {
         self.wait(State::AwaitRoom, done, high, left, is_urgent)
     }
 
+    /// The turn waits for an event, which `is_urgent` finds if it has come.
+    pub(crate) fn await_event(
+        &self,
+        done: usize,
+        high: usize,
+        left: Items<T>,
+        is_urgent: impl Fn(&T) -> bool,
+    ) -> After {
+        self.wait(State::AwaitEvent, done, high, left, is_urgent)
+    }
+
     fn wait(
         &self,
         state: State,
@@ -303,10 +336,9 @@ impl<T> Mailbox<T> {
         let mut inner = self.lock();
         inner.state = state;
         let resume = inner.consumed(done, high).resume;
-        // Taken out before what is left is put back: it goes in front of all.
-        let urgent = inner.items.remove_first(is_urgent);
+        // It may be among what is left: events run behind older messages.
         inner.put_back(left);
-        let Some(item) = urgent else {
+        let Some(item) = inner.items.remove_first(is_urgent) else {
             return After {
                 schedule: false,
                 resume,
@@ -451,6 +483,41 @@ mod tests {
         assert_eq!(after.post(5), Some(NOTHING), "messages wait for the reply");
         assert_eq!(after.post_reply(9), Some(SCHEDULE));
         assert_eq!(all(after.begin()), [9, 4, 5]);
+    }
+
+    #[test]
+    fn an_event_goes_before_messages_that_wait_for_it_whenever_it_comes() {
+        let urgent = |item: &u32| *item >= 90;
+        let taken = running();
+        let left = items(&[4, 91]);
+        assert_eq!(taken.await_event(0, HIGH, left, urgent), SCHEDULE);
+        assert_eq!(
+            all(taken.begin()),
+            [91, 4],
+            "it was taken with the messages"
+        );
+
+        let meanwhile = running();
+        assert_eq!(meanwhile.post_event(92), Some(NOTHING));
+        assert_eq!(
+            meanwhile.await_event(0, HIGH, items(&[4]), urgent),
+            SCHEDULE
+        );
+        assert_eq!(all(meanwhile.begin()), [92, 4]);
+
+        let after = running();
+        assert_eq!(after.await_event(0, HIGH, items(&[4]), urgent), NOTHING);
+        assert_eq!(
+            after.post_units(5, 1, HIGH),
+            Posted::Waits {
+                schedule: false,
+                pause: false
+            }
+        );
+        assert!(after.is_busy());
+        assert_eq!(after.post_event(93), Some(SCHEDULE));
+        assert_eq!(after.post_event(94), Some(NOTHING));
+        assert_eq!(all(after.begin()), [93, 4, 5, 94]);
     }
 
     #[test]
@@ -705,6 +772,30 @@ mod loom_tests {
                 .await_reply(0, HIGH, left, |item| *item == 12)
                 .schedule;
             let theirs = replier.join().unwrap();
+            assert_eq!(u8::from(mine) + u8::from(theirs), 1);
+            let mut order = Vec::new();
+            serve(&mailbox, |item| order.push(item));
+            assert_eq!(order, [12, 11]);
+        });
+    }
+
+    /// A wake against the turn that begins to wait for it.
+    #[test]
+    fn loom_an_event_is_not_lost() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            assert!(mailbox.post(10).unwrap().schedule);
+            drop(mailbox.begin());
+            let waker = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.post_event(12).unwrap().schedule)
+            };
+            let mut left = Items::default();
+            left.push_back(11);
+            let mine = mailbox
+                .await_event(0, HIGH, left, |item| *item == 12)
+                .schedule;
+            let theirs = waker.join().unwrap();
             assert_eq!(u8::from(mine) + u8::from(theirs), 1);
             let mut order = Vec::new();
             serve(&mailbox, |item| order.push(item));

@@ -76,6 +76,15 @@ impl Outlet for Shared {
             .timer(to, token, coarse_millis().saturating_add(millis(after)));
     }
 
+    fn wake(&self, to: ConnId, after: Duration) {
+        if after.is_zero() {
+            self.post(to, Item::Wake);
+        } else {
+            let at = coarse_millis().saturating_add(millis(after));
+            self.heartbeat.wake(to, at);
+        }
+    }
+
     fn writable(&self, to: ConnId) -> bool {
         self.pool
             .find(to)

@@ -35,6 +35,9 @@ pub(crate) struct Pulse {
     pub(crate) delayed: AtomicBool,
     /// A message other than a heartbeat waits for its turn.
     pub(crate) owed: AtomicBool,
+    /// Messages that business threads have to serve yet. The reactor adds, they
+    /// take away, and in between it may be below 0: only its last value counts.
+    pub(crate) unserved: AtomicU32,
 }
 
 impl Pulse {
@@ -51,6 +54,7 @@ impl Pulse {
             held: AtomicU32::new(0),
             delayed: AtomicBool::new(false),
             owed: AtomicBool::new(false),
+            unserved: AtomicU32::new(0),
         }
     }
 

@@ -22,6 +22,7 @@ use super::cutters::Cutters;
 use super::drain::{DRAIN, Drain, Fate};
 use super::handover::Giving;
 use super::inbound::Inbound;
+use super::ledger::Drained;
 use super::letters::ToReactor;
 use super::limits::Yield;
 use super::lobby::Lobby;
@@ -36,6 +37,7 @@ use crate::scoreboard::Counter;
 use crate::sys::channel::Channel;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process;
 use crate::sys::socket;
 use crate::sys::sync::Ordering;
@@ -206,9 +208,26 @@ impl<'a> Reactor<'a> {
             self.retry_accepting();
             self.dismiss_late();
             self.hand_over();
+            self.time_turn();
             if let Some(end) = self.drained() {
                 return Ok(end);
             }
+        }
+    }
+
+    /// Takes note of how long the turn took since the wait: whoever came
+    /// meanwhile has waited so long.
+    fn time_turn(&self) {
+        let took = coarse_millis().saturating_sub(self.now);
+        if took == 0 {
+            return;
+        }
+        let row = &self.shared.row;
+        row.add_alone(Counter::LoopBusy, took);
+        if took > 100 {
+            row.add_alone(Counter::LoopVeryLate, 1);
+        } else if took > 10 {
+            row.add_alone(Counter::LoopLate, 1);
         }
     }
 
@@ -266,6 +285,15 @@ impl<'a> Reactor<'a> {
         while let Some(order) = self.control.order() {
             match order {
                 Order::Drain(patience) => self.begin_drain(patience),
+                Order::Adopt(like, socket) => self.adopt(like, socket),
+                Order::List => {
+                    let listed = self.list();
+                    self.control.listed(&listed);
+                }
+                Order::Kick(id) => {
+                    let had_it = self.kick(id);
+                    self.control.kicked(id, had_it);
+                }
                 Order::Successor(line, generation) => self.meet_successor(line, generation),
                 Order::Predecessor(line) => self.meet_predecessor(line),
                 Order::End => return Some(End::Cut(self.live)),
@@ -318,6 +346,14 @@ impl<'a> Reactor<'a> {
         }
     }
 
+    /// What the drain came to, if there was one; after the other threads have
+    /// ended.
+    pub(super) fn account(&self) -> Option<Drained> {
+        let drain = self.drain.as_ref()?;
+        let row = &self.shared.row;
+        Some(drain.ledger.close(row, &self.inbound, coarse_millis()))
+    }
+
     /// Ends a connection: nobody finds it any more, nothing is read, its last
     /// turn is scheduled. Asked twice, it does nothing.
     pub(super) fn decide(&mut self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
@@ -339,6 +375,7 @@ impl<'a> Reactor<'a> {
         self.shared.row.subtract(Counter::Buffered, partial as u64);
         self.shared.pool.evict(id);
         conn.bury();
+        kill_point(Spot::Decided);
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
             socket::abort(conn.socket());
@@ -362,7 +399,10 @@ impl<'a> Reactor<'a> {
         row.count(Counter::Closed);
         if let Some(counter) = counter {
             row.count(counter);
-            if !matches!(counter, Counter::Broken | Counter::ClosedByHandler) {
+            if !matches!(
+                counter,
+                Counter::Broken | Counter::ClosedByHandler | Counter::Kicked
+            ) {
                 self.shared
                     .peer_fault(conn.id, conn.peer, counter, counter.help());
             }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::connection::{Connection, Item};
 use super::cutters::Unfinished;
-use super::guard::{self, Came};
+use super::guard::{self, Admitted, Came};
 use super::items::Items;
 use super::limits::Trigger;
 use super::mailbox::Posted;
@@ -31,9 +31,6 @@ use crate::sys::sync::{MutexGuard, Ordering, try_lock};
 /// A started message up to this length is put in front of the next read; a
 /// longer one is read into memory of its own.
 const SHORT: usize = 16 * 1024;
-
-/// Bytes that a draining worker reads from one connection before it stops.
-const LAST_READ: usize = 4 * 1024 * 1024;
 
 /// More bytes than a read can take: it filled the room.
 const ALL: usize = usize::MAX;
@@ -70,7 +67,7 @@ impl Reactor<'_> {
 
     /// Reads once; tells how many bytes came, none at the end or an error,
     /// [`ALL`] when they filled the room.
-    fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
+    pub(super) fn read_once(&mut self, conn: &Arc<Connection>) -> usize {
         let partial = self.inbound[conn.id.slot()].partial();
         let kept = if partial.len() <= SHORT {
             partial.len()
@@ -159,7 +156,7 @@ impl Reactor<'_> {
             .subtract(Counter::Buffered, forgotten as u64);
         self.shared.buffered(kept);
         self.keep(conn, unfinished);
-        if serve > 0 {
+        if serve.units > 0 {
             self.take_units(conn, serve);
         }
         match cut.then {
@@ -197,7 +194,7 @@ impl Reactor<'_> {
         if cut.units > 0 {
             let rest = partial.split_off(cut.units);
             whole = std::mem::replace(partial, rest);
-            whole.truncate(serve);
+            whole.truncate(serve.units);
             self.shared
                 .row
                 .subtract(Counter::Buffered, cut.units as u64);
@@ -206,7 +203,7 @@ impl Reactor<'_> {
         guard::keep(self.shared, conn, inbound, came, self.now);
         self.keep(conn, unfinished);
         if !whole.is_empty() {
-            self.post_units(conn, Bytes::from(whole));
+            self.post_units(conn, Bytes::from(whole), serve.messages);
         }
         self.then(conn, cut.then);
     }
@@ -229,18 +226,20 @@ impl Reactor<'_> {
 
     /// Whole messages stand at the start of the scratch: runs them here if
     /// their handlers may, and leaves the rest to the business threads.
-    fn take_units(&mut self, conn: &Arc<Connection>, units: usize) {
-        if !self.serve_inline(conn, units) {
-            let chunk = Bytes::copy_from_slice(&self.scratch[..units]);
-            self.post_units(conn, chunk);
+    fn take_units(&mut self, conn: &Arc<Connection>, admitted: Admitted) {
+        if !self.serve_inline(conn, admitted) {
+            let chunk = Bytes::copy_from_slice(&self.scratch[..admitted.units]);
+            self.post_units(conn, chunk, admitted.messages);
         }
     }
 
-    fn post_units(&mut self, conn: &Arc<Connection>, chunk: Bytes) {
+    /// Leaves whole messages, which are so many, to the business threads.
+    fn post_units(&mut self, conn: &Arc<Connection>, chunk: Bytes, messages: usize) {
         let bytes = chunk.len();
         let high = self.shared.limits.mailbox_high;
         match conn.mailbox.post_units(Item::Units(chunk), bytes, high) {
             Posted::Waits { schedule, pause } => {
+                conn.owe(messages);
                 self.shared.buffered(bytes);
                 self.follow(
                     conn,
@@ -253,12 +252,21 @@ impl Reactor<'_> {
                     self.pause_reading(conn);
                 }
             }
-            Posted::Refused => self.stop_reading(conn),
+            Posted::Refused => {
+                self.shared.row.add(Counter::Dropped, messages as u64);
+                self.stop_reading(conn);
+            }
         }
     }
 
-    fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
-        if let Some(after) = conn.mailbox.post(Item::from(event)) {
+    pub(super) fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
+        let item = Item::from(event);
+        let after = if item.is_event() {
+            conn.mailbox.post_event(item)
+        } else {
+            conn.mailbox.post(item)
+        };
+        if let Some(after) = after {
             self.follow(conn, after);
         }
     }
@@ -266,7 +274,8 @@ impl Reactor<'_> {
     /// Serves messages on this thread, if nothing of the connection waits or
     /// runs, nobody writes to it, and the first handler does not block. False:
     /// nothing was done.
-    fn serve_inline(&mut self, conn: &Arc<Connection>, units: usize) -> bool {
+    fn serve_inline(&mut self, conn: &Arc<Connection>, admitted: Admitted) -> bool {
+        let Admitted { units, messages } = admitted;
         if conn.is_full(self.shared.limits.outbound_high) || !conn.mailbox.begin_inline() {
             return false;
         }
@@ -312,13 +321,15 @@ impl Reactor<'_> {
         drop(outbound);
         shared
             .row
-            .add_alone(Counter::HandledInline, budget.messages());
+            .add_alone(Counter::HandledInline, budget.messages() as u64);
         if done == 0 && why == Why::Over {
             self.lender.take_back(shared, conn, parts, &mut kept);
             drop(kept);
             self.give_up_inline(conn);
             return false;
         }
+        // Behind a close or a refusal, what is left is never served.
+        conn.owe(messages.saturating_sub(budget.messages()));
         self.settle_inline(conn, (parts, kept), done..units, why);
         true
     }
@@ -339,6 +350,9 @@ impl Reactor<'_> {
             )));
             conn.mailbox.adopt(rest.len());
             shared.buffered(rest.len());
+        }
+        if why == Why::AwaitRoom {
+            left.push_front(Item::Room);
         }
         let ran = Ran {
             done: 0,
@@ -380,7 +394,7 @@ impl Reactor<'_> {
     }
 
     /// Reads no more of this connection, ever.
-    fn stop_reading(&mut self, conn: &Arc<Connection>) {
+    pub(super) fn stop_reading(&mut self, conn: &Arc<Connection>) {
         let inbound = &mut self.inbound[conn.id.slot()];
         inbound.over = true;
         if std::mem::take(&mut inbound.reading) {
@@ -457,38 +471,5 @@ impl Reactor<'_> {
             self.inbound[id.slot()].reading = false;
             self.decide(id, CloseMode::Abort, Some(Counter::Broken));
         }
-    }
-
-    /// The worker drains: tells a peer whose format has words for it, so that it
-    /// stops asking and comes back elsewhere.
-    pub(super) fn warn(&mut self, slot: usize) {
-        let conn = self.inbound[slot].conn();
-        if let Some(conn) = conn.filter(|conn| conn.protocol().warns()).cloned() {
-            self.post_event(&conn, Event::Draining);
-        }
-    }
-
-    /// The worker drains: what has arrived is read, and behind it the
-    /// connection is told to close.
-    pub(super) fn say_goodbye(&mut self, slot: usize) {
-        let Some(conn) = self.inbound[slot].conn().cloned() else {
-            return;
-        };
-        let mut came = 0;
-        while came < LAST_READ && self.inbound[slot].reading {
-            match self.read_once(&conn) {
-                0 => break,
-                n => came = came.saturating_add(n.min(self.scratch.len())),
-            }
-        }
-        if self.inbound[slot].find(conn.id).is_none() {
-            return;
-        }
-        let forgotten = self.inbound[slot].forget();
-        self.shared
-            .row
-            .subtract(Counter::Buffered, forgotten as u64);
-        self.stop_reading(&conn);
-        self.post_event(&conn, Event::GoAway);
     }
 }

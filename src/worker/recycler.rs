@@ -24,6 +24,7 @@ use crate::net::ConnId;
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Events, Interest};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket;
 use crate::sys::sync::{Ordering, lock};
 
@@ -169,6 +170,7 @@ impl Recycler<'_> {
     }
 
     fn give_back(&mut self, conn: Arc<Connection>) {
+        kill_point(Spot::Recycling);
         let clean = |conn: &mut Connection| {
             conn.clean();
             // Behind `close(2)`: who lingers still counts.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::admission::Entrance;
 use super::limits::Limits;
+use super::listing::Listed;
 use crate::dispatch::outlet::UnknownId;
+use crate::net::ConnId;
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};
 use crate::sys::channel::Channel;
@@ -72,6 +74,12 @@ pub trait Control: Send {
 
     /// The next order. Must come back empty before the worker sleeps again.
     fn order(&mut self) -> Option<Order>;
+
+    /// The answer to [`Order::List`].
+    fn listed(&mut self, _: &Listed) {}
+
+    /// The answer to [`Order::Kick`]: whether there was such a connection.
+    fn kicked(&mut self, _: ConnId, _: bool) {}
 }
 
 /// What a worker can be told.
@@ -80,6 +88,12 @@ pub enum Order {
     /// Stop accepting, answer what was received, close, return; cut what is
     /// left after this time. A second one replaces the time.
     Drain(Option<Duration>),
+    /// Accept as well from this socket, as from the listener of this index.
+    Adopt(usize, OwnedFd),
+    /// Say which connections there are.
+    List,
+    /// Close this connection.
+    Kick(ConnId),
     /// When it drains, hand connections over this line to a worker that stays, of
     /// this generation; those of older ones are not used any more.
     Successor(Channel, u64),

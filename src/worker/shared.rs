@@ -99,6 +99,8 @@ impl Shared {
             conn.mailbox.post_close(item)
         } else if item.replies() {
             conn.mailbox.post_reply(item)
+        } else if item.is_event() {
+            conn.mailbox.post_event(item)
         } else {
             conn.mailbox.post(item)
         };

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::accept_turn::Share;
+use super::ledger::Drained;
 use super::letters::ToReactor;
 use super::reactor::{End, Reactor};
 use super::setup::{Control, Setup};
@@ -25,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct Farewell {
     /// Connections that were cut off because time was up.
     pub cut: usize,
+    /// What was done with the messages of the drain, if there was one.
+    pub drained: Option<Drained>,
 }
 
 /// Why a worker could not start, or cannot go on.
@@ -91,10 +94,13 @@ pub fn run(
     let share = Share::new(setup.accept, setup.number, setup.epoch);
     let mut reactor = Reactor::new(&shared, &*service, setup.listeners, share, control)?;
     ready();
-    let end = reactor.run()?;
-    drop(reactor);
+    let end = shared.row.at_desk(0, || reactor.run())?;
+    // What is left may take its time, and is not the loop's.
+    shared.row.fall_asleep();
     shared.end();
     crew.wait(GRACE);
+    let drained = reactor.account();
+    drop(reactor);
     let cut = match end {
         End::Drained => 0,
         End::Cut(connections) => connections,
@@ -103,14 +109,14 @@ pub fn run(
     service.stopping();
     journal::flush(GRACE);
     shared.pool.clear();
-    Ok(Farewell { cut })
+    Ok(Farewell { cut, drained })
 }
 
 fn start_threads(shared: &Arc<Shared>, service: &Arc<dyn Service>, crew: &Crew) -> io::Result<()> {
     for n in 1..=shared.limits.business_threads {
         let (mine, service) = (Arc::clone(shared), Arc::clone(service));
         crew.start(shared, format!("business-{n}"), move || {
-            business::run(&mine, &*service);
+            mine.row.at_desk(n, || business::run(&mine, &*service));
             Ok(())
         })?;
     }

@@ -12,6 +12,7 @@ use super::mailbox::After;
 use super::parts::Parts;
 use super::shared::Shared;
 use super::write;
+use crate::dispatch::sample;
 use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Splice, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
@@ -41,7 +42,9 @@ impl Budget {
     /// For the reactor: handlers that do not block are limited by time alone.
     pub(crate) fn inline(shared: &Shared) -> Self {
         let time = u64::try_from(shared.limits.turn_time.as_millis()).unwrap_or(u64::MAX);
-        let until = coarse_millis().saturating_add(time);
+        let now = coarse_millis();
+        sample::tick(now);
+        let until = now.saturating_add(time);
         Self {
             messages: 0,
             max: usize::MAX,
@@ -65,8 +68,8 @@ impl Budget {
     }
 
     /// Messages that were served.
-    pub(crate) fn messages(&self) -> u64 {
-        self.messages as u64
+    pub(crate) fn messages(&self) -> usize {
+        self.messages
     }
 }
 
@@ -105,6 +108,10 @@ pub(crate) enum Why {
     Over,
     /// A reply is owed, and order matches replies to requests.
     AwaitReply,
+    /// There is more to write than may wait to be sent.
+    AwaitRoom,
+    /// Messages wait for an event.
+    AwaitEvent,
     Close(CloseMode),
     Refuse(Refusal),
     /// The end was among the items.
@@ -120,6 +127,8 @@ impl Why {
             (Step::Next, None) => Self::Done,
             (Step::NotInline, _) => Self::Over,
             (Step::AwaitReply, _) => Self::AwaitReply,
+            (Step::AwaitRoom, _) => Self::AwaitRoom,
+            (Step::AwaitEvent, _) => Self::AwaitEvent,
             (Step::Refuse(refusal), _) => Self::Refuse(refusal),
         }
     }
@@ -135,14 +144,14 @@ pub(crate) fn run(
     budget: &mut Budget,
     buffer: &mut Vec<u8>,
 ) -> Ran {
-    let mut done = 0;
+    let (mut done, before, mut looks) = (0, budget.messages(), 0);
     let mut why = Why::Done;
     let mut turn = Turn {
         lane: Lane::Pool,
         out: Out::new(std::mem::take(buffer), &**conn.protocol()),
         app: &mut *parts.app,
         budget: &mut || budget.spend(),
-        room: shared.limits.outbound_high,
+        room: shared.limits.outbound_high.saturating_sub(conn.unsent()),
     };
     let mut spoke = false;
     while let Some(item) = items.pop_front() {
@@ -164,6 +173,8 @@ pub(crate) fn run(
             Item::GoAway => event(&mut *parts.server, Event::GoAway, &mut turn),
             Item::Ping => event(&mut *parts.server, Event::Ping, &mut turn),
             Item::Timer(token) => event(&mut *parts.server, Event::Timer(token), &mut turn),
+            Item::Room => event(&mut *parts.server, Event::Room, &mut turn),
+            Item::Wake => event(&mut *parts.server, Event::Wake, &mut turn),
             Item::Large(large) => event(&mut *parts.server, *large, &mut turn),
             Item::Close(mode) => Why::Close(mode),
             Item::Ended => Why::Ended,
@@ -175,16 +186,18 @@ pub(crate) fn run(
         if why != Why::Done {
             break;
         }
+        looks += usize::from(!items.is_empty());
         if !items.is_empty() && turn.over() {
             why = Why::Over;
             break;
         }
     }
+    if why == Why::AwaitRoom {
+        items.push_front(Item::Room);
+    }
     *buffer = turn.out.bytes;
     let files = turn.out.files;
-    if done > 0 {
-        conn.pulse.served(coarse_millis());
-    }
+    served(shared, conn, done, budget.messages() - before - looks);
     if spoke {
         conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
     }
@@ -194,6 +207,15 @@ pub(crate) fn run(
         left: items,
         why,
         files,
+    }
+}
+
+/// Takes note of the messages that a turn served, and of the bytes that are done.
+fn served(shared: &Shared, conn: &Connection, bytes: usize, messages: usize) {
+    conn.served(messages);
+    shared.row.add(Counter::ServedByPool, messages as u64);
+    if bytes > 0 {
+        conn.pulse.served(coarse_millis());
     }
 }
 
@@ -214,6 +236,9 @@ pub(crate) fn settle(
         done, left, why, ..
     } = ran;
     let high = shared.limits.mailbox_high;
+    // Who waits for room waits for as much as `look_for_room` does.
+    let parts_of_room = if why == Why::AwaitRoom { 2 } else { 1 };
+    let mark = shared.limits.outbound_high / parts_of_room;
     match why {
         Why::Ended => {
             end(shared, conn, parts);
@@ -229,12 +254,17 @@ pub(crate) fn settle(
                     .await_reply(done, high, left, Item::ends_or_replies),
             )
         }
-        Why::Done | Why::Over if conn.is_full(shared.limits.outbound_high) => {
+        Why::AwaitEvent => {
+            consumed(shared, done);
+            let after = conn.mailbox.await_event(done, high, left, Item::is_event);
+            (None, after)
+        }
+        Why::Done | Why::Over | Why::AwaitRoom if conn.is_full(mark) => {
             consumed(shared, done);
             let after = conn.mailbox.await_room(done, high, left, Item::ends);
             (None, after.and(write::look_for_room(shared, conn)))
         }
-        Why::Over => {
+        Why::Over | Why::AwaitRoom => {
             consumed(shared, done);
             (None, conn.mailbox.requeue(done, high, left))
         }
@@ -289,5 +319,7 @@ fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
     let unsent = lock(&conn.outbound).clear();
     shared.unqueued(conn, unsent);
     consumed(shared, conn.mailbox.bytes());
+    shared.row.add(Counter::Dropped, conn.owed().into());
+    conn.served_all();
     shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
 }

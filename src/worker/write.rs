@@ -16,6 +16,7 @@ use crate::protocol::{CloseMode, FilePart, Splice};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, More};
 use crate::sys::sync::Ordering;
 
@@ -34,6 +35,7 @@ pub(crate) fn reply(
     outbound: &mut Outbound,
     bytes: &mut Vec<u8>,
 ) {
+    kill_point(Spot::Served);
     if bytes.is_empty() || conn.is_dead() {
         bytes.clear();
         return;
@@ -49,6 +51,7 @@ pub(crate) fn reply(
                 return broken(shared, conn);
             }
         }
+        kill_point(Spot::Replied);
         shared.row.add(Counter::BytesOut, sent as u64);
     }
     if sent < bytes.len() {

@@ -16,14 +16,14 @@ const FAIL: Id = 3;
 const PUSH: Id = 4;
 const PUSHED: Id = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
+const QUICK: Backoff = Backoff {
+    first: Duration::from_millis(10),
+    max: Duration::from_millis(20),
+};
 
 fn app() -> App<()> {
     App::<()>::new()
         .on_inline(ECHO, |_, body: Bytes| body)
-        .on(SLOW, |_, (): ()| {
-            thread::sleep(Duration::from_millis(400));
-            "late"
-        })
         .on(FAIL, |_, (): ()| {
             Err::<String, _>(Error::new(418, "teapot"))
         })
@@ -31,6 +31,18 @@ fn app() -> App<()> {
             c.send(PUSHED, "news");
             "done"
         })
+}
+
+/// A server whose handler of `SLOW` returns when it is told to.
+fn slow_server(preset: &str) -> (Server, mpsc::Sender<()>) {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let app = app().on(SLOW, move |_, (): ()| {
+        let _told_or_over = wait.lock().unwrap().recv_timeout(PATIENCE);
+        "late"
+    });
+    let server = Server::configured(app, &[("listener.0.frame", preset)]).unwrap();
+    (server, go)
 }
 
 fn server(preset: &str) -> Server {
@@ -141,27 +153,28 @@ fn a_listener_that_comes_up_late_is_waited_for() {
     let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
+    let (tell, changes) = mpsc::channel();
+    // It comes up when the client has failed three times.
     let late = thread::spawn(move || {
-        thread::sleep(Duration::from_secs(2));
+        for _ in 0..3 {
+            let change = changes.recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(change, Change::Retrying(_)), "{change:?}");
+        }
         TcpListener::bind(address).unwrap().accept().unwrap()
     });
-    let started = Instant::now();
     Client::builder(address.to_string())
         .connect_timeout(PATIENCE)
-        .reconnect(Backoff {
-            first: Duration::from_millis(50),
-            max: Duration::from_millis(200),
-        })
+        .reconnect(QUICK)
+        .on_change(move |change| tell.send(change.clone()).unwrap_or(()))
         .connect()
         .unwrap();
-    assert!(started.elapsed() >= Duration::from_secs(2));
     late.join().unwrap();
 }
 
 #[test]
 fn a_slow_reply_ends_its_call_and_without_a_sequence_the_connection() {
     for (preset, goes_on) in [("rpc", true), ("comm", false)] {
-        let server = server(preset);
+        let (server, go) = slow_server(preset);
         let client = to(&server, preset).call_timeout(Duration::from_millis(150));
         let client = client.connect().unwrap();
         let slow = client.call::<_, String>(SLOW, ());
@@ -169,6 +182,7 @@ fn a_slow_reply_ends_its_call_and_without_a_sequence_the_connection() {
             matches!(slow, Err(ClientError::TimedOut(SLOW, _))),
             "{slow:?}"
         );
+        go.send(()).unwrap();
         let until = Instant::now() + PATIENCE;
         loop {
             match client.call::<_, String>(ECHO, "next") {
@@ -222,10 +236,7 @@ fn a_restart_in_mid_call_loses_the_call_sends_nothing_again_and_reconnects() {
     let address = listener.local_addr().unwrap().to_string();
     let (tell, changes) = mpsc::channel();
     let client = Client::builder(address)
-        .reconnect(Backoff {
-            first: Duration::from_millis(10),
-            max: Duration::from_millis(20),
-        })
+        .reconnect(QUICK)
         .on_change(move |change| tell.send(change.clone()).unwrap_or(()))
         .connect()
         .unwrap();
@@ -262,4 +273,91 @@ fn heartbeats_are_sent_unasked() {
         .read_exact(&mut frames)
         .unwrap();
     assert_eq!(frames, [0, 8, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_reply_under_another_id_is_told_from_pushes() {
+    let (client, mut peer) = raw(PATIENCE);
+    let peer = thread::spawn(move || {
+        peer.read_exact(&mut [0; 9]).unwrap();
+        let mut frames = Vec::new();
+        for (id, body) in [(PUSHED, "push"), (7, "reply")] {
+            let layout = purlin::protocol::frame::Layout::preset("comm").unwrap();
+            purlin::protocol::frame::encode(&layout, Some(id), 0, body.as_bytes(), &mut frames)
+                .unwrap();
+        }
+        peer.write_all(&frames).unwrap();
+        peer
+    });
+    assert_eq!(client.call_for::<_, String>(ECHO, 7, "x").unwrap(), "reply");
+    peer.join().unwrap();
+}
+
+#[test]
+fn a_panic_in_a_push_costs_that_message_alone() {
+    let server = server("comm");
+    let (tell, told) = mpsc::channel();
+    let client = to(&server, "comm").on(PUSHED, move |text: String| {
+        tell.send(text).unwrap();
+        panic!("a test panics in a push");
+    });
+    let client = client.connect().unwrap();
+    for _ in 0..2 {
+        assert_eq!(client.call::<_, String>(PUSH, ()).unwrap(), "done");
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "news");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_read_holds_nobody_up() {
+    let listener = TcpListener::bind("127.0.0.78:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let slot: Arc<std::sync::OnceLock<Client>> = Arc::default();
+    let inside = Arc::downgrade(&slot);
+    let (tell, told) = mpsc::channel();
+    let (tell_change, changes) = mpsc::channel();
+    let client = Client::builder(address)
+        .heartbeat(Duration::from_millis(5))
+        .call_timeout(Duration::from_secs(3))
+        .on_change(move |change| tell_change.send(change.clone()).unwrap_or(()))
+        .on(PUSHED, move |_: String| {
+            let client = inside.upgrade().unwrap();
+            let sent = client.wait().send(ECHO, "from a push");
+            let _nobody_asks_any_more = tell.send(sent.err());
+        });
+    slot.set(client.connect().unwrap()).unwrap();
+    let client = slot.get().unwrap();
+    assert_eq!(changes.recv_timeout(PATIENCE).unwrap(), Change::Connected);
+    let mut peer = listener.accept().unwrap().0;
+    let layout = purlin::protocol::frame::Layout::preset("comm").unwrap();
+    let mut push = Vec::new();
+    purlin::protocol::frame::encode(&layout, Some(PUSHED), 0, b"news", &mut push).unwrap();
+    thread::scope(|scope| {
+        let body = vec![b'x'; 20_000];
+        let sender = scope.spawn(move || {
+            std::iter::repeat_with(|| client.send(ECHO, body.clone()))
+                .find_map(Result::err)
+                .unwrap()
+        });
+        // The reader goes on: each push is heard, and from one on its own
+        // message finds no room. It does not wait for any.
+        loop {
+            peer.write_all(&push).unwrap();
+            match told.recv_timeout(PATIENCE).unwrap() {
+                None => {}
+                Some(ClientError::Full) => break,
+                Some(error) => panic!("{error}"),
+            }
+        }
+        // Whoever waits for room hears in time that there is none, or that the
+        // connection has ended because nothing moved for a whole call's time.
+        let error = sender.join().unwrap();
+        let expected = [
+            matches!(error, ClientError::Full),
+            matches!(error, ClientError::Disconnected),
+        ];
+        assert!(expected.contains(&true), "{error}");
+    });
+    let ended = changes.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(ended, Change::Disconnected(Why::Stuck));
 }

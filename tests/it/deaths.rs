@@ -231,7 +231,7 @@ fn a_crash_loop_is_bounded_costs_nobody_else_and_ends_with_a_good_reload() {
 
 #[test]
 fn a_holder_that_is_stopped_in_its_sleep_loses_the_turn_until_it_goes_on() {
-    let instance = Instance::subject("workers = 2\naccept = \"mutex\"");
+    let instance = Instance::subject("workers = 2\naccept = \"mutex\"\nwatchdog_abort = \"0s\"");
     instance.must("start");
     for _ in 0..3 {
         let (mut kept, pid, _) = instance.acquaint();
@@ -255,7 +255,7 @@ fn a_holder_that_is_stopped_in_its_sleep_loses_the_turn_until_it_goes_on() {
 
 #[test]
 fn workers_that_are_all_stopped_serve_whoever_waited_when_they_go_on() {
-    let instance = Instance::subject("workers = 2\naccept = \"mutex\"");
+    let instance = Instance::subject("workers = 2\naccept = \"mutex\"\nwatchdog_abort = \"0s\"");
     instance.must("start");
     let workers = instance.workers();
     workers.iter().for_each(|&pid| signal(pid, Signal::SIGSTOP));

@@ -89,6 +89,28 @@ fn idle_connections_go_on_however_they_were_accepted_and_are_read() {
     }
 }
 
+#[test]
+fn idle_connections_go_on_over_upgrades_with_all_that_they_had() {
+    let (count, upgrades) = either((200, 3), (1000, 5));
+    let instance = Instance::mover(&format!("workers = 2\nlimits.connections_per_ip = {count}"));
+    instance.must("start");
+    let mut clients = guests(&instance, count);
+    for n in 0..upgrades {
+        instance.upgraded();
+        for client in &mut clients {
+            assert_eq!(say(client), u32::try_from(n + 1).ok());
+        }
+        assert!(try_connect(instance.address).is_none(), "one more got in");
+    }
+    assert_eq!(instance.counter("connections_closed"), 0);
+    assert_eq!(instance.counter("connections_live"), count as u64);
+    let moved = (count * upgrades) as u64;
+    assert_eq!(instance.counter("connections_handed_over"), moved);
+    assert_eq!(hooks(&instance, "opened"), count);
+    assert_eq!(hooks(&instance, "closed"), 0);
+    everybody_is_reached(&mut clients);
+}
+
 /// Rooms and users reach everybody of their worker.
 fn everybody_is_reached(clients: &mut [Client]) {
     let mut workers: HashMap<u32, Vec<usize>> = HashMap::new();

@@ -472,8 +472,10 @@ fn wrk_reads_two_parameters_without_an_error() {
 fn the_daemon_serves_http_where_it_is_told_to() {
     let daemon = Daemon::start(&[HTTP[0]]);
     let mut client = Client::connect(daemon.address());
-    let (head, _) = ask(&mut client, "GET", "/");
-    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    for (path, status) in [("/", "200"), ("/nowhere", "404")] {
+        let (head, _) = ask(&mut client, "GET", path);
+        assert_eq!(&head[9..12], status, "{head}");
+    }
     drop(client);
     daemon.stop();
 }

@@ -16,12 +16,12 @@ use crate::daemon::Daemon;
 use crate::harness::{Client, PATIENCE, has, resident, wait_for, wait_until};
 use crate::instance::subject;
 
-const HTTP: (&str, &str) = ("listener.0.protocol", "http");
+pub(crate) const HTTP: (&str, &str) = ("listener.0.protocol", "http");
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// Bytes by which every place in a file can be told from every other one.
-fn text(len: usize) -> Vec<u8> {
+pub(crate) fn text(len: usize) -> Vec<u8> {
     let words = (0..len.div_ceil(8) as u64)
         .flat_map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).to_be_bytes());
     words.take(len).collect()
@@ -36,7 +36,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn open(folder: &Path, name: &str) -> Result<File, Error> {
+pub(crate) fn open(folder: &Path, name: &str) -> Result<File, Error> {
     File::open(folder.join(name)).map_err(|error| Error::new(404, error.to_string()))
 }
 
@@ -76,12 +76,12 @@ fn ranges() -> Vec<u8> {
     [b"one ", &text[5..105], b" two ", &text[300..1000], b" end"].concat()
 }
 
-fn get(target: &str) -> String {
+pub(crate) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")
 }
 
 /// Reads a response's head.
-fn head(client: &mut Client) -> String {
+pub(crate) fn head(client: &mut Client) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.extend(client.exactly(1));
@@ -89,7 +89,7 @@ fn head(client: &mut Client) -> String {
     String::from_utf8(head).unwrap()
 }
 
-fn length(head: &str) -> usize {
+pub(crate) fn length(head: &str) -> usize {
     let lower = head.to_ascii_lowercase();
     let mut lines = lower.lines();
     let length = lines.find_map(|line| line.strip_prefix("content-length: "));

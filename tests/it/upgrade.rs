@@ -22,7 +22,7 @@ fn rounds() -> u32 {
 
 impl Instance {
     /// Upgrades, and waits until the old master and its workers have left.
-    fn upgraded(&self) {
+    pub(crate) fn upgraded(&self) {
         let old = self.master().unwrap();
         let mut all = self.workers();
         all.push(old);
@@ -48,6 +48,16 @@ impl Instance {
         fs::rename(self.path("new.tmp"), path).unwrap();
         self.configure(&format!("{top}\nupgrade_binary = \"new\""));
         self.must("reload");
+        self.reloaded();
+    }
+
+    /// Waits until the workers before the reload have left.
+    fn reloaded(&self) {
+        wait_until("the reload is over", || {
+            let status = self.status();
+            let mut workers = status["workers"].as_array().unwrap().iter();
+            workers.all(|one| one["state"] == "serving")
+        });
     }
 
     /// An upgrade that goes on only when the file `go` is there.
@@ -233,7 +243,6 @@ fn a_binary_that_never_serves_is_rolled_back_and_all_are_served() {
                 &format!("workers = 2\nupgrade_timeout = \"1s\"\n{top}"),
                 script,
             );
-            wait_until("the reload is over", || instance.serves_with(2));
             let workers = instance.workers();
             let (found, text) = instance.refused(&["upgrade"]);
             assert_eq!(found, code, "{script}: {text}");
@@ -253,7 +262,7 @@ fn a_binary_that_never_serves_is_rolled_back_and_all_are_served() {
     assert!(text.contains("nowhere: No such file"), "{text}");
     instance.configure("workers = 2");
     instance.must("reload");
-    wait_until("the reload is over", || instance.serves_with(2));
+    instance.reloaded();
     instance.upgraded();
 }
 
@@ -348,7 +357,7 @@ fn one_that_is_killed_when_its_workers_serve_already_leaves_nothing_behind() {
 
 #[test]
 fn a_new_master_that_is_killed_later_takes_its_workers_along_as_any_master() {
-    let instance = Instance::started("workers = 2");
+    let instance = Instance::started("workers = 2\nhandover = false");
     let mut slow = Client::connect(instance.address);
     // Half a frame: it may still come.
     slow.send(&comm(1, b"slow")[..6]);
@@ -374,7 +383,7 @@ fn a_new_master_that_is_killed_later_takes_its_workers_along_as_any_master() {
 /// A client that does not leave keeps the old one draining.
 #[test]
 fn while_the_old_one_drains_the_new_one_obeys_and_stop_ends_both() {
-    let top = "workers = 2\n[worker]\ndrain_idle = \"0s\"";
+    let top = "workers = 2\nhandover = false\n[worker]\ndrain_idle = \"0s\"";
     let instance = Instance::started(top);
     let mut slow = Client::connect(instance.address);
     // Half a frame: it may still come.

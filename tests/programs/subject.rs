@@ -24,6 +24,17 @@ const SEND: Id = 4;
 
 /// Panics.
 const PANIC: Id = 5;
+/// Sleeps for as many milliseconds as the body says, on the event loop.
+const BLOCK: Id = 6;
+/// Never ends, on the event loop.
+const SPIN: Id = 7;
+/// Sleeps for as many milliseconds as the body says, on a business thread.
+const SLEEP: Id = 8;
+
+fn sleep(millis: &str) -> Result<(), Error> {
+    std::thread::sleep(Duration::from_millis(millis.parse()?));
+    Ok(())
+}
 
 fn told(file: &str) -> Result<(), String> {
     fs::read_to_string(file).map_or(Ok(()), Err)
@@ -76,9 +87,20 @@ fn main() -> ExitCode {
         .on(PANIC, |_, (): ()| -> String {
             std::panic::resume_unwind(Box::new("as asked"))
         })
-        .web(Web::<()>::new().get("/file/*path", |c, (): ()| {
-            let path = format!("/{}", c.param("path"));
-            std::fs::File::open(path).map_err(Error::from)
-        }))
+        .on_inline(BLOCK, |_, millis: String| sleep(&millis).map(|()| millis))
+        .on_inline(SPIN, |_, (): ()| -> String {
+            loop {
+                std::hint::spin_loop();
+            }
+        })
+        .on(SLEEP, |_, millis: String| sleep(&millis).map(|()| millis))
+        .web(
+            Web::<()>::new()
+                .get("/sleep/:millis", |c, (): ()| sleep(&c.param("millis")))
+                .get("/file/*path", |c, (): ()| {
+                    let path = format!("/{}", c.param("path"));
+                    std::fs::File::open(path).map_err(Error::from)
+                }),
+        )
         .main()
 }

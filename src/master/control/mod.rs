@@ -16,4 +16,4 @@ mod wire;
 
 pub use client::{ControlError, request};
 pub use server::{Client, ControlSocket, PATIENCE};
-pub use wire::{Command, Exchange, Progress, REQUEST_MAX, Response};
+pub use wire::{Command, Exchange, Progress, REQUEST_MAX, Response, Wanted};

@@ -1,7 +1,14 @@
 //! One request and its response, as lines of JSON; pure over bytes.
 
+use std::fmt;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+use ::log::LevelFilter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::net::ConnId;
 
 /// Longer requests are refused.
 pub const REQUEST_MAX: usize = 1024;
@@ -9,9 +16,10 @@ pub const REQUEST_MAX: usize = 1024;
 /// Exit code for a request that makes no sense (`EX_USAGE`).
 const USAGE: u8 = 64;
 
-/// What an operator can ask of the master.
+/// What an operator can ask of the master. Over the wire, what needs a value is
+/// an object, as in `{"command":{"workers":"+1"}}`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Drain within the shutdown timeout, then exit.
     Stop,
@@ -25,6 +33,76 @@ pub enum Command {
     Upgrade,
     /// Tell what runs.
     Status,
+    /// Drain the workers and stay, without any.
+    Drain,
+    /// Have so many workers, until the next reload.
+    #[serde(with = "text")]
+    Workers(Wanted),
+    /// Log at this level, until the next reload.
+    #[serde(with = "text")]
+    LogLevel(LevelFilter),
+    /// List the connections of all workers.
+    Connections,
+    /// Close a connection.
+    #[serde(with = "text")]
+    Kick(ConnId),
+}
+
+/// How many workers an operator wants.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Wanted {
+    /// So many.
+    Exactly(NonZeroU16),
+    /// So many more, or fewer when negative; not 0.
+    By(i16),
+}
+
+/// `8`, `+1` or `-1`.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(count) => write!(f, "{count}"),
+            Self::By(change) => write!(f, "{change:+}"),
+        }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is none of N, +N and -N, with N from 1 up");
+        if text.starts_with(['+', '-']) {
+            let change: i16 = text.parse().map_err(|_| wrong())?;
+            return (change != 0).then_some(Self::By(change)).ok_or_else(wrong);
+        }
+        text.parse().map(Self::Exactly).map_err(|_| wrong())
+    }
+}
+
+/// A value as the text that people write.
+mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        text.parse().map_err(Error::custom)
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -173,14 +251,42 @@ impl Exchange {
 mod tests {
     use super::*;
 
-    const ALL: [(Command, &str); 6] = [
-        (Command::Stop, "{\"command\":\"stop\"}\n"),
-        (Command::Quit, "{\"command\":\"quit\"}\n"),
-        (Command::Reload, "{\"command\":\"reload\"}\n"),
-        (Command::Reopen, "{\"command\":\"reopen\"}\n"),
-        (Command::Upgrade, "{\"command\":\"upgrade\"}\n"),
-        (Command::Status, "{\"command\":\"status\"}\n"),
-    ];
+    fn id() -> ConnId {
+        ConnId::first(1, 2, 3).next()
+    }
+
+    fn all() -> [(Command, &'static str); 13] {
+        [
+            (Command::Stop, "{\"command\":\"stop\"}\n"),
+            (Command::Quit, "{\"command\":\"quit\"}\n"),
+            (Command::Reload, "{\"command\":\"reload\"}\n"),
+            (Command::Reopen, "{\"command\":\"reopen\"}\n"),
+            (Command::Upgrade, "{\"command\":\"upgrade\"}\n"),
+            (Command::Status, "{\"command\":\"status\"}\n"),
+            (Command::Drain, "{\"command\":\"drain\"}\n"),
+            (
+                Command::Workers(Wanted::By(1)),
+                "{\"command\":{\"workers\":\"+1\"}}\n",
+            ),
+            (
+                Command::Workers(Wanted::By(-2)),
+                "{\"command\":{\"workers\":\"-2\"}}\n",
+            ),
+            (
+                Command::Workers(Wanted::Exactly(NonZeroU16::MIN)),
+                "{\"command\":{\"workers\":\"1\"}}\n",
+            ),
+            (
+                Command::LogLevel(LevelFilter::Debug),
+                "{\"command\":{\"log-level\":\"DEBUG\"}}\n",
+            ),
+            (Command::Connections, "{\"command\":\"connections\"}\n"),
+            (
+                Command::Kick(id()),
+                "{\"command\":{\"kick\":\"1.2.3.1\"}}\n",
+            ),
+        ]
+    }
 
     fn answered(exchange: &Exchange) -> Response {
         serde_json::from_slice(exchange.unsent()).unwrap()
@@ -188,7 +294,7 @@ mod tests {
 
     #[test]
     fn every_command_survives_every_cut() {
-        for (command, text) in ALL {
+        for (command, text) in all() {
             assert_eq!(command.line(), text.as_bytes());
             for cut in 1..text.len() {
                 let (head, tail) = text.as_bytes().split_at(cut);
@@ -208,6 +314,13 @@ mod tests {
             b"{\"command\":\"dance\"}\n",
             b"{\"command\":\"stop\",\"now\":true}\n",
             b"{\"command\":\"stop\"} {}\n",
+            b"{\"command\":\"kick\"}\n",
+            b"{\"command\":{\"kick\":\"1.2.3\"}}\n",
+            b"{\"command\":{\"kick\":\"1.2.3.4\",\"stop\":null}}\n",
+            b"{\"command\":{\"workers\":\"0\"}}\n",
+            b"{\"command\":{\"workers\":\"-0\"}}\n",
+            b"{\"command\":{\"workers\":\"some\"}}\n",
+            b"{\"command\":{\"log-level\":\"loud\"}}\n",
             &long,
         ] {
             let mut exchange = Exchange::default();

@@ -110,10 +110,12 @@ pub enum Command {
     },
     /// The logs were reopened.
     Reopen,
-    /// One worker more.
-    WorkersPlus,
-    /// One worker fewer, but never none.
-    WorkersMinus,
+    /// The generation that serves is to have so many, until the next one. Means
+    /// nothing while none serves or another one is being started.
+    Workers {
+        /// How many; never none, and no more than there is room for.
+        count: usize,
+    },
     /// Drain the workers and stay, until the next generation.
     Winch,
     /// Start the new binary beside this one, unless
@@ -145,6 +147,12 @@ pub enum Action {
     },
     /// End it at once, by SIGKILL.
     Kill(Pid),
+    /// Say that this generation, which still drains, is cut short because there
+    /// are too many.
+    CutShort {
+        /// Which one.
+        generation: Generation,
+    },
     /// Hand it the reopened logs.
     TellReopen(Pid),
     /// All workers of this generation are ready; those before it were told to

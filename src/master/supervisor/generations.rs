@@ -40,9 +40,38 @@ impl Supervisor {
         }
         self.newest = Generation(self.newest.0 + 1);
         self.incoming = Some(self.newest);
-        for number in 0..workers {
-            self.occupy(self.newest, number, now);
+        self.postponed = Some(workers);
+        self.cut_the_oldest_short(now);
+    }
+
+    /// Starts the new generation once it is not one too many.
+    pub(super) fn start_postponed(&mut self, now: Instant) {
+        let (Some(generation), Some(workers)) = (self.incoming, self.postponed) else {
+            return;
+        };
+        if self.draining().len() <= self.draining_max() {
+            self.postponed = None;
+            for number in 0..workers {
+                self.occupy(generation, number, now);
+            }
         }
+    }
+
+    /// Generations that may drain while another one is started.
+    fn draining_max(&self) -> usize {
+        let serves = usize::from(self.current.is_some());
+        self.policy.generations_max.saturating_sub(1 + serves)
+    }
+
+    /// The generations of which nobody is wanted any more.
+    fn draining(&self) -> BTreeSet<Generation> {
+        self.occupied()
+            .filter(|(_, slot)| !slot.is_wanted())
+            .map(|(_, slot)| slot.generation)
+            .filter(|&generation| {
+                self.current != Some(generation) && self.incoming != Some(generation)
+            })
+            .collect()
     }
 
     /// The new generation ends, the one before it serves on.
@@ -50,6 +79,7 @@ impl Supervisor {
         let Some(generation) = self.incoming.take() else {
             return;
         };
+        self.postponed = None;
         self.actions
             .push(Action::ReloadFailed { generation, reason });
         for id in self.wanted_of(generation) {
@@ -63,7 +93,7 @@ impl Supervisor {
     }
 
     pub(super) fn take_over_if_ready(&mut self, now: Instant) {
-        let Some(generation) = self.incoming else {
+        let Some(generation) = self.incoming.filter(|_| self.postponed.is_none()) else {
             return;
         };
         let is_missing = |slot: &Slot| !matches!(slot.state, State::Serving { .. });
@@ -79,48 +109,42 @@ impl Supervisor {
         }
         self.actions.push(Action::ReloadDone { generation });
         self.report_for_duty();
-        self.cut_the_oldest_short(now);
     }
 
     /// Frequent reloads under long-lived connections would pile up processes.
     fn cut_the_oldest_short(&mut self, now: Instant) {
-        let draining: BTreeSet<Generation> = self
-            .occupied()
-            .filter(|(_, slot)| !slot.is_wanted() && Some(slot.generation) != self.current)
-            .map(|(_, slot)| slot.generation)
-            .collect();
-        let spared = draining.iter().rev().nth(self.policy.draining_max);
-        let Some(&newest_cut) = spared else { return };
-        for index in 0..self.slots.len() {
-            let cut = |slot: &Slot| !slot.is_wanted() && slot.generation <= newest_cut;
-            if self.slots[index].as_ref().is_some_and(cut) {
-                self.dismiss(SlotId(index), Leave::By(Some(now)), now);
+        let draining = self.draining();
+        let excess = draining.len().saturating_sub(self.draining_max());
+        for generation in draining.into_iter().take(excess) {
+            self.actions.push(Action::CutShort { generation });
+            for index in 0..self.slots.len() {
+                let is_of = |slot: &Slot| slot.generation == generation;
+                if self.slots[index].as_ref().is_some_and(is_of) {
+                    self.dismiss(SlotId(index), Leave::By(Some(now)), now);
+                }
             }
         }
     }
 
-    pub(super) fn one_more(&mut self, now: Instant) {
+    /// Adds workers to the generation that serves, or takes some away: the last
+    /// ones, so that its workers are numbered without a gap.
+    pub(super) fn become_so_many(&mut self, count: usize, now: Instant) {
         // While a reload or an upgrade goes on, its configuration says how many.
         let (Some(current), None, Ok(())) = (self.current, self.incoming, self.may_change()) else {
             return;
         };
-        let taken: BTreeSet<usize> = self.numbers(current).collect();
-        let number = (0..).find(|number| !taken.contains(number));
-        if self.free_rows().next().is_some() {
-            self.occupy(current, number.expect("numbers do not end"), now);
+        let have = self.numbers(current).count();
+        for number in have..count {
+            if self.free_rows().next().is_none() {
+                return;
+            }
+            self.occupy(current, number, now);
         }
-    }
-
-    pub(super) fn one_fewer(&mut self, now: Instant) {
-        let (Some(current), None, Ok(())) = (self.current, self.incoming, self.may_change()) else {
-            return;
-        };
-        if self.numbers(current).count() < 2 {
-            return;
-        }
-        let number = |id: &SlotId| self.slots[id.0].as_ref().map(|slot| slot.number);
-        if let Some(last) = self.wanted_of(current).into_iter().max_by_key(number) {
-            self.dismiss(last, self.drained_by(now), now);
+        for id in self.wanted_of(current) {
+            let is_surplus = |slot: &Slot| slot.number >= count.max(1);
+            if self.slots[id.0].as_ref().is_some_and(is_surplus) {
+                self.dismiss(id, self.drained_by(now), now);
+            }
         }
     }
 

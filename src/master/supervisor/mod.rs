@@ -20,6 +20,8 @@
 //! - A new generation takes over when *all* its workers are ready, or not at
 //!   all. Until then the one before it is supervised as ever.
 //! - No retry is the eleventh fork of its slot within five seconds.
+//! - No more than `generations_max` generations live: a new one is not forked
+//!   before the oldest that drain have gone.
 
 mod backoff;
 mod event;
@@ -55,10 +57,12 @@ pub struct Policy {
     pub shutdown_timeout: Duration,
     /// How long a worker may take to be ready.
     pub ready_timeout: Duration,
+    /// Generations that may live at a time, from 2: the one that serves, the one
+    /// that starts, those that drain. Before there are more, the oldest are cut
+    /// short.
+    pub generations_max: usize,
     /// How long a new binary may take to be ready.
     pub upgrade_timeout: Duration,
-    /// Generations that may drain at a time; older ones are cut short.
-    pub draining_max: usize,
     /// Whether the master is process 1, which nobody can replace.
     pub is_first_process: bool,
     /// Where the jitter of the back-off starts; any number.
@@ -83,6 +87,8 @@ pub struct Supervisor {
     current: Option<Generation>,
     /// The generation that is being started.
     incoming: Option<Generation>,
+    /// How many workers that one is to have, while it waits for older ones to go.
+    postponed: Option<usize>,
     /// The last generation that was begun.
     newest: Generation,
     upgrade: Upgrade,
@@ -106,6 +112,7 @@ impl Supervisor {
             phase: Phase::Running,
             current: None,
             incoming: None,
+            postponed: None,
             newest: Generation(0),
             upgrade: Upgrade::None,
             reign: Reign::Ruling,
@@ -148,8 +155,7 @@ impl Supervisor {
                 self.leave_all(self.drained_by(now), now);
             }
             Event::Ordered(Command::NewGeneration { workers }) => self.begin(workers, now),
-            Event::Ordered(Command::WorkersPlus) => self.one_more(now),
-            Event::Ordered(Command::WorkersMinus) => self.one_fewer(now),
+            Event::Ordered(Command::Workers { count }) => self.become_so_many(count, now),
             Event::Ordered(Command::Reopen) => {
                 let pids: Vec<Pid> = self.occupied().filter_map(|(_, slot)| slot.pid()).collect();
                 self.actions
@@ -162,6 +168,7 @@ impl Supervisor {
             Event::Ordered(Command::Quit | Command::Winch) | Event::Tick => {}
         }
         self.carry_out_what_is_due(now);
+        self.start_postponed(now);
         self.carry_upgrade_on(now);
         self.take_over_if_ready(now);
         if matches!(self.phase, Phase::Stopping(_)) && self.is_empty(now) {
@@ -177,6 +184,12 @@ impl Supervisor {
         let slots = self.occupied().filter_map(|(_, slot)| slot.deadline());
         let elder = self.waits_for_elder().flatten();
         slots.chain(self.upgrade_deadline()).chain(elder).min()
+    }
+
+    /// How many more workers there is room for.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.free_rows().count()
     }
 
     /// Every slot that is in use, in the order of their ids.

@@ -26,8 +26,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let order = prop_oneof![
         6 => (0_usize..4).prop_map(|workers| Command::NewGeneration { workers }),
-        2 => Just(Command::WorkersPlus),
-        2 => Just(Command::WorkersMinus),
+        4 => (0_usize..16).prop_map(|count| Command::Workers { count }),
         1 => Just(Command::Reopen),
         1 => Just(Command::Winch),
         2 => Just(Command::Upgrade),
@@ -86,8 +85,8 @@ impl World {
             slots: 12,
             shutdown_timeout: Duration::from_secs(4),
             ready_timeout: Duration::from_secs(3),
+            generations_max: 4,
             upgrade_timeout: Duration::from_secs(2),
-            draining_max: 2,
             is_first_process: false,
             seed,
         };
@@ -195,29 +194,29 @@ impl World {
         let stable = may_change
             && self.supervisor.current().is_some()
             && self.supervisor.incoming().is_none();
-        let has_room = (0..12).map(SlotId).any(|slot| {
-            let is_taken = self.supervisor.status().any(|status| status.slot == slot);
-            !is_taken && !self.lent.contains(slot)
-        });
+        let is_free = |slot: &SlotId| {
+            let is_taken = self.supervisor.status().any(|status| status.slot == *slot);
+            !is_taken && !self.lent.contains(*slot)
+        };
+        let room = (0..12).map(SlotId).filter(is_free).count();
         match command {
             Command::NewGeneration { workers }
                 if may_change && self.supervisor.incoming().is_none() =>
             {
                 self.requested = workers;
             }
-            Command::WorkersPlus if stable && has_room => {
-                self.wanted += 1;
+            Command::Workers { count } if stable => {
+                self.wanted = count.clamp(1, self.wanted + room);
             }
-            Command::WorkersMinus if stable && self.wanted > 1 => self.wanted -= 1,
             Command::Stop | Command::Quit => {
                 self.end_ordered = true;
                 self.wanted = 0;
             }
             Command::Winch if may_change => self.wanted = 0,
-            Command::Winch | Command::Upgrade => {}
-            Command::NewGeneration { .. }
-            | Command::WorkersPlus
-            | Command::WorkersMinus
+            Command::Winch
+            | Command::Upgrade
+            | Command::NewGeneration { .. }
+            | Command::Workers { .. }
             | Command::Reopen => {}
         }
         self.tell(Event::Ordered(command));
@@ -282,7 +281,10 @@ impl World {
                     assert!(!self.exited, "exit twice");
                     self.exited = true;
                 }
-                Action::Bury(_) | Action::ReloadFailed { .. } | Action::ReloadRefused(_) => {}
+                Action::Bury(_)
+                | Action::CutShort { .. }
+                | Action::ReloadFailed { .. }
+                | Action::ReloadRefused(_) => {}
             }
         }
     }
@@ -334,6 +336,10 @@ impl World {
             .collect();
         let living: HashSet<(Pid, SlotId)> = self.living.iter().copied().collect();
         assert_eq!(known, living, "a process is lost or invented");
+
+        let generations = self.supervisor.status().map(|status| status.generation);
+        let generations: HashSet<Generation> = generations.collect();
+        assert!(generations.len() <= 4, "{generations:?} live");
 
         let current = self.supervisor.current();
         let leaving = |pid: Option<Pid>| {

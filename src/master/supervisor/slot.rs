@@ -140,6 +140,8 @@ pub struct Status {
     pub generation: Generation,
     /// The living process, if there is one.
     pub pid: Option<Pid>,
+    /// Whether it counts among the workers that its generation is to have.
+    pub is_wanted: bool,
     /// What is going on.
     pub stage: Stage,
     /// When that began.
@@ -203,6 +205,7 @@ impl Slot {
             number: self.number,
             generation: self.generation,
             pid: self.pid(),
+            is_wanted: self.is_wanted(),
             stage,
             since: self.since,
             restarts: self.restarts,

@@ -6,8 +6,8 @@ const MASTER_OF: Policy = Policy {
     slots: 12,
     shutdown_timeout: Duration::from_secs(30),
     ready_timeout: Duration::from_secs(10),
+    generations_max: 4,
     upgrade_timeout: Duration::from_secs(20),
-    draining_max: 2,
     is_first_process: false,
     seed: 1,
 };
@@ -319,29 +319,43 @@ fn workers_are_replaced_while_a_reload_goes_on() {
 }
 
 #[test]
-fn old_generations_beyond_the_cap_are_cut_short() {
+fn before_there_are_too_many_generations_the_oldest_is_cut_short_and_waited_for() {
     let mut play = Play::with_two_workers();
-    for first in [102, 104] {
-        play.start_generation(2);
+    for first in [102, 104, 106] {
+        assert_eq!(forks(&play.start_generation(2)), 2);
         play.get_ready(&[first, first + 1]);
     }
-    play.start_generation(2);
-    let actions = play.get_ready(&[106, 107]);
-    let now = Some(Duration::ZERO);
+    let (now, generation) = (Some(Duration::ZERO), Generation(1));
     assert_eq!(
-        actions,
+        play.start_generation(2),
         [
-            play.drain(104, TIMEOUT),
-            play.drain(105, TIMEOUT),
-            Action::ReloadDone {
-                generation: Generation(4)
-            },
+            Action::CutShort { generation },
             play.drain(100, now),
             play.drain(101, now),
         ]
     );
-    let kill = [Action::Kill(pid(100)), Action::Kill(pid(101))];
+    assert_eq!(play.supervisor.incoming(), Some(Generation(5)));
+    assert_eq!(play.die(100), [Action::Bury(pid(100))]);
+    let kill = [Action::Kill(pid(101))];
     assert_eq!(play.wait(KILL_GRACE), kill);
+    let started = [Action::Bury(pid(101)), fork(0, 0, 5), fork(1, 1, 5)];
+    assert_eq!(play.die(101), started);
+}
+
+#[test]
+fn a_reload_that_waits_for_the_oldest_generation_can_be_overruled() {
+    let mut play = Play::with_two_workers();
+    for first in [102, 104, 106] {
+        play.start_generation(2);
+        play.get_ready(&[first, first + 1]);
+    }
+    play.start_generation(2);
+    let (generation, reason) = (Generation(5), Failure::Overruled);
+    let actions = play.order(Command::Winch);
+    assert_eq!(actions[0], Action::ReloadFailed { generation, reason });
+    (100..107).for_each(|raw| drop(play.die(raw)));
+    assert_eq!(play.die(107), [Action::Bury(pid(107))]);
+    assert_eq!(play.start_generation(1), [fork(0, 0, 6)]);
 }
 
 #[test]
@@ -435,27 +449,32 @@ fn winch_leaves_the_master_alone_until_the_next_generation() {
     );
     play.die(100);
     assert_eq!(play.die(101), [Action::Bury(pid(101))]);
-    assert_eq!(play.order(Command::WorkersPlus), []);
+    assert_eq!(play.order(Command::Workers { count: 3 }), []);
     assert_eq!(play.start_generation(1), [fork(0, 0, 2)]);
     let generation = Generation(2);
     assert_eq!(play.get_ready(&[102]), [Action::ReloadDone { generation }]);
 }
 
 #[test]
-fn workers_come_and_go_one_by_one_but_never_all() {
+fn workers_come_and_go_but_never_all_and_only_while_there_is_room() {
     let mut play = Play::with_two_workers();
-    assert_eq!(play.order(Command::WorkersPlus), [fork(2, 2, 1)]);
+    let workers = |count| Command::Workers { count };
+    assert_eq!(play.order(workers(3)), [fork(2, 2, 1)]);
     play.get_ready(&[102]);
-    assert_eq!(
-        play.order(Command::WorkersMinus),
-        [play.drain(102, TIMEOUT)]
-    );
-    assert_eq!(
-        play.order(Command::WorkersMinus),
-        [play.drain(101, TIMEOUT)]
-    );
-    assert_eq!(play.order(Command::WorkersMinus), []);
-    assert_eq!(play.order(Command::WorkersPlus), [fork(3, 1, 1)]);
+    assert_eq!(play.order(workers(3)), []);
+    assert_eq!(play.order(workers(2)), [play.drain(102, TIMEOUT)]);
+    assert_eq!(play.order(workers(0)), [play.drain(101, TIMEOUT)]);
+    assert_eq!(play.order(workers(2)), [fork(3, 1, 1)]);
+    // Three of the places are taken by those that leave or stay.
+    assert_eq!(forks(&play.order(workers(99))), MASTER_OF.slots - 4);
+}
+
+#[test]
+fn during_a_reload_its_configuration_says_how_many_workers() {
+    let mut play = Play::with_two_workers();
+    play.start_generation(1);
+    assert_eq!(play.order(Command::Workers { count: 3 }), []);
+    assert_eq!(play.order(Command::Workers { count: 1 }), []);
 }
 
 #[test]

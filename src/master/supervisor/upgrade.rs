@@ -396,7 +396,7 @@ mod tests {
         shutdown_timeout: Duration::from_secs(30),
         ready_timeout: Duration::from_secs(10),
         upgrade_timeout: Duration::from_secs(20),
-        draining_max: 3,
+        generations_max: 4,
         is_first_process: false,
         seed: 1,
     };
@@ -578,8 +578,8 @@ mod tests {
         let mut play = Play::upgrading();
         for command in [
             Command::Upgrade,
-            Command::WorkersPlus,
-            Command::WorkersMinus,
+            Command::Workers { count: 5 },
+            Command::Workers { count: 1 },
             Command::Winch,
         ] {
             assert_eq!(play.tell(Event::Ordered(command)), [], "{command:?}");

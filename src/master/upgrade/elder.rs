@@ -136,6 +136,12 @@ impl Office<'_> {
                     launched.last_words = Some(text);
                     continue;
                 }
+                Heard::Line(ToElder::Successor { number, generation }, line) => {
+                    self.give_successor(number, generation, line);
+                    continue;
+                }
+                // A line without its end, or an end without its word.
+                Heard::Word(ToElder::Successor { .. }) | Heard::Line(..) => continue,
                 Heard::Silence => {
                     // Else it would be readable for ever.
                     let _deleted_before = self.epoll.delete(&launched.line);
@@ -219,6 +225,9 @@ impl Office<'_> {
         log::info!("upgraded: pid {pid} is the master; draining");
         // The manager believes the master alone, so it must hear it from us.
         self.notifier.resign(pid);
+        // And before it hears the new one: worth a tenth of a second, which is
+        // needed only when the manager is behind.
+        self.notifier.close();
         self.tell_heir(&ToHeir::Named);
         // Whoever connects is the new master's.
         self.control = None;

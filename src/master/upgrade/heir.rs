@@ -16,7 +16,7 @@ use super::super::pid_file::PidFile;
 use super::super::socket_file::SocketFile;
 use super::super::supervisor::{Command, ElderEvent, Event, Rows, Supervisor};
 use super::papers::Papers;
-use super::words::{Heard, ToElder, ToHeir, hear, tell};
+use super::words::{Heard, ToElder, ToHeir, give, hear, tell};
 use crate::log;
 use crate::net::turn::Turn;
 use crate::scoreboard::Scoreboard;
@@ -44,10 +44,12 @@ pub(in crate::master) struct Elder {
     is_shared: bool,
     /// What it had counted when we took over.
     counted: Vec<(String, u64)>,
-    /// Ours to the service manager, which listens to the elder so far.
-    notifier: Notifier,
+    /// Ours to the service manager, for as long as that listens to the elder.
+    notifier: Option<Notifier>,
     /// Whether its line is closed.
     is_silent: bool,
+    /// Which of its workers have lines to which of ours.
+    introduced: Vec<(usize, Pid)>,
 }
 
 /// Runs the new program's master. As [`run`](super::super::run).
@@ -135,8 +137,9 @@ fn open<'a>(
         files: papers.files,
         is_shared,
         counted: Vec::new(),
-        notifier: Notifier::new(manager, handed.watchdog, Instant::now()),
+        notifier: Some(Notifier::new(manager, handed.watchdog, Instant::now())),
         is_silent: false,
+        introduced: Vec::new(),
     };
     let outfit = Outfit {
         control,
@@ -188,6 +191,7 @@ impl Office<'_> {
         while let Some(elder) = &mut self.elder {
             match hear(&elder.line) {
                 Heard::Nothing => break,
+                Heard::Line(..) => {}
                 Heard::Word(ToHeir::TakeOver(counted)) => {
                     if !elder.is_shared {
                         self.board.add(&counted);
@@ -224,6 +228,12 @@ impl Office<'_> {
     /// more.
     fn be_named(&mut self) {
         let Some(elder) = &mut self.elder else { return };
+        // Once: the end of its line says it again.
+        let Some(notifier) = elder.notifier.take() else {
+            return;
+        };
+        self.notifier = notifier;
+        self.notifier.ready("upgraded");
         if let Some(current) = &self.current {
             let gone = elder
                 .files
@@ -232,8 +242,6 @@ impl Office<'_> {
             gone.for_each(SocketFile::remove);
         }
         elder.files.clear();
-        self.notifier = std::mem::take(&mut elder.notifier);
-        self.notifier.ready("upgraded");
     }
 
     /// The old master and all of its workers are gone.
@@ -263,11 +271,34 @@ impl Office<'_> {
             return Some(Event::Ordered(Command::Stop));
         }
         log::info!("this is the master now");
+        // Before it has its workers drain.
+        self.introduce_to_elder();
         self.tell_elder(&ToElder::TookOver);
         if self.elder.as_ref().is_some_and(|elder| elder.is_silent) {
             self.be_named();
         }
         None
+    }
+
+    /// Sees to it that every worker of the elder's has lines to workers of this
+    /// master, once it rules.
+    pub(in crate::master) fn introduce_to_elder(&mut self) {
+        let Some(elder) = self.elder.as_ref().filter(|_| self.supervisor.is_ruling()) else {
+            return;
+        };
+        let (line, known) = (Rc::clone(&elder.line), elder.introduced.clone());
+        let leaving = elder.taken.iter().count();
+        for (number, to, generation, end) in self.lines_for(leaving, &known) {
+            let generation = generation.0;
+            give(
+                &line,
+                &ToElder::Successor { number, generation },
+                Some(&end),
+            );
+            if let Some(elder) = &mut self.elder {
+                elder.introduced.push((number, to));
+            }
+        }
     }
 
     pub(in crate::master) fn hurry_elder(&mut self, by: Instant) {

@@ -7,7 +7,7 @@
 //!   | <------------------------- it listens, ready   |
 //!   | leaves the control socket alone                |
 //!   | take over, what was counted  ----------------> | pid file, control socket
-//!   | <----------------------------------- took over |
+//!   | <------------ lines for the workers, took over |
 //!   | tells the service manager, answers             |
 //!   | you were named  -----------------------------> | speaks to the manager
 //!   | drains, leaves; what was counted since ------> |
@@ -17,7 +17,7 @@
 //! that the elder makes and the heir inherits. It lives until the elder has
 //! left, carries datagrams ([`words`]) and, with them, descriptors: whatever the
 //! workers of one master are to hand to those of the other is introduced here,
-//! by a word of its own that carries one end of a channel for each side.
+//! by a word of its own that carries one end of a line.
 //!
 //! When somebody is killed:
 //! - The heir, before it took over: the elder goes on, or takes its name and its

@@ -3,6 +3,7 @@
 //! sending.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -45,6 +46,9 @@ pub(super) enum ToElder {
     Failed(String),
     /// It is ending: have left within so many milliseconds.
     Hurry(u64),
+    /// A line to a worker of this generation comes along, for one of the elder's
+    /// workers: which of them, from 0.
+    Successor { number: usize, generation: u64 },
 }
 
 impl ToElder {
@@ -61,8 +65,14 @@ impl ToElder {
 /// Says `word`. The line has room for all that is ever said on it; one that is
 /// closed is noticed by whoever listens.
 pub(super) fn tell(line: &Channel, word: &impl Serialize) {
+    give(line, word, None);
+}
+
+/// As [`tell`], with an end of another line.
+pub(super) fn give(line: &Channel, word: &impl Serialize, end: Option<&Channel>) {
     let datagram = serde_json::to_vec(word).expect("strings and numbers become JSON");
-    if let Err(error) = line.send(&datagram, &[])
+    let end = end.map(AsFd::as_fd);
+    if let Err(error) = line.send(&datagram, end.as_slice())
         && error.kind() != io::ErrorKind::BrokenPipe
         && error.kind() != io::ErrorKind::ConnectionReset
     {
@@ -73,6 +83,8 @@ pub(super) fn tell(line: &Channel, word: &impl Serialize) {
 /// What was heard.
 pub(super) enum Heard<T> {
     Word(T),
+    /// With an end of another line.
+    Line(T, Channel),
     Nothing,
     /// The other end is closed.
     Silence,
@@ -83,8 +95,14 @@ pub(super) fn hear<T: DeserializeOwned>(line: &Channel) -> Heard<T> {
     let mut datagram = vec![0; WORD_MAX];
     loop {
         match line.receive(&mut datagram) {
-            Ok(Received::Datagram(len, _)) => match serde_json::from_slice(&datagram[..len]) {
-                Ok(word) => return Heard::Word(word),
+            Ok(Received::Datagram(len, mut ends)) => match serde_json::from_slice(&datagram[..len])
+            {
+                Ok(word) => {
+                    return match ends.pop() {
+                        Some(end) => Heard::Line(word, end.into()),
+                        None => Heard::Word(word),
+                    };
+                }
                 Err(error) => log::warn!("the other master said something unknown: {error}"),
             },
             Ok(Received::Nothing) => return Heard::Nothing,

@@ -1,32 +1,18 @@
-//! The master's eye on the worker that holds the turn.
+//! What tells a loop that is stuck from one that sleeps, for the master's eye.
 
 use super::{Owner, Turn, Words};
 use crate::sys::sync::Ordering;
 
-/// Takes the turn from a holder whose event loop does not advance.
-///
-/// The master asks it at a fixed pace, about once a second: a loop that is
-/// awake, and is still in the turn it was in the last time, is stuck in a
-/// handler or stopped. A loop that sleeps has said so and is not judged.
-#[derive(Debug, Default)]
-pub struct Watchdog {
-    /// The holder and its loop counter, when it was seen awake.
-    seen: Option<(Owner, u64)>,
-}
-
-impl Watchdog {
-    /// Looks once. Returns from whom the turn was taken, if it was.
-    pub fn look<W: Words>(&mut self, turn: &Turn<W>) -> Option<Owner> {
-        let now = turn.holder().filter(|holder| {
-            let asleep = turn.0.asleep(holder.row());
-            asleep.load(Ordering::Acquire) == 0
-        });
-        let now = now.map(|holder| {
-            let loops = turn.0.loops(holder.row());
-            (holder, loops.load(Ordering::Relaxed))
-        });
-        let before = std::mem::replace(&mut self.seen, now);
-        let (holder, _) = now.filter(|_| before == now)?;
-        turn.take_from(holder).then_some(holder)
+impl<W: Words> Turn<W> {
+    /// The turn of its event loop in which `worker` is awake; `None` while the
+    /// loop sleeps: it has said so, and is not judged.
+    ///
+    /// A loop that is awake and still in the turn in which it was some time ago
+    /// is stuck in a handler, or was stopped.
+    #[must_use]
+    pub fn awake_in(&self, worker: Owner) -> Option<u64> {
+        let asleep = self.0.asleep(worker.row()).load(Ordering::Acquire);
+        let loops = || self.0.loops(worker.row()).load(Ordering::Relaxed);
+        (asleep == 0).then(loops)
     }
 }

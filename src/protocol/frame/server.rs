@@ -255,6 +255,8 @@ impl Server for FrameServer {
             Event::Draining => self.warn(&mut turn.out),
             Event::Refused(refusal) => return self.end(Step::Refuse(refusal)),
             Event::Eof | Event::GoAway => return self.end(Step::Close(CloseMode::Flush)),
+            // Frames wait for neither.
+            Event::Room | Event::Wake => {}
         }
         match turn.out.close {
             Some(mode) => self.close(mode, &mut turn.out),

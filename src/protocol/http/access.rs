@@ -230,7 +230,7 @@ mod tests {
         };
         let mut line = Vec::new();
         access.write(format, &"192.0.2.1", SECONDS, &mut line);
-        String::from_utf8(line).unwrap()
+        String::from_utf8(line).expect("odd bytes are escaped")
     }
 
     #[test]

@@ -21,10 +21,13 @@ mod cutter;
 mod date;
 mod head;
 mod intake;
+mod recorder;
 mod refusal;
 mod response;
 mod scan;
 mod server;
+mod source;
+mod streaming;
 mod upload;
 
 pub use access::{Access, AccessFormat};
@@ -32,6 +35,7 @@ pub use date::http_date;
 pub use head::{Fields, Head};
 pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};
 pub use response::{Content, Piece, Response, reason};
+pub use source::{Fill, Room, Source, Stream};
 
 use std::fmt;
 use std::path::PathBuf;

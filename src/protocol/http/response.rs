@@ -8,6 +8,8 @@ use bytes::Bytes;
 
 use super::Served;
 use super::date::http_date;
+use super::source::Stream;
+use super::streaming::{Framing, Streaming};
 use crate::protocol::{Answer, Error, FilePart, Media, Out};
 
 /// What is answered to one request. Empty at first: a handler that sets nothing
@@ -47,6 +49,8 @@ pub enum Content {
     },
     /// These, in order: several ranges of a file, for example.
     Pieces(Vec<Piece>),
+    /// What a source gives while it is sent.
+    Stream(Stream),
 }
 
 /// A piece of a [`Content::Pieces`].
@@ -79,7 +83,7 @@ impl Piece {
     }
 }
 
-/// Files are never equal: nobody knows what is in them.
+/// Files and streams are never equal: nobody knows what is in them.
 impl PartialEq for Content {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -87,27 +91,28 @@ impl PartialEq for Content {
             (Self::Bytes(own, media), Self::Bytes(others, as_media)) => {
                 own == others && media == as_media
             }
-            (Self::None | Self::Bytes(..) | Self::File { .. } | Self::Pieces(_), _) => false,
+            (
+                Self::None
+                | Self::Bytes(..)
+                | Self::File { .. }
+                | Self::Pieces(_)
+                | Self::Stream(_),
+                _,
+            ) => false,
         }
     }
 }
 
 impl Content {
-    /// Bytes of it.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        match self {
+    /// Bytes of it; `None` when only its end will tell.
+    pub(super) fn len(&self) -> Option<u64> {
+        Some(match self {
             Self::None => 0,
             Self::Bytes(bytes, _) => bytes.len() as u64,
             Self::File { range, .. } => range.end.saturating_sub(range.start),
             Self::Pieces(pieces) => pieces.iter().map(Piece::len).sum(),
-        }
-    }
-
-    /// Whether there is nothing in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+            Self::Stream(_) => return None,
+        })
     }
 
     /// What it is, if a field does not say it.
@@ -116,6 +121,7 @@ impl Content {
             Self::None => None,
             Self::Bytes(_, media) => Some(*media),
             Self::File { .. } | Self::Pieces(_) => Some(Media::Bytes),
+            Self::Stream(stream) => Some(stream.kind()),
         }
     }
 }
@@ -129,6 +135,15 @@ pub(super) struct Asked {
     pub(super) keeps: bool,
     /// When it was looked at first, if answers are recorded.
     pub(super) since: u64,
+}
+
+/// What of a response is written.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// All of it; the connection goes on, or not.
+    Whole { keeps: bool },
+    /// Its head: the content follows, bit by bit.
+    Head(Streaming),
 }
 
 impl Response {
@@ -225,18 +240,32 @@ impl Response {
         }
     }
 
-    /// Writes the response; tells whether the connection goes on.
-    pub(super) fn write(self, asked: Asked, seconds: u64, out: &mut Out<'_>) -> bool {
-        let keeps = asked.keeps && !self.close;
+    /// Writes the response, of a stream the head alone; tells how the connection
+    /// goes on.
+    pub(super) fn write(self, asked: Asked, seconds: u64, out: &mut Out<'_>) -> Written {
+        let length = self.content.len();
+        let framing = match asked.minor {
+            0 => Framing::Close,
+            _ => Framing::Chunks,
+        };
+        let is_told = length.is_some() || framing == Framing::Chunks;
+        let keeps = asked.keeps && !self.close && (is_told || asked.head);
         let status = self.sent_status();
         // These two never have content (RFC 9110, 15.3.5 and 15.4.5).
         let bare = matches!(status, 204 | 304);
         let bytes = &mut out.bytes;
         self.write_head(status, seconds, bytes);
-        if !bare {
-            bytes.extend_from_slice(b"Content-Length: ");
-            decimal(self.content.len(), bytes);
-            bytes.extend_from_slice(b"\r\n");
+        match length {
+            _ if bare => {}
+            Some(length) => {
+                bytes.extend_from_slice(b"Content-Length: ");
+                decimal(length, bytes);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            None if framing == Framing::Chunks => {
+                bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            None => {}
         }
         match (keeps, asked.minor) {
             (false, _) => bytes.extend_from_slice(b"Connection: close\r\n"),
@@ -244,10 +273,13 @@ impl Response {
             (true, _) => {}
         }
         bytes.extend_from_slice(b"\r\n");
-        if !asked.head && !bare {
-            self.content.write(out);
+        if asked.head || bare {
+            return Written::Whole { keeps };
         }
-        keeps
+        match self.content.write(out) {
+            None => Written::Whole { keeps },
+            Some(stream) => Written::Head(Streaming::new(stream, framing, keeps)),
+        }
     }
 
     fn write_head(&self, status: u16, seconds: u64, bytes: &mut Vec<u8>) {
@@ -274,13 +306,16 @@ impl Response {
 }
 
 impl Content {
-    fn write(self, out: &mut Out<'_>) {
+    /// Writes it; gives a stream back.
+    fn write(self, out: &mut Out<'_>) -> Option<Stream> {
         match self {
             Self::None => {}
+            Self::Stream(stream) => return Some(stream),
             Self::Bytes(body, _) => out.bytes.extend_from_slice(&body),
             Self::File { file, range } => out.file(FilePart { file, range }),
             Self::Pieces(pieces) => pieces.into_iter().for_each(|piece| piece.write(out)),
         }
+        None
     }
 }
 

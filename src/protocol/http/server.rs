@@ -3,7 +3,6 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,8 +12,9 @@ use super::intake::{Incoming, Received, Wanted};
 use super::refusal::{self, Bad};
 use super::response::{Asked, Response};
 use super::scan::Length;
+use super::streaming::Owed;
 use super::upload::{Refused, Upload};
-use super::{Access, Request, Served, Settings, Taken};
+use super::{Request, Served, Settings, Taken};
 use crate::protocol::{Answer, CloseMode, Error, Event, Lane, Refusal, Server, Step, Turn, Units};
 
 /// What a client that waits for our word is told.
@@ -23,27 +23,17 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The requests of one connection.
 #[derive(Debug)]
 pub(super) struct HttpServer {
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     /// A request whose body is not whole.
     upload: Option<Box<Upload>>,
-    /// The request whose answer was put off.
-    owed: Option<Box<Owed>>,
+    /// What the next request waits for.
+    pub(super) owed: Option<Box<Owed>>,
     /// What happens when nothing is owed any more.
-    then: Option<Step>,
+    pub(super) then: Option<Step>,
     /// The worker will end soon: the next response is the last one.
-    leaves: bool,
+    pub(super) leaves: bool,
     /// Nothing is served any more.
-    deaf: bool,
-}
-
-/// A request whose answer comes later.
-#[derive(Debug)]
-struct Owed {
-    token: u64,
-    asked: Asked,
-    /// The request's head, if answers are recorded.
-    head: Option<Box<[u8]>>,
-    response: Response,
+    pub(super) deaf: bool,
 }
 
 /// Why the requests of a turn are not all served.
@@ -267,12 +257,9 @@ impl HttpServer {
             Served::NoSuchMethod => {
                 return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
             }
-            Served::Done | Served::NotInline => {
-                let keeps = self.answer(Some(head), asked, response, turn);
-                (!keeps).then(|| self.end(Step::Close(CloseMode::Flush)))
-            }
+            Served::Done | Served::NotInline => self.respond(Some(head), asked, response, turn),
             Served::Later(token) => {
-                let owed = Owed {
+                let owed = Owed::Answer {
                     token,
                     asked,
                     head: (self.settings.access).map(|_| written.into()),
@@ -308,62 +295,8 @@ impl HttpServer {
             keeps: false,
             ..asked
         };
-        self.answer(head, asked, response, turn);
+        let _whole = self.answer(head, asked, response, turn);
         self.end(Step::Close(CloseMode::Flush))
-    }
-
-    /// An empty response to `head`, with its name if answers are recorded.
-    fn response(&self, head: &Head<'_>, turn: &mut Turn<'_>) -> Response {
-        let mut response = Response::default();
-        if self.settings.access.is_some() {
-            let sent = head.fields.request_id();
-            let id = sent.map_or_else(|| turn.app.request_id(), Into::into);
-            response.identify(id);
-        }
-        response
-    }
-
-    /// Writes the response; tells whether the connection goes on.
-    fn answer(
-        &self,
-        head: Option<&Head<'_>>,
-        asked: Asked,
-        response: Response,
-        turn: &mut Turn<'_>,
-    ) -> bool {
-        let Some(format) = self.settings.access else {
-            return response.write(asked, turn.app.seconds(), &mut turn.out);
-        };
-        let id = response.request_id().map(str::to_owned);
-        let (status, len) = (response.sent_status(), response.content.len());
-        let keeps = response.write(asked, turn.app.seconds(), &mut turn.out);
-        let micros = turn.app.micros().saturating_sub(asked.since);
-        let access = Access {
-            head: head.copied(),
-            status,
-            bytes: if asked.head { 0 } else { len },
-            taken: Duration::from_micros(micros),
-            id: id.as_deref().unwrap_or_default(),
-        };
-        turn.app.record(&access, format);
-        keeps
-    }
-
-    /// Records a refusal that is answered.
-    fn record(&self, head: Option<&Head<'_>>, refusal: &Refusal, turn: &mut Turn<'_>) {
-        let status = refusal.answer.get(9..12);
-        let status = status.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        let (Some(format), Some(status)) = (self.settings.access, status) else {
-            return;
-        };
-        let access = Access {
-            head: head.copied(),
-            status,
-            bytes: 0,
-            taken: Duration::ZERO,
-            id: "",
-        };
-        turn.app.record(&access, format);
     }
 
     /// Refuses a request whose head is known.
@@ -373,26 +306,27 @@ impl HttpServer {
     }
 
     /// The connection ends as soon as nothing is owed.
-    fn end(&mut self, how: Step) -> Step {
+    pub(super) fn end(&mut self, how: Step) -> Step {
         self.deaf = true;
         self.upload = None;
         if self.owed.is_none() {
             return how;
         }
         self.then.get_or_insert(how);
-        Step::AwaitReply
+        self.wait()
     }
 
     fn reply(&mut self, token: u64, answer: Answer, turn: &mut Turn<'_>) -> Step {
-        let Some(owed) = self.owed.take_if(|owed| owed.token == token) else {
-            return self.wait();
-        };
-        let Owed {
+        let is_for = |owed: &mut Box<Owed>| matches!(**owed, Owed::Answer { token: own, .. } if own == token);
+        let Some(Owed::Answer {
             asked,
             head,
             mut response,
             ..
-        } = *owed;
+        }) = self.owed.take_if(is_for).map(|owed| *owed)
+        else {
+            return self.wait();
+        };
         // An answer cannot be put off twice: that is an empty one.
         let _done = response.take(answer);
         let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
@@ -400,19 +334,16 @@ impl HttpServer {
             .as_deref()
             .and_then(|head| head::read(head, &mut room).ok());
         let head = head.as_ref().map(|(head, _)| head);
-        let keeps = self.answer(head, asked, response, turn);
-        match self.then.take() {
-            Some(then) => then,
-            None if keeps => Step::Next,
-            None => self.end(Step::Close(CloseMode::Flush)),
-        }
+        self.respond(head, asked, response, turn)
+            .unwrap_or(Step::Next)
     }
 
-    const fn wait(&self) -> Step {
-        if self.owed.is_some() {
-            Step::AwaitReply
-        } else {
-            Step::Next
+    pub(super) fn wait(&self) -> Step {
+        match self.owed.as_deref() {
+            None => Step::Next,
+            Some(Owed::Answer { .. }) => Step::AwaitReply,
+            Some(Owed::Rest(rest)) if rest.waits => Step::AwaitEvent,
+            Some(Owed::Rest(_)) => Step::AwaitRoom,
         }
     }
 }
@@ -469,10 +400,10 @@ impl Server for HttpServer {
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {
         match event {
             Event::Opened | Event::Ping => self.wait(),
-            Event::Draining => {
-                self.leaves = true;
-                self.wait()
-            }
+            Event::Draining => self.leave(turn),
+            Event::Room => self.stream(turn).unwrap_or(Step::Next),
+            Event::Wake if self.is_waiting() => self.stream(turn).unwrap_or(Step::Next),
+            Event::Wake => self.wait(),
             Event::Timer(token) => {
                 turn.app.timer(token, &mut turn.out);
                 self.wait()
@@ -483,7 +414,8 @@ impl Server for HttpServer {
                 self.end(Step::Refuse(refusal))
             }
             Event::Eof if self.upload.is_some() => self.end(Step::Refuse(Bad::Truncated.into())),
-            Event::Eof | Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
+            Event::Eof => self.eof(),
+            Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
         }
     }
 

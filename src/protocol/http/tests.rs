@@ -144,7 +144,12 @@ fn serve(parts: &[&[u8]], limits: Limits) -> Came {
             done += served;
             match step {
                 Step::Next => {}
-                step @ (Step::NotInline | Step::AwaitReply | Step::Close(_) | Step::Refuse(_)) => {
+                step @ (Step::NotInline
+                | Step::AwaitReply
+                | Step::AwaitRoom
+                | Step::AwaitEvent
+                | Step::Close(_)
+                | Step::Refuse(_)) => {
                     over = Some(step);
                     break 'parts;
                 }

@@ -174,3 +174,62 @@ pub fn unacknowledged(socket: impl AsFd) -> usize {
         0
     }
 }
+
+/// Bytes that came from the peer, and bytes that it has acknowledged, since the
+/// connection was made. `None` where the kernel does not count them: on Unix
+/// sockets, and before Linux 4.1.
+#[must_use]
+pub fn bytes_moved(socket: impl AsFd) -> Option<(u64, u64)> {
+    /// `struct tcp_info` up to the two counts, which libc does not declare.
+    const ACKNOWLEDGED: usize = 120;
+    const RECEIVED: usize = 128;
+    let mut info = [0_u8; RECEIVED + 8];
+    let mut len = libc::socklen_t::try_from(info.len()).ok()?;
+    // SAFETY: the kernel writes at most `len` bytes to `info`, which has as many,
+    // and says in `len` how many it wrote.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    let is_whole = result == 0 && usize::try_from(len) == Ok(info.len());
+    let word = |at: usize| {
+        let bytes = info[at..].first_chunk()?;
+        Some(u64::from_ne_bytes(*bytes))
+    };
+    word(RECEIVED).zip(word(ACKNOWLEDGED)).filter(|_| is_whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn moved_bytes_are_counted_by_the_kernel_on_tcp_alone() {
+        let listener = TcpListener::bind("127.0.0.78:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(b"hello").unwrap();
+        server.read_exact(&mut [0; 5]).unwrap();
+        server.write_all(b"hi").unwrap();
+        client.read_exact(&mut [0; 2]).unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        // The acknowledgement may still be on its way.
+        while bytes_moved(&server) != Some((5, 2)) {
+            assert!(
+                std::time::Instant::now() < until,
+                "{:?}",
+                bytes_moved(&server)
+            );
+        }
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert_eq!(bytes_moved(&one), None);
+    }
+}

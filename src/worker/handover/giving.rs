@@ -480,6 +480,8 @@ fn wish(mut waiting: Items<Item>) -> Option<CloseMode> {
         | Item::GoAway
         | Item::Ping
         | Item::Timer(_)
+        | Item::Room
+        | Item::Wake
         | Item::Large(_)
         | Item::Ended => None,
     })

@@ -1,5 +1,5 @@
-//! Handing a live connection to the worker that stays, so that a reload
-//! disconnects nobody.
+//! Handing a live connection to the worker that stays, so that a reload or an
+//! upgrade disconnects nobody.
 //!
 //! ```text
 //!   worker that leaves                               worker that stays
@@ -45,7 +45,9 @@
 //!
 //! A line is a pair of sockets that the master makes and gives to both workers
 //! ([`Order::Successor`](super::Order), [`Order::Predecessor`](super::Order)); it
-//! keeps no end, so a worker's death ends its lines. An offer waits for its
+//! keeps no end, so a worker's death ends its lines. Over an upgrade the new
+//! master makes them and passes the ends for the old workers to their own master.
+//! An offer waits for its
 //! verdicts before the next one goes over the same line. Both halves of this
 //! module run on the reactors, never block, and cost nothing while nobody drains.
 

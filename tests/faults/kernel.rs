@@ -1,27 +1,13 @@
-//! The daemon while the kernel fails: one system call in a hundred, chosen by
-//! chance, returns an error that its manual page names as passing.
-//!
-//! A binary of its own, because the daemon must be built with `failpoints`:
-//! `cargo test --features failpoints --test faults`. `FAULT_SECONDS` sets how
-//! long the faults last (default 10).
+//! One system call in a hundred, chosen by chance, returns an error that its
+//! manual page names as passing.
 
-#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
-
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use purlin::sys::fault::{LEN, Point};
-use serde_json::Value;
+use purlin::sys::fault::Point;
 
-/// A generous deadline.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::daemon::{Daemon, alone, connect, counter, echo, wait_until};
 
 /// One call in a hundred, in parts per million.
 const ONE_PER_CENT: u64 = 10_000;
@@ -40,140 +26,6 @@ const SERVING: [Point; 5] = [
     Point::Receive,
     Point::Send,
 ];
-
-/// The daemon in the foreground, and the file that makes its calls fail.
-struct Daemon {
-    folder: tempfile::TempDir,
-    faults: File,
-    master: Child,
-    address: String,
-}
-
-impl Daemon {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        fs::write(path("faults"), [0; LEN * 8]).unwrap();
-        let faults = File::options().write(true).open(path("faults")).unwrap();
-        let text = "workers = 2\nallow_root = true\n[[listener]]\naddress = \"127.0.0.1:0\"\n";
-        fs::write(path("conf"), text).unwrap();
-        let master = Command::new(env!("CARGO_BIN_EXE_purlin"))
-            .args(["run", "-c", "conf"])
-            .current_dir(folder.path())
-            .env("PURLIN_FAILPOINTS", path("faults"))
-            .stderr(File::create(path("log")).unwrap())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut daemon = Self {
-            folder,
-            faults,
-            master,
-            address: String::new(),
-        };
-        wait_until("the daemon serves", || {
-            let status = daemon.status()?;
-            let address = status["listeners"][0].as_str()?.to_owned();
-            (daemon.workers(&status).len() == 2).then(|| daemon.address = address)
-        });
-        daemon
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// From now on so many of a million calls at each point fail.
-    fn fail(&self, points: &[Point], chance: u64) {
-        for &point in points {
-            let at = 8 * point as u64;
-            self.faults.write_all_at(&chance.to_le_bytes(), at).unwrap();
-        }
-    }
-
-    /// What the daemon says of itself; the question may meet a fault.
-    fn status(&self) -> Option<Value> {
-        let output = Command::new(env!("CARGO_BIN_EXE_purlin"))
-            .args(["status", "--json", "-c", "conf"])
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap();
-        serde_json::from_slice(&output.stdout).ok()
-    }
-
-    fn settled_status(&self) -> Value {
-        wait_until("the daemon tells its status", || self.status())
-    }
-
-    /// Pids of the workers that serve.
-    fn workers(&self, status: &Value) -> Vec<u64> {
-        let workers = status["workers"].as_array().cloned().unwrap_or_default();
-        let ready = workers.iter().filter(|worker| worker["state"] == "serving");
-        ready.filter_map(|worker| worker["pid"].as_u64()).collect()
-    }
-
-    /// CPU that master and workers have used, those that ended included.
-    fn cpu(&self) -> Duration {
-        let master = u64::from(self.master.id());
-        let status = self.settled_status();
-        let pids = self.workers(&status).into_iter().map(|pid| (pid, 2));
-        let ticks: u64 = pids
-            .chain([(master, 4)])
-            .map(|(pid, n)| ticks(pid, n))
-            .sum();
-        Duration::from_millis(ticks * 10)
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _gone = self.master.kill();
-        let _reaped = self.master.wait();
-    }
-}
-
-/// The first `fields` of utime, stime, cutime and cstime, in 10 ms.
-fn ticks(pid: u64, fields: usize) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, behind_name) = stat.rsplit_once(") ").unwrap();
-    let numbers = behind_name.split(' ').skip(11).take(fields);
-    numbers.map(|number| number.parse::<u64>().unwrap()).sum()
-}
-
-fn wait_until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(result) = ready() {
-            return result;
-        }
-        assert!(Instant::now() < until, "waited in vain until {what}");
-        thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
-/// An echo of `comm` frames.
-fn echo(stream: &mut TcpStream, number: usize) -> io::Result<()> {
-    let body = format!("{number:>64}");
-    let mut frame = vec![0, 72, 0, 1];
-    frame.extend(crc32fast::hash(body.as_bytes()).to_be_bytes());
-    frame.extend(body.as_bytes());
-    stream.write_all(&frame)?;
-    let mut reply = vec![0; frame.len()];
-    stream.read_exact(&mut reply)?;
-    // A fault may cost a connection, never a byte of a reply.
-    assert_eq!(reply, frame);
-    Ok(())
-}
-
-fn connect(address: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream)
-}
 
 /// What clients met.
 #[derive(Clone, Copy, Debug, Default)]
@@ -221,13 +73,10 @@ fn cost(daemon: &Daemon, time: Duration) -> (f64, Met) {
     (used.as_secs_f64() * 1e9 / answered, met)
 }
 
-fn counter(status: &Value, name: &str) -> u64 {
-    status["counters"][name].as_u64().unwrap()
-}
-
 #[test]
 fn faults_of_the_kernel_cost_connections_and_nothing_else() {
     let seconds = std::env::var("FAULT_SECONDS").map_or(10, |text| text.parse().unwrap());
+    let _alone = alone();
     let daemon = Daemon::start();
     let before = daemon.workers(&daemon.settled_status());
     let (quiet, calm) = cost(&daemon, Duration::from_secs(3));

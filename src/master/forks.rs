@@ -1,0 +1,90 @@
+//! Forking workers: what the master does, and what the new process takes along.
+//! On the master's thread, which is its only one.
+
+use std::ops::ControlFlow;
+
+use super::crew::Member;
+use super::office::{Ended, Office, WORKER};
+use super::recruit::Recruit;
+use super::supervisor::{Event, Generation, SlotId};
+use crate::log;
+use crate::net::turn::Owner;
+use crate::sys::channel::Channel;
+use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
+use crate::sys::process::{self, Fork};
+use crate::worker::Setup;
+
+impl Office<'_> {
+    pub(super) fn fork(
+        &mut self,
+        slot: SlotId,
+        number: usize,
+        generation: Generation,
+    ) -> ControlFlow<Ended, Event> {
+        let row = u8::try_from(slot.0).expect("there are at most 255 slots");
+        let owner = self.turn.admit(row);
+        let forked = Channel::pair().and_then(|ends| Ok((ends, process::fork()?)));
+        match forked {
+            Ok(((_, theirs), Fork::Child)) => {
+                let recruit = self.recruit(theirs, owner, number, generation);
+                ControlFlow::Break(Ended::Recruit(Box::new(recruit)))
+            }
+            Ok(((ours, _), Fork::Parent(pid))) => {
+                kill_point(Spot::HasForked);
+                let token = WORKER + u64::from(row);
+                if let Err(error) = self.epoll.add(&ours, Interest::Read, token) {
+                    log::error!("listen to worker {pid}: {error}");
+                }
+                let place = (slot, number, generation);
+                self.crew.add(Member::new(pid, place, owner, ours));
+                ControlFlow::Continue(Event::Started { slot, pid })
+            }
+            Err(error) => {
+                log::error!("fork worker {number}: {error}");
+                self.turn.release_dead(owner);
+                ControlFlow::Continue(Event::ForkFailed { slot })
+            }
+        }
+    }
+
+    /// In the new process: everything that it needs of the master's.
+    fn recruit(
+        &self,
+        channel: Channel,
+        owner: Owner,
+        number: usize,
+        generation: Generation,
+    ) -> Recruit {
+        let incoming = self.incoming.as_ref();
+        let is_new = self.supervisor.incoming() == Some(generation);
+        let edition = incoming.filter(|_| is_new).or(self.current.as_ref());
+        let edition = edition.expect("a generation has its edition until it is over");
+        // Fewer than the configuration says, if an operator wants it so.
+        let is_new = is_new && incoming.is_some();
+        let count = if is_new { edition.workers } else { self.wanted };
+        let listeners = edition.listeners_of(number, count);
+        Recruit {
+            program: self.plan.program.clone(),
+            number,
+            generation,
+            channel,
+            setup: listeners.map(|(listeners, names)| {
+                let setup = Setup {
+                    listeners,
+                    accept: edition.accept(&self.board),
+                    limits: edition.limits,
+                    row: self.board.row(owner.row.into()),
+                    number: owner.row,
+                    epoch: owner.epoch,
+                };
+                (setup, names)
+            }),
+            family: self.family.member(),
+            settings: is_new.then(|| edition.settings.clone()),
+            identity: edition.identity.clone(),
+            core: edition.core(number),
+            patience: edition.config.shutdown_timeout,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What an operator changes while the server runs: how many workers there are,
+//! what they log, which connections live. Nothing here waits: an answer that
+//! depends on the workers is given when they have come that far.
+
+use std::time::{Duration, Instant};
+
+use super::control::{Command, Response, Wanted};
+use super::crew::Member;
+use super::exit::Exit;
+use super::inquiry;
+use super::message::ToWorker;
+use super::office::{Office, Step};
+use super::supervisor::{self, Event, Refusal, Stage};
+use crate::log;
+use crate::net::ConnId;
+use crate::sys::epoll::duplicate;
+
+/// How long new workers may take before the operator is told that some do not
+/// serve: longer than a worker may take until it is killed.
+const SERVING: Duration = Duration::from_secs(35);
+
+/// How long a worker may take to say whether it has a connection.
+const KICKED: Duration = Duration::from_secs(2);
+
+/// Something that was asked and is not answered yet.
+pub(super) struct Awaited {
+    command: Command,
+    /// When it is answered in any case; `None`: only when it is done.
+    until: Option<Instant>,
+}
+
+impl Office<'_> {
+    /// Carries out what a client of the control socket asks for.
+    pub(super) fn operate(&mut self, client: u64, command: Command) -> Step {
+        let now = Instant::now();
+        let refused = match command {
+            Command::Drain => return self.drain(client),
+            Command::Workers(wanted) => match self.workers(wanted) {
+                Ok(step) => {
+                    self.await_until(command, Some(now + SERVING));
+                    return step;
+                }
+                Err(refused) => refused,
+            },
+            Command::LogLevel(level) => {
+                log::set_level(level);
+                let told = self.crew.all();
+                told.for_each(|member| member.tell(ToWorker::LogLevel(level)));
+                let level = level.as_str().to_ascii_lowercase();
+                let text = format!("log level {level} in all processes, until the next reload");
+                log::info!("ordered: {text}");
+                Response::new(Exit::Ok as u8, text)
+            }
+            Command::Connections => {
+                inquiry::begin(self, now);
+                return Step::Continue(());
+            }
+            Command::Kick(id) => {
+                let row = usize::from(id.row());
+                let member = self.crew.in_slot(supervisor::SlotId(row));
+                match member.filter(|member| member.owner.epoch == id.epoch()) {
+                    Some(member) => {
+                        member.tell(ToWorker::Kick(id));
+                        self.await_until(command, Some(now + KICKED));
+                        return Step::Continue(());
+                    }
+                    None => unknown(id),
+                }
+            }
+            Command::Stop
+            | Command::Quit
+            | Command::Reload
+            | Command::Reopen
+            | Command::Upgrade
+            | Command::Status => return Step::Continue(()),
+        };
+        self.clients.answer(client, &refused, &self.epoll);
+        Step::Continue(())
+    }
+
+    fn await_until(&mut self, command: Command, until: Option<Instant>) {
+        self.awaited.push(Awaited { command, until });
+    }
+
+    fn drain(&mut self, client: u64) -> Step {
+        let may = self.supervisor.may_change();
+        let may = may.and(if self.supervisor.is_stopping() {
+            Err(Refusal::Stopping)
+        } else {
+            Ok(())
+        });
+        if let Err(refusal) = may {
+            let refusal = Response::new(Exit::Running as u8, refusal.to_string());
+            self.clients.answer(client, &refusal, &self.epoll);
+            return Step::Continue(());
+        }
+        self.await_until(Command::Drain, None);
+        self.order(supervisor::Command::Winch)
+    }
+
+    /// Has another number of workers, until the next reload; after a drain,
+    /// starts them from the configuration that served last.
+    pub(super) fn workers(&mut self, wanted: Wanted) -> Result<Step, Response> {
+        let refused = |refusal: Refusal| Response::new(Exit::Running as u8, refusal.to_string());
+        if self.supervisor.is_stopping() {
+            return Err(refused(Refusal::Stopping));
+        }
+        self.supervisor.may_change().map_err(refused)?;
+        if self.supervisor.incoming().is_some() || self.current.is_none() {
+            return Err(refused(Refusal::Busy));
+        }
+        let current = self.supervisor.current();
+        let slots = || self.supervisor.status();
+        let have = slots()
+            .filter(|slot| Some(slot.generation) == current && slot.is_wanted)
+            .count();
+        let count = match wanted {
+            Wanted::Exactly(count) => usize::from(count.get()),
+            Wanted::By(change) => have.saturating_add_signed(change.into()),
+        };
+        if count == 0 {
+            let text = format!("{wanted} of {have} workers leaves none: that is `drain`");
+            return Err(Response::new(Exit::Usage as u8, text));
+        }
+        let free = have + self.supervisor.free();
+        if count > free {
+            let wanted = count;
+            return Err(refused(Refusal::NoRoom { wanted, free }));
+        }
+        let order = if current.is_some() {
+            supervisor::Command::Workers { count }
+        } else {
+            supervisor::Command::NewGeneration { workers: count }
+        };
+        log::info!("ordered: {count} workers instead of {have}, until the next reload");
+        self.wanted = count;
+        self.hand_on_listeners();
+        Ok(self.supervise(Event::Ordered(order)))
+    }
+
+    /// The listeners of those who are about to leave get other keepers before,
+    /// so that clients who wait there are accepted.
+    fn hand_on_listeners(&mut self) {
+        let (Some(edition), Some(generation)) = (&self.current, self.supervisor.current()) else {
+            return;
+        };
+        for (number, name, open) in edition.handed_on(self.wanted) {
+            let is_keeper =
+                |member: &&mut Member| member.generation == generation && member.number == number;
+            let keeper = self.crew.all().find(is_keeper);
+            match (keeper, duplicate(&open.socket)) {
+                (Some(keeper), Ok(socket)) => keeper.hand(ToWorker::Adopt(name), vec![socket]),
+                // The one that replaces it is forked with the socket.
+                (None, Ok(_)) => {}
+                (_, Err(error)) => log::error!("hand on the listener {open}: {error}"),
+            }
+        }
+    }
+
+    /// The same by a signal, which has nobody to answer.
+    pub(super) fn workers_by(&mut self, change: i16) -> Step {
+        self.workers(Wanted::By(change)).unwrap_or_else(|refused| {
+            log::warn!("{change:+} workers: {}", refused.text);
+            Step::Continue(())
+        })
+    }
+
+    /// A worker has said whether it had the connection.
+    pub(super) fn kicked(&mut self, id: ConnId, had_it: bool) {
+        let response = if had_it {
+            log::info!("ordered: connection {id} was closed");
+            Response::new(Exit::Ok as u8, format!("closed {id}"))
+        } else {
+            unknown(id)
+        };
+        self.answer_awaited(Command::Kick(id), &response);
+    }
+
+    /// Answers those whose thing is done, or takes too long.
+    pub(super) fn answer_what_is_done(&mut self, now: Instant) {
+        inquiry::look(self, now);
+        let commands: Vec<(Command, bool)> = (self.awaited.iter())
+            .map(|one| (one.command, one.until.is_some_and(|until| until <= now)))
+            .collect();
+        for (command, is_late) in commands {
+            let answer = match command {
+                Command::Drain => self.drained(),
+                Command::Workers(_) => self.all_serve(is_late),
+                Command::Kick(_)
+                | Command::Stop
+                | Command::Quit
+                | Command::Reload
+                | Command::Reopen
+                | Command::Upgrade
+                | Command::Status
+                | Command::LogLevel(_)
+                | Command::Connections => is_late.then(|| {
+                    let text = "the worker did not answer; it may be stuck: see `status`";
+                    Response::new(Exit::Internal as u8, text)
+                }),
+            };
+            if let Some(answer) = answer {
+                self.answer_awaited(command, &answer);
+            }
+        }
+    }
+
+    pub(super) fn next_answer(&self) -> Option<Instant> {
+        let awaited = self.awaited.iter().filter_map(|one| one.until);
+        awaited
+            .chain(self.inquiry.as_ref().map(|one| one.until))
+            .min()
+    }
+
+    fn answer_awaited(&mut self, command: Command, answer: &Response) {
+        self.awaited.retain(|one| one.command != command);
+        self.clients.answer_all(&[command], answer, &self.epoll);
+    }
+
+    fn drained(&self) -> Option<Response> {
+        if self.supervisor.current().is_some() || self.supervisor.incoming().is_some() {
+            let text = "the workers were brought back meanwhile";
+            return Some(Response::new(Exit::Running as u8, text));
+        }
+        self.supervisor.status().next().is_none().then(|| {
+            let text = "drained: no workers are left and clients wait in the kernel's queue; \
+                        `reload` or `workers N` brings workers back, `stop` ends the master";
+            Response::new(Exit::Ok as u8, text)
+        })
+    }
+
+    fn all_serve(&self, is_late: bool) -> Option<Response> {
+        let Some(generation) = self.supervisor.current().or(self.supervisor.incoming()) else {
+            let text = "the workers were told to leave meanwhile";
+            return Some(Response::new(Exit::Running as u8, text));
+        };
+        let wanted = self.supervisor.status();
+        let wanted = wanted.filter(|slot| slot.generation == generation && slot.is_wanted);
+        let (serve, wait): (Vec<_>, Vec<_>) = wanted.partition(|slot| slot.stage == Stage::Serving);
+        let (serve, all) = (serve.len(), serve.len() + wait.len());
+        let number = generation.0;
+        if serve == all {
+            let text = format!("generation {number}: {all} workers serve, until the next reload");
+            return Some(Response::new(Exit::Ok as u8, text));
+        }
+        is_late.then(|| {
+            let text = format!(
+                "generation {number}: only {serve} of {all} workers serve so far; `status` and \
+                 the log say why"
+            );
+            Response::new(Exit::Internal as u8, text)
+        })
+    }
+}
+
+fn unknown(id: ConnId) -> Response {
+    let text = format!("no connection has the id {id}; `connections` lists those that live");
+    Response::new(Exit::Failed as u8, text)
+}

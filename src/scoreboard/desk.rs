@@ -1,0 +1,245 @@
+//! What each thread of a worker is doing for the user now: one word a thread,
+//! written by it alone, read by the master.
+//!
+//! ```text
+//!  63       35 34  32 31            0
+//! +-----------+------+---------------+
+//! |  serial   | kind |    number     |   kind 0: nothing of the user's
+//! +-----------+------+---------------+
+//! ```
+//!
+//! No clock is asked: the serial number grows with each message, so whoever
+//! finds the same word again some time later knows that the same message ran
+//! all the time. It comes round after 2^29 messages, minutes after a reader
+//! looked again.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Row, Scoreboard};
+use crate::sys::{own_word, threads};
+
+/// Desks of a row: that of the reactor, then those of the business threads.
+pub const DESKS: usize = 257;
+
+/// Words of a desk: a cache line, so that threads do not wait for each other.
+const DESK_WORDS: usize = super::LINE_WORDS;
+/// Words of the desks of one row.
+pub(super) const DESKS_WORDS: usize = DESKS * DESK_WORDS;
+
+/// The thread that sits there; 0: nobody.
+const THREAD: usize = 0;
+/// What it is doing.
+const WORK: usize = 1;
+
+const NUMBER: u64 = u32::MAX as u64;
+const KIND: u32 = 32;
+const SERIAL: u64 = 1 << 35;
+const SERIALS: u64 = !(SERIAL - 1);
+
+/// Code of the user's that may run.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Work {
+    /// The handler of the message of this id.
+    Message(u32),
+    /// The handler of a message of a format without ids.
+    Unnumbered,
+    /// The handler of this route, counted in the order of their registration.
+    Route(u32),
+    /// The periodic job of this number, from 0.
+    Job(u32),
+    /// `opened`.
+    Opened,
+    /// A timer of a connection.
+    Timer,
+    /// `closed`, or the drop of the connection's state.
+    Closed,
+}
+
+impl Work {
+    const fn code(self) -> u64 {
+        let (kind, number) = match self {
+            Self::Message(id) => (1, id),
+            Self::Unnumbered => (2, 0),
+            Self::Route(number) => (3, number),
+            Self::Job(number) => (4, number),
+            Self::Opened => (5, 0),
+            Self::Timer => (6, 0),
+            Self::Closed => (7, 0),
+        };
+        kind << KIND | number as u64
+    }
+
+    fn from_word(word: u64) -> Option<Self> {
+        let number = u32::try_from(word & NUMBER).expect("the mask leaves 32 bits");
+        match word >> KIND & 7 {
+            1 => Some(Self::Message(number)),
+            2 => Some(Self::Unnumbered),
+            3 => Some(Self::Route(number)),
+            4 => Some(Self::Job(number)),
+            5 => Some(Self::Opened),
+            6 => Some(Self::Timer),
+            7 => Some(Self::Closed),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(id) => write!(f, "message {id}"),
+            Self::Unnumbered => f.write_str("a message without an id"),
+            Self::Route(number) => write!(f, "route {number}"),
+            Self::Job(number) => write!(f, "periodic job {number}"),
+            Self::Opened => f.write_str("`opened`"),
+            Self::Timer => f.write_str("a timer of a connection"),
+            Self::Closed => f.write_str("`closed`"),
+        }
+    }
+}
+
+/// The calling thread begins `work`. Does nothing on threads without a desk.
+#[inline]
+pub fn begin(work: Work) {
+    own_word::change(|word| (word & SERIALS).wrapping_add(SERIAL) | work.code());
+}
+
+/// The calling thread runs no code of the user's any more.
+#[inline]
+pub fn rest() {
+    own_word::change(|word| word & SERIALS);
+}
+
+/// A desk, as somebody else sees it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sight {
+    /// The number of the thread that sits there.
+    pub thread: i32,
+    /// The same as long as it is at the same work.
+    pub word: u64,
+}
+
+impl Sight {
+    /// What it is doing; `None`: nothing of the user's.
+    #[must_use]
+    pub fn work(self) -> Option<Work> {
+        Work::from_word(self.word)
+    }
+}
+
+impl Row {
+    /// Runs `work` on the calling thread, which sits at desk `n` meanwhile.
+    /// Where there is none, nobody sees what the thread does.
+    pub fn at_desk<R>(&self, n: usize, work: impl FnOnce() -> R) -> R {
+        if n >= DESKS {
+            return work();
+        }
+        let desk = &self.words[self.desks + n * DESK_WORDS..][..DESK_WORDS];
+        let thread = u64::try_from(threads::own_id()).unwrap_or(0);
+        desk[THREAD].store(thread, Ordering::Relaxed);
+        let _left = Left(&desk[THREAD]);
+        own_word::with(&desk[WORK], work)
+    }
+}
+
+/// Leaves the desk, on unwinding as well.
+struct Left<'a>(&'a AtomicU64);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Scoreboard {
+    /// The desks of row `n` up to the first empty one; the reactor's is first.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    #[must_use]
+    pub fn desks(&self, n: usize) -> Vec<Sight> {
+        let desks = self.desk_words(n).chunks_exact(DESK_WORDS);
+        let sights = desks.map(|desk| Sight {
+            thread: i32::try_from(desk[THREAD].load(Ordering::Relaxed)).unwrap_or(0),
+            word: desk[WORK].load(Ordering::Relaxed),
+        });
+        sights.take_while(|sight| sight.thread != 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Work; 9] = [
+        Work::Message(0),
+        Work::Message(u32::MAX),
+        Work::Unnumbered,
+        Work::Route(3),
+        Work::Job(0),
+        Work::Opened,
+        Work::Timer,
+        Work::Closed,
+        Work::Message(7),
+    ];
+
+    #[test]
+    fn work_is_seen_while_it_lasts_and_told_from_the_same_again() {
+        let board = Scoreboard::new(2).unwrap();
+        let mut seen = std::collections::HashSet::new();
+        board.row(1).at_desk(0, || {
+            assert_eq!(board.desks(1)[0].work(), None);
+            for work in [ALL, ALL].concat() {
+                begin(work);
+                let sight = board.desks(1)[0];
+                assert_eq!(sight.thread, threads::own_id());
+                assert_eq!(sight.work(), Some(work));
+                assert!(seen.insert(sight.word), "{work} once more is another");
+            }
+            rest();
+            assert_eq!(board.desks(1)[0].work(), None);
+        });
+        assert_eq!(board.desks(1), [], "it has left");
+        assert_eq!(board.desks(0), [], "nobody ever sat here");
+    }
+
+    #[test]
+    fn the_serial_number_comes_round_without_touching_the_rest() {
+        let row = Row::alone().unwrap();
+        row.at_desk(0, || {
+            own_word::change(|_| SERIALS);
+            begin(Work::Message(5));
+            own_word::change(|word| {
+                assert_eq!(word, Work::Message(5).code());
+                word
+            });
+        });
+    }
+
+    #[test]
+    fn each_thread_has_a_desk_and_those_beyond_work_unseen() {
+        let board = Scoreboard::new(1).unwrap();
+        let row = board.row(0);
+        row.at_desk(0, || {
+            row.at_desk(1, || {
+                begin(Work::Opened);
+                let works: Vec<_> = board.desks(0).iter().map(|desk| desk.work()).collect();
+                assert_eq!(works, [None, Some(Work::Opened)]);
+            });
+            row.at_desk(DESKS, || assert_eq!(board.desks(0).len(), 1));
+        });
+    }
+
+    #[test]
+    fn the_dead_leave_their_desks() {
+        let board = Scoreboard::new(1).unwrap();
+        let row = board.row(0);
+        row.at_desk(0, || {
+            begin(Work::Message(1));
+            board.fold(0);
+            assert_eq!(board.desks(0), []);
+        });
+    }
+}

@@ -1,0 +1,123 @@
+//! What became of the messages of a drain: whatever was received is answered or
+//! refused, and the log says so in numbers. On the reactor.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::inbound::Inbound;
+use crate::scoreboard::{Counter, Row};
+
+/// A worker's counts at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    received: u64,
+    answered: u64,
+    refused: u64,
+}
+
+impl Counts {
+    fn read(row: &Row) -> Self {
+        Self {
+            received: row.read(Counter::Received),
+            answered: row.read(Counter::HandledInline) + row.read(Counter::ServedByPool),
+            refused: row.read(Counter::Dropped),
+        }
+    }
+}
+
+/// A drain that goes on.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    before: Counts,
+    connections: usize,
+    began: u64,
+}
+
+impl Ledger {
+    pub(super) fn open(row: &Row, connections: usize, now: u64) -> Self {
+        Self {
+            before: Counts::read(row),
+            connections,
+            began: now,
+        }
+    }
+
+    /// The drain is over; nobody serves any more. Whoever is still there was cut.
+    pub(super) fn close(&self, row: &Row, inbound: &[Inbound], now: u64) -> Drained {
+        let cut = inbound.iter().filter_map(|inbound| inbound.conn());
+        let owed: u64 = cut.map(|conn| u64::from(conn.owed())).sum();
+        let (before, after) = (self.before, Counts::read(row));
+        Drained {
+            took: Duration::from_millis(now.saturating_sub(self.began)),
+            connections: self.connections,
+            received: after.received - before.answered - before.refused,
+            answered: after.answered - before.answered,
+            refused: after.refused - before.refused + owed,
+        }
+    }
+}
+
+/// What a drain came to. `received` is `answered` and `refused` together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Drained {
+    /// From the order to the last connection.
+    pub took: Duration,
+    /// Connections that lived when it began.
+    pub connections: usize,
+    /// Messages that waited to be served when it began, or came whole later.
+    pub received: u64,
+    /// Those that were served: by a handler, or by the rule for heartbeats and
+    /// for ids that no handler claims.
+    pub answered: u64,
+    /// Those that were not, because their connection ended first: its peer broke
+    /// a rule or was gone, a handler closed it, or time was up.
+    pub refused: u64,
+}
+
+impl fmt::Display for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            took,
+            connections,
+            received,
+            answered,
+            refused,
+        } = self;
+        let took = took.as_secs_f32();
+        write!(
+            f,
+            "drained in {took:.2} s: {connections} connections; {received} messages received = \
+             {answered} answered + {refused} refused"
+        )?;
+        match i128::from(*received) - i128::from(*answered) - i128::from(*refused) {
+            0 => Ok(()),
+            lost => write!(f, " + {lost} unaccounted for"),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_at_the_begin_counts_and_what_was_done_before_does_not() {
+        let row = Row::alone().unwrap();
+        row.add(Counter::Received, 10);
+        row.add(Counter::HandledInline, 3);
+        row.add(Counter::ServedByPool, 4);
+        row.add(Counter::Dropped, 1);
+        let ledger = Ledger::open(&row, 7, 1000);
+        row.add(Counter::Received, 5);
+        row.add(Counter::ServedByPool, 6);
+        row.add(Counter::Dropped, 1);
+        let drained = ledger.close(&row, &[], 2500);
+        assert_eq!(
+            drained.to_string(),
+            "drained in 1.50 s: 7 connections; 7 messages received = 6 answered + 1 refused"
+        );
+        row.add(Counter::Received, 2);
+        let text = ledger.close(&row, &[], 2500).to_string();
+        assert!(text.ends_with("+ 1 refused + 2 unaccounted for"), "{text}");
+    }
+}
