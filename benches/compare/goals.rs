@@ -32,6 +32,7 @@ const MANY: &[&str] = &[
 ];
 const BOTH_DEPTHS: &[&str] = &["comm-c100-d1", "comm-c100-d16"];
 const HTTP: &[&str] = &["http-c100-d1", "http-c1000-d1"];
+const FILES: &[&str] = &["http-file-64k", "http-file-1m", "http-range-16m"];
 const PIPELINED: &[&str] = &["http-c100-d16"];
 const SHALLOW: &[&str] = &["comm-c100-d1"];
 const DEEP: &[&str] = &["comm-c100-d16"];
@@ -64,6 +65,10 @@ pub(crate) const GOALS: &[Goal] = &[
     goal(PIPELINED,   Rate,    "purlin inline",       Some("nginx"),               AtLeast(7.0)),
     goal(PIPELINED,   Rate,    "purlin pooled",       Some("nginx"),               AtLeast(5.0)),
     goal(&["http-churn"], Rate, "purlin inline",      Some("nginx"),               AtLeast(1.0)),
+    goal(&["http-file-1k"], Rate, "purlin",           Some("nginx"),               AtLeast(1.1)),
+    goal(FILES,       Rate,    "purlin",              Some("nginx"),               AtLeast(1.0)),
+    goal(&["http-log"], Rate,  "pooled, access log",  Some("pooled, no log"),      AtLeast(0.95)),
+    goal(&["http-log"], Rate,  "inline, access log",  Some("inline, no log"),      AtLeast(0.95)),
     goal(&["http-memory"], Bytes, "purlin inline",    None,                        AtMost(600.0)),
 ];
 

@@ -108,7 +108,11 @@ impl Server {
         let server = [&program].into_iter().chain(&spec.arguments);
         let port = given.port().to_string();
         let filled = |text: &str| text.replace("{port}", &port).replace("{files}", &files);
-        let line: Vec<String> = wrapper.iter().chain(server).map(|word| filled(word)).collect();
+        let line: Vec<String> = wrapper
+            .iter()
+            .chain(server)
+            .map(|word| filled(word))
+            .collect();
         let mut own = OwnFiles(Vec::new());
         for (end, text) in &spec.files {
             own.write(format!("{files}{end}"), &filled(text))?;

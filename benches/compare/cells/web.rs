@@ -1,6 +1,7 @@
 //! The cells over HTTP: purlin beside nginx as its users tune it, hyper, and a
 //! loop that does not parse.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::{ANNOUNCED, CHURNING, Cell, IDLE, Maker, Method, closed, contestants};
@@ -32,9 +33,57 @@ http {
     server {
         listen 127.0.0.1:{port} backlog=4096;
         location = /greeting { return 200 \"Hello, World!\"; }
+        location / { root {www}; }
     }
 }
 ";
+
+/// A file that is asked for.
+struct Asked {
+    /// Of the cell.
+    cell: &'static str,
+    name: &'static str,
+    len: usize,
+    /// Where the part that is asked for begins, and its length.
+    part: Option<(usize, usize)>,
+    connections: usize,
+    title: &'static str,
+}
+
+const FILES: [Asked; 4] = [
+    Asked {
+        cell: "http-file-1k",
+        name: "1k.bin",
+        len: 1 << 10,
+        part: None,
+        connections: 100,
+        title: "a file of 1 KiB",
+    },
+    Asked {
+        cell: "http-file-64k",
+        name: "64k.bin",
+        len: 64 << 10,
+        part: None,
+        connections: 100,
+        title: "a file of 64 KiB",
+    },
+    Asked {
+        cell: "http-file-1m",
+        name: "1m.bin",
+        len: 1 << 20,
+        part: None,
+        connections: 20,
+        title: "a file of 1 MiB",
+    },
+    Asked {
+        cell: "http-range-16m",
+        name: "16m.bin",
+        len: 16 << 20,
+        part: Some((5 << 20, 64 << 10)),
+        connections: 100,
+        title: "64 KiB within a file of 16 MiB",
+    },
+];
 
 /// Where Debian puts it; `None`: it is not installed.
 fn nginx() -> Option<PathBuf> {
@@ -60,6 +109,8 @@ pub(super) fn all(make: &Maker<'_>) -> Vec<Cell> {
         format!("HTTP churn: connect, one request, close; {CHURNING} at a time"),
         Shape::Churn { at_once: CHURNING },
     ));
+    cells.extend(FILES.iter().map(|file| make.file(file)));
+    cells.push(make.access_log());
     cells.push(Cell {
         name: "http-memory".into(),
         title: format!("{IDLE} idle keep-alive connections, after one request each"),
@@ -85,7 +136,7 @@ impl Maker<'_> {
     fn greeters(&self, shape: Shape, keys: &[&str]) -> Vec<super::Contestant> {
         let mut servers = Vec::new();
         if let Some(program) = nginx() {
-            servers.push(("nginx", nginx_with(program, greeting("/greeting"))));
+            servers.push(("nginx", self.nginx_with(program, greeting("/greeting"))));
         }
         servers.extend([
             ("no-parse loop", self.http_peer("http-loop")),
@@ -94,6 +145,79 @@ impl Maker<'_> {
             ("purlin inline", self.http("/inline", keys)),
         ]);
         contestants(servers, shape)
+    }
+
+    /// nginx and purlin with the same file.
+    fn file(&self, file: &Asked) -> Cell {
+        let Asked { name, len, .. } = *file;
+        // A period that is no power of two: a part is told from any other.
+        let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
+        let www = &self.programs.www;
+        let path = www.join(name);
+        // A folder that cannot be written shows as a server that does not answer.
+        let _shown_by_the_probe = fs::create_dir_all(www).and_then(|()| fs::write(&path, &bytes));
+        let asks = match file.part {
+            None => Get::asks(&format!("/{name}"), "", 200, bytes),
+            Some((from, len)) => {
+                let range = format!("Range: bytes={from}-{}\r\n", from + len - 1);
+                let body = bytes[from..from + len].to_vec();
+                Get::asks(&format!("/{name}"), &range, 206, body)
+            }
+        };
+        let mut servers = Vec::new();
+        if let Some(program) = nginx() {
+            servers.push(("nginx", self.nginx_with(program, asks.clone())));
+        }
+        let root = format!("listener.0.root={}", www.display());
+        let purlin = self.purlin_with(&["listener.0.protocol=http", &root]);
+        servers.push(("purlin", Spec { asks, ..purlin }));
+        Cell {
+            name: file.cell.into(),
+            title: format!("{} over HTTP, {} connections", file.title, file.connections),
+            method: Method::Rounds,
+            contestants: contestants(servers, closed(file.connections, 1, 0)),
+            figures: &[Rate],
+        }
+    }
+
+    /// What the access log costs.
+    fn access_log(&self) -> Cell {
+        let log = ["http.access_log={files}.access"];
+        let logged = |path| {
+            let mut spec = self.http(path, &log);
+            // Removed with the others.
+            spec.files.push((".access", String::new()));
+            spec
+        };
+        let mut servers = contestants(
+            vec![
+                ("pooled, no log", self.http("/pooled", &[])),
+                ("pooled, access log", logged("/pooled")),
+                ("inline, no log", self.http("/inline", &[])),
+                ("inline, access log", logged("/inline")),
+            ],
+            closed(100, 1, 0),
+        );
+        servers[3].over = 2;
+        Cell {
+            name: "http-log".into(),
+            title: "the access log, 100 connections, 1 in flight on each".into(),
+            method: Method::Rounds,
+            contestants: servers,
+            figures: &[Rate],
+        }
+    }
+
+    fn nginx_with(&self, program: PathBuf, asks: Asks) -> Spec {
+        let www = self.programs.www.display().to_string();
+        Spec {
+            program,
+            arguments: ["-c", "{files}.conf"].map(String::from).into(),
+            asks,
+            files: vec![(".conf", NGINX.replace("{www}", &www))],
+            port: Port::Given,
+            place: Place::OneCore,
+        }
     }
 
     fn http_peer(&self, design: &str) -> Spec {
@@ -118,16 +242,5 @@ impl Maker<'_> {
 }
 
 fn greeting(path: &str) -> Asks {
-    Get::new(path, "", 200, GREETING.into())
-}
-
-fn nginx_with(program: PathBuf, asks: Asks) -> Spec {
-    Spec {
-        program,
-        arguments: ["-c", "{files}.conf"].map(String::from).into(),
-        asks,
-        files: vec![(".conf", NGINX.into())],
-        port: Port::Given,
-        place: Place::OneCore,
-    }
+    Get::asks(path, "", 200, GREETING.into())
 }

@@ -35,7 +35,7 @@ pub(crate) struct Get {
 
 impl Get {
     /// A request for `path` as load tools write it, with `fields` more.
-    pub(crate) fn new(path: &str, fields: &str, status: u16, body: Vec<u8>) -> Asks {
+    pub(crate) fn asks(path: &str, fields: &str, status: u16, body: Vec<u8>) -> Asks {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n");
         Asks::Http(Arc::new(Self {
             path: path.into(),

@@ -1,8 +1,8 @@
 //! What a reply has to be, byte for byte.
 //!
 //! An echo is its request. A reply over HTTP is the first one of its connection,
-//! of which status and body were checked, and of which only the value of `Date`
-//! may differ later: it has always the same length.
+//! of which status and body were checked, and of which only the values of `Date`
+//! and `X-Request-Id` may differ later: they have always the same length.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -19,8 +19,8 @@ pub(crate) struct Replies {
     bytes: Box<[u8]>,
     /// Bytes of one reply.
     pub(crate) len: usize,
-    /// Not compared; of a reply, when all are the same.
-    varies: Range<usize>,
+    /// Not compared, in their order; of a reply, when all are the same.
+    varies: Vec<Range<usize>>,
 }
 
 impl Replies {
@@ -29,7 +29,7 @@ impl Replies {
         Self {
             bytes,
             len,
-            varies: 0..0,
+            varies: Vec::new(),
         }
     }
 
@@ -64,7 +64,12 @@ impl Replies {
             return Err(format!("{} was answered {}", get.path, line.escape_ascii()).into());
         }
         same(&came[head..], &get.body)?;
-        let varies = date(&came[..head]);
+        let names = ["date", "x-request-id"];
+        let mut varies: Vec<_> = names
+            .iter()
+            .filter_map(|name| value(&came[..head], name))
+            .collect();
+        varies.sort_by_key(|range| range.start);
         Ok(Self {
             len: came.len(),
             bytes: came.into(),
@@ -81,12 +86,14 @@ impl Replies {
     pub(crate) fn check(&self, mut came: &[u8], mut at: usize) -> Result<usize, Failure> {
         while !came.is_empty() {
             // Up to the bytes that vary, through them, behind them.
-            let end = [self.varies.start, self.varies.end, self.bytes.len()]
-                .into_iter()
-                .find(|&end| end > at)
-                .unwrap_or(self.bytes.len());
+            let ends = self
+                .varies
+                .iter()
+                .flat_map(|range| [range.start, range.end]);
+            let end = ends.chain([self.bytes.len()]).find(|&end| end > at);
+            let end = end.unwrap_or(self.bytes.len());
             let (now, later) = came.split_at(came.len().min(end - at));
-            if !self.varies.contains(&at) {
+            if !self.varies.iter().any(|range| range.contains(&at)) {
                 same(now, &self.bytes[at..at + now.len()])?;
             }
             at = (at + now.len()) % self.bytes.len();
@@ -104,11 +111,6 @@ fn whole(came: &[u8]) -> Result<Option<usize>, Failure> {
     let length = value(&came[..head + 2], "content-length").ok_or("a reply without a length")?;
     let length: usize = std::str::from_utf8(&came[length])?.trim().parse()?;
     Ok(Some(head + 4 + length))
-}
-
-/// Where the value of `Date` is, if there is one.
-fn date(head: &[u8]) -> Range<usize> {
-    value(head, "date").unwrap_or(0..0)
 }
 
 /// Where the value of a field is.
