@@ -59,7 +59,7 @@ fn count(contestant: &Contestant, cores: Cores) -> Result<Counted, Failure> {
     let path = file.0.display().to_string();
     let wrapper = ["strace", "-f", "-c", "-S", "calls", "-o", &path, "--"].map(String::from);
     let server = Server::start(&contestant.spec, &wrapper, cores)?;
-    let mut load = Closed::connect(server.target, connections, depth, 0)?;
+    let mut load = Closed::connect(&server.target, connections, depth, 0)?;
     load.resume()?;
     let messages = load.run_count(MESSAGES)?;
     load.pause()?;

@@ -9,10 +9,12 @@ use crate::cores::Place;
 use crate::figures::Figure::{self, Bytes, Calls, Cores, P99, Rate, Threads};
 use crate::frame::Layout;
 use crate::goals::GOALS;
-use crate::load::Shape;
+use crate::load::{Asks, Shape};
 use crate::options::Options;
 use crate::programs::Programs;
 use crate::server::{Port, Spec};
+
+mod web;
 
 /// What stands behind these words on stderr is the address.
 const ANNOUNCED: Port = Port::Announced("listening on ");
@@ -99,6 +101,7 @@ pub(crate) fn all(programs: &Programs, options: &Options) -> Vec<Cell> {
     cells.extend([1, 16].map(|depth| make.settings(depth)));
     cells.push(make.memory());
     cells.push(make.calls());
+    cells.extend(web::all(&make));
     cells
 }
 
@@ -253,14 +256,7 @@ impl Maker<'_> {
     }
 
     fn memory(&self) -> Cell {
-        // No pool made in advance, so that the growth is all that they cost;
-        // and nobody is closed for being idle.
-        let keys = &[
-            "worker.connections_initial=0",
-            "worker.connections_max=16384",
-            "heartbeat.timeout=0s",
-            "heartbeat.first_message=0s",
-        ];
+        let keys = &self.idle();
         let comm = Layout::Comm;
         let servers = vec![
             ("limit loop", self.peer("loop", comm)),
@@ -294,22 +290,29 @@ impl Maker<'_> {
         Spec {
             program: self.programs.peers.clone(),
             arguments: [design, layout.name()].map(String::from).into(),
-            layout,
-            id: POOLED,
+            asks: frames(layout, POOLED),
+            files: Vec::new(),
             port: ANNOUNCED,
             place: Place::OneCore,
         }
     }
 
-    /// One worker, and otherwise as shipped.
+    /// One worker that speaks frames, and otherwise as shipped.
     fn purlin(&self, layout: Layout, id: u32, keys: &[&str]) -> Spec {
         let frame = format!("listener.0.frame={}", layout.name());
+        Spec {
+            asks: frames(layout, id),
+            ..self.purlin_with(&[&[frame.as_str()], keys].concat())
+        }
+    }
+
+    /// One worker, asked nothing yet.
+    fn purlin_with(&self, keys: &[&str]) -> Spec {
         let always = [
             "listener.0.address=127.0.0.1:0",
             "workers=1",
             "pid_file={files}.pid",
             "control_socket={files}.ctl",
-            &frame,
         ];
         Spec {
             program: self.programs.purlin.clone(),
@@ -318,12 +321,27 @@ impl Maker<'_> {
                 .chain(keys)
                 .flat_map(|key| ["--set".to_owned(), (*key).to_owned()])
                 .collect(),
-            layout,
-            id,
+            asks: frames(Layout::Comm, POOLED),
+            files: Vec::new(),
             port: ANNOUNCED,
             place: Place::OneCore,
         }
     }
+
+    /// No pool made in advance, so that the growth is all that connections
+    /// cost; and nobody is closed for being idle.
+    fn idle(&self) -> [&'static str; 4] {
+        [
+            "worker.connections_initial=0",
+            "worker.connections_max=16384",
+            "heartbeat.timeout=0s",
+            "heartbeat.first_message=0s",
+        ]
+    }
+}
+
+const fn frames(layout: Layout, id: u32) -> Asks {
+    Asks::Frames { layout, id }
 }
 
 const fn closed(connections: usize, depth: usize, slow: usize) -> Shape {
@@ -352,8 +370,8 @@ fn foreign(command: &[String]) -> Spec {
     Spec {
         program: PathBuf::from(&command[0]),
         arguments: command[1..].to_vec(),
-        layout: Layout::Comm,
-        id: POOLED,
+        asks: frames(Layout::Comm, POOLED),
+        files: Vec::new(),
         port: if given { Port::Given } else { ANNOUNCED },
         place: Place::OneCore,
     }

@@ -1,7 +1,7 @@
 //! What purlin has set itself to reach. A goal that is missed is printed and
 //! fails nothing, because machines differ.
 
-use crate::figures::Figure::{self, Bytes, Calls, Cores, P99, Rate, Threads};
+use crate::figures::Figure::{self, Bytes, Calls, Cores, P99, PerCpu, Rate, Threads};
 use crate::stats::Bound::{self, AtLeast, AtMost};
 
 /// One goal; it holds in each of its cells by itself.
@@ -31,6 +31,9 @@ const MANY: &[&str] = &[
     "rpc-c1000-d16",
 ];
 const BOTH_DEPTHS: &[&str] = &["comm-c100-d1", "comm-c100-d16"];
+const HTTP: &[&str] = &["http-c100-d1", "http-c1000-d1"];
+const FILES: &[&str] = &["http-file-64k", "http-file-1m", "http-range-16m"];
+const PIPELINED: &[&str] = &["http-c100-d16"];
 const SHALLOW: &[&str] = &["comm-c100-d1"];
 const DEEP: &[&str] = &["comm-c100-d16"];
 
@@ -55,6 +58,18 @@ pub(crate) const GOALS: &[Goal] = &[
     goal(&["memory"], Threads, "purlin",              None,                        AtMost(0.0)),
     goal(&["calls"],  Calls,   "purlin pooled",       None,                        AtMost(0.25)),
     goal(&["calls"],  Calls,   "purlin inline",       None,                        AtMost(0.25)),
+    goal(HTTP,        Rate,    "purlin inline",       Some("nginx"),               AtLeast(1.0)),
+    goal(HTTP,        PerCpu,  "purlin inline",       Some("nginx"),               AtLeast(1.0)),
+    goal(HTTP,        Rate,    "purlin pooled",       Some("nginx"),               AtLeast(0.9)),
+    goal(HTTP,        PerCpu,  "purlin pooled",       Some("nginx"),               AtLeast(0.9)),
+    goal(PIPELINED,   Rate,    "purlin inline",       Some("nginx"),               AtLeast(7.0)),
+    goal(PIPELINED,   Rate,    "purlin pooled",       Some("nginx"),               AtLeast(5.0)),
+    goal(&["http-churn"], Rate, "purlin inline",      Some("nginx"),               AtLeast(1.0)),
+    goal(&["http-file-1k"], Rate, "purlin",           Some("nginx"),               AtLeast(1.1)),
+    goal(FILES,       Rate,    "purlin",              Some("nginx"),               AtLeast(1.0)),
+    goal(&["http-log"], Rate,  "pooled, access log",  Some("pooled, no log"),      AtLeast(0.95)),
+    goal(&["http-log"], Rate,  "inline, access log",  Some("inline, no log"),      AtLeast(0.95)),
+    goal(&["http-memory"], Bytes, "purlin inline",    None,                        AtMost(600.0)),
 ];
 
 const fn goal(

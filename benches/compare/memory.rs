@@ -41,7 +41,7 @@ fn measure(contestant: &Contestant, cores: Cores) -> Result<Sample, Failure> {
     let before = Held::read(&server.processes)?;
     let mut open = Vec::with_capacity(IDLE);
     for name in 0..IDLE {
-        let stream = exchange(server.target, name)
+        let stream = exchange(&server.target, name)
             .map_err(|error| format!("connection {name} of {IDLE}: {error}"))?;
         open.push(stream);
     }

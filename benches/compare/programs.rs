@@ -13,6 +13,8 @@ pub(crate) struct Programs {
     pub(crate) purlin: PathBuf,
     /// Everybody else: `peers`.
     pub(crate) peers: PathBuf,
+    /// A folder for the files that servers over HTTP serve.
+    pub(crate) www: PathBuf,
 }
 
 impl Programs {
@@ -36,6 +38,7 @@ impl Programs {
         Ok(Self {
             purlin: target.join(PROFILE).join("examples/bench-purlin"),
             peers: peers.join(PROFILE).join("peers"),
+            www: target.join("bench-www"),
         })
     }
 }

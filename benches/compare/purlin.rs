@@ -1,5 +1,6 @@
 //! purlin, as it is measured: echo on the business pool (1), echo on the event
-//! loop (2), and a handler that blocks for a millisecond (3).
+//! loop (2), and a handler that blocks for a millisecond (3). Over HTTP a
+//! greeting, on the pool and on the event loop.
 
 use std::thread;
 
@@ -13,5 +14,10 @@ fn main() -> ExitCode {
             thread::sleep(Duration::from_millis(1));
             body
         })
+        .web(
+            Web::new()
+                .get("/pooled", |_, (): ()| "Hello, World!")
+                .get_inline("/inline", |_, (): ()| "Hello, World!"),
+        )
         .main()
 }

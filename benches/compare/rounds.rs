@@ -74,7 +74,7 @@ pub(crate) fn run(cell: &Cell, plan: Plan, cores: Cores) -> Result<Outcome<'_>, 
 impl<'a> Running<'a> {
     fn start(contestant: &'a Contestant, cores: Cores) -> Result<Self, Failure> {
         let server = Server::start(&contestant.spec, &[], cores)?;
-        let load = Load::open(server.target, contestant.shape)?;
+        let load = Load::open(&server.target, contestant.shape)?;
         Ok(Self {
             contestant,
             server,

@@ -19,8 +19,7 @@ use nix::unistd::Pid;
 
 use crate::Failure;
 use crate::cores::{Cores, Place, process_tree};
-use crate::frame::Layout;
-use crate::load::{Target, probe};
+use crate::load::{Asks, Target, probe};
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(20);
@@ -39,10 +38,11 @@ pub(crate) struct Spec {
     /// Arguments. `{port}` becomes a free port, see [`Port::Given`], `{files}`
     /// the beginning of file names that nobody else has.
     pub(crate) arguments: Vec<String>,
-    /// What it speaks.
-    pub(crate) layout: Layout,
-    /// Message id of its echo.
-    pub(crate) id: u32,
+    /// What it is asked.
+    pub(crate) asks: Asks,
+    /// Files that it needs, by the end of their names: what stands behind
+    /// `{files}` in the arguments.
+    pub(crate) files: Vec<(&'static str, String)>,
     /// How its port is learned.
     pub(crate) port: Port,
     /// Where it runs.
@@ -65,6 +65,30 @@ pub(crate) struct Server {
     pub(crate) target: Target,
     /// All its processes. Not those that trace it.
     pub(crate) processes: Vec<Pid>,
+    /// Removed behind its end.
+    _files: OwnFiles,
+}
+
+/// Files that live as long as this.
+struct OwnFiles(Vec<PathBuf>);
+
+impl OwnFiles {
+    fn write(&mut self, name: String, text: &str) -> Result<(), Failure> {
+        let path = PathBuf::from(name);
+        std::fs::write(&path, text)
+            .map_err(|error| format!("write {}: {error}", path.display()))?;
+        self.0.push(path);
+        Ok(())
+    }
+}
+
+impl Drop for OwnFiles {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // In a temporary folder: nothing depends on it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 impl Server {
@@ -82,14 +106,17 @@ impl Server {
         let files = own_files();
         let program = spec.program.display().to_string();
         let server = [&program].into_iter().chain(&spec.arguments);
+        let port = given.port().to_string();
+        let filled = |text: &str| text.replace("{port}", &port).replace("{files}", &files);
         let line: Vec<String> = wrapper
             .iter()
             .chain(server)
-            .map(|word| {
-                word.replace("{port}", &given.port().to_string())
-                    .replace("{files}", &files)
-            })
+            .map(|word| filled(word))
             .collect();
+        let mut own = OwnFiles(Vec::new());
+        for (end, text) in &spec.files {
+            own.write(format!("{files}{end}"), &filled(text))?;
+        }
         // A child inherits the core of the thread that starts it.
         cores.enter_server(spec.place)?;
         let started = Process::start(&line, !wrapper.is_empty());
@@ -108,6 +135,7 @@ impl Server {
             process,
             target,
             processes,
+            _files: own,
         })
     }
 
@@ -194,10 +222,9 @@ impl Process {
                 Some(address) => {
                     let target = Target {
                         address,
-                        layout: spec.layout,
-                        id: spec.id,
+                        asks: spec.asks.clone(),
                     };
-                    probe(target).map(|()| target)
+                    probe(&target).map(|()| target)
                 }
             };
             match answer {

@@ -16,7 +16,8 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket,
 };
 
-use super::ring::same;
+use super::reply::Replies;
+use super::ring::first;
 use super::{Tally, Target, index, wait};
 use crate::Failure;
 
@@ -37,6 +38,7 @@ struct Client {
     /// `None` between two connections.
     stream: Option<TcpStream>,
     request: Vec<u8>,
+    replies: Replies,
     reply: Vec<u8>,
     /// Bytes of the reply that came.
     received: usize,
@@ -48,25 +50,25 @@ impl Churn {
     /// # Errors
     ///
     /// When the server is not on IPv4, or epoll fails.
-    pub(super) fn new(target: Target, at_once: usize) -> Result<Self, Failure> {
+    pub(super) fn new(target: &Target, at_once: usize) -> Result<Self, Failure> {
         let SocketAddr::V4(address) = target.address else {
             return Err(format!("{} is no IPv4 address", target.address).into());
         };
         let client = |name| {
-            let mut request = Vec::new();
-            target.request(name, 0, &mut request);
-            Client {
+            let (request, replies) = first(target, name)?;
+            Ok(Client {
                 stream: None,
-                reply: vec![0; request.len()],
+                reply: vec![0; replies.len],
                 request,
+                replies,
                 received: 0,
-            }
+            })
         };
         Ok(Self {
             address: SockaddrIn::from(address),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             events: vec![EpollEvent::empty(); at_once],
-            clients: (0..at_once).map(client).collect(),
+            clients: (0..at_once).map(client).collect::<Result<_, Failure>>()?,
             source: 0,
         })
     }
@@ -148,7 +150,7 @@ impl Client {
         }
         let whole = self.received == self.reply.len();
         if whole {
-            same(&self.reply, &self.request)?;
+            self.replies.check(&self.reply, 0)?;
             // Closing the only descriptor removes it from epoll.
             self.stream = None;
         }

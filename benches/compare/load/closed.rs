@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::ring::Connection;
-use super::{READ_SIZE, SLOW, Tally, Target, WARM, index, wait};
+use super::{READ_SIZE, Tally, Target, WARM, index, wait};
 use crate::Failure;
 
 /// Open connections, with requests in flight between [`Closed::resume`] and
@@ -36,7 +36,7 @@ impl Closed {
     ///
     /// Any means that the server does not serve; nothing was measured.
     pub(crate) fn connect(
-        target: Target,
+        target: &Target,
         connections: usize,
         depth: usize,
         slow: usize,
@@ -51,12 +51,16 @@ impl Closed {
             load.add(target, depth, true)?;
         }
         for _ in 0..slow {
-            load.add(Target { id: SLOW, ..target }, 1, false)?;
+            let slow = Target {
+                asks: target.asks.slow(),
+                ..target.clone()
+            };
+            load.add(&slow, 1, false)?;
         }
         Ok(load)
     }
 
-    fn add(&mut self, target: Target, depth: usize, counted: bool) -> Result<(), Failure> {
+    fn add(&mut self, target: &Target, depth: usize, counted: bool) -> Result<(), Failure> {
         let index = self.clients.len();
         let connection = Connection::open(target, index, depth)?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);

@@ -9,9 +9,11 @@
 //! A load is open for all the rounds of a cell; between its turns nothing is
 //! in flight.
 
+mod asks;
 mod churn;
 mod closed;
 mod open;
+mod reply;
 mod ring;
 
 use std::net::SocketAddr;
@@ -20,11 +22,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 
+pub(crate) use asks::{Asks, Get};
 pub(crate) use closed::Closed;
 pub(crate) use ring::{exchange, probe};
 
 use crate::Failure;
-use crate::frame::Layout;
 
 /// Bytes of a body.
 pub(crate) const BODY: usize = 96;
@@ -32,8 +34,8 @@ pub(crate) const BODY: usize = 96;
 /// Message id of a handler that blocks for a millisecond.
 pub(crate) const SLOW: u32 = 3;
 
-/// Bytes of one read: more than any depth here has in flight.
-const READ_SIZE: usize = 64 * 1024;
+/// Bytes of one read: more than any depth of small messages has in flight.
+const READ_SIZE: usize = 256 * 1024;
 
 /// A server that says nothing for so long does not answer any more.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -41,25 +43,16 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How long a server is loaded before it is measured.
 const WARM: Duration = Duration::from_millis(20);
 
+/// How long a server that was just started may take to answer.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// Who is asked, and what.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    /// What it speaks.
-    pub(crate) layout: Layout,
-    /// Message id of its echo.
-    pub(crate) id: u32,
-}
-
-impl Target {
-    /// Appends a request that no other connection and no other turn has.
-    fn request(self, connection: usize, turn: usize, out: &mut Vec<u8>) {
-        let name = format!("{connection}/{turn}.");
-        let body: Vec<u8> = name.bytes().cycle().take(BODY).collect();
-        let sequence = u32::try_from(turn + 1).expect("a ring is short");
-        self.layout.encode(self.id, sequence, &body, out);
-    }
+    /// What it is asked.
+    pub(crate) asks: Asks,
 }
 
 /// What is asked how often.
@@ -107,7 +100,7 @@ impl Load {
     /// # Errors
     ///
     /// Any means that the server does not serve; nothing was measured.
-    pub(crate) fn open(target: Target, shape: Shape) -> Result<Self, Failure> {
+    pub(crate) fn open(target: &Target, shape: Shape) -> Result<Self, Failure> {
         Ok(match shape {
             Shape::Closed {
                 connections,

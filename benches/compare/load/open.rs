@@ -42,7 +42,7 @@ impl Open {
     /// # Errors
     ///
     /// Any means that the server does not serve; nothing was measured.
-    pub(super) fn connect(target: Target, connections: usize, rate: u32) -> Result<Self, Failure> {
+    pub(super) fn connect(target: &Target, connections: usize, rate: u32) -> Result<Self, Failure> {
         let mut load = Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             events: vec![EpollEvent::empty(); connections],

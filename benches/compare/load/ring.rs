@@ -10,31 +10,30 @@
 //!             ^ received        ^ sent             so any send is one slice
 //! ```
 //!
-//! Nothing is allocated once the connection is open.
+//! Over HTTP all requests are the same, and so are the replies. Nothing is
+//! allocated once the connection is open.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
-use super::{BODY, Target};
+use super::reply::Replies;
+use super::{Asks, PROBE, Target};
 use crate::Failure;
-
-/// How long a server that was just started may take to answer.
-const PROBE: Duration = Duration::from_secs(1);
 
 /// A connection with its ring.
 pub(crate) struct Connection {
     stream: TcpStream,
     ring: Box<[u8]>,
-    /// Bytes of one frame.
-    frame: usize,
+    /// Bytes of one request.
+    request: usize,
     /// Bytes after which the ring repeats itself.
     period: usize,
+    replies: Replies,
     /// Where in the ring the next request begins.
     sent: usize,
-    /// Where in the ring the next byte to arrive is.
+    /// Where in the replies the next byte to arrive is.
     received: usize,
-    /// Bytes that are owed.
+    /// Bytes of replies that are owed.
     owed: usize,
 }
 
@@ -44,22 +43,28 @@ impl Connection {
     /// # Errors
     ///
     /// Any means that the server does not serve; nothing was measured.
-    pub(crate) fn open(target: Target, name: usize, depth: usize) -> Result<Self, Failure> {
+    pub(crate) fn open(target: &Target, name: usize, depth: usize) -> Result<Self, Failure> {
         let stream = TcpStream::connect(target.address)
             .map_err(|error| format!("connection {name} to {}: {error}", target.address))?;
-        stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let different = depth + 1;
         let mut ring = Vec::new();
         for turn in 0..different + depth {
-            target.request(name, turn % different, &mut ring);
+            target.asks.request(name, turn % different, &mut ring);
         }
-        let frame = target.layout.header() + BODY;
+        let request = ring.len() / (different + depth);
+        let period = different * request;
+        let replies = match &target.asks {
+            Asks::Frames { .. } => Replies::exact(ring[..period].into(), request),
+            Asks::Http(get) => Replies::learn(&stream, get)?,
+        };
+        stream.set_nonblocking(true)?;
         Ok(Self {
             stream,
             ring: ring.into_boxed_slice(),
-            frame,
-            period: different * frame,
+            request,
+            period,
+            replies,
             sent: 0,
             received: 0,
             owed: 0,
@@ -73,7 +78,7 @@ impl Connection {
 
     /// Requests that were not answered yet.
     pub(crate) const fn in_flight(&self) -> usize {
-        self.owed.div_ceil(self.frame)
+        self.owed.div_ceil(self.replies.len)
     }
 
     /// Sends `requests` frames at once; at most `depth` are in flight then.
@@ -82,7 +87,7 @@ impl Connection {
     ///
     /// The connection is broken; what was measured is worth nothing.
     pub(crate) fn send(&mut self, requests: usize) -> Result<(), Failure> {
-        let wanted = requests * self.frame;
+        let wanted = requests * self.request;
         // A connection has at most a few KiB in flight: a send buffer that has
         // no room for them is a fault of this bench's constants.
         let taken = (&self.stream).write(&self.ring[self.sent..self.sent + wanted])?;
@@ -90,7 +95,7 @@ impl Connection {
             return Err(format!("the kernel took {taken} bytes of {wanted}").into());
         }
         self.sent = (self.sent + wanted) % self.period;
-        self.owed += wanted;
+        self.owed += requests * self.replies.len;
         Ok(())
     }
 
@@ -109,12 +114,10 @@ impl Connection {
         if count > self.owed {
             return Err(format!("{count} bytes came where {} were owed", self.owed).into());
         }
-        let expected = &self.ring[self.received..self.received + count];
-        same(&scratch[..count], expected)?;
-        let partial = self.received % self.frame;
-        self.received = (self.received + count) % self.period;
+        let partial = self.received % self.replies.len;
+        self.received = self.replies.check(&scratch[..count], self.received)?;
         self.owed -= count;
-        Ok((partial + count) / self.frame)
+        Ok((partial + count) / self.replies.len)
     }
 }
 
@@ -131,7 +134,7 @@ fn difference(came: &[u8], expected: &[u8]) -> String {
 /// # Errors
 ///
 /// It does not yet, or not rightly.
-pub(crate) fn probe(target: Target) -> Result<(), Failure> {
+pub(crate) fn probe(target: &Target) -> Result<(), Failure> {
     exchange(target, 0).map(drop)
 }
 
@@ -140,16 +143,35 @@ pub(crate) fn probe(target: Target) -> Result<(), Failure> {
 /// # Errors
 ///
 /// The server does not answer, or not rightly.
-pub(crate) fn exchange(target: Target, name: usize) -> Result<TcpStream, Failure> {
-    let mut request = Vec::new();
-    target.request(name, 0, &mut request);
+pub(crate) fn exchange(target: &Target, name: usize) -> Result<TcpStream, Failure> {
     let mut stream = TcpStream::connect(target.address)?;
+    let mut request = Vec::new();
+    target.asks.request(name, 0, &mut request);
+    if let Asks::Http(get) = &target.asks {
+        Replies::learn(&stream, get)?;
+        return Ok(stream);
+    }
     stream.set_read_timeout(Some(PROBE))?;
     stream.write_all(&request)?;
     let mut reply = vec![0; request.len()];
     stream.read_exact(&mut reply)?;
     same(&reply, &request)?;
     Ok(stream)
+}
+
+/// The first request of a connection of this name, and its replies.
+///
+/// # Errors
+///
+/// The server does not answer, or not rightly.
+pub(super) fn first(target: &Target, name: usize) -> Result<(Vec<u8>, Replies), Failure> {
+    let mut request = Vec::new();
+    target.asks.request(name, 0, &mut request);
+    let replies = match &target.asks {
+        Asks::Frames { .. } => Replies::exact(request.as_slice().into(), request.len()),
+        Asks::Http(get) => Replies::learn(&TcpStream::connect(target.address)?, get)?,
+    };
+    Ok((request, replies))
 }
 
 /// # Errors

@@ -2,8 +2,9 @@
 //!
 //! One thread, one level-triggered epoll, one `recv` for each readable event,
 //! one `send` for all the replies to it. Like any frame server it checks the
-//! checksum of what it reads and computes the one of what it writes; without a
-//! layout it returns the bytes that it read, and shows what the kernel costs.
+//! checksum of what it reads and computes the one of what it writes; for bytes
+//! it returns what it read, and shows what the kernel costs; over HTTP it looks
+//! for the ends of heads and nothing else, and says the same to each.
 //! What it leaves out is what purlin adds: handlers, order across threads,
 //! deadlines, limits, counters.
 //!
@@ -28,13 +29,24 @@ const EVENTS: usize = 512;
 /// Bytes of one read.
 const READ_SIZE: usize = 256 * 1024;
 
-/// Serves frames of `layout`, or bytes, until a signal.
+/// What it takes for a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Speech {
+    /// Whatever was read.
+    Bytes,
+    /// A frame.
+    Frames(Layout),
+    /// A head without a body.
+    Http,
+}
+
+/// Serves until a signal.
 ///
 /// # Errors
 ///
 /// When the port cannot be bound or epoll fails; there is nothing to measure.
-pub(crate) fn run(layout: Option<Layout>) -> io::Result<()> {
-    let mut server = Server::new(crate::listen()?, layout)?;
+pub(crate) fn run(speech: Speech) -> io::Result<()> {
+    let mut server = Server::new(crate::listen()?, speech)?;
     crate::announce(server.listener.local_addr()?);
     let mut events = vec![EpollEvent::empty(); EVENTS];
     loop {
@@ -55,8 +67,7 @@ pub(crate) fn run(layout: Option<Layout>) -> io::Result<()> {
 struct Server {
     epoll: Epoll,
     listener: TcpListener,
-    /// `None`: bytes.
-    layout: Option<Layout>,
+    speech: Speech,
     /// By descriptor.
     connections: Vec<Option<Connection>>,
     scratch: Box<[u8]>,
@@ -72,13 +83,13 @@ struct Connection {
 }
 
 impl Server {
-    fn new(listener: TcpListener, layout: Option<Layout>) -> io::Result<Self> {
+    fn new(listener: TcpListener, speech: Speech) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         Ok(Self {
             epoll,
             listener,
-            layout,
+            speech,
             connections: Vec::new(),
             scratch: vec![0; READ_SIZE].into_boxed_slice(),
             out: Vec::with_capacity(READ_SIZE),
@@ -118,7 +129,7 @@ impl Server {
         let served = if was_blocked {
             connection.flush()
         } else {
-            connection.echo(self.layout, &mut self.scratch, &mut self.out)
+            connection.answer(self.speech, &mut self.scratch, &mut self.out)
         };
         let blocked = !connection.unsent.is_empty();
         let listened = served.and_then(|()| {
@@ -145,9 +156,9 @@ impl Connection {
     ///
     /// An error, the peer's end-of-file included, means that the connection
     /// is over.
-    fn echo(
+    fn answer(
         &mut self,
-        layout: Option<Layout>,
+        speech: Speech,
         scratch: &mut [u8],
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
@@ -160,21 +171,12 @@ impl Connection {
             Err(error) => return Err(error),
         };
         let came = &scratch[..kept + count];
-        let Some(layout) = layout else {
-            return self.reply(came);
-        };
         out.clear();
-        let mut rest = came;
-        loop {
-            match layout.decode(rest) {
-                Decoded::Frame(frame) => {
-                    layout.encode(frame.id, frame.sequence, frame.body, out);
-                    rest = &rest[frame.total..];
-                }
-                Decoded::Partial => break,
-                Decoded::Broken => return Err(ErrorKind::InvalidData.into()),
-            }
-        }
+        let rest = match speech {
+            Speech::Bytes => return self.reply(came),
+            Speech::Frames(layout) => echo(layout, came, out)?,
+            Speech::Http => greet(came, out),
+        };
         self.partial.clear();
         self.partial.extend_from_slice(rest);
         if out.is_empty() {
@@ -203,6 +205,35 @@ impl Connection {
         }
     }
 }
+
+/// Echoes the whole frames of `came`; returns what is behind them.
+fn echo<'a>(layout: Layout, came: &'a [u8], out: &mut Vec<u8>) -> io::Result<&'a [u8]> {
+    let mut rest = came;
+    loop {
+        match layout.decode(rest) {
+            Decoded::Frame(frame) => {
+                layout.encode(frame.id, frame.sequence, frame.body, out);
+                rest = &rest[frame.total..];
+            }
+            Decoded::Partial => return Ok(rest),
+            Decoded::Broken => return Err(ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// Greets once for each whole head of `came`; returns what is behind them.
+fn greet<'a>(came: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    let mut rest = came;
+    while let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") {
+        out.extend_from_slice(GREETING);
+        rest = &rest[end + 4..];
+    }
+    rest
+}
+
+/// As long as the response of a server that knows the time.
+const GREETING: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+Content-Length: 13\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\nHello, World!";
 
 /// Whether nothing is wrong: the next event tries again.
 fn again(error: &io::Error) -> bool {
