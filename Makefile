@@ -27,8 +27,15 @@ test:                 ## formatting, lints, documentation, tests, models
 	cargo test --features failpoints --test faults
 	@$(MAKE) --no-print-directory loom
 
-chaos:                ## deaths at every bad moment, fifty times each; minutes
+# What `make test` does shortly, in full: reloads and upgrades under load, idle
+# connections that go along, deaths at every bad moment, and how long the next
+# client waits after each.
+chaos:                ## reloads, upgrades and deaths, in full; half an hour
+	PURLIN_TEST_FULL=1 cargo test --test it -- --nocapture handover::
+	PURLIN_TEST_UPGRADES=20 cargo test --test it -- --nocapture upgrade::
 	KILL_ROUNDS=50 cargo test --features failpoints --test faults -- --nocapture deaths
+	cargo bench --bench deaths
+	cargo bench --bench deaths --features failpoints
 
 # Port 0 is a free one; the server's log tells which. What it needs lies in a
 # folder of its own, and it ends with the shell, whatever happens.

@@ -156,12 +156,7 @@ impl Connection {
     ///
     /// An error, the peer's end-of-file included, means that the connection
     /// is over.
-    fn answer(
-        &mut self,
-        speech: Speech,
-        scratch: &mut [u8],
-        out: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    fn answer(&mut self, speech: Speech, scratch: &mut [u8], out: &mut Vec<u8>) -> io::Result<()> {
         let kept = self.partial.len();
         scratch[..kept].copy_from_slice(&self.partial);
         let count = match (&self.stream).read(&mut scratch[kept..]) {
