@@ -70,6 +70,10 @@
 //!   down, and only then tells its parent. So a worker's line to the master has
 //!   the highest: with 500 connections open, the next reply came 1.7 ms after the
 //!   death of the worker that accepts, and 8.8 ms when the master waited to reap it.
+//! - A connection that has nothing to remember has no server, no seat and no
+//!   cutter: they are lent for a turn or a read. An idle one costs 394 bytes
+//!   instead of 856, whether it speaks frames or HTTP, and what a turn needs is
+//!   in the cache.
 //! - Edge-triggered epoll saves one look at every socket, 1 to 3 % at 100
 //!   connections: an option, not the default.
 
