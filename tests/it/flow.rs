@@ -118,7 +118,8 @@ fn replies_owed_are_delivered_after_a_half_close() {
 #[test]
 fn what_was_queued_before_a_close_arrives_before_the_end() {
     let app = App::<()>::new().on(1, |c, (): ()| {
-        for _ in 0..30 {
+        // More than the kernel ever holds for a socket (`tcp_wmem`).
+        for _ in 0..100 {
             c.send(2, Bytes::from(vec![9; 100_000]));
         }
         c.close();
@@ -135,7 +136,7 @@ fn what_was_queued_before_a_close_arrives_before_the_end() {
     wait_until("the close waits for the bytes", || {
         server.read(Counter::Buffered) > 0
     });
-    assert_eq!(client.rest().len(), 30 * 100_008);
+    assert_eq!(client.rest().len(), 100 * 100_008);
     wait_for(&server, Counter::Live, 0);
     assert_eq!(server.read(Counter::Buffered), 0);
 }
