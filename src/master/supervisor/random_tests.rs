@@ -72,6 +72,8 @@ struct World {
     heir: Option<(Pid, HeirStep)>,
     /// Rows that are not to be touched.
     lent: Rows,
+    /// Rows that were ours when the new program was started.
+    ours: Rows,
     /// Times of the forks of each slot since it was last taken up.
     forks: HashMap<SlotId, VecDeque<Instant>>,
     /// Slots whose last worker served: their next fork is no retry.
@@ -103,6 +105,7 @@ impl World {
             exited: false,
             heir: None,
             lent: Rows::default(),
+            ours: Rows::default(),
             forks: HashMap::new(),
             served: HashSet::new(),
             first_forks: HashSet::new(),
@@ -167,9 +170,10 @@ impl World {
         let Some((_, step)) = self.heir.take() else {
             return;
         };
-        let taken: Rows = self.living.iter().map(|(_, slot)| *slot).collect();
+        // It was told at its start which rows are not its own, those of workers
+        // that are to be replaced among them.
         let used: Rows = [10, 11].map(SlotId).into_iter().collect();
-        let used: Rows = used.iter().filter(|slot| !taken.contains(*slot)).collect();
+        let used: Rows = used.iter().filter(|slot| !self.ours.contains(*slot)).collect();
         let cause = Cause::Exited(1);
         if step != HeirStep::Rules {
             self.lent.add(used);
@@ -297,6 +301,7 @@ impl World {
         }
         let pid = Pid::new(self.next_pid).unwrap();
         self.next_pid += 1;
+        self.ours = self.supervisor.rows();
         self.heir = Some((pid, HeirStep::Started));
         self.tell(Event::Heir(HeirEvent::Launched { pid }));
     }
