@@ -173,7 +173,10 @@ impl World {
         // It was told at its start which rows are not its own, those of workers
         // that are to be replaced among them.
         let used: Rows = [10, 11].map(SlotId).into_iter().collect();
-        let used: Rows = used.iter().filter(|slot| !self.ours.contains(*slot)).collect();
+        let used: Rows = used
+            .iter()
+            .filter(|slot| !self.ours.contains(*slot))
+            .collect();
         let cause = Cause::Exited(1);
         if step != HeirStep::Rules {
             self.lent.add(used);
