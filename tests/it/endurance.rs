@@ -60,13 +60,10 @@ fn a_flood_of_connects_leaves_neither_descriptors_nor_memory_behind() {
         (descriptors.count(), resident(worker))
     };
     let (descriptors, memory) = flood("5000");
-    let after = flood("50000");
-    assert_eq!(after.0, descriptors);
-    assert!(
-        after.1 <= memory + memory / 20,
-        "{memory}, then {}",
-        after.1
-    );
+    assert_eq!(flood("50000").0, descriptors);
+    // The pool is trimmed by an eighth a second.
+    let what = format!("memory is near the {memory} bytes of before");
+    crate::harness::wait_until(&what, || resident(worker) <= memory + memory / 20);
     let accepted = &instance.status()["counters"]["connections_accepted"];
     assert_eq!(accepted, 55_000);
 }

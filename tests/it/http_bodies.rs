@@ -339,7 +339,7 @@ fn a_client_that_leaves_within_its_body_drops_what_was_made_of_it() {
     let mut client = Client::to(&server);
     client.send(&post("/", "Content-Length: 500000"));
     client.send(&text(1000));
-    wait_for(&server, Counter::Turns, 1);
+    wait_until("a turn has begun", || server.read(Counter::Turns) > 0);
     drop(client);
     wait_until("the part is dropped", || {
         dropped.load(Ordering::SeqCst) == 1
