@@ -93,6 +93,14 @@ impl Daemon {
         Ok((pids, holder.and_then(pid)))
     }
 
+    /// For how many seconds the worker that came last has been there.
+    pub(crate) fn youngest(&self) -> Outcome<u64> {
+        let status = self.status()?;
+        let all = status["workers"].as_array().ok_or("no workers")?;
+        let ages = all.iter().filter_map(|one| one["for"].as_u64());
+        Ok(ages.min().unwrap_or(0))
+    }
+
     /// Waits until exactly `workers` processes are left, and all of them serve.
     pub(crate) fn settled(&self, workers: usize) -> Outcome<()> {
         self.wait("exactly its workers", || {

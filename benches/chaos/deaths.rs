@@ -24,16 +24,15 @@ pub(crate) fn holder(scale: &Scale) -> Outcome<Row> {
     let mut spans = Vec::new();
     for _ in 0..count {
         let mut holder = None;
+        // A worker that dies younger is replaced after a growing pause.
         daemon.wait("a holder of the turn", || {
             let (serving, now) = daemon.serving()?;
             holder = now;
-            Ok(serving.len() == 4 && now.is_some())
+            Ok(serving.len() == 4 && now.is_some() && daemon.youngest()? >= 1)
         })?;
         let from = Instant::now();
         signal(holder.ok_or("no holder")?, Signal::SIGKILL);
         spans.push(next_reply(&daemon, from)?);
-        // No slot is forked so often that it has to wait.
-        thread::sleep(Duration::from_millis(150));
     }
     daemon.settled(4)?;
     Ok(timed(spans))
