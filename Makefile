@@ -4,7 +4,7 @@
 CONF ?= conf/purlin.toml
 STRESS ?= --seconds 10
 
-.PHONY: build run test chaos stress loom bench bench-quick micro deny fuzz install uninstall help
+.PHONY: build run test chaos chaos-quick stress loom bench bench-quick micro deny fuzz install uninstall help
 
 # For packages: `make install DESTDIR=... PREFIX=/usr`.
 PREFIX ?= /usr/local
@@ -36,6 +36,11 @@ chaos:                ## reloads, upgrades and deaths, in full; half an hour
 	KILL_ROUNDS=50 cargo test --features failpoints --test faults -- --nocapture deaths
 	cargo bench --bench deaths
 	cargo bench --bench deaths --features failpoints
+	cargo bench --bench chaos
+
+# Not optimised, as what CI has built already: counts decide, times do not.
+chaos-quick:          ## every scenario of the chaos table, shortly; two minutes
+	cargo bench --profile dev --bench chaos -- --short
 
 # Port 0 is a free one; the server's log tells which. What it needs lies in a
 # folder of its own, and it ends with the shell, whatever happens.

@@ -1,0 +1,136 @@
+//! The chaos suite: the built daemon under load, and everything that can go wrong.
+//!
+//! ```text
+//! cargo bench --bench chaos
+//! cargo bench --bench chaos -- --short --only R1,C5 --seed 7
+//! ```
+//!
+//! Each scenario is a row: its goal, what was measured, and, where there is
+//! something to compare with, what nginx does in the same run. Counts decide the exit status, times never do: machines differ.
+
+mod daemon;
+mod deaths;
+mod load;
+mod nginx;
+mod reloads;
+mod row;
+mod soak;
+mod ticker;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use purlin::sys::process::raise_descriptor_limit;
+
+use crate::row::Row;
+use crate::ticker::Ticker;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Id, goal, and what finds out.
+type Scenario = (&'static str, &'static str, fn(&Scale) -> Outcome<Row>);
+
+const SCENARIOS: &[Scenario] = &[
+    (
+        "R1",
+        "reloads at 300 ms under load: 0 failed",
+        reloads::reloads,
+    ),
+    (
+        "R2",
+        "4 and 2 workers in turn, shared and reuseport: 0 failed",
+        reloads::resized,
+    ),
+    (
+        "R3",
+        "upgrades under load, bad ones rolled back: 0 failed",
+        reloads::upgrades,
+    ),
+    (
+        "R3b",
+        "idle connections over reloads and upgrades: 0 lost",
+        reloads::idle,
+    ),
+    (
+        "R5",
+        "all workers killed in a failing reload: reply within 50 ms",
+        deaths::all,
+    ),
+    (
+        "R7",
+        "200 reloads: no descriptor more, RSS within 5 %",
+        reloads::kept,
+    ),
+    (
+        "C1",
+        "holder of the turn killed: reply p50 2, p99 10, max 20 ms",
+        deaths::holder,
+    ),
+    (
+        "C5",
+        "random events twice a second: nothing lost, stuck, left",
+        soak::soak,
+    ),
+    (
+        "C6",
+        "master killed: closed within 100 ms, restarted within 1 s",
+        deaths::master,
+    ),
+];
+
+/// How much of everything.
+struct Scale {
+    short: bool,
+    /// Decides the events of the soak; never zero.
+    seed: u64,
+    only: Option<Vec<String>>,
+}
+
+impl Scale {
+    fn of(&self, full: usize, short: usize) -> usize {
+        if self.short { short } else { full }
+    }
+
+    fn has(&self, id: &str) -> bool {
+        let mut only = self.only.iter().flatten();
+        self.only.is_none() || only.any(|one| one == id)
+    }
+}
+
+fn main() -> Outcome<ExitCode> {
+    let mut scale = Scale {
+        short: false,
+        seed: 20_261_121,
+        only: None,
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} what?"));
+        match argument.as_str() {
+            "--short" => scale.short = true,
+            "--seed" => scale.seed = value()?.parse::<u64>()?.max(1),
+            "--only" => scale.only = Some(value()?.split(',').map(str::to_owned).collect()),
+            "--list" => return list(),
+            "--bench" => {} // Of cargo.
+            other => return Err(format!("{other} is no option").into()),
+        }
+    }
+    raise_descriptor_limit(8192)?;
+    let ticker = Ticker::start();
+    let mut missed = 0;
+    for (id, goal, run) in SCENARIOS.iter().filter(|one| scale.has(one.0)) {
+        let row = run(&scale).unwrap_or_else(|error| Row::new(false, error.to_string()));
+        missed += usize::from(!row.met);
+        io::stdout().write_all(row.print(id, goal, &ticker).as_bytes())?;
+    }
+    writeln!(io::stdout(), "{missed} missed")?;
+    Ok(ExitCode::from(u8::from(missed > 0)))
+}
+
+fn list() -> Outcome<ExitCode> {
+    for (id, goal, _) in SCENARIOS {
+        writeln!(io::stdout(), "{id:4} {goal}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
