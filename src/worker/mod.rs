@@ -37,6 +37,7 @@ mod handover;
 mod heartbeat;
 mod inbound;
 mod items;
+mod leaving;
 mod ledger;
 mod letters;
 mod limits;
