@@ -1,4 +1,4 @@
-//! The recycler: the last steps of every connection.
+//! The recycler: the last steps of a connection, unless it leaves at rest.
 //!
 //! ```text
 //!   Left ---> half-close ---> read and drop until end-of-file ---> close(2) ---> slot free
