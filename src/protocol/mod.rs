@@ -261,6 +261,9 @@ pub enum Step {
 pub enum CloseMode {
     /// Everything that was written reaches the peer first.
     Flush,
+    /// As [`Flush`](Self::Flush), to a peer who has said that it sends nothing
+    /// more: nobody waits for its end unless it does.
+    Done,
     /// At once, with a reset; unsent bytes are lost.
     Abort,
 }

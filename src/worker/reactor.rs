@@ -385,6 +385,8 @@ impl<'a> Reactor<'a> {
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
             socket::abort(conn.socket());
+        } else if mode == CloseMode::Done && !socket::has_unread(conn.socket()) {
+            conn.peer_done.store(true, Ordering::SeqCst);
         }
         if conn.peer_done.load(Ordering::SeqCst) {
             // The peer may be back before the recycler has come to this one,

@@ -20,7 +20,7 @@ use super::limits::Trigger;
 use super::mailbox::Posted;
 use super::parts::Parts;
 use super::reactor::Reactor;
-use super::turn::{self, Budget, Ran, Why};
+use super::turn::{self, Budget, Ran, Settled, Why};
 use super::write;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Lane, Out, Step, Then, Turn, Units};
@@ -360,10 +360,13 @@ impl Reactor<'_> {
             why,
             files: Vec::new(),
         };
-        let (more, after) = turn::settle(shared, conn, &mut parts, ran);
+        let Settled { more, after, close } = turn::settle(shared, conn, &mut parts, ran);
         self.lender.take_back(shared, conn, parts, &mut kept);
         drop(kept);
         self.follow(conn, after);
+        if let Some(mode) = close {
+            self.decide(conn.id, mode, None);
+        }
         if let Some(more) = more {
             // Posted by others while this ran; theirs is the pool's to serve.
             let after = conn.mailbox.requeue(0, shared.limits.mailbox_high, more);

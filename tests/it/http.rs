@@ -331,6 +331,29 @@ fn refusals_are_answered_counted_and_closed_behind_good_requests() {
 }
 
 #[test]
+fn who_asks_for_a_close_gets_it_at_once_and_every_byte_whatever_it_sends_behind() {
+    let body = "x".repeat(100_000);
+    let reply = body.clone();
+    let web = Web::<()>::new().get_inline("/", move |_, (): ()| reply.clone());
+    let server = Server::configured(App::<()>::new().web(web), HTTP).unwrap();
+    let ask = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for rounds in 1..=10 {
+        let mut client = Client::to(&server);
+        client.send(ask);
+        assert!(String::from_utf8(client.rest()).unwrap().ends_with(&body));
+        wait_for(&server, Counter::Recycled, rounds);
+    }
+    assert_eq!(server.read(Counter::Turns), 0, "nothing was left to others");
+    for rounds in 11..=20 {
+        let mut client = Client::to(&server);
+        client.send(&[ask.as_slice(), &[b'\n'; 1 << 20]].concat());
+        assert!(String::from_utf8(client.rest()).unwrap().ends_with(&body));
+        drop(client);
+        wait_for(&server, Counter::Recycled, rounds);
+    }
+}
+
+#[test]
 fn pushes_and_hooks_leave_http_connections_alone() {
     static OPENED: AtomicU32 = AtomicU32::new(0);
     let app = App::<()>::new()

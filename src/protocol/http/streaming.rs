@@ -150,7 +150,13 @@ impl HttpServer {
         if let Some(then) = self.then.take() {
             return Some(then);
         }
-        (!keeps).then(|| self.end(Step::Close(CloseMode::Flush)))
+        // Who was told to ask elsewhere may have asked again before.
+        let mode = if self.leaves {
+            CloseMode::Flush
+        } else {
+            CloseMode::Done
+        };
+        (!keeps).then(|| self.end(Step::Close(mode)))
     }
 
     /// Writes more of the response that is under way, as much as there is room
