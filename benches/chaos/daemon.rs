@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,11 @@ impl Daemon {
     pub(crate) fn configure(&self, top: &str) -> Outcome<()> {
         let address = self.address;
         let text = format!("{top}\n[[listener]]\naddress = \"{address}\"\n[log]\nfile = \"log\"\n");
+        self.write(&text)
+    }
+
+    /// All of that file.
+    pub(crate) fn write(&self, text: &str) -> Outcome<()> {
         Ok(fs::write(self.path("conf"), text)?)
     }
 
@@ -60,14 +65,19 @@ impl Daemon {
 
     /// Runs a command, and fails as it does, with what it said.
     pub(crate) fn ask(&self, command: &str) -> Outcome<Vec<u8>> {
-        let mut purlin = Command::new(env!("CARGO_BIN_EXE_purlin"));
-        purlin.args(command.split(' ')).args(["-c", "conf"]);
-        let output = purlin.current_dir(self.folder.path()).output()?;
+        let output = self.run(command)?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(format!("purlin {command}: {text}").into());
         }
         Ok(output.stdout)
+    }
+
+    /// Runs a command, whatever becomes of it.
+    pub(crate) fn run(&self, command: &str) -> Outcome<Output> {
+        let mut purlin = Command::new(env!("CARGO_BIN_EXE_purlin"));
+        purlin.args(command.split(' ')).args(["-c", "conf"]);
+        Ok(purlin.current_dir(self.folder.path()).output()?)
     }
 
     pub(crate) fn status(&self) -> Outcome<Value> {

@@ -11,6 +11,9 @@
 mod daemon;
 mod deaths;
 mod load;
+mod mistakes;
+#[path = "../../tests/it/mutated.rs"]
+mod mutated;
 mod nginx;
 mod reloads;
 mod row;
@@ -51,6 +54,11 @@ const SCENARIOS: &[Scenario] = &[
         "R3b",
         "idle connections over reloads and upgrades: 0 lost",
         reloads::idle,
+    ),
+    (
+        "R4",
+        "mutated files taken or refused with their place: 0 failed",
+        mistakes::files,
     ),
     (
         "R5",

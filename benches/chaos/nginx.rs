@@ -91,6 +91,29 @@ pub(crate) fn reloads(
     Ok(Some(load.stop()))
 }
 
+/// What becomes of a reload to one more address, which is somebody else's.
+pub(crate) fn taken_port(taken: &str) -> Outcome<String> {
+    if !Path::new(NGINX).exists() {
+        return Ok(beside(None));
+    }
+    let nginx = Nginx::start()?;
+    let how = format!("; listen {taken}");
+    configure(nginx.folder.path(), nginx.address, 4, &how)?;
+    let mut reload = Command::new(NGINX);
+    reload.arg("-p").arg(nginx.folder.path());
+    reload.args(["-e", "error.log", "-c", "conf", "-s", "reload"]);
+    let code = reload.output()?.status.code().unwrap_or(-1);
+    let text = format!("nginx, a port in use: reload exits with {code}");
+    for _ in 0..500 {
+        let log = fs::read_to_string(nginx.folder.path().join("error.log"))?;
+        if log.contains("still could not bind") {
+            return Ok(text + ", not applied");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(text)
+}
+
 /// What a row says of nginx.
 pub(crate) fn beside(tally: Option<&Tally>) -> String {
     tally.map_or_else(

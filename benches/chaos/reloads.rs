@@ -171,7 +171,7 @@ fn add(whole: &mut Tally, part: Tally, name: &str) {
 }
 
 /// The row of a load of which nothing may fail.
-fn lossless(tally: &Tally, note: &str) -> Row {
+pub(crate) fn lossless(tally: &Tally, note: &str) -> Row {
     let (failed, served) = (tally.failures.len(), tally.served);
     let slowest = tally.slowest.as_millis();
     let text = format!("{failed} failed of {served}, slowest {slowest} ms{note}");

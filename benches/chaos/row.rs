@@ -38,8 +38,9 @@ impl Row {
         self
     }
 
+    /// Adds to the reasons.
     pub(crate) fn reasons(mut self, reasons: Vec<String>) -> Self {
-        self.reasons = reasons;
+        self.reasons.extend(reasons);
         self
     }
 
