@@ -18,6 +18,8 @@ mod nginx;
 mod reloads;
 mod row;
 mod soak;
+mod stuck;
+mod subject;
 mod ticker;
 
 use std::error::Error;
@@ -76,6 +78,11 @@ const SCENARIOS: &[Scenario] = &[
         deaths::holder,
     ),
     (
+        "C2",
+        "who accepts is stuck: accepted again within 2 s",
+        stuck::holder,
+    ),
+    (
         "C5",
         "random events twice a second: nothing lost, stuck, left",
         soak::soak,
@@ -107,6 +114,9 @@ impl Scale {
 }
 
 fn main() -> Outcome<ExitCode> {
+    if std::env::var_os(subject::ASKED).is_some() {
+        return Ok(subject::main());
+    }
     let mut scale = Scale {
         short: false,
         seed: 20_261_121,
