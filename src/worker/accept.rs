@@ -37,6 +37,7 @@ const LAST_ACCEPTS: usize = 4096;
 impl Reactor<'_> {
     /// Takes connections from the backlog of a listener.
     pub(super) fn accept(&mut self, listener: usize) {
+        self.shared.row.count(Counter::AcceptEvents);
         for taken in 0..self.share.batch() {
             if !self.may_accept() {
                 return;
