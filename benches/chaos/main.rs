@@ -10,6 +10,7 @@
 
 mod daemon;
 mod deaths;
+mod drains;
 mod load;
 mod mistakes;
 #[path = "../../tests/it/mutated.rs"]
@@ -21,6 +22,7 @@ mod soak;
 mod stuck;
 mod subject;
 mod ticker;
+mod wakes;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -73,6 +75,16 @@ const SCENARIOS: &[Scenario] = &[
         reloads::kept,
     ),
     (
+        "R8",
+        "reloads with sessions that stay: at most twice the workers",
+        drains::generations,
+    ),
+    (
+        "R9",
+        "TERM under load: what was received is answered, then gone",
+        drains::stops,
+    ),
+    (
         "C1",
         "holder of the turn killed: reply p50 2, p99 10, max 20 ms",
         deaths::holder,
@@ -91,6 +103,11 @@ const SCENARIOS: &[Scenario] = &[
         "C6",
         "master killed: closed within 100 ms, restarted within 1 s",
         deaths::master,
+    ),
+    (
+        "B2",
+        "wake-ups for each of 1,000 connections a second: at most 1.2",
+        wakes::accepts,
     ),
 ];
 
