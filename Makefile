@@ -27,16 +27,12 @@ test:                 ## formatting, lints, documentation, tests, models
 	cargo test --features failpoints --test faults
 	@$(MAKE) --no-print-directory loom
 
-# What `make test` does shortly, in full: reloads and upgrades under load, idle
-# connections that go along, deaths at every bad moment, and how long the next
-# client waits after each.
-chaos:                ## reloads, upgrades and deaths, in full; half an hour
-	PURLIN_TEST_FULL=1 cargo test --test it -- --nocapture handover::
-	PURLIN_TEST_UPGRADES=20 cargo test --test it -- --nocapture upgrade::
-	KILL_ROUNDS=50 cargo test --features failpoints --test faults -- --nocapture deaths
-	cargo bench --bench deaths
-	cargo bench --bench deaths --features failpoints
-	cargo bench --bench chaos
+# What `make test` and `make chaos-quick` do shortly, in full: reloads and upgrades
+# under load, idle connections that go along, deaths at every bad moment, how long
+# the next client waits after each, and the table. All of it stands together at the
+# end, even if a part fails.
+chaos:                ## reloads, upgrades and deaths, in full; forty minutes
+	benches/chaos/all.sh
 
 # Not optimised, as what CI has built already: counts decide, times do not.
 chaos-quick:          ## every scenario of the chaos table, shortly; two minutes

@@ -73,6 +73,8 @@ counters! {
     Closed = "connections_closed",
     /// Connections that ended in an error of the network.
     Broken = "connections_broken",
+    /// Times that epoll said of a listener that somebody waits there.
+    AcceptEvents = "accept_events",
     /// Times that `accept` found no connection waiting.
     AcceptsEmpty = "accepts_empty",
     /// Times that the accept turn came to this worker.

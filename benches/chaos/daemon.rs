@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::Outcome;
+use crate::{Outcome, subject};
 
 /// What takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -23,6 +23,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// The daemon.
 pub(crate) struct Daemon {
+    program: PathBuf,
     folder: tempfile::TempDir,
     pub(crate) address: SocketAddr,
 }
@@ -30,9 +31,22 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it with `top` as the first lines of its configuration.
     pub(crate) fn start(top: &str) -> Outcome<Self> {
+        Self::of(env!("CARGO_BIN_EXE_purlin").into(), top)
+    }
+
+    /// As [`start`](Self::start), with [`subject`](crate::subject) in it.
+    pub(crate) fn subject(top: &str) -> Outcome<Self> {
+        Self::of(std::env::current_exe()?, top)
+    }
+
+    fn of(program: PathBuf, top: &str) -> Outcome<Self> {
         let address = TcpListener::bind("127.0.0.79:0")?.local_addr()?;
         let folder = tempfile::tempdir()?;
-        let daemon = Self { folder, address };
+        let daemon = Self {
+            program,
+            folder,
+            address,
+        };
         daemon.configure(top)?;
         daemon.ask("start")?;
         Ok(daemon)
@@ -46,6 +60,11 @@ impl Daemon {
     pub(crate) fn configure(&self, top: &str) -> Outcome<()> {
         let address = self.address;
         let text = format!("{top}\n[[listener]]\naddress = \"{address}\"\n[log]\nfile = \"log\"\n");
+        self.write(&text)
+    }
+
+    /// All of that file.
+    pub(crate) fn write(&self, text: &str) -> Outcome<()> {
         Ok(fs::write(self.path("conf"), text)?)
     }
 
@@ -60,14 +79,20 @@ impl Daemon {
 
     /// Runs a command, and fails as it does, with what it said.
     pub(crate) fn ask(&self, command: &str) -> Outcome<Vec<u8>> {
-        let mut purlin = Command::new(env!("CARGO_BIN_EXE_purlin"));
-        purlin.args(command.split(' ')).args(["-c", "conf"]);
-        let output = purlin.current_dir(self.folder.path()).output()?;
+        let output = self.run(command)?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(format!("purlin {command}: {text}").into());
         }
         Ok(output.stdout)
+    }
+
+    /// Runs a command, whatever becomes of it.
+    pub(crate) fn run(&self, command: &str) -> Outcome<Output> {
+        let mut purlin = Command::new(&self.program);
+        purlin.args(command.split(' ')).args(["-c", "conf"]);
+        purlin.env(subject::ASKED, "1");
+        Ok(purlin.current_dir(self.folder.path()).output()?)
     }
 
     pub(crate) fn status(&self) -> Outcome<Value> {
@@ -142,15 +167,22 @@ impl Daemon {
 
     /// Children of the master that nobody has waited for.
     pub(crate) fn zombies(&self) -> Outcome<usize> {
-        let master = self.master()?;
-        let path = format!("/proc/{master}/task/{master}/children");
-        let children = fs::read_to_string(path)?;
-        let is_dead = |pid: &&str| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.contains(") Z ")
-        };
-        Ok(children.split_whitespace().filter(is_dead).count())
+        let children = children(self.master()?)?;
+        Ok(children.into_iter().filter(|pid| is_zombie(*pid)).count())
     }
+}
+
+/// The children of a process.
+pub(crate) fn children(pid: i32) -> Outcome<Vec<i32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let pids = text.split_whitespace();
+    Ok(pids.filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Whether it is dead, and nobody has waited for it.
+pub(crate) fn is_zombie(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.contains(") Z ")
 }
 
 /// Sends a signal; a process that is gone needs none.

@@ -27,6 +27,8 @@ pub(crate) enum Speech {
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) from: Instant,
+    /// When the request was with the kernel, if it ever was.
+    pub(crate) sent: Option<Instant>,
     pub(crate) to: Instant,
     /// The client's, where it had a connection.
     pub(crate) port: Option<u16>,
@@ -84,11 +86,13 @@ fn ask_on(
     let mut connection = None;
     while !over.load(Ordering::Relaxed) {
         let from = Instant::now();
-        let mut port = None;
+        let (mut port, mut sent) = (None, None);
         let open = connection.take().map_or_else(|| connect(address), Ok);
         let result = open.and_then(|mut open| {
             port = Some(open.local_addr()?.port());
-            ask(&mut open, speech).map(|()| open)
+            let number = send(&mut open, speech)?;
+            sent = Some(Instant::now());
+            receive(&mut open, speech, number).map(|()| open)
         });
         let to = Instant::now();
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,6 +106,7 @@ fn ask_on(
                 let reason = error.to_string();
                 tally.failures.push(Failure {
                     from,
+                    sent,
                     to,
                     port,
                     reason,
@@ -124,31 +129,52 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// One request, whose reply has to be exactly what was sent.
 pub(crate) fn ask(open: &mut TcpStream, speech: Speech) -> io::Result<()> {
+    let number = send(open, speech)?;
+    receive(open, speech, number)
+}
+
+/// A request with a number of its own, which is returned.
+pub(crate) fn send(open: &mut TcpStream, speech: Speech) -> io::Result<u64> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     match speech {
-        Speech::Frames => ask_frame(open, number),
-        Speech::Http => ask_http(open, number),
+        Speech::Frames => open.write_all(&frame(number))?,
+        Speech::Http => {
+            let path = path(number);
+            open.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())?;
+        }
+    }
+    Ok(number)
+}
+
+/// The reply to the request with this number.
+pub(crate) fn receive(open: &mut TcpStream, speech: Speech, number: u64) -> io::Result<()> {
+    match speech {
+        Speech::Frames => {
+            let mut reply = [0; 16];
+            open.read_exact(&mut reply)?;
+            if reply == frame(number) {
+                return Ok(());
+            }
+            Err(io::Error::other("another reply than its own"))
+        }
+        Speech::Http => receive_http(open, &path(number)),
     }
 }
 
-fn ask_frame(open: &mut TcpStream, number: u64) -> io::Result<()> {
+fn frame(number: u64) -> [u8; 16] {
     let body = number.to_be_bytes();
-    let mut request = vec![0, 16, 0, 1];
-    request.extend(crc32fast::hash(&body).to_be_bytes());
-    request.extend(body);
-    open.write_all(&request)?;
-    let mut reply = [0; 16];
-    open.read_exact(&mut reply)?;
-    if reply[..] == request[..] {
-        return Ok(());
-    }
-    Err(io::Error::other("another reply than its own"))
+    let mut frame = [0, 16, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    frame[4..8].copy_from_slice(&crc32fast::hash(&body).to_be_bytes());
+    frame[8..].copy_from_slice(&body);
+    frame
 }
 
-fn ask_http(open: &mut TcpStream, number: u64) -> io::Result<()> {
-    let path = format!("/{number:020}");
-    open.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())?;
+fn path(number: u64) -> String {
+    format!("/{number:020}")
+}
+
+fn receive_http(open: &mut TcpStream, path: &str) -> io::Result<()> {
     let mut reply = Vec::new();
     let mut piece = [0; 1024];
     // The body is the path, so the reply has ended when it ends so.

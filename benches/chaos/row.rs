@@ -1,6 +1,6 @@
 //! A row of the table: what was measured, and whether the goal was met.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ticker::{Span, Ticker};
 
@@ -38,8 +38,9 @@ impl Row {
         self
     }
 
+    /// Adds to the reasons.
     pub(crate) fn reasons(mut self, reasons: Vec<String>) -> Self {
-        self.reasons = reasons;
+        self.reasons.extend(reasons);
         self
     }
 
@@ -50,9 +51,13 @@ impl Row {
     }
 
     /// As lines of the table.
-    pub(crate) fn print(&self, id: &str, goal: &str, ticker: &Ticker) -> String {
+    pub(crate) fn print(&self, id: &str, goal: &str, took: Duration, ticker: &Ticker) -> String {
         let met = if self.met { "met" } else { "MISSED" };
-        let mut text = format!("{id:4} {met:6} {goal}\n            {}", self.text);
+        let took = took.as_secs();
+        let mut text = format!(
+            "{id:4} {met:6} {goal} ({took} s)\n            {}",
+            self.text
+        );
         if !self.samples.is_empty() {
             let marked = ticker.marked(&self.samples);
             text += &format!("; ticker late in {marked} of {}", self.samples.len());

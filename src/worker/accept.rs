@@ -30,9 +30,14 @@ use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{Ordering, lock};
 
+/// Connections let in from one backlog before its listener is closed: new ones may
+/// come as fast.
+const LAST_ACCEPTS: usize = 4096;
+
 impl Reactor<'_> {
     /// Takes connections from the backlog of a listener.
     pub(super) fn accept(&mut self, listener: usize) {
+        self.shared.row.count(Counter::AcceptEvents);
         for taken in 0..self.share.batch() {
             if !self.may_accept() {
                 return;
@@ -55,6 +60,25 @@ impl Reactor<'_> {
                     self.shared.pool.return_vacancy(vacancy);
                     return self.out_of_descriptors(listener, &error);
                 }
+            }
+        }
+    }
+
+    /// Nobody will accept any more: lets in whoever waits in the backlogs, before
+    /// the listeners are closed. The kernel may have had their requests for long.
+    pub(super) fn empty_backlogs(&mut self) {
+        for listener in 0..self.listeners.len() {
+            for _ in 0..LAST_ACCEPTS {
+                let Some(vacancy) = self.shared.pool.vacancy() else {
+                    return;
+                };
+                let Ok(Some((socket, peer))) =
+                    socket::accept(self.listeners[listener].socket.as_fd())
+                else {
+                    self.shared.pool.return_vacancy(vacancy);
+                    break;
+                };
+                self.welcome(vacancy, listener, socket, peer);
             }
         }
     }

@@ -75,6 +75,15 @@ impl Share {
             Self::Exclusive { .. } | Self::Turn { .. } => 1,
         }
     }
+
+    /// Whether nobody is known to accept from these sockets, after this worker has
+    /// left.
+    pub(super) fn is_left_by_all(&self) -> bool {
+        match self {
+            Self::Own | Self::Exclusive { .. } => true,
+            Self::Turn { board, .. } => Turn::new(board.clone()).holder().is_none(),
+        }
+    }
 }
 
 impl Reactor<'_> {

@@ -96,6 +96,10 @@ impl Reactor<'_> {
         };
         let frames = |listening: &Listening| listening.protocol.is_session();
         let adds_up = self.listeners.iter().all(frames);
+        self.pause_accepting(Accepting::Over);
+        if fate == Fate::Warned && self.share.is_left_by_all() {
+            self.empty_backlogs();
+        }
         self.drain = Some(Drain {
             ledger: Ledger::open(&self.shared.row, self.live, adds_up, self.now),
             until,
@@ -103,7 +107,6 @@ impl Reactor<'_> {
             look_at: 0,
             fates: vec![fate; self.inbound.len()],
         });
-        self.pause_accepting(Accepting::Over);
         kill_point(Spot::Draining);
         self.take_no_more();
         self.remember_origins();

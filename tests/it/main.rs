@@ -31,6 +31,7 @@ mod listeners;
 mod logs;
 mod master;
 mod modes;
+mod mutated;
 mod operate;
 mod order;
 mod packaging;

@@ -345,6 +345,26 @@ fn many_reloads_leave_the_master_as_it_was() {
 }
 
 #[test]
+fn who_waits_in_the_backlog_when_the_server_stops_is_served() {
+    for accept in ["mutex", "exclusive", "reuseport"] {
+        let instance = Instance::started(&format!(
+            "workers = 1\naccept = \"{accept}\"\nwatchdog = \"0s\"\nwatchdog_abort = \"0s\""
+        ));
+        let worker = instance.workers()[0];
+        signal(worker, Signal::SIGSTOP);
+        let mut clients: Vec<_> = (0..20).map(|_| Client::connect(instance.address)).collect();
+        let request = comm(1, b"early enough");
+        clients.iter_mut().for_each(|client| client.send(&request));
+        signal(instance.master().unwrap(), Signal::SIGTERM);
+        wait_until("it drains", || instance.status()["stopping"] == true);
+        signal(worker, Signal::SIGCONT);
+        for client in &mut clients {
+            assert_eq!(client.rest(), request, "{accept}");
+        }
+    }
+}
+
+#[test]
 fn frequent_reloads_under_clients_that_stay_pile_up_no_processes() {
     let instance = Instance::started(
         "workers = 2\ngenerations_max = 2\nhandover = false\nshutdown_timeout = \"20s\"",

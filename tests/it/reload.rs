@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::harness::{Client, comm, wait_until};
 use crate::instance::{Instance, Over, busy, under_load};
+use crate::mutated::{self, Dice};
 
 #[test]
 fn a_good_reload_changes_what_it_says_and_a_bad_one_nothing() {
@@ -131,155 +132,25 @@ fn a_reload_to_more_workers_than_there_is_room_for_says_so() {
     wait_until("fifteen serve", || instance.serves_with(15));
 }
 
-/// Numbers that look random and are the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(0x5851_F42D_4C95_7F2D)
-            .wrapping_add(0x1405_7B7E_F767_814F);
-        usize::try_from((self.0 >> 33) % limit as u64).unwrap()
-    }
-}
-
-/// Keys that are left alone: those that say where the master is and who the
-/// workers are, and those with which a client may rightly go unanswered.
-const LEFT_ALONE: [&str; 21] = [
-    "control_socket",
-    "pid_file",
-    "user",
-    "allow_root",
-    "frame",
-    "going_away_id",
-    "drain_idle",
-    "shutdown_timeout",
-    "linger",
-    "connections_per_ip",
-    "accept_rate_per_ip",
-    "accept_burst_per_ip",
-    "allow",
-    "deny",
-    "trusted",
-    "proxy_protocol",
-    "protocol",
-    "counts",
-    "ping",
-    "idle",
-    "flood",
-];
-
-const VALUES: [&str; 29] = [
-    "0",
-    "-1",
-    "1",
-    "2",
-    "3",
-    "65536",
-    "\"\"",
-    "\"1s\"",
-    "\"0s\"",
-    "\"999h\"",
-    "\"64KiB\"",
-    "\"8MiB\"",
-    "\"1TiB\"",
-    "\"auto\"",
-    "\"mutex\"",
-    "\"reuseport\"",
-    "\"never\"",
-    "true",
-    "[]",
-    "{}",
-    "[1]",
-    "1.5",
-    "1979-05-27",
-    "\"unfinished",
-    "nonsense",
-    "\"drop\"",
-    "\"json\"",
-    "\"debug\"",
-    "\"/nowhere/at/all\"",
-];
-
-/// Changes one thing in a good file.
-fn mutate(lines: &mut Vec<String>, dice: &mut Dice, taken: &str) {
-    let is_key = |line: &String| {
-        let name = line.split(" = ").next().unwrap_or_default();
-        line.contains(" = ") && !line.starts_with('#') && !LEFT_ALONE.contains(&name)
-    };
-    let keys: Vec<usize> = (0..lines.len()).filter(|&n| is_key(&lines[n])).collect();
-    let at = keys[dice.below(keys.len())];
-    let other = keys[dice.below(keys.len())];
-    let (key, value) = lines[at].split_once(" = ").unwrap();
-    let (key, value) = (key.to_owned(), value.to_owned());
-    match dice.below(12) {
-        0 | 8 | 9 => drop(lines.remove(at)),
-        1 => lines.insert(at, lines[at].clone()),
-        2 => lines.swap(at, other),
-        3 => lines[at] = format!("{key}x = {value}"),
-        4 => lines[at] = format!("{} = {value}", &key[1..]),
-        5 => lines[at] = key,
-        6 => lines[at] = format!("[{key}]"),
-        7 => lines.push(format!("[[listener]]\naddress = \"{taken}\"")),
-        _ => lines[at] = format!("{key} = {}", VALUES[dice.below(VALUES.len())]),
-    }
-}
-
-/// The verdict on the file that `instance` has now: whether it is taken.
-fn judge(instance: &Instance, taken: &str) -> bool {
-    let tested = instance.ask(&["-t"]);
-    let reloaded = instance.ask(&["reload"]);
-    let said = String::from_utf8(reloaded.stderr).unwrap();
-    let code = reloaded.status.code().unwrap();
-    let context = format!("{tested:?}\n{code}: {said}");
-    if tested.status.success() {
-        // A changed key of the start is good, and not for a reload.
-        assert!(
-            code == 0 || code == 78 && said.contains(": accept is "),
-            "{context}"
-        );
-        return code == 0;
-    }
-    assert_eq!(tested.status.code(), Some(code), "{context}");
-    match code {
-        69 => assert!(said.contains(taken), "{context}"),
-        // A log that cannot be opened has a path and no line.
-        78 if said.contains("/nowhere/at/all") => {}
-        78 => assert!(said.contains("conf:") && said.contains('^'), "{context}"),
-        _ => panic!("{context}"),
-    }
-    false
-}
-
 #[test]
 fn three_hundred_mutated_files_are_taken_or_refused_with_their_place_and_all_are_served() {
     let _busy = busy();
     let instance = Instance::new("");
-    let address = format!("address = \"{}\"", instance.address);
-    let good = include_str!("../../conf/purlin.toml")
-        .replace("address = \"127.0.0.1:7000\"", &address)
-        .replace("workers = \"auto\"", "workers = 4")
-        .replace("\nfile = \"\"", "\nfile = \"log\"");
+    let good = mutated::good(instance.address);
     instance.write(&good);
     instance.must("start");
     let holder = TcpListener::bind("127.0.0.78:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     let mut dice = Dice(3);
-    let (mut good_ones, mut files) = (0, 0);
+    let mut good_ones = 0;
     let served = under_load(&instance, || {
-        while files < 300 {
-            let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
-            mutate(&mut lines, &mut dice, &taken);
-            // Else nobody would listen where the clients of the load connect.
-            if lines.contains(&address) {
-                instance.write(&lines.join("\n"));
-                good_ones += usize::from(judge(&instance, &taken));
-                files += 1;
-            }
+        for _ in 0..300 {
+            instance.write(&mutated::mutated(instance.address, &mut dice, &taken));
+            let (tested, reloaded) = (instance.ask(&["-t"]), instance.ask(&["reload"]));
+            good_ones += usize::from(mutated::verdict(&tested, &reloaded, &taken).unwrap());
         }
     });
-    println!("{good_ones} of {files} files taken, {served} connections served meanwhile");
+    println!("{good_ones} of 300 files taken, {served} connections served meanwhile");
     assert!((10..=290).contains(&good_ones), "{good_ones}");
     instance.write(&good);
     instance.must("reload");
