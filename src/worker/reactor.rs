@@ -385,7 +385,8 @@ impl<'a> Reactor<'a> {
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
             socket::abort(conn.socket());
-        } else if mode == CloseMode::Done && !socket::has_unread(conn.socket()) {
+        } else if mode == CloseMode::Done && partial == 0 && !socket::has_unread(conn.socket()) {
+            // It has kept its word so far.
             conn.peer_done.store(true, Ordering::SeqCst);
         }
         if conn.peer_done.load(Ordering::SeqCst) {
