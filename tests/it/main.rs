@@ -43,6 +43,8 @@ mod silence;
 mod slow;
 mod source;
 mod stress;
+#[cfg(feature = "stress")]
+mod stress_http;
 mod turn;
 mod upgrade;
 mod watchdog;
