@@ -28,6 +28,7 @@ mod http_replies;
 mod http_streams;
 mod instance;
 mod listeners;
+mod load;
 mod logs;
 mod master;
 mod modes;
