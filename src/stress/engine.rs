@@ -5,7 +5,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::StressError;
-use super::bodies::Bodies;
 use super::lane::Lane;
 use super::load::Load;
 use super::progress::Progress;
@@ -33,9 +32,8 @@ pub(super) fn run(
     allow_descriptors(load)?;
     let system = |error| StressError::System("prepare the load", error);
     let shared = Shared::new(load.threads as usize).map_err(system)?;
-    let bodies = Bodies::new(load.size);
     let lanes = (0..load.threads)
-        .map(|number| Lane::new(number, load, &bodies, &shared, with_timeline))
+        .map(|number| Lane::new(number, load, &shared, with_timeline))
         .collect::<std::io::Result<Vec<Lane<'_>>>>()
         .map_err(system)?;
     let results = thread::scope(|scope| {

@@ -17,8 +17,10 @@ pub(super) enum Kind {
     Wrong,
     /// An error frame instead of a reply.
     ErrorFrame,
-    /// Bytes that are no frame, or a frame whose checksum is not that of its
-    /// body.
+    /// A reply whose status is none of the right ones.
+    Status,
+    /// Bytes that are no frame and no reply of HTTP, or a frame whose checksum is
+    /// not that of its body.
     Unreadable,
     /// The connection ended before the reply.
     Lost,
@@ -30,10 +32,11 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Each with its name in JSON and its words in a report.
-    pub(super) const ALL: [(Self, &'static str, &'static str); 7] = [
+    pub(super) const ALL: [(Self, &'static str, &'static str); 8] = [
         (Self::Connect, "connect", "failed connects"),
         (Self::Wrong, "wrong", "wrong replies"),
         (Self::ErrorFrame, "error_frame", "error frames"),
+        (Self::Status, "status", "unwanted statuses"),
         (Self::Unreadable, "unreadable", "unreadable replies"),
         (Self::Lost, "lost", "lost with their connection"),
         (Self::Timeout, "timeout", "timed out"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::asks::Asks;
 use super::fault::Kind;
 use super::load::{End, Load, Pace};
 use super::report::Report;
@@ -12,8 +13,11 @@ use super::report::Report;
 #[derive(Serialize)]
 struct Settings<'a> {
     address: String,
-    preset: &'a str,
+    /// These two are `null` over HTTP, the next two over frames.
+    preset: Option<&'a str>,
     id: Option<u32>,
+    method: Option<&'a str>,
+    url: Option<&'a str>,
     size_bytes: usize,
     connections: u32,
     /// Requests in flight on a connection.
@@ -35,6 +39,8 @@ struct Object<'a> {
     replies: u64,
     errors: u64,
     errors_by_kind: BTreeMap<&'static str, u64>,
+    /// Replies by status, over HTTP.
+    statuses: &'a BTreeMap<u16, u64>,
     faults: &'a [String],
     silent_clients: u64,
     interrupted: bool,
@@ -68,6 +74,7 @@ pub(super) fn object(load: &Load, report: &Report) -> String {
         errors_by_kind: kinds
             .map(|(kind, name, _)| (*name, stats.faults.count(*kind)))
             .collect(),
+        statuses: &stats.statuses,
         faults: stats.faults.told(),
         silent_clients: stats.silent,
         interrupted: report.interrupted,
@@ -89,11 +96,17 @@ pub(super) fn object(load: &Load, report: &Report) -> String {
 }
 
 fn settings(load: &Load) -> Settings<'_> {
+    let (frames, http) = match &load.asks {
+        Asks::Frames(frames) => (Some(frames), None),
+        Asks::Http(http) => (None, Some(http)),
+    };
     Settings {
         address: load.address.to_string(),
-        preset: &load.preset,
-        id: load.id,
-        size_bytes: load.size,
+        preset: frames.map(|frames| &*frames.preset),
+        id: frames.and_then(|frames| frames.id),
+        method: http.map(|http| &*http.method),
+        url: http.map(|http| &*http.url),
+        size_bytes: load.asks.size(),
         connections: load.connections,
         depth: load.depth,
         rate_per_second: match load.pace {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
+use super::asks::Asks;
 use super::schedule::{Schedule, share};
-use crate::protocol::frame::{Layout, encode};
 use crate::sys::socket::Address;
 
 /// Descriptors beside those of the connections: epolls, logs, the page.
@@ -37,11 +37,7 @@ pub(super) enum End {
 #[derive(Clone, Debug)]
 pub(super) struct Load {
     pub(super) address: Address,
-    pub(super) preset: String,
-    pub(super) layout: Layout,
-    /// `None` where the layout has no ids.
-    pub(super) id: Option<u32>,
-    pub(super) size: usize,
+    pub(super) asks: Asks,
     pub(super) connections: u32,
     /// Requests in flight on a connection, at most.
     pub(super) depth: u32,
@@ -61,14 +57,6 @@ impl Load {
     ///
     /// The words for the operator.
     pub(super) fn check(&self) -> Result<(), String> {
-        if let Some(id) = self.id
-            && Some(id) == self.layout.error_id
-        {
-            return Err(format!("message id {id} is that of errors in this format"));
-        }
-        let body = vec![0; self.size];
-        encode(&self.layout, self.id, 1, &body, &mut Vec::new())
-            .map_err(|error| error.to_string())?;
         match self.requests() {
             Some(requests) if requests < u64::from(self.connections) => Err(format!(
                 "{requests} requests are fewer than the {} connections: some would send nothing",

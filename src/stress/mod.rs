@@ -8,14 +8,16 @@
 //! ```
 //!
 //! Invariants:
-//! - Every request carries a body that no other request has, and its reply is
-//!   compared with it byte for byte: a reply that is lost, doubled, swapped or
-//!   changed is an error, never a latency.
+//! - Every frame carries a body that no other one has, and its reply is compared
+//!   with it byte for byte: a reply that is lost, doubled, swapped or changed is
+//!   an error, never a latency. Over HTTP, where a reply is what the server likes,
+//!   it has to be whole, in its turn, and of a right status.
 //! - In the open loop a latency counts from the moment the schedule names, not
 //!   from the moment the request could be sent: a server that stalls is charged
 //!   for everybody who would have asked meanwhile.
 //! - A lane's thread owns its connections; lanes share a few atomic words.
 
+mod asks;
 mod bodies;
 mod connection;
 mod engine;
@@ -28,11 +30,13 @@ mod options;
 mod plot;
 mod progress;
 mod report;
+mod request;
 mod schedule;
 mod shared;
 mod stats;
 mod table;
 mod timeline;
+mod url;
 
 #[cfg(test)]
 mod faulty;

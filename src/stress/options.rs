@@ -1,4 +1,5 @@
-//! The command line of the load tool, and what it means. Pure.
+//! The command line of the load tool, and what it means. Pure, but for names that
+//! are looked up and the file of a body.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,24 +7,29 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 
 use super::StressError;
+use super::asks::{Asks, Frames};
 use super::load::{End, Load, Pace};
-use crate::protocol::frame::Layout;
+use super::request::RequestOptions;
+use super::url::{Place, Url};
 use crate::sys::cores::available_cores;
 use crate::sys::socket::Address;
 
-/// The formats that requests can have.
+/// Who is asked when nobody is named.
+const ADDRESS: &str = "127.0.0.1:7000";
+
+/// The formats that frames can have; the first one when none is named.
 const PRESETS: [&str; 7] = [
     "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
 ];
-
-/// Message id when none is given: the echo of the built-in daemon.
-const ECHO: u32 = 1;
 
 /// An open loop does not wait for replies; this bounds its memory. Requests
 /// that must wait for a place are timed from when they were due all the same.
 const OPEN_DEPTH: u32 = 1024;
 
 const CONNECTIONS: u32 = 100;
+
+/// Bytes of each body.
+const SIZE: usize = 128;
 
 const SECONDS: Duration = Duration::from_secs(10);
 
@@ -37,6 +43,8 @@ Examples:
   purlin stress --connections 1000 --depth 16    sixteen in flight on each of a thousand
   purlin stress --rate 60000/s --plot load.html  open loop, with curves to look at
   purlin stress --churn 1 --count 60000          sixty thousand short connections
+  purlin stress http://127.0.0.1:7000/           a page over HTTP, on kept connections
+  purlin stress unix:/run/app.sock --http /      the same over a Unix socket
 
 In an open loop a latency counts from when its request was due, not from when it
 could be sent: a server that stalls cannot hide it.
@@ -47,25 +55,30 @@ Exit codes: 0 every reply was right, 1 not so, 64 usage, 69 nobody listens,
 /// The load that is asked for; its comments are the text of `--help`.
 #[derive(Clone, Debug, Eq, PartialEq, clap::Args)]
 pub struct Options {
-    /// Where the server listens: IP:PORT, or unix:PATH
-    #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:7000")]
-    pub(super) address: Address,
+    /// Where the server listens: IP:PORT, unix:PATH, or http://HOST:PORT/PATH
+    /// [default: 127.0.0.1:7000]
+    #[arg(value_name = "ADDRESS")]
+    pub(super) address: Option<Place>,
+
+    #[command(flatten)]
+    pub(super) request: RequestOptions,
 
     /// Format of the frames, by its name as in `frame` of the configuration
-    #[arg(long, default_value = "comm", hide_possible_values = true)]
+    /// [default: comm]
+    #[arg(long, hide_possible_values = true)]
     #[arg(value_parser = PossibleValuesParser::new(PRESETS))]
-    pub(super) preset: String,
+    pub(super) preset: Option<String>,
 
     /// Message id of a handler that answers with the same bytes [default: 1]
     #[arg(long)]
     pub(super) id: Option<u32>,
 
-    /// Bytes of each body
-    #[arg(long, value_name = "BYTES", default_value_t = 128)]
-    pub(super) size: usize,
+    /// Bytes of each frame's body [default: 128]
+    #[arg(long, value_name = "BYTES")]
+    pub(super) size: Option<usize>,
 
     /// Connections, each a client of its own [default: 100]; most of --table
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(short = 'c', long, value_name = "N", value_parser = at_least_one)]
     pub(super) connections: Option<u32>,
 
     /// Requests in flight on a connection [default: 1; with --rate 1024]
@@ -77,15 +90,16 @@ pub struct Options {
     pub(super) rate: Option<u64>,
 
     /// How long to send [default: 10; with --table 2 for each cell]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "count")]
+    #[arg(short = 'd', long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(conflicts_with = "count")]
     pub(super) seconds: Option<Duration>,
 
     /// Requests to send in all, instead of a time
-    #[arg(long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N")]
     pub(super) count: Option<u64>,
 
     /// Threads that send [default: half of the cores]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(short = 't', long, value_name = "N", value_parser = at_least_one)]
     pub(super) threads: Option<u32>,
 
     /// Open the connections over this time, not all at once
@@ -108,7 +122,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE.html", conflicts_with = "table")]
     pub(super) plot: Option<PathBuf>,
 
-    /// Connections 1 to 10,000 by sizes 1 to 10,240, a row each
+    /// Connections 1 to 10,000 by sizes 1 to 10,240, a row each; over HTTP by
+    /// requests in flight, 1 to 16
     #[arg(long, conflicts_with_all = ["size", "count", "rate", "ramp", "churn"])]
     pub(super) table: bool,
 
@@ -132,54 +147,110 @@ impl Options {
     /// [`StressError::Usage`] when no such load can be.
     pub(super) fn load(&self) -> Result<Load, StressError> {
         if self.classic {
-            return self.of(200, 256, End::Count(200 * 200));
+            return self.of(200, 256, self.depth, End::Count(200 * 200));
         }
         let end = match self.count {
             Some(count) => End::Count(count),
             None => End::After(self.seconds.unwrap_or(SECONDS)),
         };
-        self.of(self.connections.unwrap_or(CONNECTIONS), self.size, end)
+        let connections = self.connections.unwrap_or(CONNECTIONS);
+        self.of(connections, self.size.unwrap_or(SIZE), self.depth, end)
     }
 
-    /// The load of one cell of the table.
+    /// The load of one cell of the table: frames of `size` bytes, or requests of
+    /// which so many are in flight on a connection.
     ///
     /// # Errors
     ///
     /// As [`Self::load`].
     pub(super) fn cell(&self, connections: u32, size: usize) -> Result<Load, StressError> {
         let end = End::After(self.seconds.unwrap_or(CELL_SECONDS));
-        self.of(connections, size, end)
+        match (self.url(), self.depth) {
+            (None, depth) => self.of(connections, size, depth, end),
+            (Some(_), None) => self.of(connections, SIZE, u32::try_from(size).ok(), end),
+            (Some(_), Some(_)) => Err(StressError::Usage(
+                "--depth has no meaning here: over HTTP the table is by depth".into(),
+            )),
+        }
     }
 
-    fn of(&self, connections: u32, size: usize, end: End) -> Result<Load, StressError> {
-        let layout = Layout::preset(&self.preset)
-            .ok_or_else(|| StressError::Usage(format!("there is no preset `{}`", self.preset)))?;
-        if layout.id.is_none() && self.id.is_some() {
-            let text = format!("--id has no meaning: `{}` has no message ids", self.preset);
-            return Err(StressError::Usage(text));
-        }
+    fn of(
+        &self,
+        connections: u32,
+        size: usize,
+        depth: Option<u32>,
+        end: End,
+    ) -> Result<Load, StressError> {
+        let (address, asks) = self.asks(size).map_err(StressError::Usage)?;
         let pace = self.rate.map_or(Pace::Closed, Pace::Open);
-        let depth = self.depth.unwrap_or(match pace {
+        let depth = depth.unwrap_or(match pace {
             Pace::Closed => 1,
             Pace::Open(_) => OPEN_DEPTH,
         });
         let half = u32::try_from(available_cores() / 2).unwrap_or(u32::MAX);
+        let closes = self.request.closes().then_some(1);
         let load = Load {
-            address: self.address.clone(),
-            preset: self.preset.clone(),
-            id: layout.id.map(|_| self.id.unwrap_or(ECHO)),
-            layout,
-            size,
+            address,
+            asks,
             connections,
             depth,
             pace,
             end,
             threads: self.threads.unwrap_or(half).clamp(1, connections),
             ramp: self.ramp.unwrap_or_default(),
-            churn: self.churn.map(u64::from),
+            churn: self.churn.or(closes).map(u64::from),
             timeout: self.timeout,
         };
         load.check().map(|()| load).map_err(StressError::Usage)
+    }
+
+    /// What is asked for over HTTP, if that is what is spoken.
+    pub(super) fn url(&self) -> Option<&Url> {
+        match (&self.request.http, &self.address) {
+            (None, Some(Place::Url(url))) => Some(url),
+            (url, _) => url.as_ref(),
+        }
+    }
+
+    /// Who is asked, and what.
+    fn asks(&self, size: usize) -> Result<(Address, Asks), String> {
+        let named = match &self.address {
+            Some(Place::Address(address)) => Some(address.clone()),
+            Some(Place::Url(_)) if self.request.http.is_some() => {
+                return Err("two URLs: name one".into());
+            }
+            Some(Place::Url(_)) | None => None,
+        };
+        let usual = || ADDRESS.parse().expect("an address");
+        let Some(url) = self.url() else {
+            if let Some(option) = self.request.given() {
+                return Err(format!("{option} has no meaning without --http"));
+            }
+            let preset = self.preset.as_deref().unwrap_or(PRESETS[0]);
+            let frames = Frames::new(preset, self.id, size)?;
+            return Ok((named.unwrap_or_else(usual), Asks::Frames(frames)));
+        };
+        if let Some(option) = self.of_frames() {
+            return Err(format!("{option} has no meaning over HTTP"));
+        }
+        let address = match named {
+            Some(address) => address,
+            None => url.address()?.unwrap_or_else(usual),
+        };
+        let http = self.request.asks(url, &address)?;
+        Ok((address, Asks::Http(http)))
+    }
+
+    /// The first option that is there, and has a meaning for frames alone.
+    fn of_frames(&self) -> Option<&'static str> {
+        [
+            (self.preset.is_some(), "--preset"),
+            (self.id.is_some(), "--id"),
+            (self.size.is_some(), "--size"),
+            (self.classic, "--classic"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
     }
 }
 
@@ -228,7 +299,6 @@ pub(super) mod tests {
     #[test]
     fn every_preset_exists() {
         for name in PRESETS {
-            assert!(Layout::preset(name).is_some(), "{name}");
             load(&format!("--preset {name}")).unwrap();
         }
     }
@@ -237,7 +307,10 @@ pub(super) mod tests {
     fn what_is_not_said_is_the_built_in_echo_in_a_closed_loop() {
         let load = load("").unwrap();
         assert_eq!(load.address.to_string(), "127.0.0.1:7000");
-        assert_eq!((load.id, load.size, load.depth), (Some(1), 128, 1));
+        let Asks::Frames(frames) = &load.asks else {
+            panic!("{load:?}");
+        };
+        assert_eq!((frames.id, frames.size, load.depth), (Some(1), 128, 1));
         assert_eq!((load.connections, load.pace), (100, Pace::Closed));
         assert_eq!(load.end, End::After(Duration::from_secs(10)));
         assert!(load.threads >= 1);
@@ -249,11 +322,33 @@ pub(super) mod tests {
         assert_eq!((open.pace, open.depth), (Pace::Open(60_000), 1024));
         assert_eq!(open.end, End::After(Duration::from_millis(500)));
         let classic = load("--classic --threads 2").unwrap();
-        assert_eq!((classic.connections, classic.size), (200, 256));
+        assert_eq!((classic.connections, classic.asks.size()), (200, 256));
         assert_eq!(classic.end, End::Count(40_000));
-        assert_eq!(load("--preset frame32").unwrap().id, None);
+        let summary = load("--preset frame32").unwrap().asks.summary();
+        assert_eq!(summary, "frame32, 128 bytes");
         let few = load("--connections 2 --threads 9").unwrap();
         assert_eq!(few.threads, 2, "no thread without a connection");
+    }
+
+    #[test]
+    fn a_url_is_named_in_every_way_that_people_try() {
+        let url = "http://127.0.0.1:8/a?b=c";
+        for args in [
+            url.to_owned(),
+            format!("--http {url}"),
+            "127.0.0.1:8 --http /a?b=c".to_owned(),
+            format!("{url} -c 9 -t 2 -d 30s"),
+        ] {
+            let load = load(&args).unwrap();
+            assert_eq!(load.asks.summary(), format!("GET {url}"), "{args}");
+            assert_eq!(load.address.to_string(), "127.0.0.1:8", "{args}");
+        }
+        let elsewhere = load("127.0.0.2:9 --http http://nowhere.invalid/x").unwrap();
+        assert_eq!(elsewhere.address.to_string(), "127.0.0.2:9");
+        assert_eq!(elsewhere.asks.summary(), "GET http://nowhere.invalid/x");
+        let post = load(&format!("{url} --body hello -X PUT -H Connection:close")).unwrap();
+        assert_eq!(post.asks.summary(), format!("PUT {url}, 5 bytes"));
+        assert_eq!(post.churn, Some(1));
     }
 
     #[test]
@@ -274,6 +369,23 @@ pub(super) mod tests {
             ("--rate 1/s --seconds 5", "5 requests are fewer"),
             ("--id 65535", "is that of errors"),
             ("localhost", "is no address"),
+            ("https://127.0.0.1/", "speaks no TLS"),
+            ("http://127.0.0.1/ --http /", "two URLs"),
+            (
+                "http://127.0.0.1/ --size 3",
+                "--size has no meaning over HTTP",
+            ),
+            ("http://127.0.0.1/ --classic", "--classic has no meaning"),
+            ("--http / --id 3", "cannot be used with"),
+            ("-H A:b", "--header has no meaning without --http"),
+            ("--http / -H A", "a field of one line"),
+            ("--http / -H Content-Length:5", "follows from --body"),
+            ("--http / -m CONNECT", "expected a method"),
+            ("--http / --status 99", "99 is not in 200..1000"),
+            (
+                "--http / --body-file /nowhere/x",
+                "read /nowhere/x: No such file",
+            ),
         ] {
             let error = load(args).unwrap_err();
             assert!(error.contains(expected), "{args}: {error}");

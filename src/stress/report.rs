@@ -113,6 +113,11 @@ impl Report {
             ("received", bytes(stats.received_bytes)),
             ("connections", grouped(stats.connections)),
         ];
+        if !stats.statuses.is_empty() {
+            let each = stats.statuses.iter();
+            let each = each.map(|(status, count)| format!("{status}: {}", grouped(*count)));
+            rows.push(("statuses", each.collect::<Vec<_>>().join(", ")));
+        }
         if stats.silent > 0 {
             rows.push(("silent", format!("{} clients", grouped(stats.silent))));
         }
@@ -161,20 +166,12 @@ impl Report {
         let has = |kind| self.stats.faults.count(kind) > 0;
         let none = self.stats.replies == 0;
         let mut hints = Vec::new();
-        if none && (has(Kind::Unreadable) || has(Kind::Lost)) {
-            let preset = &load.preset;
-            hints.push(match load.id {
-                Some(_) => format!(
-                    "does the listener speak `{preset}`? Its `frame` key says; name it by --preset"
-                ),
-                None => format!(
-                    "does the listener speak `{preset}`, and does the program answer frames \
-                     without an id (`App::otherwise`)? The built-in daemon does not"
-                ),
-            });
-        }
-        if none && has(Kind::ErrorFrame) {
-            hints.push("name the id of a handler that answers with the same bytes by --id".into());
+        if none {
+            let kinds = [Kind::Unreadable, Kind::Lost, Kind::ErrorFrame, Kind::Status];
+            let found = kinds.into_iter().filter(|kind| has(*kind));
+            // Both of the first two mean the same.
+            hints.extend(found.filter_map(|kind| load.asks.hint(kind)));
+            hints.dedup();
         }
         if load.connections >= MANY && (has(Kind::Timeout) || has(Kind::Connect)) {
             hints.push(format!(
@@ -188,10 +185,6 @@ impl Report {
 
 /// What the load was, in one line.
 pub(super) fn summary(load: &Load) -> String {
-    let many = |number: u64, one: &str| {
-        let s = if number == 1 { "" } else { "s" };
-        format!("{} {one}{s}", grouped(number))
-    };
     let connections = many(load.connections.into(), "connection");
     let mut text = format!("{connections} to {}, ", load.address);
     let _infallible = match load.pace {
@@ -201,13 +194,8 @@ pub(super) fn summary(load: &Load) -> String {
     if let Some(churn) = load.churn {
         let _infallible = write!(text, ", {} a connection", many(churn, "request"));
     }
-    let _infallible = write!(text, ", {}", load.preset);
-    if let Some(id) = load.id {
-        let _infallible = write!(text, ", id {id}");
-    }
-    let size = many(load.size as u64, "byte");
     let threads = many(load.threads.into(), "thread");
-    let _infallible = write!(text, ", {size}, {threads}");
+    let _infallible = write!(text, ", {}, {threads}", load.asks.summary());
     text
 }
 
@@ -217,6 +205,12 @@ fn per_second(number: f64, duration: Duration) -> f64 {
     } else {
         number / duration.as_secs_f64()
     }
+}
+
+/// So many of a thing.
+pub(super) fn many(number: u64, one: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {one}{s}", grouped(number))
 }
 
 /// The number with a comma between its thousands.

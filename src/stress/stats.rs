@@ -1,5 +1,6 @@
 //! What one thread measured, and the sum over threads.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -18,6 +19,8 @@ pub(super) struct Stats {
     /// Right replies.
     pub(super) replies: u64,
     pub(super) faults: Faults,
+    /// How many replies had which status; HTTP alone.
+    pub(super) statuses: BTreeMap<u16, u64>,
     /// Connections that were made.
     pub(super) connections: u64,
     /// Clients that sent nothing.
@@ -40,6 +43,7 @@ impl Stats {
             requests: 0,
             replies: 0,
             faults: Faults::default(),
+            statuses: BTreeMap::new(),
             connections: 0,
             silent: 0,
             gave_up: false,
@@ -67,6 +71,9 @@ impl Stats {
         self.requests += other.requests;
         self.replies += other.replies;
         self.faults.merge(&other.faults);
+        for (status, count) in other.statuses {
+            *self.statuses.entry(status).or_default() += count;
+        }
         self.connections += other.connections;
         self.silent += other.silent;
         self.gave_up |= other.gave_up;
@@ -77,6 +84,26 @@ impl Stats {
         if let (Some(own), Some(other)) = (&mut self.timeline, other.timeline) {
             own.merge(other);
         }
+    }
+}
+
+/// Where a connection writes down what came at a moment.
+#[derive(Debug)]
+pub(super) struct Ledger<'a> {
+    pub(super) stats: &'a mut Stats,
+    pub(super) start: Instant,
+    pub(super) now: Instant,
+}
+
+impl Ledger<'_> {
+    /// A right reply to a request whose latency counts from `since`.
+    pub(super) fn right(&mut self, since: Instant) {
+        self.stats.reply(self.start, since, self.now);
+    }
+
+    /// A reply, right or not, with this status.
+    pub(super) fn status(&mut self, status: u16) {
+        *self.stats.statuses.entry(status).or_default() += 1;
     }
 }
 

@@ -1,4 +1,5 @@
-//! The classic table: how the rate depends on connections and sizes.
+//! The classic table: how the rate depends on connections and on the sizes of
+//! frames, or on how many requests over HTTP are in flight.
 
 use std::io::Write;
 
@@ -11,6 +12,7 @@ use crate::sys::signal::Signals;
 
 const CONNECTIONS: [u32; 4] = [1, 100, 1_000, 10_000];
 const SIZES: [usize; 5] = [1, 128, 1_024, 4_096, 10_240];
+const DEPTHS: [usize; 5] = [1, 2, 4, 8, 16];
 
 /// Runs all cells, writes a row for each as it ends, and the rates once more
 /// side by side; gives the complaints, if any.
@@ -24,6 +26,7 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Option<String>, StressError> {
     let cells = cells(options)?;
+    let across = Across::of(options);
     for cell in &cells {
         engine::allow_descriptors(cell)?;
     }
@@ -35,7 +38,7 @@ pub(super) fn run(
     if says_rows {
         tell(&row(&[
             "connections",
-            "bytes",
+            across.name(),
             "ops/s",
             "p50 ms",
             "p99 ms",
@@ -45,12 +48,12 @@ pub(super) fn run(
     }
     let (mut rates, mut objects, mut complaints) = (Vec::new(), Vec::new(), Vec::new());
     for load in &cells {
-        let place = format!("{} x {}", load.connections, load.size);
+        let place = format!("{} x {}", load.connections, across.value(load));
         let progress = Progress::new(load, options.quiet).named(format!("{place}  "));
         let report = engine::run(load, Some(signals), &progress, false)?;
         progress.end();
         if says_rows {
-            tell(&report_row(load, &report));
+            tell(&report_row(load, across, &report));
         }
         rates.push(report.rate());
         let complaint = report.complaint(load);
@@ -63,25 +66,70 @@ pub(super) fn run(
     if options.json {
         tell(&format!("{{\"cells\":[{}]}}\n", objects.join(",")));
     } else if says_rows {
-        tell(&matrix(&rates));
+        tell(&matrix(across, &rates));
     }
     Ok((!complaints.is_empty()).then(|| complaints.join("\n")))
 }
 
+/// What the columns are.
+#[derive(Clone, Copy)]
+enum Across {
+    Sizes,
+    Depths,
+}
+
+impl Across {
+    fn of(options: &Options) -> Self {
+        match options.url() {
+            None => Self::Sizes,
+            Some(_) => Self::Depths,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sizes => "bytes",
+            Self::Depths => "depth",
+        }
+    }
+
+    const fn values(self) -> [usize; 5] {
+        match self {
+            Self::Sizes => SIZES,
+            Self::Depths => DEPTHS,
+        }
+    }
+
+    fn value(self, load: &Load) -> usize {
+        match self {
+            Self::Sizes => load.asks.size(),
+            Self::Depths => load.depth as usize,
+        }
+    }
+
+    fn head(self, value: usize) -> String {
+        match self {
+            Self::Sizes => format!("{} B", grouped(value as u64)),
+            Self::Depths => format!("x {value}"),
+        }
+    }
+}
+
 fn cells(options: &Options) -> Result<Vec<Load>, StressError> {
+    let values = Across::of(options).values();
     let most = options.connections.unwrap_or(u32::MAX);
     let all = CONNECTIONS
         .iter()
         .filter(|connections| **connections <= most)
-        .flat_map(|&connections| SIZES.map(|size| (connections, size)));
-    all.map(|(connections, size)| options.cell(connections, size))
+        .flat_map(|&connections| values.map(|value| (connections, value)));
+    all.map(|(connections, value)| options.cell(connections, value))
         .collect()
 }
 
-fn report_row(load: &Load, report: &Report) -> String {
+fn report_row(load: &Load, across: Across, report: &Report) -> String {
     row(&[
         &grouped(load.connections.into()),
-        &grouped(load.size as u64),
+        &grouped(across.value(load) as u64),
         &decimal(report.rate(), 0),
         &decimal(report.latency_ms(0.5), 3),
         &decimal(report.latency_ms(0.99), 3),
@@ -95,11 +143,11 @@ fn row(fields: &[&str]) -> String {
     format!("{}\n", fields.join(" "))
 }
 
-/// Rates by connections (down) and sizes (across).
-fn matrix(rates: &[f64]) -> String {
-    let sizes = SIZES.map(|size| format!("{} B", grouped(size as u64)));
+/// Rates by connections (down) and what is across.
+fn matrix(across: Across, rates: &[f64]) -> String {
+    let heads = across.values().map(|value| across.head(value));
     let mut head = vec!["ops/s"];
-    head.extend(sizes.iter().map(String::as_str));
+    head.extend(heads.iter().map(String::as_str));
     let mut text = format!("\n{}", row(&head));
     for (connections, rates) in CONNECTIONS.iter().zip(rates.chunks(SIZES.len())) {
         let mut fields = vec![grouped((*connections).into())];
@@ -117,7 +165,7 @@ mod tests {
     #[test]
     fn the_matrix_has_a_row_for_each_number_of_connections() {
         let rates: Vec<f64> = (0..20).map(|n| f64::from(n) * 1000.0).collect();
-        let text = matrix(&rates);
+        let text = matrix(Across::Sizes, &rates);
         let lines: Vec<&str> = text.lines().skip(1).collect();
         let fields = |line: &str| {
             line.split_whitespace()
@@ -139,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_table_that_was_cut_short_has_the_rows_that_ran() {
-        assert_eq!(matrix(&[1.0; 6]).lines().count(), 4);
-        assert_eq!(matrix(&[]).lines().count(), 2);
+        assert_eq!(matrix(Across::Sizes, &[1.0; 6]).lines().count(), 4);
+        assert_eq!(matrix(Across::Sizes, &[]).lines().count(), 2);
     }
 }

@@ -28,6 +28,7 @@ mod http_replies;
 mod http_streams;
 mod instance;
 mod listeners;
+mod load;
 mod logs;
 mod master;
 mod modes;
@@ -44,6 +45,8 @@ mod silence;
 mod slow;
 mod source;
 mod stress;
+#[cfg(feature = "stress")]
+mod stress_http;
 mod turn;
 mod upgrade;
 mod watchdog;

@@ -24,12 +24,12 @@ fn purlin(args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
 #[cfg(feature = "stress")]
-mod with_the_tool {
+pub(crate) mod with_the_tool {
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::process::{Command, Stdio};
@@ -44,18 +44,18 @@ mod with_the_tool {
     use crate::harness::{threads, wait_until};
 
     /// Runs the tool on `address`; `args` are split at spaces.
-    fn stress(address: impl ToString, args: &str) -> Output {
+    pub(crate) fn stress(address: impl ToString, args: &str) -> Output {
         let address = address.to_string();
         let mut all = vec!["stress", &*address];
         all.extend(args.split_whitespace());
         purlin(&all)
     }
 
-    fn json(output: &Output) -> Value {
+    pub(crate) fn json(output: &Output) -> Value {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn assert_good(output: &Output) {
+    pub(crate) fn assert_good(output: &Output) {
         let told = text(&output.stderr);
         assert_eq!(
             (output.status.code(), told),

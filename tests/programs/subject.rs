@@ -1,7 +1,8 @@
 //! The program that the tests of the master start: its workers say who they
 //! are, log at will, and fail to start when a file tells them to.
 //!
-//! Over HTTP, `/file/PATH` is the file at `/PATH`.
+//! Over HTTP, `/file/PATH` is the file at `/PATH`, and `/api/v1/stream/` tells
+//! the two parameters of its query.
 //!
 //! Files in the working directory, looked at by each worker as it starts:
 //! `data` and `started` hold the text of an error, `crash` the number of the
@@ -57,6 +58,13 @@ fn crash() {
     std::process::exit(3);
 }
 
+/// What a request for a stream says.
+#[derive(Deserialize)]
+struct Stream {
+    streamname: String,
+    edgename: String,
+}
+
 fn main() -> ExitCode {
     App::<()>::new()
         .data(|| {
@@ -100,6 +108,10 @@ fn main() -> ExitCode {
                 .get("/file/*path", |c, (): ()| {
                     let path = format!("/{}", c.param("path"));
                     std::fs::File::open(path).map_err(Error::from)
+                })
+                .get("/api/v1/stream/", |c, (): ()| {
+                    let stream: Stream = c.query()?;
+                    Ok::<_, Error>(format!("{} at {}", stream.streamname, stream.edgename))
                 }),
         )
         .main()

@@ -19,7 +19,6 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::StressError;
-use super::bodies::Bodies;
 use super::connection::Connection;
 use super::fault::Kind;
 use super::load::{End, Load, Pace};
@@ -58,7 +57,6 @@ enum Link {
 /// A thread's share of the run.
 pub(super) struct Lane<'a> {
     load: &'a Load,
-    bodies: &'a Bodies,
     shared: &'a Shared,
     number: usize,
     /// Client of the first slot.
@@ -100,7 +98,6 @@ impl<'a> Lane<'a> {
     pub(super) fn new(
         number: u32,
         load: &'a Load,
-        bodies: &'a Bodies,
         shared: &'a Shared,
         with_timeline: bool,
     ) -> io::Result<Self> {
@@ -115,7 +112,6 @@ impl<'a> Lane<'a> {
         });
         Ok(Self {
             load,
-            bodies,
             shared,
             number: number as usize,
             first,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Lane, Link};
 use crate::stress::connection::{Read, Request};
 use crate::stress::fault::{Fault, Kind};
+use crate::stress::stats::Ledger;
 use crate::sys::epoll::Interest;
 
 impl Lane<'_> {
@@ -52,7 +53,7 @@ impl Lane<'_> {
                 since,
                 sent: now,
             };
-            connection.issue(request, self.load, self.bodies, &mut self.body);
+            connection.issue(request, self.load, &mut self.body);
             slot.issued += 1;
             self.stats.requests += 1;
             self.owed += 1;
@@ -84,9 +85,12 @@ impl Lane<'_> {
             return;
         };
         let before = connection.owed();
-        let (stats, start) = (&mut self.stats, self.start.unwrap_or(now));
-        let mut answered = |request: Request| stats.reply(start, request.since, now);
-        let read = connection.receive(&mut self.scratch, self.load, self.bodies, &mut answered);
+        let mut ledger = Ledger {
+            stats: &mut self.stats,
+            start: self.start.unwrap_or(now),
+            now,
+        };
+        let read = connection.receive(&mut self.scratch, self.load, &mut ledger);
         self.owed -= before - connection.owed();
         match read {
             Ok(read) => self.took(at, read, now),
@@ -109,6 +113,9 @@ impl Lane<'_> {
         if let Some(fault) = read.fatal {
             return self.lose(at, Some(&fault), now);
         }
+        if read.closes {
+            return self.retire(at, now);
+        }
         let Link::Open(connection) = &self.slots[at].link else {
             return;
         };
@@ -124,6 +131,15 @@ impl Lane<'_> {
         }
     }
 
+    /// The server said that it answers nothing more on the connection of slot
+    /// `at`: what was sent behind its last reply is asked again, over another.
+    fn retire(&mut self, at: usize, now: Instant) {
+        let unanswered = self.shut(at) as u64;
+        self.slots[at].issued -= unanswered;
+        self.stats.requests -= unanswered;
+        self.reopen(at, now);
+    }
+
     /// The connection of slot `at` ended; that is a fault if it owed a reply.
     fn broken(&mut self, at: usize, error: &io::Error, now: Instant) {
         let Link::Open(connection) = &mut self.slots[at].link else {
@@ -133,7 +149,7 @@ impl Lane<'_> {
         let fault = oldest.map(|request| {
             self.owed -= 1;
             let what = if error.kind() == io::ErrorKind::UnexpectedEof {
-                "the server closed the connection before its reply".to_owned()
+                error.to_string()
             } else {
                 format!("the connection broke before its reply: {error}")
             };
