@@ -115,6 +115,19 @@ impl<'a, S> Http<'a, S> {
         self.request.head.fields.iter()
     }
 
+    /// A field behind a chunked body, whatever its case; `None` when it is
+    /// missing or no UTF-8. What says how a message is framed, whom it is for or
+    /// who asks is not looked for there.
+    #[must_use]
+    pub fn trailer(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.request.trailers.find(name)?).ok()
+    }
+
+    /// All fields behind a chunked body, in order.
+    pub fn trailers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a, S> {
+        self.request.trailers.iter()
+    }
+
     /// A cookie of the request, as sent.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&'a str> {

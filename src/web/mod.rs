@@ -128,8 +128,8 @@ impl<S> fmt::Debug for Next<'_, S> {
 /// `:name` in a path stands for one segment, `*name` at its end for the rest.
 /// `HEAD` and `OPTIONS` are answered by themselves; a path that is not there
 /// answers 404, another method 405 with `Allow`, one that nobody knows 501, a
-/// panic 500. Chunked bodies arrive put together; their trailers are checked and
-/// dropped.
+/// panic 500. Chunked bodies arrive put together; the fields behind them are
+/// [`Http::trailers`].
 ///
 /// ```
 /// use purlin::prelude::*;
