@@ -20,6 +20,7 @@ pub mod handover;
 mod hub;
 mod later;
 pub mod outlet;
+mod record;
 mod request_id;
 mod router;
 pub mod sample;

@@ -31,7 +31,7 @@ mod streaming;
 mod trailers;
 mod upload;
 
-pub use access::{Access, AccessFormat};
+pub use access::{Access, AccessFormat, Sending};
 pub use date::http_date;
 pub use head::{Fields, Head};
 pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};

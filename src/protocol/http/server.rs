@@ -16,7 +16,9 @@ use super::streaming::Owed;
 use super::trailers::{self, Trailers};
 use super::upload::{Refused, Upload};
 use super::{Request, Served, Settings, Taken};
-use crate::protocol::{Answer, CloseMode, Error, Event, Lane, Refusal, Server, Step, Turn, Units};
+use crate::protocol::{
+    Answer, CloseMode, Dispatch, Error, Event, Lane, Refusal, Server, Step, Turn, Units,
+};
 
 /// What a client that waits for our word is told.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -444,7 +446,7 @@ impl Server for HttpServer {
                 self.end(Step::Refuse(refusal))
             }
             Event::Eof if self.upload.is_some() => self.end(Step::Refuse(Bad::Truncated.into())),
-            Event::Eof => self.eof(),
+            Event::Eof => self.eof(turn),
             Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
         }
     }
@@ -452,6 +454,10 @@ impl Server for HttpServer {
     fn rests(&self) -> bool {
         let remembers = self.upload.is_some() || self.owed.is_some() || self.then.is_some();
         !remembers && !self.leaves && !self.deaf
+    }
+
+    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
+        self.cut(unsent, app);
     }
 
     fn reset(&mut self) {

@@ -4,6 +4,7 @@
 //!   size in hex CRLF data CRLF ... 0 CRLF [trailers] CRLF
 //! ```
 
+use super::access::Sending;
 use super::head::Head;
 use super::response::{Asked, Response, Written};
 use super::scan::is_token;
@@ -42,6 +43,8 @@ pub(super) struct Streaming {
     pub(super) keeps: bool,
     /// Its source has nothing now.
     pub(super) waits: bool,
+    /// Its line in the access log, if it will have one.
+    pub(super) sending: Option<Box<Sending>>,
 }
 
 impl Streaming {
@@ -51,6 +54,7 @@ impl Streaming {
             framing,
             keeps,
             waits: false,
+            sending: None,
         }
     }
 
@@ -84,6 +88,9 @@ impl Streaming {
             if fill == Fill::End {
                 self.end(bytes);
             }
+        }
+        if let Some(sending) = &mut self.sending {
+            sending.bytes += (turn.out.bytes.len() - begin) as u64;
         }
         self.waits = fill == Fill::Wait;
         fill
@@ -171,14 +178,23 @@ impl HttpServer {
                 Fill::End => break,
                 Fill::Failed(_) => {
                     self.deaf = true;
-                    self.owed = None;
+                    self.fail_stream(turn);
                     return Some(Step::Close(CloseMode::Abort));
                 }
             }
         }
         let keeps = rest.keeps;
+        Self::settle(rest, turn);
         self.owed = None;
         self.responded(keeps)
+    }
+
+    /// The source has failed.
+    fn fail_stream(&mut self, turn: &mut Turn<'_>) {
+        let Some(Owed::Rest(mut rest)) = self.owed.take().map(|owed| *owed) else {
+            return;
+        };
+        Self::settle(&mut rest, turn);
     }
 
     /// The worker will end soon, and with it the connection.
@@ -195,9 +211,11 @@ impl HttpServer {
 
     /// The peer has sent its last byte. Who waits for a source with nothing to
     /// say can be told from who is gone by nothing else.
-    pub(super) fn eof(&mut self) -> Step {
-        if self.is_waiting() {
-            self.owed = None;
+    pub(super) fn eof(&mut self, turn: &mut Turn<'_>) -> Step {
+        if self.is_waiting()
+            && let Some(Owed::Rest(mut rest)) = self.owed.take().map(|owed| *owed)
+        {
+            Self::settle(&mut rest, turn);
         }
         self.end(Step::Close(CloseMode::Flush))
     }

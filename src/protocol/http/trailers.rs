@@ -68,7 +68,7 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     let is = |one: &&str| one.as_bytes().eq_ignore_ascii_case(name);
-    names.iter().any(|one| is(&one))
+    names.iter().any(is)
 }
 
 /// Whether `line` can be a field behind a body.
