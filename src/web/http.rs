@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 
 use super::channel::{StreamSender, Unsent, channel, hearing};
 use super::events::{Event, EventSender};
-use crate::body::{Error, Id, from_pairs};
+use super::multipart::Multipart;
+use crate::body::{Error, Id, Spooled, from_pairs};
 use crate::dispatch::{Ctx, Heard, Hub, Later, Replier, Waker, request_id};
 use crate::protocol::http::{Intake, Request, Response, Stream};
 use crate::sys::socket::Peer;
@@ -106,6 +107,17 @@ impl<'a, S> Http<'a, S> {
         value
             .parse()
             .map_err(|_| Error::new(404, format!("no `{name}` can be `{value}`")))
+    }
+
+    /// The parts of the body, which is a form with files (`multipart/form-data`).
+    /// Take the body as [`Spooled`]: it may be longer than memory.
+    ///
+    /// # Errors
+    ///
+    /// 415 when the request says that its body is something else, 400 when it
+    /// does not say what is between the parts: pass it on by `?`.
+    pub fn multipart(&self, body: Spooled) -> Result<Multipart, Error> {
+        Multipart::new(self.header("content-type"), body)
     }
 
     /// A field of the request, whatever its case; `None` when it is missing or

@@ -67,6 +67,7 @@ mod events;
 pub mod files;
 mod http;
 mod method;
+mod multipart;
 mod pieces;
 mod site;
 mod stream;
@@ -79,6 +80,7 @@ pub use channel::{StreamSender, Unsent};
 pub use events::{Event, EventSender};
 pub use files::Files;
 pub use http::Http;
+pub use multipart::{Multipart, Part};
 pub use site::Routes;
 
 pub use crate::protocol::http::{Fill, Room, Source, Stream};

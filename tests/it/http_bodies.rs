@@ -57,6 +57,17 @@ fn routes() -> Web<()> {
             },
         )
         .body_max(8 * MIB)
+        .post("/form", |c, body: Spooled| {
+            let (mut form, mut said) = (c.multipart(body)?, String::new());
+            while let Some(mut part) = form.next_part()? {
+                let mut bytes = Vec::new();
+                part.copy_to(&mut bytes)?;
+                let name = part.file_name().or(part.name()).unwrap();
+                said += &format!("{name} {};", sum(&bytes[..])?);
+            }
+            Ok::<_, Error>(said)
+        })
+        .body_max(8 * MIB)
         .post("/trailers", |c, _: Spooled| trailers(c))
         .body_max(8 * MIB)
         .post_pieces(
@@ -155,6 +166,32 @@ fn trailers_reach_handlers_however_the_body_came() {
         let (_, said) = upload(&mut client, "/trailers", "", &body);
         assert_eq!(said, "[] None");
     }
+}
+
+#[test]
+fn the_parts_of_a_form_are_read_wherever_it_is_kept() {
+    let server = server(&[]);
+    let mut client = Client::to(&server);
+    let fields = "\r\nContent-Type: multipart/form-data; boundary=----b";
+    for len in [0, 1000, 3 * MIB] {
+        let file = text(len);
+        let (before, behind) = (
+            "------b\r\nContent-Disposition: form-data; name=\"who\"\r\n\r\nann\r\n------b\r\n\
+             Content-Disposition: form-data; name=\"f\"; filename=\"a b.txt\"\r\n\r\n",
+            "\r\n------b--\r\n",
+        );
+        let body = [before.as_bytes(), &file, behind.as_bytes()].concat();
+        let (_, said) = upload(&mut client, "/form", fields, &body);
+        let expected = [sum(&b"ann"[..]), sum(&file[..])].map(Result::unwrap);
+        assert_eq!(
+            said,
+            format!("who {};a b.txt {};", expected[0], expected[1])
+        );
+        let (head, _) = upload(&mut client, "/form", fields, &body[..before.len() + len]);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    }
+    let (head, _) = upload(&mut client, "/form", "", b"a=b");
+    assert!(head.starts_with("HTTP/1.1 415 "), "{head}");
 }
 
 #[test]
