@@ -74,6 +74,10 @@
 //!   cutter: they are lent for a turn or a read. An idle one costs 394 bytes
 //!   instead of 856, whether it speaks frames or HTTP, and what a turn needs is
 //!   in the cache.
+//! - Whoever leaves at rest (its peer is done, nothing waits, is remembered or
+//!   unsent) is closed by the reactor behind its batch of events. By way of a
+//!   business thread and the recycler, a short connection over HTTP cost 1.5
+//!   times as much CPU as with nginx; now as much.
 //! - Edge-triggered epoll saves one look at every socket, 1 to 3 % at 100
 //!   connections: an option, not the default.
 

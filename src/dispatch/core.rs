@@ -99,6 +99,10 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
         self.hooks.opened.is_some()
     }
 
+    fn sees_off(&self) -> bool {
+        self.hooks.closed.is_some()
+    }
+
     fn is_stateless(&self) -> bool {
         size_of::<S>() == 0
     }

@@ -103,6 +103,9 @@ pub trait Service: Send + Sync {
     /// Whether `opened` has anything to do; saves a turn per accept if not.
     fn greets(&self) -> bool;
 
+    /// Whether `closed` has anything to do; saves a turn per end if not.
+    fn sees_off(&self) -> bool;
+
     /// Whether the state of a connection has no bytes: as good as another one.
     fn is_stateless(&self) -> bool;
 

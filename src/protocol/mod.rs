@@ -189,7 +189,8 @@ pub trait Server: Send {
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
 
     /// Whether it remembers nothing of its connection, so that another one may
-    /// serve the next turn, and this one another connection.
+    /// serve the next turn, and this one another connection. A server that rests
+    /// has no other answer to [`Event::Eof`] than a close, and may not be asked.
     fn rests(&self) -> bool {
         false
     }

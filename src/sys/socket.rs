@@ -470,6 +470,18 @@ mod tests {
     }
 
     #[test]
+    fn connections_inherit_from_their_listener_that_they_do_not_delay() {
+        let listener = listen(&"127.0.0.1:0".parse().unwrap(), 8, false).unwrap();
+        no_delay(&listener);
+        let Address::Tcp(at) = local_address(&listener).unwrap() else {
+            panic!("tcp")
+        };
+        let _client = TcpStream::connect(at).unwrap();
+        let (server, _) = accept(listener.as_fd()).unwrap().unwrap();
+        assert!(kernel::getsockopt(&server, sockopt::TcpNoDelay).unwrap());
+    }
+
+    #[test]
     fn accept_tells_the_peer_and_bytes_pass_both_ways() {
         let (mut client, server, peer) = pair();
         assert_eq!(peer, Peer::Tcp(client.local_addr().unwrap()));

@@ -67,6 +67,7 @@ impl Reactor<'_> {
         if let Some(vacancy) = self.shared.pool.vacancy() {
             return Some(vacancy);
         }
+        self.see_out();
         self.shared.wants_vacancy.store(true, Ordering::SeqCst);
         // Looked at again: the recycler may have freed one before it could see
         // that it is wanted.
@@ -199,7 +200,6 @@ impl Reactor<'_> {
             socket,
             peer,
         } = guest;
-        socket::no_delay(&socket);
         let slot = vacancy.id().slot();
         if self.inbound.len() <= slot {
             self.inbound.resize_with(slot + 1, Inbound::default);

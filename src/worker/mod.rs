@@ -11,12 +11,13 @@
 //! - One thread owns each thing. The reactor alone reads open connections and
 //!   decides which of them live; whoever holds a connection's turn runs its
 //!   handlers and writes its replies; the sender owns what waits for room; the
-//!   recycler alone closes descriptors.
+//!   recycler closes descriptors, but for those of whoever leaves at rest.
 //! - A worker lives and dies as one. Whichever thread ends first, by returning
 //!   or by panicking, ends them all; the master then starts a new worker.
 //! - Every end of a connection is one path: whoever wants it closed *asks* (a
 //!   letter to the reactor), the reactor *decides* (nobody finds it any more),
-//!   the last turn says good-bye, the recycler *does* `close(2)`.
+//!   the last turn says good-bye, the recycler *does* `close(2)`. Where nobody
+//!   has anything to say or to finish, the reactor does these two by itself.
 //!
 //! Nothing here knows what a frame is: see [`crate::protocol`].
 
@@ -37,6 +38,7 @@ mod handover;
 mod heartbeat;
 mod inbound;
 mod items;
+mod leaving;
 mod ledger;
 mod letters;
 mod limits;

@@ -89,6 +89,11 @@ impl Outbound {
         self.queue.is_none()
     }
 
+    /// Whether nothing waits and nobody watches the socket.
+    pub(crate) const fn is_at_rest(&self) -> bool {
+        self.queue.is_none() && !self.armed
+    }
+
     /// Whether a file is not out yet.
     pub(crate) fn has_files(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.files > 0)

@@ -82,6 +82,8 @@ pub(super) struct Reactor<'a> {
     pub(super) ready: Vec<Job>,
     /// Who may have more to read than one read took, with edges.
     pub(super) again: Vec<(ConnId, bool)>,
+    /// Who has left, and is closed behind this batch of events.
+    pub(super) left: Vec<Arc<Connection>>,
     pub(super) accepting: Accepting,
     /// In a full pool, who has kept the server waiting and since when, the
     /// longest last.
@@ -148,6 +150,10 @@ impl<'a> Reactor<'a> {
         share: Share,
         control: &'a mut dyn Control,
     ) -> io::Result<Self> {
+        for listening in &listeners {
+            // Connections inherit it: a system call less for each.
+            socket::no_delay(&listening.socket);
+        }
         let mut reactor = Self {
             shared,
             service,
@@ -161,6 +167,7 @@ impl<'a> Reactor<'a> {
             buffer: Vec::new(),
             ready: Vec::with_capacity(BATCH),
             again: Vec::new(),
+            left: Vec::with_capacity(BATCH),
             accepting: Accepting::NotOurTurn,
             waited_for: Vec::new(),
             share,
@@ -205,6 +212,7 @@ impl<'a> Reactor<'a> {
                     return Ok(end);
                 }
             }
+            self.see_out();
             self.retry_accepting();
             self.dismiss_late();
             self.hand_over();
@@ -368,9 +376,7 @@ impl<'a> Reactor<'a> {
             return;
         };
         let inbound = &mut self.inbound[id.slot()];
-        if std::mem::take(&mut inbound.reading) {
-            let _gone = self.epoll.delete(conn.socket());
-        }
+        let watched = std::mem::take(&mut inbound.reading);
         let partial = inbound.forget();
         self.shared.row.subtract(Counter::Buffered, partial as u64);
         self.shared.pool.evict(id);
@@ -387,9 +393,7 @@ impl<'a> Reactor<'a> {
         }
         self.live -= 1;
         self.count_end(&conn, counter);
-        let (dropped, after) = conn.mailbox.end(super::connection::Item::Ended);
-        drop(dropped);
-        self.follow(&conn, after);
+        self.leave(conn, watched);
     }
 
     fn count_end(&self, conn: &Connection, counter: Option<Counter>) {

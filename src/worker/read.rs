@@ -389,6 +389,9 @@ impl Reactor<'_> {
                 .subtract(Counter::Buffered, truncated as u64);
             self.shared.row.count(Counter::Truncated);
         }
+        if self.is_done(conn) {
+            return self.decide(conn.id, CloseMode::Flush, None);
+        }
         self.stop_reading(conn);
         self.post_event(conn, Event::Eof);
     }

@@ -1,4 +1,4 @@
-//! The recycler: the last steps of every connection.
+//! The recycler: the last steps of a connection, unless it leaves at rest.
 //!
 //! ```text
 //!   Left ---> half-close ---> read and drop until end-of-file ---> close(2) ---> slot free
@@ -78,6 +78,25 @@ pub(crate) fn run(shared: &Arc<Shared>, epoll: Epoll) -> io::Result<()> {
         recycler.trim();
     }
     Ok(())
+}
+
+/// Closes the descriptor and makes the slot free; tells whether the reactor waits
+/// for one.
+///
+/// # Errors
+///
+/// The connection, while somebody else holds it.
+pub(super) fn give_back(shared: &Shared, conn: Arc<Connection>) -> Result<bool, Arc<Connection>> {
+    kill_point(Spot::Recycling);
+    let clean = |conn: &mut Connection| {
+        conn.clean();
+        // Behind `close(2)`: who lingers still counts.
+        shared.admission.leave(conn.uncount());
+    };
+    shared.pool.give_back(conn.id, conn, clean)?;
+    shared.row.count(Counter::Recycled);
+    shared.row.subtract(Counter::Quarantined, 1);
+    Ok(shared.wants_vacancy.swap(false, Ordering::SeqCst))
 }
 
 struct Recycler<'a> {
@@ -170,21 +189,10 @@ impl Recycler<'_> {
     }
 
     fn give_back(&mut self, conn: Arc<Connection>) {
-        kill_point(Spot::Recycling);
-        let clean = |conn: &mut Connection| {
-            conn.clean();
-            // Behind `close(2)`: who lingers still counts.
-            self.shared.admission.leave(conn.uncount());
-        };
-        match self.shared.pool.give_back(conn.id, conn, clean) {
+        match give_back(self.shared, conn) {
             Err(conn) => self.held.push(conn),
-            Ok(()) => {
-                self.shared.row.count(Counter::Recycled);
-                self.shared.row.subtract(Counter::Quarantined, 1);
-                if self.shared.wants_vacancy.swap(false, Ordering::SeqCst) {
-                    self.shared.to_reactor.post(ToReactor::Vacancy);
-                }
-            }
+            Ok(true) => self.shared.to_reactor.post(ToReactor::Vacancy),
+            Ok(false) => {}
         }
     }
 

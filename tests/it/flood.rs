@@ -7,13 +7,13 @@ use purlin::Server;
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
-use crate::harness::{Client, comm, wait_for};
+use crate::harness::{Client, comm, serve_with, wait_for};
 
 fn guarded(flood: &str) -> Server {
     let app = App::<()>::new()
         .on(1, |_, body: Bytes| body)
         .on_inline(2, |_, body: Bytes| body);
-    Server::configured(app, &[("limits.flood", flood)]).unwrap()
+    serve_with(app, &[("limits.flood", flood)])
 }
 
 /// The window is long, so that a slow machine cannot let one pass.

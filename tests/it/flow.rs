@@ -116,6 +116,30 @@ fn replies_owed_are_delivered_after_a_half_close() {
 }
 
 #[test]
+fn who_has_every_reply_and_leaves_wakes_no_other_thread() {
+    let server = serve(app());
+    for _ in 0..20 {
+        assert_eq!(Client::to(&server).call(2, b"quick").1, b"quick");
+    }
+    wait_for(&server, Counter::Recycled, 20);
+    let count = |counter| server.read(counter);
+    assert_eq!((count(Counter::Turns), count(Counter::Wakes)), (0, 0));
+    assert_eq!((count(Counter::Live), count(Counter::Quarantined)), (0, 0));
+}
+
+#[test]
+fn who_is_to_be_seen_off_leaves_in_a_turn_of_its_own() {
+    let (said, heard) = std::sync::mpsc::channel();
+    let server = serve(app().closed(move |ctx| said.send(ctx.conn()).unwrap()));
+    for _ in 0..20 {
+        assert_eq!(Client::to(&server).call(2, b"quick").1, b"quick");
+    }
+    wait_for(&server, Counter::Recycled, 20);
+    let left: std::collections::HashSet<_> = heard.try_iter().collect();
+    assert_eq!((left.len(), server.read(Counter::Turns)), (20, 20));
+}
+
+#[test]
 fn what_was_queued_before_a_close_arrives_before_the_end() {
     let app = App::<()>::new().on(1, |c, (): ()| {
         // More than the kernel ever holds for a socket (`tcp_wmem`).

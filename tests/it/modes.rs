@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 fn the_wire_is_the_same_in_every_accept_mode_and_with_edges() {
     let run = |mode, trigger| {
         Command::new(std::env::current_exe().unwrap())
-            .args(["bad_input::", "flow::", "daemon::", "--test-threads", "4"])
+            .args(["bad_input::", "flow::", "daemon::", "silence::", "flood::"])
+            .args(["slow::a_message", "slow::who_never", "slow::slow_clients"])
+            // There is one cable.
+            .args(["--skip", "cable", "--test-threads", "4"])
             .env("PURLIN_TEST_ACCEPT", mode)
             .env("PURLIN_TEST_TRIGGER", trigger)
             .stdout(Stdio::piped())

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use purlin::Server;
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
-use crate::harness::{Client, comm, wait_for, wait_until};
+use crate::harness::{Client, comm, serve_with, wait_for, wait_until};
 
 const PUSH: u32 = 9;
 
@@ -46,7 +45,7 @@ fn assert_in_time(took: Duration, timeout: Duration) {
 fn a_silent_peer_is_closed_in_time_with_and_without_pushes_in_flight() {
     let timeout = Duration::from_secs(2);
     for app in [echo(), pushes(10)] {
-        let server = Server::configured(app, &[("heartbeat.timeout", "2s")]).unwrap();
+        let server = serve_with(app, &[("heartbeat.timeout", "2s")]);
         let mut client = Client::to(&server);
         client.send(&comm(1, b"only once"));
         wait_for(&server, Counter::Handled, 1);
@@ -59,7 +58,7 @@ fn a_silent_peer_is_closed_in_time_with_and_without_pushes_in_flight() {
 
 #[test]
 fn a_silent_peer_with_stuck_pushes_is_reset() {
-    let server = Server::configured(pushes(20_000), &[("heartbeat.timeout", "2s")]).unwrap();
+    let server = serve_with(pushes(20_000), &[("heartbeat.timeout", "2s")]);
     let mut client = Client::to(&server);
     client.send(&comm(1, b"only once"));
     wait_for(&server, Counter::HeartbeatTimeout, 1);
@@ -76,7 +75,7 @@ fn a_peer_that_waits_for_its_reply_is_not_silent() {
         ctx.later(move |replier| give.send((replier, body)).unwrap())
     });
     let keys = [("heartbeat.timeout", "1s"), ("limits.idle", "1s")];
-    let server = Server::configured(app, &keys).unwrap();
+    let server = serve_with(app, &keys);
     let mut patient = Client::to(&server);
     let mut silent = Client::to(&server);
     patient.send(&comm(3, b"slow"));
@@ -102,7 +101,7 @@ fn who_answers_the_servers_heartbeats_lives_and_who_does_not_is_closed() {
             ("heartbeat.timeout", "1s"),
             ("heartbeat.counts", "ping"),
         ];
-        let server = Server::configured(echo(), &keys).unwrap();
+        let server = serve_with(echo(), &keys);
         let (mut answers, mut ignores) = (Client::to(&server), Client::to(&server));
         ignores.call(1, b"hello");
         answers.call(1, b"hello");
@@ -124,7 +123,7 @@ fn who_answers_the_servers_heartbeats_lives_and_who_does_not_is_closed() {
 #[test]
 fn where_heartbeats_count_nothing_else_does() {
     let keys = [("heartbeat.counts", "ping"), ("heartbeat.timeout", "1s")];
-    let server = Server::configured(echo(), &keys).unwrap();
+    let server = serve_with(echo(), &keys);
     let (mut talks, mut beats) = (Client::to(&server), Client::to(&server));
     beats.call(1, b"hello");
     while server.read(Counter::HeartbeatTimeout) == 0 {
@@ -139,10 +138,10 @@ fn where_heartbeats_count_nothing_else_does() {
 
 #[test]
 fn heartbeats_do_not_keep_an_idle_connection() {
-    let server = Server::configured(pushes(3), &[("limits.idle", "1s")]).unwrap();
+    let server = serve_with(pushes(3), &[("limits.idle", "1s")]);
     let mut pushed = Client::to(&server);
     pushed.send(&comm(1, b"hello"));
-    let other = Server::configured(echo(), &[("limits.idle", "1s")]).unwrap();
+    let other = serve_with(echo(), &[("limits.idle", "1s")]);
     let mut idle = Client::to(&other);
     idle.call(1, b"hello");
     while std::io::Write::write_all(&mut idle.0, &comm(0, b"")).is_ok() {
@@ -220,7 +219,7 @@ fn a_peer_whose_cable_is_pulled_is_closed_with_pushes_in_flight() {
         ("heartbeat.timeout", "2s"),
         ("listener.0.address", "198.18.77.1:0"),
     ];
-    let server = Server::configured(pushes(1000), &keys).unwrap();
+    let server = serve_with(pushes(1000), &keys);
     let port = crate::harness::address(&server).port();
     // A whole heartbeat every tenth of a second.
     let talk = format!(

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, socket, sockopt};
-use purlin::Server;
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
-use crate::harness::{Client, address, comm, has, wait_for, wait_until};
+use crate::harness::{Client, address, comm, has, serve_with, wait_for, wait_until};
 use crate::http::ask;
 
 /// 1 echoes; 2 answers with much.
@@ -28,7 +27,7 @@ fn a_message_that_drips_is_cut_and_one_that_flows_is_not() {
         ("limits.receive_rate", "1KiB"),
         ("limits.receive_grace", "300ms"),
     ];
-    let server = Server::configured(app(), &keys).unwrap();
+    let server = serve_with(app(), &keys);
     let mut client = Client::to(&server);
     client.call(1, b"whole");
     client.send(&comm(1, b"drips")[..3]);
@@ -46,7 +45,7 @@ fn a_message_that_drips_is_cut_and_one_that_flows_is_not() {
 #[test]
 fn who_never_reads_is_bounded_and_then_cut() {
     let keys = [("limits.send_stall", "500ms")];
-    let server = Server::configured(app(), &keys).unwrap();
+    let server = serve_with(app(), &keys);
     let mut client = Client::to(&server);
     client.send(&comm(2, b"").repeat(2000));
     wait_for(&server, Counter::SendStalled, 1);
@@ -84,7 +83,7 @@ fn slow_clients_cannot_lock_out_an_honest_one() {
         // Whoever does not fit into it, the kernel turns away unseen.
         ("listener.0.backlog", "4096"),
     ];
-    let server = Server::configured(app(), &keys).unwrap();
+    let server = serve_with(app(), &keys);
     let to = address(&server);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -137,7 +136,7 @@ fn slow_http_clients_cannot_lock_out_an_honest_one() {
         .get("/", |_, (): ()| "here")
         .get_inline("/much", move |_, (): ()| much.clone())
         .post("/", |_, body: Spooled| body.len().to_string());
-    let server = Server::configured(App::new().web(web), &keys).unwrap();
+    let server = serve_with(App::new().web(web), &keys);
     let to = address(&server);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -191,7 +190,7 @@ fn slowhttptest_reports_the_service_available() {
     let web = Web::<()>::new()
         .get("/", |_, (): ()| "here".repeat(5000))
         .post("/", |_, body: Spooled| body.len().to_string());
-    let server = Server::configured(App::new().web(web), &keys).unwrap();
+    let server = serve_with(App::new().web(web), &keys);
     let url = format!("http://{}/", address(&server));
     for attack in ["-H", "-B", "-X"] {
         let run = std::process::Command::new("slowhttptest")
