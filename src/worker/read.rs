@@ -303,14 +303,14 @@ impl Reactor<'_> {
             done += served;
             let close = turn.out.close;
             self.buffer = turn.out.bytes;
-            let files = turn.out.files;
+            let beside = turn.out.beside;
             parts.app.counted();
             if close == Some(CloseMode::Abort) {
-                self.buffer.clear();
-            } else if files.is_empty() {
-                write::reply(shared, conn, &mut outbound, &mut self.buffer);
+                write::abandon(&outbound, &mut self.buffer, beside);
+            } else if let Some(beside) = beside {
+                write::reply_beside(shared, conn, &mut outbound, &mut self.buffer, *beside);
             } else {
-                write::reply_with_files(shared, conn, &mut outbound, &mut self.buffer, files);
+                write::reply(shared, conn, &mut outbound, &mut self.buffer);
             }
             let blocked = conn.is_full(shared.limits.outbound_high) || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
@@ -358,7 +358,7 @@ impl Reactor<'_> {
             done: 0,
             left,
             why,
-            files: Vec::new(),
+            beside: None,
         };
         let Settled { more, after, close } = turn::settle(shared, conn, &mut parts, ran);
         self.lender.take_back(shared, conn, parts, &mut kept);

@@ -13,7 +13,7 @@ use super::parts::Parts;
 use super::shared::Shared;
 use super::write;
 use crate::dispatch::sample;
-use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Splice, Step, Turn, Units};
+use crate::protocol::{Beside, CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket;
@@ -80,18 +80,18 @@ pub(crate) struct Ran {
     /// What could not run.
     pub(crate) left: Items<Item>,
     pub(crate) why: Why,
-    /// Parts of files that go between the bytes of the buffer.
-    pub(crate) files: Vec<Splice>,
+    /// What goes with the bytes of the buffer.
+    pub(crate) beside: Option<Box<Beside>>,
 }
 
 impl Ran {
     /// Writes what the turn has to say.
     pub(crate) fn write(&mut self, shared: &Shared, conn: &Connection, buffer: &mut Vec<u8>) {
-        let files = std::mem::take(&mut self.files);
+        let beside = self.beside.take();
         if self.why == Why::Close(CloseMode::Abort) {
-            buffer.clear();
-        } else if !files.is_empty() {
-            write::reply_with_files(shared, conn, &mut lock(&conn.outbound), buffer, files);
+            write::abandon(&lock(&conn.outbound), buffer, beside);
+        } else if let Some(beside) = beside {
+            write::reply_beside(shared, conn, &mut lock(&conn.outbound), buffer, *beside);
         } else if !buffer.is_empty() {
             write::reply(shared, conn, &mut lock(&conn.outbound), buffer);
         }
@@ -185,7 +185,7 @@ pub(crate) fn run(
         items.push_front(Item::Room);
     }
     *buffer = turn.out.bytes;
-    let files = turn.out.files;
+    let beside = turn.out.beside;
     served(shared, conn, done, budget.messages() - before - looks);
     if spoke {
         conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
@@ -195,7 +195,7 @@ pub(crate) fn run(
         done,
         left: items,
         why,
-        files,
+        beside,
     }
 }
 
@@ -345,9 +345,13 @@ fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode)
 /// The last turn: nothing can be written any more; the user says good-bye, and
 /// the recycler takes over.
 fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
+    let (left, unsent) = {
+        let mut outbound = lock(&conn.outbound);
+        (outbound.left(), outbound.clear())
+    };
+    parts.server.over(left, &mut *parts.app);
     parts.app.leave();
     parts.server.reset();
-    let unsent = lock(&conn.outbound).clear();
     shared.unqueued(conn, unsent);
     write_off(shared, conn);
     shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
