@@ -326,7 +326,10 @@ fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refus
 fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode) -> Settled {
     let (dropped, after) = conn.mailbox.close();
     drop(dropped);
-    parts.server.reset();
+    if mode == CloseMode::Done {
+        // It has said its last, so that it may go back to its shelf.
+        parts.server.reset();
+    }
     let mut outbound = lock(&conn.outbound);
     if mode == CloseMode::Abort || outbound.is_empty() {
         return Settled {
