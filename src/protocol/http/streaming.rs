@@ -144,7 +144,11 @@ impl HttpServer {
         turn: &mut Turn<'_>,
     ) -> Option<Step> {
         match self.answer(head, asked, response, turn) {
-            Written::Whole { keeps } => self.responded(keeps),
+            // Only a client that wants a close has said that it asks no more.
+            Written::Whole { keeps: false } if !asked.keeps && !self.leaves => {
+                self.responded(Some(CloseMode::Done))
+            }
+            Written::Whole { keeps } => self.responded((!keeps).then_some(CloseMode::Flush)),
             Written::Head(rest) => {
                 self.owed = Some(Box::new(Owed::Rest(rest)));
                 self.stream(turn)
@@ -153,17 +157,11 @@ impl HttpServer {
     }
 
     /// A response is out, and nothing is owed.
-    fn responded(&mut self, keeps: bool) -> Option<Step> {
+    fn responded(&mut self, close: Option<CloseMode>) -> Option<Step> {
         if let Some(then) = self.then.take() {
             return Some(then);
         }
-        // Who was told to ask elsewhere may have asked again before.
-        let mode = if self.leaves {
-            CloseMode::Flush
-        } else {
-            CloseMode::Done
-        };
-        (!keeps).then(|| self.end(Step::Close(mode)))
+        close.map(|mode| self.end(Step::Close(mode)))
     }
 
     /// Writes more of the response that is under way, as much as there is room
@@ -189,10 +187,10 @@ impl HttpServer {
                 }
             }
         }
-        let keeps = rest.keeps;
+        let close = (!rest.keeps).then_some(CloseMode::Flush);
         Self::settle(rest, turn);
         self.owed = None;
-        self.responded(keeps)
+        self.responded(close)
     }
 
     /// The source has failed.
