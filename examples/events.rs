@@ -1,12 +1,11 @@
-//! Server-sent events: a page that hears what anybody says.
+//! Server-sent events: a page that hears what anybody says, over HTTP or in
+//! frames, in the same worker process.
 //!
 //! ```text
-//! cargo run --release --example events -- run --set listener.0.protocol=http
+//! cargo run --release --example events -- run --set listener.0.protocol=auto
 //! ```
 //!
 //! Then open the address that it logs, in two windows.
-
-use std::sync::{Mutex, PoisonError};
 
 use purlin::prelude::*;
 
@@ -23,36 +22,28 @@ document.forms[0].onsubmit = () => {
 };
 </script>"#;
 
-/// Everybody who listens, in this worker process.
-#[derive(Default)]
-struct Listeners(Mutex<Vec<EventSender>>);
-
-impl Listeners {
-    fn add(&self, one: EventSender) {
-        let all = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(one);
-    }
-
-    /// Who is gone, or reads too slowly, is let go; the latter comes back.
-    fn tell(&self, text: &str) {
-        let all = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|one| one.send(text).is_ok());
-    }
-}
+/// Message ids, and the room that everybody is in.
+const JOIN: Id = 1;
+const SAY: Id = 2;
+const HEARD: Id = 3;
+const ROOM: &str = "all";
 
 fn main() -> ExitCode {
     let web = Web::<()>::new()
         .get_inline("/", |_, (): ()| Html(PAGE))
         .get("/events", |c, (): ()| {
-            let (sender, stream) = c.events();
-            c.data::<Listeners>().add(sender);
-            stream
+            c.events_of(&[ROOM], |_, text| {
+                Some(String::from_utf8_lossy(text).into_owned())
+            })
         })
         .post("/say", |c, text: String| {
-            c.data::<Listeners>().tell(&text);
+            c.hub().room(ROOM).send(HEARD, text);
         });
     App::<()>::new()
-        .data(|| Ok::<_, Error>(Listeners::default()))
+        .on(JOIN, |c, (): ()| c.join(ROOM))
+        .on(SAY, |c, text: String| {
+            c.hub().room(ROOM).send(HEARD, text);
+        })
         .web(web)
         .main()
 }

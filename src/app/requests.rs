@@ -127,7 +127,8 @@ impl<S: Default + Send + 'static> Test<S> {
 fn with_files(out: &Out<'_>) -> Vec<u8> {
     let mut written = Vec::new();
     let mut from = 0;
-    for Splice { at, part } in &out.files {
+    let files = out.beside.as_ref().map_or(&[][..], |beside| &beside.files);
+    for Splice { at, part } in files {
         written.extend_from_slice(&out.bytes[from..*at]);
         from = *at;
         let begin = written.len();

@@ -7,16 +7,19 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
+use super::listen::Ear;
 use crate::net::ConnId;
 
 /// Rooms and users of one worker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Directory(Mutex<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     rooms: HashMap<String, HashSet<ConnId>>,
     users: HashMap<String, HashSet<ConnId>>,
+    /// Who hears what is sent to a room beside its members.
+    ears: HashMap<String, Vec<Ear>>,
     /// What each connection belongs to: the way back when it ends.
     members: HashMap<ConnId, Member>,
 }
@@ -98,14 +101,30 @@ impl Directory {
         (member.user.clone(), member.rooms.iter().cloned().collect())
     }
 
-    pub(super) fn room(&self, name: &str) -> Vec<ConnId> {
-        self.lock()
-            .rooms
-            .get(name)
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect()
+    /// Members of a room, and who listens there.
+    pub(super) fn room(&self, name: &str) -> (Vec<ConnId>, Vec<Ear>) {
+        let inner = self.lock();
+        let members = inner.rooms.get(name).into_iter().flatten().copied();
+        let ears = inner.ears.get(name).cloned();
+        (members.collect(), ears.unwrap_or_default())
+    }
+
+    pub(super) fn listen(&self, room: &str, ear: Ear) {
+        let mut inner = self.lock();
+        inner.ears.entry(room.to_owned()).or_default().push(ear);
+    }
+
+    /// Nobody listens under this token any more. Gives back who did: to drop it
+    /// under the lock might come back here.
+    pub(super) fn deafen(&self, room: &str, token: u64) -> Option<Ear> {
+        let mut inner = self.lock();
+        let ears = inner.ears.get_mut(room)?;
+        let at = ears.iter().position(|ear| ear.token == token)?;
+        let ear = ears.swap_remove(at);
+        if ears.is_empty() {
+            inner.ears.remove(room);
+        }
+        Some(ear)
     }
 
     pub(super) fn user(&self, name: &str) -> Vec<ConnId> {
@@ -121,6 +140,9 @@ impl Directory {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::listen::Heard;
     use super::*;
 
     fn conn(slot: usize) -> ConnId {
@@ -136,15 +158,35 @@ mod tests {
             directory.bind(conn(slot), "ann");
         }
         directory.leave(conn(0), "b");
-        assert_eq!(directory.room("b"), [conn(1)]);
+        assert_eq!(directory.room("b").0, [conn(1)]);
         assert_eq!(directory.user("ann").len(), 2);
         directory.forget(conn(1));
-        assert_eq!(directory.room("a"), [conn(0)]);
+        assert_eq!(directory.room("a").0, [conn(0)]);
         assert_eq!(directory.user("ann"), [conn(0)]);
         directory.forget(conn(0));
         directory.forget(conn(0));
         let inner = directory.lock();
         assert!(inner.rooms.is_empty() && inner.users.is_empty() && inner.members.is_empty());
+    }
+
+    #[test]
+    fn who_listens_is_forgotten_with_his_token() {
+        let directory = Directory::default();
+        let tokens = |room| {
+            let (_, ears) = directory.room(room);
+            ears.iter().map(|ear| ear.token).collect::<Vec<_>>()
+        };
+        for token in 0..3 {
+            let hear = Arc::new(|_, _: &_| Heard::Taken);
+            let conn = conn(0);
+            directory.listen("a", Ear { token, conn, hear });
+        }
+        assert!(directory.deafen("a", 0).is_some());
+        assert!(directory.deafen("a", 0).is_none());
+        assert!(directory.deafen("b", 1).is_none());
+        assert_eq!(tokens("a"), [2, 1]);
+        assert!(directory.deafen("a", 1).is_some() && directory.deafen("a", 2).is_some());
+        assert!(directory.lock().ears.is_empty());
     }
 
     #[test]

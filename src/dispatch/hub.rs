@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::data::Data;
 use super::directory::Directory;
+use super::listen::Ear;
 use super::outlet::Outlet;
 use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
@@ -142,24 +143,34 @@ impl Target<'_> {
     }
 
     fn names(&self) -> Vec<ConnId> {
-        let mut names = match self.who {
-            Who::Conn(conn) => vec![conn],
-            Who::User(name) => self.hub.directory().user(name),
-            Who::Room(name) => self.hub.directory().room(name),
-            Who::All => self.hub.outlet().everybody(),
-        };
-        names.retain(|name| Some(*name) != self.except);
-        names
+        self.audience().0
     }
 
-    /// Pushes `body` to each of them under `id`; returns to how many. Never
-    /// waits: a peer with too many unsent bytes (`limits.outbound_max`) loses
-    /// the push or its connection, as configured, and that is counted.
+    /// Connections, and who listens in the room.
+    fn audience(&self) -> (Vec<ConnId>, Vec<Ear>) {
+        let (mut names, mut ears) = match self.who {
+            Who::Conn(conn) => (vec![conn], Vec::new()),
+            Who::User(name) => (self.hub.directory().user(name), Vec::new()),
+            Who::Room(name) => self.hub.directory().room(name),
+            Who::All => (self.hub.outlet().everybody(), Vec::new()),
+        };
+        names.retain(|name| Some(*name) != self.except);
+        ears.retain(|ear| Some(ear.conn) != self.except);
+        (names, ears)
+    }
+
+    /// Pushes `body` to each of them under `id`, and to the streams that listen
+    /// to the room ([`Http::events_of`](crate::web::Http::events_of)); returns to
+    /// how many. Never waits: a peer with too many unsent bytes
+    /// (`limits.outbound_max`) loses the push or its connection, as configured,
+    /// and that is counted.
     pub fn send(self, id: Id, body: impl IntoReply) -> usize {
-        match push(id, body) {
-            Some((id, body)) => self.hub.outlet().send(&self.names(), id, body),
-            None => 0,
-        }
+        let Some((id, body)) = push(id, body) else {
+            return 0;
+        };
+        let (names, ears) = self.audience();
+        let heard = self.hub.tell(&ears, id, &body);
+        heard + self.hub.outlet().send(&names, id, body)
     }
 
     /// Closes each of them behind what was sent, and says `why` in the log;
@@ -171,14 +182,17 @@ impl Target<'_> {
         closed
     }
 
-    /// How many there are.
+    /// How many there are, streams that listen to the room included.
     #[must_use]
     pub fn count(self) -> usize {
         match self.who {
             Who::Conn(conn) => {
                 usize::from(Some(conn) != self.except && self.hub.outlet().knows(conn))
             }
-            Who::User(_) | Who::Room(_) | Who::All => self.names().len(),
+            Who::User(_) | Who::Room(_) | Who::All => {
+                let (names, ears) = self.audience();
+                names.len() + ears.len()
+            }
         }
     }
 }

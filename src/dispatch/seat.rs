@@ -3,7 +3,6 @@
 //! Used by one thread at a time: whoever holds the connection's turn. Seats are
 //! used again for later connections; the state is not.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use super::guard::guard;
 use super::handover::{Carry, Luggage, State, Stays};
 use super::hub::Hub;
 use super::outlet::{Seat, UnknownId};
+use super::record::{Awaited, record};
 use super::request_id::request_id;
 use super::router::Handler;
 use super::sample;
@@ -21,11 +21,11 @@ use super::site::Visit;
 use crate::body::Spool;
 use crate::net::ConnId;
 use crate::protocol::http::{
-    Access, AccessFormat, Fill, Incoming, Intake, Request, Response, Room, Served, Spooling,
-    Stream, Wanted,
+    Access, AccessFormat, Fill, Incoming, Intake, Request, Response, Room, Sending, Served,
+    Spooling, Stream, Wanted,
 };
 use crate::protocol::{
-    Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Route, Units, Unsendable,
+    Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Receipt, Route, Units, Unsendable,
 };
 use crate::scoreboard::Counter;
 use crate::scoreboard::desk::{self, Work};
@@ -313,19 +313,17 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     }
 
     fn record(&mut self, access: &Access<'_>, format: AccessFormat) {
-        thread_local! {
-            /// Kept between lines, so that a line needs no memory of its own.
-            static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-        }
-        let mut line = LINE.take();
-        line.clear();
-        let seconds = wall_seconds();
-        match self.tenant.peer {
-            Peer::Tcp(address) => access.write(format, &address.ip(), seconds, &mut line),
-            Peer::Unix => access.write(format, &"unix:", seconds, &mut line),
-        }
-        self.core.hub.outlet().record(&line);
-        LINE.set(line);
+        record(&self.core.hub, self.tenant.peer, |peer, seconds, line| {
+            access.write(format, peer, seconds, line);
+        });
+    }
+
+    fn receipt(&mut self, sending: Sending) -> Option<Box<dyn Receipt>> {
+        Some(Box::new(Awaited {
+            hub: self.core.hub.clone(),
+            peer: self.tenant.peer,
+            sending,
+        }))
     }
 
     fn request_id(&mut self) -> Box<str> {

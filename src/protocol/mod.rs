@@ -29,7 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use answer::{Answer, Error, Media};
-pub use out::{FilePart, Out, Splice};
+pub use out::{Beside, FilePart, Out, Receipt, Splice};
 pub use push::{Push, Unsendable, Wire};
 pub use units::{BodyFile, Units};
 
@@ -207,6 +207,12 @@ pub trait Server: Send {
         let _nothing_to_know = rest;
     }
 
+    /// The connection is over: nothing is served or written any more, and so
+    /// many bytes that were written are not sent.
+    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
+        let _nothing_to_note = (unsent, app);
+    }
+
     /// Forgets the connection; a new one begins.
     fn reset(&mut self);
 }
@@ -261,6 +267,9 @@ pub enum Step {
 pub enum CloseMode {
     /// Everything that was written reaches the peer first.
     Flush,
+    /// As [`Flush`](Self::Flush), to a peer who has said that it sends nothing
+    /// more: nobody waits for its end unless it does.
+    Done,
     /// At once, with a reset; unsent bytes are lost.
     Abort,
 }
@@ -369,6 +378,13 @@ pub trait Dispatch: Send {
     /// Takes note of an answer, for the access log.
     fn record(&mut self, access: &http::Access<'_>, format: http::AccessFormat) {
         let _ = (access, format);
+    }
+
+    /// What takes note of an answer once its content is out, or its connection
+    /// over. `None`: nobody wants to know.
+    fn receipt(&mut self, sending: http::Sending) -> Option<Box<dyn Receipt>> {
+        let _ = sending;
+        None
     }
 
     /// A name for a request that came without one.

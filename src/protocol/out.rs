@@ -43,16 +43,33 @@ pub struct Splice {
     pub part: FilePart,
 }
 
+/// Waits for what was written before it.
+pub trait Receipt: Send {
+    /// All of it is out, but for `unsent` bytes that never will be: the
+    /// connection ended first. Any thread; must not block. Dropped without this
+    /// when the worker ends first.
+    fn settle(self: Box<Self>, unsent: u64);
+}
+
+/// What goes with the bytes of a turn.
+#[derive(Default)]
+pub struct Beside {
+    /// Parts of files, in order.
+    pub files: Vec<Splice>,
+    /// Who waits, and how many bytes go before, those of files included.
+    pub receipts: Vec<(usize, Box<dyn Receipt>)>,
+    /// Bytes of `files`.
+    carried: usize,
+}
+
 /// What a turn has to say.
 pub struct Out<'a> {
     /// Encoded messages, in order.
     pub bytes: Vec<u8>,
     /// Set by a handler that wants the connection closed after its reply.
     pub close: Option<CloseMode>,
-    /// What goes between the bytes; nearly always nothing.
-    pub files: Vec<Splice>,
-    /// Bytes of `files`.
-    carried: usize,
+    /// Nearly always nothing.
+    pub beside: Option<Box<Beside>>,
     protocol: &'a dyn Protocol,
 }
 
@@ -64,8 +81,7 @@ impl<'a> Out<'a> {
         Self {
             bytes,
             close: None,
-            files: Vec::new(),
-            carried: 0,
+            beside: None,
             protocol,
         }
     }
@@ -85,14 +101,23 @@ impl<'a> Out<'a> {
             return;
         }
         let len = usize::try_from(part.len()).unwrap_or(usize::MAX);
-        self.carried = self.carried.saturating_add(len);
+        let beside = self.beside.get_or_insert_default();
+        beside.carried = beside.carried.saturating_add(len);
         let at = self.bytes.len();
-        self.files.push(Splice { at, part });
+        beside.files.push(Splice { at, part });
+    }
+
+    /// Tells `receipt` when everything up to here is out.
+    pub fn receipt(&mut self, receipt: Box<dyn Receipt>) {
+        let at = self.pending();
+        let beside = self.beside.get_or_insert_default();
+        beside.receipts.push((at, receipt));
     }
 
     /// Bytes that wait to be written, those of files included.
     #[must_use]
-    pub const fn pending(&self) -> usize {
-        self.bytes.len().saturating_add(self.carried)
+    pub fn pending(&self) -> usize {
+        let carried = self.beside.as_ref().map_or(0, |beside| beside.carried);
+        self.bytes.len().saturating_add(carried)
     }
 }

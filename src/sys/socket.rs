@@ -14,7 +14,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket as kernel;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
+    sockopt,
 };
 
 use super::fault::{self, Point};
@@ -416,6 +417,13 @@ fn reset_on_close(socket: BorrowedFd<'_>) {
     );
 }
 
+/// Whether bytes have come that nobody has read: closing would reset the
+/// connection, and what was sent last might be lost.
+pub fn has_unread(socket: impl AsFd) -> bool {
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    kernel::recv(socket.as_fd().as_raw_fd(), &mut [0], look).is_ok_and(|came| came > 0)
+}
+
 /// Ends both directions at once, dropping what waits to be sent; a TCP peer
 /// sees a reset. The descriptor stays valid, and every later call on it fails.
 pub fn abort(socket: impl AsFd) {
@@ -467,6 +475,20 @@ mod tests {
         for text in ["7000", "localhost", "127.0.0.1", "unix:", "127.0.0.1:99999"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_unread_is_seen_and_stays() {
+        let (mut client, server, _) = pair();
+        assert!(!has_unread(&server));
+        client.write_all(b"abc").unwrap();
+        let until = std::time::Instant::now() + PATIENCE;
+        while !has_unread(&server) {
+            assert!(std::time::Instant::now() < until);
+        }
+        assert_eq!(receive(&server, &mut [0; 8]).unwrap(), 3);
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!has_unread(&server), "an end is no byte");
     }
 
     #[test]

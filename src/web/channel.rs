@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dispatch::Waker;
+use crate::dispatch::{Listening, Waker};
 use crate::protocol::http::{Fill, Room, Source, Stream};
 use crate::sys::clock::coarse_millis;
 use crate::sys::sync::{Mutex, lock};
@@ -63,16 +63,35 @@ struct Inner {
     /// The connection was woken and has not looked yet.
     woken: bool,
     gone: bool,
+    /// The reader is too slow: what waits is the last of it.
+    cut: bool,
 }
 
 /// A sender and its stream, which sends a sign of life after each `beat` of
 /// silence.
 pub(super) fn channel(waker: Waker, beat: Option<Duration>) -> (StreamSender, Stream) {
+    let (sender, receiver) = ends(waker, beat);
+    (sender, Stream::new(receiver))
+}
+
+/// As [`channel`], of those who `listen` sends for.
+pub(super) fn hearing(
+    waker: Waker,
+    beat: Duration,
+    listen: impl FnOnce(&StreamSender) -> Vec<Listening>,
+) -> Stream {
+    let (sender, mut receiver) = ends(waker, Some(beat));
+    receiver.rooms = listen(&sender);
+    Stream::new(receiver)
+}
+
+fn ends(waker: Waker, beat: Option<Duration>) -> (StreamSender, Receiver) {
     let inner = Inner {
         queue: Vec::new(),
         senders: 1,
         woken: false,
         gone: false,
+        cut: false,
     };
     let channel = Arc::new(Channel {
         inner: Mutex::new(inner),
@@ -82,8 +101,9 @@ pub(super) fn channel(waker: Waker, beat: Option<Duration>) -> (StreamSender, St
         channel: Arc::clone(&channel),
         beat: beat.map(Beat::new),
         leaves: false,
+        rooms: Vec::new(),
     };
-    (StreamSender(channel), Stream::new(receiver))
+    (StreamSender(channel), receiver)
 }
 
 impl StreamSender {
@@ -95,7 +115,7 @@ impl StreamSender {
     pub fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), Unsent> {
         let bytes = bytes.as_ref();
         let mut inner = lock(&self.0.inner);
-        if inner.gone {
+        if inner.gone || inner.cut {
             return Err(Unsent::Gone);
         }
         let waiting = inner.queue.len();
@@ -109,6 +129,12 @@ impl StreamSender {
             self.0.waker.wake();
         }
         Ok(())
+    }
+
+    /// Ends the response behind what waits, whoever else may send.
+    pub(super) fn cut(&self) {
+        lock(&self.0.inner).cut = true;
+        self.0.waker.wake();
     }
 
     /// Whether the client is gone. It may be, and nobody knows: a cable that is
@@ -149,6 +175,8 @@ struct Receiver {
     channel: Arc<Channel>,
     beat: Option<Beat>,
     leaves: bool,
+    /// Where its senders listen, until it is dropped.
+    rooms: Vec<Listening>,
 }
 
 impl Source for Receiver {
@@ -161,7 +189,7 @@ impl Source for Receiver {
             return Fill::More;
         }
         inner.queue.shrink_to(KEEP);
-        if inner.senders == 0 || self.leaves {
+        if inner.senders == 0 || inner.cut || self.leaves {
             return Fill::End;
         }
         drop(inner);
@@ -180,6 +208,7 @@ impl Source for Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        self.rooms.clear();
         let mut inner = lock(&self.channel.inner);
         inner.gone = true;
         inner.queue = Vec::new();

@@ -4,16 +4,19 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use matchit::Params;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use super::channel::{StreamSender, channel};
-use super::events::EventSender;
-use crate::body::{Error, from_pairs};
-use crate::dispatch::{Ctx, Hub, Later, Replier, Waker, request_id};
+use super::channel::{StreamSender, Unsent, channel, hearing};
+use super::events::{Event, EventSender};
+use super::multipart::Multipart;
+use crate::body::{Error, Id, Spooled, from_pairs};
+use crate::dispatch::{Ctx, Heard, Hub, Later, Replier, Waker, request_id};
 use crate::protocol::http::{Intake, Request, Response, Stream};
 use crate::sys::socket::Peer;
 
@@ -45,6 +48,9 @@ pub struct Http<'a, S> {
     /// Who takes the body, once that was begun.
     pub(super) begun: Option<Box<dyn Intake>>,
 }
+
+/// Between two signs of life of a stream of events.
+const BEAT: Duration = Duration::from_secs(15);
 
 impl<'a, S> Http<'a, S> {
     /// `GET`, `POST`, …, as sent.
@@ -103,6 +109,17 @@ impl<'a, S> Http<'a, S> {
             .map_err(|_| Error::new(404, format!("no `{name}` can be `{value}`")))
     }
 
+    /// The parts of the body, which is a form with files (`multipart/form-data`).
+    /// Take the body as [`Spooled`]: it may be longer than memory.
+    ///
+    /// # Errors
+    ///
+    /// 415 when the request says that its body is something else, 400 when it
+    /// does not say what is between the parts: pass it on by `?`.
+    pub fn multipart(&self, body: Spooled) -> Result<Multipart, Error> {
+        Multipart::new(self.header("content-type"), body)
+    }
+
     /// A field of the request, whatever its case; `None` when it is missing or
     /// no UTF-8.
     #[must_use]
@@ -113,6 +130,19 @@ impl<'a, S> Http<'a, S> {
     /// All fields of the request, in order.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a, S> {
         self.request.head.fields.iter()
+    }
+
+    /// A field behind a chunked body, whatever its case; `None` when it is
+    /// missing or no UTF-8. What says how a message is framed, whom it is for or
+    /// who asks is not looked for there.
+    #[must_use]
+    pub fn trailer(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.request.trailers.find(name)?).ok()
+    }
+
+    /// All fields behind a chunked body, in order.
+    pub fn trailers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a, S> {
+        self.request.trailers.iter()
     }
 
     /// A cookie of the request, as sent.
@@ -252,18 +282,77 @@ impl<'a, S> Http<'a, S> {
     /// ```
     #[must_use = "the stream is the reply"]
     pub fn events(&mut self) -> (EventSender, Stream) {
-        self.events_every(Duration::from_secs(15))
+        self.events_every(BEAT)
     }
 
     /// As [`Self::events`], with a comment after each `beat` of silence.
     #[must_use = "the stream is the reply"]
     pub fn events_every(&mut self, beat: Duration) -> (EventSender, Stream) {
+        self.say_events();
+        let (sender, stream) = channel(self.ctx.waker(), Some(beat));
+        (EventSender(sender), stream)
+    }
+
+    fn say_events(&mut self) {
         self.set_header("Content-Type", "text/event-stream");
         self.set_header("Cache-Control", "no-cache");
         // nginx would collect them otherwise.
         self.set_header("X-Accel-Buffering", "no");
-        let (sender, stream) = channel(self.ctx.waker(), Some(beat));
-        (EventSender(sender), stream)
+    }
+
+    /// A stream of server-sent events as reply: everything that is sent to these
+    /// rooms from now on, by whomever (`c.hub().room(name).send(id, body)`, in a
+    /// handler of frames or of HTTP). `event` makes an event of a message, or
+    /// leaves it out; it runs on the thread that sends, so it must not wait. Signs
+    /// of life as in [`Self::events`].
+    ///
+    /// For a client that reads too slowly 64 KiB wait at most. Then its stream
+    /// ends behind them, which is counted (`pushes_dropped`), and a browser comes
+    /// back by itself.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new()
+    ///     .get("/events", |c, (): ()| {
+    ///         c.events_of(&["lobby"], |_, text| Some(String::from_utf8_lossy(text).into_owned()))
+    ///     })
+    ///     .post("/say", |c, text: String| c.hub().room("lobby").send(1, text).to_string());
+    /// let app = App::<()>::new()
+    ///     .on(1, |c, (): ()| c.join("lobby"))
+    ///     .on(2, |c, text: String| c.hub().room("lobby").send(1, text).to_string())
+    ///     .web(web);
+    /// let mut test = app.test();
+    /// assert_eq!(test.http("POST", "/say", "hello").text(), "0");
+    /// ```
+    #[must_use = "the stream is the reply"]
+    pub fn events_of<E: Into<Event>>(
+        &mut self,
+        rooms: &[&str],
+        event: impl Fn(Id, &Bytes) -> Option<E> + Send + Sync + 'static,
+    ) -> Stream {
+        self.say_events();
+        let (hub, conn) = (self.ctx.hub(), self.ctx.conn());
+        let event = Arc::new(event);
+        hearing(self.ctx.waker(), BEAT, |sender| {
+            let listen = |room: &&str| {
+                let (sender, event) = (sender.clone(), Arc::clone(&event));
+                hub.listen(conn, room, move |id, body| {
+                    let Some(event) = event(id, body) else {
+                        return Heard::Taken;
+                    };
+                    match sender.send(event.into().to_string()) {
+                        Ok(()) => Heard::Taken,
+                        Err(Unsent::Gone) => Heard::Gone,
+                        Err(Unsent::Full) => {
+                            sender.cut();
+                            Heard::Slow
+                        }
+                    }
+                })
+            };
+            rooms.iter().map(listen).collect()
+        })
     }
 
     /// The id of the last event that a client had which comes back for more.

@@ -15,6 +15,7 @@
 //! | [`std::fs::File`] | `sendfile`, 256 KiB a round, whatever its length; parts of files are [`Content::Pieces`] |
 //! | [`Stream::iter`], [`Stream::try_iter`], [`Stream::read`] | asked for more when the client has taken what was sent |
 //! | [`Http::channel`] | what other threads send, as it comes |
+//! | [`Http::events_of`] | what is sent to rooms, by handlers of frames and of HTTP, as server-sent events |
 //! | [`Http::events`] | the same as server-sent events, with signs of life |
 //! | [`Stream::new`] | whatever a [`Source`] of your own gives |
 //!
@@ -36,28 +37,25 @@
 //!
 //! ```
 //! use purlin::prelude::*;
-//! use std::sync::Mutex;
-//!
-//! /// Everybody who listens.
-//! #[derive(Default)]
-//! struct Listeners(Mutex<Vec<EventSender>>);
-//!
-//! impl Listeners {
-//!     fn tell(&self, text: &str) {
-//!         let mut all = self.0.lock().unwrap();
-//!         // Who reads too slowly is let go, and comes back by himself.
-//!         all.retain(|one| one.send(text).is_ok());
-//!     }
-//! }
 //!
 //! let web = Web::<()>::new()
-//!     .get("/events", |c, (): ()| {
+//!     .get("/clock", |c, (): ()| {
 //!         let (sender, stream) = c.events();
-//!         c.data::<Listeners>().0.lock().unwrap().push(sender);
+//!         // Until the client is gone, or reads too slowly.
+//!         std::thread::spawn(move || {
+//!             while sender.send("tick").is_ok() {
+//!                 std::thread::sleep(Duration::from_secs(1));
+//!             }
+//!         });
 //!         stream
 //!     })
-//!     .post("/say", |c, text: String| c.data::<Listeners>().tell(&text));
-//! let app = App::<()>::new().data(|| Ok::<_, Error>(Listeners::default())).web(web);
+//!     .get("/events", |c, (): ()| {
+//!         c.events_of(&["lobby"], |_, text| Some(String::from_utf8_lossy(text).into_owned()))
+//!     })
+//!     .post("/say", |c, text: String| {
+//!         c.hub().room("lobby").send(1, text);
+//!     });
+//! let app = App::<()>::new().web(web);
 //! # let mut test = app.test();
 //! # assert_eq!(test.http("POST", "/say", "hello").status, 204);
 //! ```
@@ -69,6 +67,7 @@ mod events;
 pub mod files;
 mod http;
 mod method;
+mod multipart;
 mod pieces;
 mod site;
 mod stream;
@@ -81,6 +80,7 @@ pub use channel::{StreamSender, Unsent};
 pub use events::{Event, EventSender};
 pub use files::Files;
 pub use http::Http;
+pub use multipart::{Multipart, Part};
 pub use site::Routes;
 
 pub use crate::protocol::http::{Fill, Room, Source, Stream};
@@ -128,8 +128,8 @@ impl<S> fmt::Debug for Next<'_, S> {
 /// `:name` in a path stands for one segment, `*name` at its end for the rest.
 /// `HEAD` and `OPTIONS` are answered by themselves; a path that is not there
 /// answers 404, another method 405 with `Allow`, one that nobody knows 501, a
-/// panic 500. Chunked bodies arrive put together; their trailers are checked and
-/// dropped.
+/// panic 500. Chunked bodies arrive put together; the fields behind them are
+/// [`Http::trailers`].
 ///
 /// ```
 /// use purlin::prelude::*;

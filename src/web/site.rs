@@ -12,7 +12,7 @@ use super::method::Method;
 use super::{Handler, Mount, Route, Web, wrapped};
 use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
-use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted};
+use crate::protocol::http::{Head, Incoming, Request, Response, Served, Trailers, Wanted};
 use crate::protocol::{Lane, Units};
 use crate::scoreboard::desk::{self, Work};
 
@@ -381,6 +381,7 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
         let request = Request {
             head,
             body,
+            trailers: Trailers::NONE,
             taken: None,
             root: incoming.root,
         };

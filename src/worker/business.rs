@@ -12,8 +12,9 @@ use super::items::Items;
 use super::mailbox::After;
 use super::parts::{Lender, Parts};
 use super::shared::{Job, Shared};
-use super::turn::{self, Budget};
+use super::turn::{self, Budget, Settled};
 use crate::dispatch::outlet::Service;
+use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::sync::lock;
 
@@ -51,31 +52,37 @@ fn take_turn(
     let mut parts = kept
         .take()
         .unwrap_or_else(|| lender.lend(shared, service, conn));
-    serve(shared, conn, &mut parts, items, buffer);
+    let close = serve(shared, conn, &mut parts, items, buffer);
     lender.take_back(shared, conn, parts, &mut kept);
+    drop(kept);
+    if let Some(mode) = close {
+        shared.decide(conn.id, mode, None);
+    }
 }
 
-/// Serves what waits, until nothing does or it is the turn of others.
+/// Serves what waits, until nothing does or it is the turn of others; tells
+/// whether the connection is to be closed.
 fn serve(
     shared: &Arc<Shared>,
     conn: &Arc<Connection>,
     parts: &mut Parts,
     mut items: Items<Item>,
     buffer: &mut Vec<u8>,
-) {
+) -> Option<CloseMode> {
     let mut budget = Budget::new(shared);
     for _ in 0..ROUNDS {
         let mut ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
         ran.write(shared, conn, buffer);
-        let (more, after) = turn::settle(shared, conn, parts, ran);
+        let Settled { more, after, close } = turn::settle(shared, conn, parts, ran);
         follow(shared, conn, after);
         match more {
-            None => return,
+            None => return close,
             Some(more) => items = more,
         }
     }
     let after = conn.mailbox.requeue(0, shared.limits.mailbox_high, items);
     follow(shared, conn, after);
+    None
 }
 
 /// As [`Shared::follow`], by a thread that takes the next job itself.

@@ -15,6 +15,7 @@ use super::connection::{Connection, Item};
 use super::letters::ToRecycler;
 use super::reactor::Reactor;
 use super::recycler;
+use super::turn;
 use crate::sys::sync::{Ordering, try_lock};
 
 impl Reactor<'_> {
@@ -29,18 +30,24 @@ impl Reactor<'_> {
     /// The mailbox is given its last item, the end: whoever has a part in it
     /// follows. This thread alone, if it can. `watched`: the epoll still has it.
     pub(super) fn leave(&mut self, conn: Arc<Connection>, watched: bool) {
-        let peer_done = conn.peer_done.load(Ordering::SeqCst);
-        let mine = peer_done && !self.service.sees_off() && conn.mailbox.begin_inline();
+        let mine = !self.service.sees_off() && conn.mailbox.begin_last();
         let (dropped, after) = conn.mailbox.end(Item::Ended);
         drop(dropped);
-        if mine && remembers_nothing(&conn) {
+        let is_over = mine && remembers_nothing(&conn);
+        if is_over {
+            turn::write_off(self.shared, &conn);
+        }
+        if is_over && conn.peer_done.load(Ordering::SeqCst) {
             // Closing takes it out of the epoll: a system call less.
             return self.left.push(conn);
         }
         if watched {
             let _gone = self.epoll.delete(conn.socket());
         }
-        if mine {
+        if is_over {
+            // Lingers.
+            self.shared.to_recycler.post(ToRecycler::Left(conn));
+        } else if mine {
             self.give_up_inline(&conn);
         } else {
             self.follow(&conn, after);

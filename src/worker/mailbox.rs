@@ -246,6 +246,18 @@ impl<T> Mailbox<T> {
         free
     }
 
+    /// As [`Self::begin_inline`], before [`Self::end`]: also if the end is all that
+    /// may still run.
+    pub(crate) fn begin_last(&self) -> bool {
+        let mut inner = self.lock();
+        let may = matches!(inner.state, State::Idle | State::Closing);
+        let free = may && inner.items.is_empty();
+        if free {
+            inner.state = State::Running;
+        }
+        free
+    }
+
     /// Takes the turn that the run queue gave, and what waits.
     ///
     /// # Panics

@@ -11,12 +11,13 @@
 //! wait that the kernel has refused.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use bytes::{Buf, Bytes};
 
-use crate::protocol::FilePart;
+use crate::protocol::{FilePart, Receipt};
 use crate::sys::socket::{self, More};
 
 /// Pieces that go out with one system call.
@@ -39,13 +40,24 @@ pub(crate) struct Outbound {
     pub(crate) held: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     pieces: VecDeque<Piece>,
     /// Small replies collected behind the last piece.
     tail: Vec<u8>,
     /// Parts of files among the pieces.
     files: u32,
+    /// Bytes that came in, those of files included, and that went out.
+    put: u64,
+    out: u64,
+    /// Who waits until so many bytes went out. In order.
+    receipts: VecDeque<(u64, Box<dyn Receipt>)>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Queue({} pieces)", self.pieces.len())
+    }
 }
 
 #[derive(Debug)]
@@ -90,6 +102,7 @@ impl Outbound {
     /// Appends bytes that belong to nobody else, at least one.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         let queue = self.queue.get_or_insert_default();
+        queue.put += bytes.len() as u64;
         queue.tail.extend_from_slice(bytes);
     }
 
@@ -100,6 +113,7 @@ impl Outbound {
         }
         let queue = self.queue.get_or_insert_default();
         queue.seal();
+        queue.put += bytes.len() as u64;
         queue.pieces.push_back(Piece::Bytes(bytes));
     }
 
@@ -108,10 +122,30 @@ impl Outbound {
         let queue = self.queue.get_or_insert_default();
         queue.seal();
         queue.files += 1;
+        queue.put += part.len();
         queue.pieces.push_back(Piece::File(part));
     }
 
     const WORTH_SHARING: usize = 512;
+
+    /// Tells `receipt` when all but the last `behind` bytes are out: at once if
+    /// nothing waits.
+    pub(crate) fn append_receipt(&mut self, behind: u64, receipt: Box<dyn Receipt>) {
+        match &mut self.queue {
+            None => receipt.settle(0),
+            Some(queue) => {
+                let at = queue.put.saturating_sub(behind);
+                queue.receipts.push_back((at, receipt));
+                queue.settle();
+            }
+        }
+    }
+
+    /// Bytes that wait, those of files included.
+    pub(crate) fn left(&self) -> u64 {
+        let queue = self.queue.as_ref();
+        queue.map_or(0, |queue| queue.put - queue.out)
+    }
 
     /// Writes with one system call what the kernel takes.
     ///
@@ -124,6 +158,10 @@ impl Outbound {
             return Ok(Sent::Bytes(0));
         };
         let sent = queue.write(socket)?;
+        queue.out += match sent {
+            Sent::Bytes(bytes) | Sent::File(bytes) => bytes as u64,
+        };
+        queue.settle();
         // A drained connection is idle again and holds no buffer.
         if queue.pieces.is_empty() {
             self.queue = None;
@@ -136,13 +174,18 @@ impl Outbound {
     pub(crate) fn take(&mut self) -> Vec<Bytes> {
         let mut queue = self.queue.take().unwrap_or_default();
         queue.seal();
+        let receipts = queue.receipts.drain(..);
+        receipts.for_each(|(_, receipt)| receipt.settle(0));
         let pieces = queue.pieces.iter().filter_map(Piece::bytes);
         pieces.cloned().collect()
     }
 
     /// Drops everything unsent; tells how many bytes of memory that was.
     pub(crate) fn clear(&mut self) -> usize {
-        self.queue.take().map_or(0, |queue| {
+        self.queue.take().map_or(0, |mut queue| {
+            for (at, receipt) in queue.receipts.drain(..) {
+                receipt.settle(at.saturating_sub(queue.out));
+            }
             let pieces = queue.pieces.iter().filter_map(Piece::bytes);
             pieces.map(Bytes::len).sum::<usize>() + queue.tail.len()
         })
@@ -154,6 +197,14 @@ impl Queue {
         if !self.tail.is_empty() {
             let tail = Bytes::from(std::mem::take(&mut self.tail));
             self.pieces.push_back(Piece::Bytes(tail));
+        }
+    }
+
+    /// Tells those who wait for bytes that are out.
+    fn settle(&mut self) {
+        let out = self.out;
+        while let Some((_, receipt)) = self.receipts.pop_front_if(|(at, _)| *at <= out) {
+            receipt.settle(0);
         }
     }
 

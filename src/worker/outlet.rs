@@ -50,7 +50,7 @@ impl Outlet for Shared {
 
     fn close(&self, to: &[ConnId], mode: CloseMode) -> usize {
         let close = |id: &&ConnId| match mode {
-            CloseMode::Flush => self.post(**id, Item::Close(mode)),
+            CloseMode::Flush | CloseMode::Done => self.post(**id, Item::Close(mode)),
             CloseMode::Abort => {
                 let known = self.pool.find(**id).is_some();
                 self.decide(**id, mode, None);

@@ -385,6 +385,9 @@ impl<'a> Reactor<'a> {
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
             socket::abort(conn.socket());
+        } else if mode == CloseMode::Done && partial == 0 && !socket::has_unread(conn.socket()) {
+            // It has kept its word so far.
+            conn.peer_done.store(true, Ordering::SeqCst);
         }
         if conn.peer_done.load(Ordering::SeqCst) {
             // The peer may be back before the recycler has come to this one,

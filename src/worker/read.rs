@@ -20,7 +20,7 @@ use super::limits::Trigger;
 use super::mailbox::Posted;
 use super::parts::Parts;
 use super::reactor::Reactor;
-use super::turn::{self, Budget, Ran, Why};
+use super::turn::{self, Budget, Ran, Settled, Why};
 use super::write;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Lane, Out, Step, Then, Turn, Units};
@@ -303,14 +303,14 @@ impl Reactor<'_> {
             done += served;
             let close = turn.out.close;
             self.buffer = turn.out.bytes;
-            let files = turn.out.files;
+            let beside = turn.out.beside;
             parts.app.counted();
             if close == Some(CloseMode::Abort) {
-                self.buffer.clear();
-            } else if files.is_empty() {
-                write::reply(shared, conn, &mut outbound, &mut self.buffer);
+                write::abandon(&outbound, &mut self.buffer, beside);
+            } else if let Some(beside) = beside {
+                write::reply_beside(shared, conn, &mut outbound, &mut self.buffer, *beside);
             } else {
-                write::reply_with_files(shared, conn, &mut outbound, &mut self.buffer, files);
+                write::reply(shared, conn, &mut outbound, &mut self.buffer);
             }
             let blocked = conn.is_full(shared.limits.outbound_high) || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
@@ -358,12 +358,15 @@ impl Reactor<'_> {
             done: 0,
             left,
             why,
-            files: Vec::new(),
+            beside: None,
         };
-        let (more, after) = turn::settle(shared, conn, &mut parts, ran);
+        let Settled { more, after, close } = turn::settle(shared, conn, &mut parts, ran);
         self.lender.take_back(shared, conn, parts, &mut kept);
         drop(kept);
         self.follow(conn, after);
+        if let Some(mode) = close {
+            self.decide(conn.id, mode, None);
+        }
         if let Some(more) = more {
             // Posted by others while this ran; theirs is the pool's to serve.
             let after = conn.mailbox.requeue(0, shared.limits.mailbox_high, more);

@@ -13,7 +13,7 @@ use super::parts::Parts;
 use super::shared::Shared;
 use super::write;
 use crate::dispatch::sample;
-use crate::protocol::{CloseMode, Event, Lane, Out, Refusal, Server, Splice, Step, Turn, Units};
+use crate::protocol::{Beside, CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket;
@@ -80,18 +80,18 @@ pub(crate) struct Ran {
     /// What could not run.
     pub(crate) left: Items<Item>,
     pub(crate) why: Why,
-    /// Parts of files that go between the bytes of the buffer.
-    pub(crate) files: Vec<Splice>,
+    /// What goes with the bytes of the buffer.
+    pub(crate) beside: Option<Box<Beside>>,
 }
 
 impl Ran {
     /// Writes what the turn has to say.
     pub(crate) fn write(&mut self, shared: &Shared, conn: &Connection, buffer: &mut Vec<u8>) {
-        let files = std::mem::take(&mut self.files);
+        let beside = self.beside.take();
         if self.why == Why::Close(CloseMode::Abort) {
-            buffer.clear();
-        } else if !files.is_empty() {
-            write::reply_with_files(shared, conn, &mut lock(&conn.outbound), buffer, files);
+            write::abandon(&lock(&conn.outbound), buffer, beside);
+        } else if let Some(beside) = beside {
+            write::reply_beside(shared, conn, &mut lock(&conn.outbound), buffer, *beside);
         } else if !buffer.is_empty() {
             write::reply(shared, conn, &mut lock(&conn.outbound), buffer);
         }
@@ -185,7 +185,7 @@ pub(crate) fn run(
         items.push_front(Item::Room);
     }
     *buffer = turn.out.bytes;
-    let files = turn.out.files;
+    let beside = turn.out.beside;
     served(shared, conn, done, budget.messages() - before - looks);
     if spoke {
         conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
@@ -195,7 +195,7 @@ pub(crate) fn run(
         done,
         left: items,
         why,
-        files,
+        beside,
     }
 }
 
@@ -229,14 +229,34 @@ fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> Why {
     Why::from_step(step, turn.out.close, false)
 }
 
+/// How a turn ended. The caller carries it out: what `After` says, then a close,
+/// which the reactor decides, behind the return of the connection's parts.
+#[derive(Default)]
+#[must_use]
+pub(crate) struct Settled {
+    /// The turn goes on with these.
+    pub(crate) more: Option<Items<Item>>,
+    pub(crate) after: After,
+    pub(crate) close: Option<CloseMode>,
+}
+
+impl From<After> for Settled {
+    fn from(after: After) -> Self {
+        Self {
+            after,
+            ..Self::default()
+        }
+    }
+}
+
 /// Ends a turn, or gives the items with which it goes on. The replies have been
-/// written; the caller carries out what `After` says.
+/// written.
 pub(crate) fn settle(
     shared: &Arc<Shared>,
     conn: &Arc<Connection>,
     parts: &mut Parts,
     ran: Ran,
-) -> (Option<Items<Item>>, After) {
+) -> Settled {
     let Ran {
         done, left, why, ..
     } = ran;
@@ -247,35 +267,39 @@ pub(crate) fn settle(
     match why {
         Why::Ended => {
             end(shared, conn, parts);
-            (None, After::default())
+            Settled::default()
         }
-        Why::Close(mode) => (None, close(shared, conn, mode)),
-        Why::Refuse(refusal) => (None, refuse(shared, conn, &refusal)),
+        Why::Close(mode) => close(shared, conn, parts, mode),
+        Why::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
         Why::AwaitReply => {
             consumed(shared, done);
-            (
-                None,
-                conn.mailbox
-                    .await_reply(done, high, left, Item::ends_or_replies),
-            )
+            let ends_or_replies = Item::ends_or_replies;
+            let mailbox = &conn.mailbox;
+            mailbox
+                .await_reply(done, high, left, ends_or_replies)
+                .into()
         }
         Why::AwaitEvent => {
             consumed(shared, done);
-            let after = conn.mailbox.await_event(done, high, left, Item::is_event);
-            (None, after)
+            let mailbox = &conn.mailbox;
+            mailbox.await_event(done, high, left, Item::is_event).into()
         }
         Why::Done | Why::Over | Why::AwaitRoom if conn.is_full(mark) => {
             consumed(shared, done);
             let after = conn.mailbox.await_room(done, high, left, Item::ends);
-            (None, after.and(write::look_for_room(shared, conn)))
+            after.and(write::look_for_room(shared, conn)).into()
         }
         Why::Over | Why::AwaitRoom => {
             consumed(shared, done);
-            (None, conn.mailbox.requeue(done, high, left))
+            conn.mailbox.requeue(done, high, left).into()
         }
         Why::Done => {
             consumed(shared, done);
-            conn.mailbox.finish(done, high)
+            let (more, after) = conn.mailbox.finish(done, high);
+            Settled {
+                more,
+                ..after.into()
+            }
         }
     }
 }
@@ -285,7 +309,7 @@ fn consumed(shared: &Shared, bytes: usize) {
 }
 
 /// The peer broke a rule: say so, tell it, close.
-fn refuse(shared: &Arc<Shared>, conn: &Arc<Connection>, refusal: &Refusal) -> After {
+fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refusal) -> Settled {
     shared.row.count(refusal.counter);
     shared.peer_fault(conn.id, conn.peer, refusal.counter, &refusal.detail);
     write::reply(
@@ -294,37 +318,51 @@ fn refuse(shared: &Arc<Shared>, conn: &Arc<Connection>, refusal: &Refusal) -> Af
         &mut lock(&conn.outbound),
         &mut refusal.answer.to_vec(),
     );
-    close(shared, conn, CloseMode::Flush)
+    close(shared, conn, parts, CloseMode::Flush)
 }
 
 /// Nothing of this connection is served any more; the reactor ends it, once
 /// everything is sent if `mode` says so.
-fn close(shared: &Arc<Shared>, conn: &Arc<Connection>, mode: CloseMode) -> After {
+fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode) -> Settled {
     let (dropped, after) = conn.mailbox.close();
     drop(dropped);
-    let mut outbound = lock(&conn.outbound);
-    if mode == CloseMode::Flush && !outbound.is_empty() {
-        outbound.flush_then_close = true;
-        let held = socket::unacknowledged(conn.socket());
-        conn.pulse.progressed(coarse_millis(), held);
-        drop(outbound);
-        shared.watch_flush(conn.id);
-    } else {
-        drop(outbound);
-        shared.decide(conn.id, mode, None);
+    if mode == CloseMode::Done {
+        // It has said its last, so that it may go back to its shelf.
+        parts.server.reset();
     }
-    after
+    let mut outbound = lock(&conn.outbound);
+    if mode == CloseMode::Abort || outbound.is_empty() {
+        return Settled {
+            close: Some(mode),
+            ..after.into()
+        };
+    }
+    outbound.flush_then_close = true;
+    let held = socket::unacknowledged(conn.socket());
+    conn.pulse.progressed(coarse_millis(), held);
+    drop(outbound);
+    shared.watch_flush(conn.id);
+    after.into()
 }
 
 /// The last turn: nothing can be written any more; the user says good-bye, and
 /// the recycler takes over.
 fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
+    let (left, unsent) = {
+        let mut outbound = lock(&conn.outbound);
+        (outbound.left(), outbound.clear())
+    };
+    parts.server.over(left, &mut *parts.app);
     parts.app.leave();
     parts.server.reset();
-    let unsent = lock(&conn.outbound).clear();
     shared.unqueued(conn, unsent);
+    write_off(shared, conn);
+    shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
+}
+
+/// What was received of a connection that is over and not served is not.
+pub(crate) fn write_off(shared: &Shared, conn: &Connection) {
     consumed(shared, conn.mailbox.bytes());
     shared.row.add(Counter::Dropped, conn.owed().into());
     conn.served_all();
-    shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
 }

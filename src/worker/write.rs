@@ -12,7 +12,7 @@ use super::heartbeat::millis;
 use super::mailbox::After;
 use super::outbound::{FILE_ROUND, Outbound, Sent, send_part};
 use super::shared::Shared;
-use crate::protocol::{CloseMode, FilePart, Splice};
+use crate::protocol::{Beside, CloseMode, FilePart, Splice};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::Interest;
@@ -28,17 +28,19 @@ const WORTH_KEEPING: usize = 32 * 1024;
 const SMALL: u64 = 16 * 1024;
 
 /// Writes the replies of a turn, or queues what the kernel does not take.
-/// Replies are always taken whole. `bytes` is empty afterwards.
+/// Replies are always taken whole. `bytes` is empty afterwards. False: they are
+/// lost, because the connection is over.
 pub(crate) fn reply(
     shared: &Shared,
     conn: &Connection,
     outbound: &mut Outbound,
     bytes: &mut Vec<u8>,
-) {
+) -> bool {
     kill_point(Spot::Served);
     if bytes.is_empty() || conn.is_dead() {
+        let nothing = bytes.is_empty();
         bytes.clear();
-        return;
+        return nothing;
     }
     let mut sent = 0;
     if outbound.is_empty() {
@@ -48,7 +50,8 @@ pub(crate) fn reply(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => {
                 bytes.clear();
-                return broken(shared, conn);
+                broken(shared, conn);
+                return false;
             }
         }
         kill_point(Spot::Replied);
@@ -64,20 +67,55 @@ pub(crate) fn reply(
         arm(shared, conn, outbound);
     }
     bytes.clear();
+    true
+}
+
+/// As [`reply`], with what goes beside the bytes.
+pub(crate) fn reply_beside(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    bytes: &mut Vec<u8>,
+    beside: Beside,
+) {
+    let Beside {
+        files, receipts, ..
+    } = beside;
+    let of_files: u64 = files.iter().map(|splice| splice.part.len()).sum();
+    let all = bytes.len() as u64 + of_files;
+    let taken = if conn.is_dead() || read_small(bytes, &files) {
+        reply(shared, conn, outbound, bytes)
+    } else {
+        with_files(shared, conn, outbound, bytes, files);
+        true
+    };
+    for (at, receipt) in receipts {
+        let at = at as u64;
+        if taken {
+            outbound.append_receipt(all.saturating_sub(at), receipt);
+        } else {
+            receipt.settle(outbound.left() + at);
+        }
+    }
+}
+
+/// Nothing more is written: what a turn wanted to say is lost.
+pub(crate) fn abandon(outbound: &Outbound, bytes: &mut Vec<u8>, beside: Option<Box<Beside>>) {
+    bytes.clear();
+    for (at, receipt) in beside.map(|beside| beside.receipts).unwrap_or_default() {
+        receipt.settle(outbound.left() + at as u64);
+    }
 }
 
 /// As [`reply`], with parts of files in it: their first round goes out here, the
 /// sender does the rest.
-pub(crate) fn reply_with_files(
+fn with_files(
     shared: &Shared,
     conn: &Connection,
     outbound: &mut Outbound,
     bytes: &mut Vec<u8>,
     files: Vec<Splice>,
 ) {
-    if conn.is_dead() || read_small(bytes, &files) {
-        return reply(shared, conn, outbound, bytes);
-    }
     let mut from = 0;
     for Splice { at, part } in files {
         put_bytes(shared, conn, outbound, &bytes[from..at], More::Follows);

@@ -1,7 +1,9 @@
 //! The access log: what is in it, where it goes, and what it may cost.
 
 use std::fs;
+use std::io::{Seek, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use purlin::Server;
@@ -29,6 +31,8 @@ fn every_answer_has_a_line_and_every_request_a_name() {
             panic!("as the test wants")
         })
         .post("/sum", |_, body: Spooled| body.len().to_string());
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let web = streams(web, &held);
     let keys = [
         HTTP[0],
         ("http.access_log", path.to_str().unwrap()),
@@ -81,10 +85,13 @@ fn every_answer_has_a_line_and_every_request_a_name() {
     let mut client = connect();
     client.send(b"GET / HTTP/7.0\r\n\r\n");
     assert!(client.rest().starts_with(b"HTTP/1.1 505 "));
+    let streamed = at_their_end(&connect, &path, &held);
     assert_eq!(server.stop(Duration::from_secs(30)).unwrap().cut, 0);
 
     let lines = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = lines.lines().collect();
+    let cut_short: u64 = bytes(lines[13]);
+    assert!((1..FILE).contains(&cut_short), "{lines:#?}");
     let expected = [
         ("GET /id?a=b HTTP/1.1", 200, 5, "http://x/", "test"),
         ("GET /id HTTP/1.1", 200, 32, "-", "-"),
@@ -96,6 +103,15 @@ fn every_answer_has_a_line_and_every_request_a_name() {
         ("POST /sum HTTP/1.1", 200, 6, "-", "-"),
         ("POST /sum HTTP/1.1", 413, 0, "-", "-"),
         ("-", 505, 0, "-", "-"),
+        ("GET /stream HTTP/1.1", 200, streamed, "-", "-"),
+        ("GET /file HTTP/1.1", 200, FILE, "-", "-"),
+        ("GET /small HTTP/1.1", 200, 5, "-", "-"),
+        ("GET /file HTTP/1.1", 200, cut_short, "-", "-"),
+        ("GET /id HTTP/1.1", 200, 32, "-", "-"),
+        ("GET /events HTTP/1.1", 200, 18, "-", "-"),
+        ("GET /fails HTTP/1.1", 200, 0, "-", "-"),
+        ("GET /id HTTP/1.1", 200, 32, "-", "-"),
+        ("GET /never HTTP/1.1", 499, 0, "-", "-"),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (request, status, bytes, referrer, agent)) in lines.iter().zip(expected) {
@@ -111,6 +127,105 @@ fn every_answer_has_a_line_and_every_request_a_name() {
         lines[0].ends_with(" abc-1") && lines[1].ends_with(&made),
         "{lines:#?}"
     );
+}
+
+/// More than a socket takes at once.
+const FILE: u64 = 16 << 20;
+
+type Held = Arc<Mutex<Vec<Box<dyn std::any::Any + Send>>>>;
+
+/// Routes whose content takes its time.
+fn streams(web: Web<()>, held: &Held) -> Web<()> {
+    let file = |len: u64| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"hello").unwrap();
+        file.rewind().unwrap();
+        file.set_len(len).unwrap();
+        file
+    };
+    let [events, never] = [(); 2].map(|()| Arc::clone(held));
+    web.get("/stream", |_, (): ()| {
+        Stream::iter(vec![vec![b'x'; 10_000]; 3])
+    })
+    .get("/file", move |_, (): ()| file(FILE))
+    .get("/small", move |_, (): ()| file(5))
+    .get("/events", move |c, (): ()| {
+        let (sender, stream) = c.events();
+        sender.send("hello").unwrap();
+        events.lock().unwrap().push(Box::new(sender));
+        stream
+    })
+    .get("/fails", |_, (): ()| {
+        Stream::try_iter([Ok(vec![b'x'; 10]), Err("as the test wants")])
+    })
+    .get("/never", move |c, (): ()| {
+        let never = Arc::clone(&never);
+        c.later(move |replier| never.lock().unwrap().push(Box::new(replier)))
+    })
+}
+
+/// Asks for what is recorded when it is out, or its client gone, and waits for
+/// each line; tells how many bytes the first of them had, chunks and all.
+fn at_their_end(connect: &dyn Fn() -> Client, log: &Path, held: &Held) -> u64 {
+    let lines = || fs::read_to_string(log).unwrap().lines().count();
+    let mut count = 10;
+    let mut is_recorded = |what: &str| {
+        count += 1;
+        wait_until(what, || lines() == count);
+    };
+    let get = |client: &mut Client, target: &str| {
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    };
+    let mut client = connect();
+    get(&mut client, "/stream");
+    until(&mut client, b"\r\n\r\n");
+    let streamed = until(&mut client, b"\r\n0\r\n\r\n");
+    assert!(streamed > 30_000, "{streamed}");
+    is_recorded("a stream is recorded");
+    assert_eq!(ask(&mut client, "GET", "/file").1.len() as u64, FILE);
+    is_recorded("a file is recorded");
+    assert_eq!(ask(&mut client, "GET", "/small").1, b"hello");
+    is_recorded("a small file is recorded");
+    get(&mut client, "/file");
+    client.exactly(100_000);
+    drop(client);
+    is_recorded("a file is recorded whose client left");
+    let mut listening = connect();
+    get(&mut listening, "/events");
+    until(&mut listening, b"data: hello");
+    let mut client = connect();
+    ask(&mut client, "GET", "/id");
+    is_recorded("nothing of events is recorded while they may come");
+    drop(listening);
+    is_recorded("events are recorded when their client is gone");
+    get(&mut client, "/fails");
+    client.until_closed();
+    is_recorded("a stream is recorded that failed");
+    let mut client = connect();
+    get(&mut client, "/id");
+    get(&mut client, "/never");
+    is_recorded("what was answered is recorded");
+    wait_until("the handler has run", || held.lock().unwrap().len() == 2);
+    // What is not read makes this a reset.
+    assert_eq!(client.0.peek(&mut [0]).unwrap(), 1);
+    drop(client);
+    is_recorded("an answer is recorded that never came");
+    streamed
+}
+
+/// Reads on until these bytes have come; tells how many that were in all.
+fn until(client: &mut Client, end: &[u8]) -> u64 {
+    let mut came = Vec::new();
+    while !came.ends_with(end) {
+        came.extend(client.exactly(1));
+    }
+    came.len() as u64
+}
+
+/// The number of bytes that a line says.
+fn bytes(line: &str) -> u64 {
+    let (_, behind) = line.split_once(" HTTP/1.1\" 200 ").unwrap();
+    behind.split(' ').next().unwrap().parse().unwrap()
 }
 
 fn daemon(path: &Path) -> Daemon {

@@ -51,7 +51,8 @@ fn what_is_dropped_is_counted_and_the_rest_is_served() {
     wait_for(&server, Counter::FloodDropped, 7);
     flooding.send(&comm(2, b"half")[9..]);
     wait_for(&server, Counter::FloodDropped, 8);
-    assert_eq!(Client::to(&server).call(2, b"calm"), (2, b"calm".to_vec()));
+    let mut calm = Client::to(&server);
+    assert_eq!(calm.call(2, b"calm"), (2, b"calm".to_vec()));
     assert_eq!(server.read(Counter::Live), 2);
 }
 

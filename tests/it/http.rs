@@ -331,6 +331,46 @@ fn refusals_are_answered_counted_and_closed_behind_good_requests() {
 }
 
 #[test]
+fn who_asks_for_a_close_gets_it_at_once_and_wakes_nobody() {
+    let body = "x".repeat(100_000);
+    let reply = body.clone();
+    let web = Web::<()>::new().get_inline("/", move |_, (): ()| reply.clone());
+    let server = Server::configured(App::<()>::new().web(web), HTTP).unwrap();
+    for rounds in 1..=10 {
+        let mut client = Client::to(&server);
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert!(String::from_utf8(client.rest()).unwrap().ends_with(&body));
+        wait_for(&server, Counter::Recycled, rounds);
+    }
+    assert_eq!(server.read(Counter::Turns), 0);
+}
+
+#[test]
+fn who_asks_for_a_close_and_goes_on_is_lingered_for() {
+    let body = "x".repeat(1_000_000);
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let (reply, gate) = (body.clone(), std::sync::Mutex::new(gate));
+    let web = Web::<()>::new().get("/", move |_, (): ()| {
+        gate.lock().unwrap().recv().unwrap();
+        reply.clone()
+    });
+    let server = Server::configured(App::<()>::new().web(web), HTTP).unwrap();
+    let ask = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nGET / HTTP";
+    for rounds in 1..=10 {
+        let mut client = Client::to(&server);
+        let read = server.read(Counter::BytesIn) + ask.len() as u64;
+        client.send(ask);
+        wait_for(&server, Counter::BytesIn, read);
+        open.send(()).unwrap();
+        // More than the server ever reads of it: a reset would cost the reply.
+        client.send(&[b'x'; 50_000]);
+        assert!(String::from_utf8(client.rest()).unwrap().ends_with(&body));
+        drop(client);
+        wait_for(&server, Counter::Recycled, rounds);
+    }
+}
+
+#[test]
 fn pushes_and_hooks_leave_http_connections_alone() {
     static OPENED: AtomicU32 = AtomicU32::new(0);
     let app = App::<()>::new()

@@ -57,7 +57,33 @@ fn routes() -> Web<()> {
             },
         )
         .body_max(8 * MIB)
+        .post("/form", |c, body: Spooled| {
+            let (mut form, mut said) = (c.multipart(body)?, String::new());
+            while let Some(mut part) = form.next_part()? {
+                let mut bytes = Vec::new();
+                part.copy_to(&mut bytes)?;
+                let name = part.file_name().or(part.name()).unwrap();
+                said += &format!("{name} {};", sum(&bytes[..])?);
+            }
+            Ok::<_, Error>(said)
+        })
+        .body_max(8 * MIB)
+        .post("/trailers", |c, _: Spooled| trailers(c))
+        .body_max(8 * MIB)
+        .post_pieces(
+            "/pieces/trailers",
+            |_| Ok(()),
+            |(), _| Ok(()),
+            |c, ()| trailers(c),
+        )
+        .body_max(8 * MIB)
         .get_inline("/", |_, (): ()| "here")
+}
+
+/// What came behind the body.
+fn trailers(c: &Http<'_, ()>) -> String {
+    let all: Vec<_> = c.trailers().map(|(name, _)| name).collect();
+    format!("{all:?} {:?}", c.trailer("x-sum"))
 }
 
 fn server(keys: &[(&str, &str)]) -> Server {
@@ -85,7 +111,7 @@ fn chunked(body: &[u8]) -> Vec<u8> {
         bytes.extend_from_slice(chunk);
         bytes.extend_from_slice(b"\r\n");
     }
-    bytes.extend_from_slice(b"0\r\nX-Trailer: dropped\r\n\r\n");
+    bytes.extend_from_slice(b"0\r\nX-Sum: behind\r\nCookie: not here\r\n\r\n");
     bytes
 }
 
@@ -122,6 +148,70 @@ fn a_long_body_is_in_a_file_without_a_name_when_its_handler_runs() {
     assert_eq!(server.read(Counter::Accepted), 1);
     drop(client);
     wait_for(&server, Counter::Buffered, 0);
+}
+
+#[test]
+fn trailers_reach_handlers_however_the_body_came() {
+    let server = server(&[]);
+    let mut client = Client::to(&server);
+    for len in [0, 100, 2 * MIB] {
+        let body = text(len);
+        for target in ["/trailers", "/pieces/trailers"] {
+            client.send(&post(target, "Transfer-Encoding: chunked"));
+            client.send(&chunked(&body));
+            let (_, said) = response(&mut client);
+            assert_eq!(said, b"[\"X-Sum\"] Some(\"behind\")", "{target} {len}");
+        }
+        // Without any, there are none, also behind a request that had some.
+        let (_, said) = upload(&mut client, "/trailers", "", &body);
+        assert_eq!(said, "[] None");
+    }
+}
+
+#[test]
+fn the_parts_of_a_form_are_read_wherever_it_is_kept() {
+    let server = server(&[]);
+    let mut client = Client::to(&server);
+    let fields = "\r\nContent-Type: multipart/form-data; boundary=----b";
+    for len in [0, 1000, 3 * MIB] {
+        let file = text(len);
+        let (before, behind) = (
+            "------b\r\nContent-Disposition: form-data; name=\"who\"\r\n\r\nann\r\n------b\r\n\
+             Content-Disposition: form-data; name=\"f\"; filename=\"a b.txt\"\r\n\r\n",
+            "\r\n------b--\r\n",
+        );
+        let body = [before.as_bytes(), &file, behind.as_bytes()].concat();
+        let (_, said) = upload(&mut client, "/form", fields, &body);
+        let expected = [sum(&b"ann"[..]), sum(&file[..])].map(Result::unwrap);
+        assert_eq!(
+            said,
+            format!("who {};a b.txt {};", expected[0], expected[1])
+        );
+        let (head, _) = upload(&mut client, "/form", fields, &body[..before.len() + len]);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    }
+    let (head, _) = upload(&mut client, "/form", "", b"a=b");
+    assert!(head.starts_with("HTTP/1.1 415 "), "{head}");
+}
+
+#[test]
+fn trailers_have_the_limits_of_a_head() {
+    let keys = [("http.head_max", "1KiB"), ("http.fields_max", "4")];
+    let server = server(&keys);
+    for (trailers, status) in [
+        ("A: b\r\n".repeat(4), "200"),
+        ("A: b\r\n".repeat(5), "431"),
+        (format!("A: {}\r\n", "b".repeat(1000)), "200"),
+        (format!("A: {}\r\n", "b".repeat(1100)), "431"),
+        ("Content-Length: 3\r\n".to_owned(), "400"),
+        (" folded: x\r\n".to_owned(), "400"),
+    ] {
+        let mut client = Client::to(&server);
+        client.send(&post("/trailers", "Transfer-Encoding: chunked"));
+        client.send(format!("0\r\n{trailers}\r\n").as_bytes());
+        let (head, _) = response(&mut client);
+        assert_eq!(&head[9..12], status, "{trailers}");
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod harness;
 mod http;
 mod http_bodies;
 mod http_replies;
+mod http_rooms;
 mod http_streams;
 mod instance;
 mod listeners;

@@ -13,6 +13,7 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use super::Head;
+use super::head::Fields;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,6 +107,86 @@ impl Access<'_> {
         line.text("id", self.id.as_bytes());
         line.0.extend_from_slice(b"}\n");
         Ok(())
+    }
+}
+
+/// An answer whose content is on its way: its line is written when that is out,
+/// or its connection over, and says what was really sent.
+pub struct Sending {
+    format: AccessFormat,
+    request: Option<Asking>,
+    status: u16,
+    /// Bytes behind the head of the answer, as far as they are written.
+    pub(super) bytes: u64,
+    /// When the request was looked at first, in microseconds.
+    since: u64,
+    id: Box<str>,
+}
+
+/// What a line shows of a request.
+struct Asking {
+    method: Box<str>,
+    target: Box<str>,
+    minor: u8,
+    fields: Vec<(&'static str, Box<[u8]>)>,
+}
+
+impl Sending {
+    /// `since`: when the request was looked at first, in microseconds.
+    pub(super) fn new(access: &Access<'_>, format: AccessFormat, since: u64) -> Self {
+        let asking = |head: Head<'_>| Asking {
+            method: head.method.into(),
+            target: head.target.into(),
+            minor: head.minor,
+            fields: ["referer", "user-agent"]
+                .into_iter()
+                .filter_map(|name| Some((name, head.fields.find(name)?.into())))
+                .collect(),
+        };
+        Self {
+            format,
+            request: access.head.map(asking),
+            status: access.status,
+            bytes: access.bytes,
+            since,
+            id: access.id.into(),
+        }
+    }
+
+    /// Appends the line of an answer of which `unsent` bytes were not sent when
+    /// it was over: now, in microseconds of the clock of `since`, and in seconds
+    /// since 1970.
+    pub fn write(
+        &self,
+        unsent: u64,
+        (micros, seconds): (u64, u64),
+        peer: &dyn Display,
+        line: &mut Vec<u8>,
+    ) {
+        let fields = self.request.as_ref().map_or(&[][..], |asked| &asked.fields);
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| httparse::Header { name, value })
+            .collect();
+        let access = Access {
+            head: self.request.as_ref().map(|asked| Head {
+                method: &asked.method,
+                target: &asked.target,
+                minor: asked.minor,
+                fields: Fields(&fields),
+            }),
+            status: self.status,
+            bytes: self.bytes.saturating_sub(unsent),
+            taken: Duration::from_micros(micros.saturating_sub(self.since)),
+            id: &self.id,
+        };
+        access.write(self.format, peer, seconds, line);
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sending({} bytes)", self.bytes)
     }
 }
 

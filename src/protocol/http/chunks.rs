@@ -5,12 +5,13 @@
 //! ```
 //!
 //! Lines are looked at when they are whole, data as it comes: what was looked at
-//! is never needed again. Extensions and trailers are checked and dropped.
+//! is never needed again. Extensions are checked and dropped.
 
 use memchr::memchr;
 
+use super::Limits;
 use super::refusal::Bad;
-use super::scan::is_token;
+use super::trailers;
 
 /// Bytes of a line that says how long a chunk is.
 const LINE_MAX: usize = 256;
@@ -36,7 +37,8 @@ enum Next {
     Size,
     /// So many bytes of data, then the end of their chunk.
     Data(usize),
-    Trailer,
+    /// Behind so many trailers.
+    Trailer(usize),
 }
 
 /// How a scan ended.
@@ -57,11 +59,33 @@ pub(super) struct Room {
     pub(super) data: usize,
     /// Bytes of its trailers.
     pub(super) trailers: usize,
+    /// How many trailers it has.
+    pub(super) fields: usize,
+}
+
+impl Room {
+    /// For a body of at most `data` bytes. Its trailers are fields as those of
+    /// the head, and have as much room.
+    pub(super) const fn new(data: usize, limits: &Limits) -> Self {
+        Self {
+            data,
+            trailers: limits.head,
+            fields: limits.fields,
+        }
+    }
+}
+
+/// What is in a chunked body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Piece<'a> {
+    Data(&'a [u8]),
+    /// A line behind the data, which is a field, without its end.
+    Trailer(&'a [u8]),
 }
 
 impl ChunkScan {
     /// Looks on in `bytes`, which begin where the last scan was
-    /// [consumed](Self::consume), and gives all data to `piece`.
+    /// [consumed](Self::consume), and gives all that is in it to `piece`.
     ///
     /// # Errors
     ///
@@ -71,7 +95,7 @@ impl ChunkScan {
         &mut self,
         bytes: &[u8],
         room: Room,
-        mut piece: impl FnMut(&[u8]),
+        mut piece: impl FnMut(Piece<'_>),
     ) -> Result<Scanned, Bad> {
         loop {
             match self.next {
@@ -83,7 +107,7 @@ impl ChunkScan {
                     self.at += line.len() + 2;
                     self.total = self.total.saturating_add(size);
                     self.next = if size == 0 {
-                        Next::Trailer
+                        Next::Trailer(0)
                     } else {
                         Next::Data(size)
                     };
@@ -107,17 +131,22 @@ impl ChunkScan {
                     if data.is_empty() {
                         return Ok(Scanned::Part);
                     }
-                    piece(data);
+                    piece(Piece::Data(data));
                     self.at += data.len();
                     self.next = Next::Data(left - data.len());
                 }
-                Next::Trailer => {
+                Next::Trailer(fields) => {
                     let left = room.trailers.saturating_sub(self.trailers);
                     let Some(line) = self.line(bytes, left)? else {
                         return Ok(Scanned::Part);
                     };
                     if !line.is_empty() {
-                        trailer(line)?;
+                        if fields >= room.fields {
+                            return Err(Bad::TooManyFields);
+                        }
+                        trailers::check(line)?;
+                        piece(Piece::Trailer(line));
+                        self.next = Next::Trailer(fields + 1);
                     }
                     self.at += line.len() + 2;
                     self.trailers += line.len() + 2;
@@ -140,7 +169,7 @@ impl ChunkScan {
         let end = memchr(b'\n', rest);
         if end.map_or(rest.len(), |end| end + 1) > max {
             return Err(match self.next {
-                Next::Trailer => Bad::HeadTooLong,
+                Next::Trailer(_) => Bad::HeadTooLong,
                 Next::Size | Next::Data(_) => Bad::Syntax("a line of a chunk that is too long"),
             });
         }
@@ -165,16 +194,4 @@ fn size(line: &[u8]) -> Result<usize, Bad> {
     let digits = std::str::from_utf8(&line[..digits]).expect("hex digits are ASCII");
     // Sixteen digits are a u64.
     Ok(usize::from_str_radix(digits, 16).unwrap_or(usize::MAX))
-}
-
-fn trailer(line: &[u8]) -> Result<(), Bad> {
-    let name = line.iter().take_while(|&&byte| is_token(byte)).count();
-    let value = &line[name..];
-    let clean = value
-        .iter()
-        .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-    if name == 0 || value.first() != Some(&b':') || !clean {
-        return Err(Bad::Syntax("a trailer that is no field"));
-    }
-    Ok(())
 }

@@ -104,7 +104,8 @@ impl HttpCutter {
 
     /// The head is known: is the body there?
     fn body(&mut self, bytes: &[u8]) -> Result<Option<Unit>, Bad> {
-        let (trailers, kept) = (self.limits.head, self.limits.kept());
+        let kept = Room::new(self.limits.kept(), &self.limits);
+        let any = Room::new(usize::MAX, &self.limits);
         match &mut self.phase {
             Phase::Head(_) => Ok(None),
             Phase::Fixed(total) if bytes.len() < *total => Ok(None),
@@ -112,25 +113,19 @@ impl HttpCutter {
                 let unit = Unit::new(*total);
                 Ok(Some(self.end(unit)))
             }
-            Phase::Chunked(head, scan) => {
-                let room = Room {
-                    data: kept,
-                    trailers,
-                };
-                match scan.scan(&bytes[*head..], room, |_| ())? {
-                    Scanned::Part => Ok(None),
-                    Scanned::End(end) => {
-                        let unit = Unit::new(*head + end);
-                        Ok(Some(self.end(unit)))
-                    }
-                    Scanned::Over => {
-                        let unit = Unit::new(*head + scan.consume());
-                        self.phase = Phase::RestOfChunks(*scan);
-                        self.headed = true;
-                        Ok(Some(unit))
-                    }
+            Phase::Chunked(head, scan) => match scan.scan(&bytes[*head..], kept, |_| ())? {
+                Scanned::Part => Ok(None),
+                Scanned::End(end) => {
+                    let unit = Unit::new(*head + end);
+                    Ok(Some(self.end(unit)))
                 }
-            }
+                Scanned::Over => {
+                    let unit = Unit::new(*head + scan.consume());
+                    self.phase = Phase::RestOfChunks(*scan);
+                    self.headed = true;
+                    Ok(Some(unit))
+                }
+            },
             Phase::Rest(left) => {
                 let unit = Unit::part(bytes.len().min(*left));
                 *left -= unit.len;
@@ -138,8 +133,7 @@ impl HttpCutter {
                 Ok(Some(if is_end { self.end(unit) } else { unit }))
             }
             Phase::RestOfChunks(scan) => {
-                let data = usize::MAX;
-                let scanned = scan.scan(bytes, Room { data, trailers }, |_| ());
+                let scanned = scan.scan(bytes, any, |_| ());
                 let unit = Unit::part(scan.consume());
                 match scanned {
                     Ok(Scanned::End(_)) => Ok(Some(self.end(unit))),

@@ -24,7 +24,7 @@ pub struct Head<'a> {
 
 /// The fields of a head.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'a>(&'a [httparse::Header<'a>]);
+pub struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
 
 impl<'a> Fields<'a> {
     /// No fields.

@@ -28,14 +28,16 @@ mod scan;
 mod server;
 mod source;
 mod streaming;
+mod trailers;
 mod upload;
 
-pub use access::{Access, AccessFormat};
+pub use access::{Access, AccessFormat, Sending};
 pub use date::http_date;
 pub use head::{Fields, Head};
 pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};
 pub use response::{Content, Piece, Response, reason};
 pub use source::{Fill, Room, Source, Stream};
+pub use trailers::Trailers;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -52,9 +54,10 @@ pub const FIELDS_MAX: usize = 128;
 pub struct Limits {
     /// Bytes of the request line; over it, 414.
     pub line: usize,
-    /// Bytes of the head, request line included; over it, 431.
+    /// Bytes of the head, request line included, and again of the trailers of a
+    /// chunked body; over it, 431.
     pub head: usize,
-    /// Fields of the head, at most [`FIELDS_MAX`]; over it, 431.
+    /// Fields of the head, and again of the trailers, at most [`FIELDS_MAX`]; over it, 431.
     pub fields: usize,
     /// Bytes of the body unless its route says otherwise; over it, 413.
     pub body: usize,
@@ -178,6 +181,8 @@ pub struct Request<'a> {
     pub head: Head<'a>,
     /// The body; chunked ones are put together.
     pub body: Units<'a>,
+    /// Fields behind a chunked body.
+    pub trailers: Trailers<'a>,
     /// What the listener has to show.
     pub root: Option<&'a dyn Root>,
     /// What an [`Intake`] made of the body, for its handler to take.

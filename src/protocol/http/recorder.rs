@@ -1,11 +1,18 @@
 //! Answers and refusals on their way out, and into the access log.
 
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use super::response::{Asked, Response, Written};
+use super::access::Sending;
+use super::head;
+use super::response::{Asked, Content, Response, Written};
 use super::server::HttpServer;
+use super::streaming::{Owed, Streaming};
 use super::{Access, Head};
-use crate::protocol::{Refusal, Turn};
+use crate::protocol::{Dispatch, Refusal, Turn};
+
+/// What the log says of a request whose client was gone before its answer.
+const GONE: u16 = 499;
 
 impl HttpServer {
     /// An empty response to `head`, with its name if answers are recorded.
@@ -19,8 +26,8 @@ impl HttpServer {
         response
     }
 
-    /// Writes the response, of a stream the head alone, and records it; a stream
-    /// is recorded when it begins, without a length.
+    /// Writes the response, of a stream the head alone, and records it: at once
+    /// if it is in memory, otherwise when its content is out.
     pub(super) fn answer(
         &self,
         head: Option<&Head<'_>>,
@@ -33,17 +40,73 @@ impl HttpServer {
         };
         let id = response.request_id().map(str::to_owned);
         let (status, len) = (response.sent_status(), response.content.len());
-        let written = response.write(asked, turn.app.seconds(), &mut turn.out);
+        let in_memory = matches!(response.content, Content::None | Content::Bytes(..));
+        let mut written = response.write(asked, turn.app.seconds(), &mut turn.out);
         let micros = turn.app.micros().saturating_sub(asked.since);
         let access = Access {
             head: head.copied(),
             status,
-            bytes: if asked.head { 0 } else { len.unwrap_or(0) },
+            bytes: match len {
+                Some(len) if !asked.head && !matches!(status, 204 | 304) => len,
+                Some(_) | None => 0,
+            },
             taken: Duration::from_micros(micros),
             id: id.as_deref().unwrap_or_default(),
         };
-        turn.app.record(&access, format);
+        let sending = || Sending::new(&access, format, asked.since);
+        match &mut written {
+            Written::Head(stream) => stream.sending = Some(Box::new(sending())),
+            Written::Whole { .. } if in_memory || access.bytes == 0 => {
+                turn.app.record(&access, format);
+            }
+            Written::Whole { .. } => receipt(sending(), turn),
+        }
         written
+    }
+
+    /// The content of a stream is written, as much of it as there will be.
+    pub(super) fn settle(stream: &mut Streaming, turn: &mut Turn<'_>) {
+        if let Some(sending) = stream.sending.take() {
+            receipt(*sending, turn);
+        }
+    }
+
+    /// Records what was not answered to its end when the connection was over,
+    /// `unsent` bytes of it not being sent. A request that was not answered at
+    /// all has the status that nginx made up for this.
+    pub(super) fn cut(&mut self, unsent: u64, app: &mut dyn Dispatch) {
+        match self.owed.take().map(|owed| *owed) {
+            Some(Owed::Rest(mut stream)) => {
+                let receipt = stream
+                    .sending
+                    .take()
+                    .and_then(|sending| app.receipt(*sending));
+                if let Some(receipt) = receipt {
+                    receipt.settle(unsent);
+                }
+            }
+            Some(Owed::Answer {
+                asked,
+                head: Some(head),
+                response,
+                ..
+            }) => {
+                let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+                let head = head::read(&head, &mut room).ok();
+                let micros = app.micros().saturating_sub(asked.since);
+                let access = Access {
+                    head: head.map(|(head, _)| head),
+                    status: GONE,
+                    bytes: 0,
+                    taken: Duration::from_micros(micros),
+                    id: response.request_id().unwrap_or_default(),
+                };
+                if let Some(format) = self.settings.access {
+                    app.record(&access, format);
+                }
+            }
+            Some(Owed::Answer { .. }) | None => {}
+        }
     }
 
     /// Records a refusal that is answered.
@@ -61,5 +124,12 @@ impl HttpServer {
             id: "",
         };
         turn.app.record(&access, format);
+    }
+}
+
+/// Has the answer recorded when everything that is written is out.
+fn receipt(sending: Sending, turn: &mut Turn<'_>) {
+    if let Some(receipt) = turn.app.receipt(sending) {
+        turn.out.receipt(receipt);
     }
 }

@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::chunks::{ChunkScan, Room, Scanned};
+use super::chunks::{ChunkScan, Piece, Room, Scanned};
 use super::head::{self, Head, Meaning};
 use super::intake::{Incoming, Received, Wanted};
 use super::refusal::{self, Bad};
 use super::response::{Asked, Response};
 use super::scan::Length;
 use super::streaming::Owed;
+use super::trailers::{self, Trailers};
 use super::upload::{Refused, Upload};
 use super::{Request, Served, Settings, Taken};
-use crate::protocol::{Answer, CloseMode, Error, Event, Lane, Refusal, Server, Step, Turn, Units};
+use crate::protocol::{
+    Answer, CloseMode, Dispatch, Error, Event, Lane, Refusal, Server, Step, Turn, Units,
+};
 
 /// What a client that waits for our word is told.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -81,8 +84,7 @@ impl HttpServer {
         let end = meaning.len + body.len;
         let asked = self.asked(&head, &meaning, turn);
         let written = &bytes[..meaning.len];
-        let body = body.units(behind);
-        let step = self.serve_one(&head, written, asked, body, None, turn)?;
+        let step = self.serve_one(&head, written, asked, body.read(behind), turn)?;
         Ok((end, step))
     }
 
@@ -92,22 +94,28 @@ impl HttpServer {
         match length {
             Length::Fixed(len) => {
                 let is_whole = len <= max && len <= units.bytes().len();
-                is_whole.then_some(Whole { len, chunks: None })
+                is_whole.then_some(Whole {
+                    len,
+                    chunks: None,
+                    trailers: Vec::new(),
+                })
             }
             Length::Chunked => {
-                let mut whole = Vec::new();
-                let room = Room {
-                    data: max,
-                    trailers: self.settings.limits.head,
-                };
-                let scanned = ChunkScan::default().scan(units.bytes(), room, |piece| {
-                    whole.extend_from_slice(piece);
+                let (mut whole, mut lines) = (Vec::new(), Vec::new());
+                let room = Room::new(max, &self.settings.limits);
+                let scanned = ChunkScan::default().scan(units.bytes(), room, |piece| match piece {
+                    Piece::Data(data) => whole.extend_from_slice(data),
+                    Piece::Trailer(line) => trailers::keep(line, &mut lines),
                 });
                 let Ok(Scanned::End(len)) = scanned else {
                     return None;
                 };
                 let chunks = Some(whole.into());
-                Some(Whole { len, chunks })
+                Some(Whole {
+                    len,
+                    chunks,
+                    trailers: lines,
+                })
             }
         }
     }
@@ -169,7 +177,7 @@ impl HttpServer {
         if upload.intake.is_none() {
             if let Some(body) = self.whole(units, upload.length(), upload.max) {
                 let len = body.len;
-                let step = self.serve_taken(&upload, body.units(units), None, turn)?;
+                let step = self.serve_taken(&upload, body.read(units), turn)?;
                 return Ok((len, step));
             }
             match turn.app.spool(&self.settings.spooling) {
@@ -196,10 +204,21 @@ impl HttpServer {
             return Ok((len, None));
         }
         let step = match intake.finish() {
-            Received::File(file) => self.serve_taken(&upload, Units::filed(&file), None, turn)?,
+            Received::File(file) => {
+                let body = Body {
+                    units: Units::filed(&file),
+                    taken: None,
+                    trailers: Trailers(&upload.trailers),
+                };
+                self.serve_taken(&upload, body, turn)?
+            }
             Received::Made(made) => {
-                let taken = Taken::new(made);
-                self.serve_taken(&upload, Units::borrowed(b""), Some(&taken), turn)?
+                let body = Body {
+                    units: Units::borrowed(b""),
+                    taken: Some(&Taken::new(made)),
+                    trailers: Trailers(&upload.trailers),
+                };
+                self.serve_taken(&upload, body, turn)?
             }
         };
         Ok((len, step))
@@ -209,8 +228,7 @@ impl HttpServer {
     fn serve_taken(
         &mut self,
         upload: &Upload,
-        body: Units<'_>,
-        taken: Option<&Taken>,
+        body: Body<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Step>, Stop> {
         let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
@@ -219,7 +237,7 @@ impl HttpServer {
             keeps: upload.asked.keeps && !self.leaves,
             ..upload.asked
         };
-        self.serve_one(&head, &upload.head, asked, body, taken, turn)
+        self.serve_one(&head, &upload.head, asked, body, turn)
     }
 
     fn asked(&self, head: &Head<'_>, meaning: &Meaning, turn: &Turn<'_>) -> Asked {
@@ -239,14 +257,14 @@ impl HttpServer {
         head: &Head<'_>,
         written: &[u8],
         asked: Asked,
-        body: Units<'_>,
-        taken: Option<&Taken>,
+        body: Body<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Step>, Stop> {
         let request = Request {
             head: *head,
-            body,
-            taken,
+            body: body.units,
+            trailers: body.trailers,
+            taken: body.taken,
             root: self.settings.root.as_deref(),
         };
         let mut response = self.response(head, turn);
@@ -354,16 +372,30 @@ struct Whole {
     len: usize,
     /// What was in its chunks.
     chunks: Option<Bytes>,
+    /// The lines of the trailers.
+    trailers: Vec<u8>,
 }
 
 impl Whole {
     /// The body, which `units` begin with.
-    fn units<'a>(&'a self, units: Units<'a>) -> Units<'a> {
-        match &self.chunks {
-            Some(chunks) => Units::shared(chunks),
-            None => units.slice(0..self.len),
+    fn read<'a>(&'a self, units: Units<'a>) -> Body<'a> {
+        Body {
+            units: match &self.chunks {
+                Some(chunks) => Units::shared(chunks),
+                None => units.slice(0..self.len),
+            },
+            trailers: Trailers(&self.trailers),
+            taken: None,
         }
     }
+}
+
+/// What comes behind a head, as handlers get it.
+#[derive(Clone, Copy)]
+struct Body<'a> {
+    units: Units<'a>,
+    trailers: Trailers<'a>,
+    taken: Option<&'a Taken>,
 }
 
 impl Server for HttpServer {
@@ -414,7 +446,7 @@ impl Server for HttpServer {
                 self.end(Step::Refuse(refusal))
             }
             Event::Eof if self.upload.is_some() => self.end(Step::Refuse(Bad::Truncated.into())),
-            Event::Eof => self.eof(),
+            Event::Eof => self.eof(turn),
             Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
         }
     }
@@ -422,6 +454,10 @@ impl Server for HttpServer {
     fn rests(&self) -> bool {
         let remembers = self.upload.is_some() || self.owed.is_some() || self.then.is_some();
         !remembers && !self.leaves && !self.deaf
+    }
+
+    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
+        self.cut(unsent, app);
     }
 
     fn reset(&mut self) {

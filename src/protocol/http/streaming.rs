@@ -4,6 +4,7 @@
 //!   size in hex CRLF data CRLF ... 0 CRLF [trailers] CRLF
 //! ```
 
+use super::access::Sending;
 use super::head::Head;
 use super::response::{Asked, Response, Written};
 use super::scan::is_token;
@@ -42,6 +43,8 @@ pub(super) struct Streaming {
     pub(super) keeps: bool,
     /// Its source has nothing now.
     pub(super) waits: bool,
+    /// Its line in the access log, if it will have one.
+    pub(super) sending: Option<Box<Sending>>,
 }
 
 impl Streaming {
@@ -51,6 +54,7 @@ impl Streaming {
             framing,
             keeps,
             waits: false,
+            sending: None,
         }
     }
 
@@ -84,6 +88,9 @@ impl Streaming {
             if fill == Fill::End {
                 self.end(bytes);
             }
+        }
+        if let Some(sending) = &mut self.sending {
+            sending.bytes += (turn.out.bytes.len() - begin) as u64;
         }
         self.waits = fill == Fill::Wait;
         fill
@@ -137,7 +144,11 @@ impl HttpServer {
         turn: &mut Turn<'_>,
     ) -> Option<Step> {
         match self.answer(head, asked, response, turn) {
-            Written::Whole { keeps } => self.responded(keeps),
+            // Only a client that wants a close has said that it asks no more.
+            Written::Whole { keeps: false } if !asked.keeps && !self.leaves => {
+                self.responded(Some(CloseMode::Done))
+            }
+            Written::Whole { keeps } => self.responded((!keeps).then_some(CloseMode::Flush)),
             Written::Head(rest) => {
                 self.owed = Some(Box::new(Owed::Rest(rest)));
                 self.stream(turn)
@@ -146,11 +157,11 @@ impl HttpServer {
     }
 
     /// A response is out, and nothing is owed.
-    fn responded(&mut self, keeps: bool) -> Option<Step> {
+    fn responded(&mut self, close: Option<CloseMode>) -> Option<Step> {
         if let Some(then) = self.then.take() {
             return Some(then);
         }
-        (!keeps).then(|| self.end(Step::Close(CloseMode::Flush)))
+        close.map(|mode| self.end(Step::Close(mode)))
     }
 
     /// Writes more of the response that is under way, as much as there is room
@@ -171,14 +182,23 @@ impl HttpServer {
                 Fill::End => break,
                 Fill::Failed(_) => {
                     self.deaf = true;
-                    self.owed = None;
+                    self.fail_stream(turn);
                     return Some(Step::Close(CloseMode::Abort));
                 }
             }
         }
-        let keeps = rest.keeps;
+        let close = (!rest.keeps).then_some(CloseMode::Flush);
+        Self::settle(rest, turn);
         self.owed = None;
-        self.responded(keeps)
+        self.responded(close)
+    }
+
+    /// The source has failed.
+    fn fail_stream(&mut self, turn: &mut Turn<'_>) {
+        let Some(Owed::Rest(mut rest)) = self.owed.take().map(|owed| *owed) else {
+            return;
+        };
+        Self::settle(&mut rest, turn);
     }
 
     /// The worker will end soon, and with it the connection.
@@ -195,9 +215,11 @@ impl HttpServer {
 
     /// The peer has sent its last byte. Who waits for a source with nothing to
     /// say can be told from who is gone by nothing else.
-    pub(super) fn eof(&mut self) -> Step {
-        if self.is_waiting() {
-            self.owed = None;
+    pub(super) fn eof(&mut self, turn: &mut Turn<'_>) -> Step {
+        if self.is_waiting()
+            && let Some(Owed::Rest(mut rest)) = self.owed.take().map(|owed| *owed)
+        {
+            Self::settle(&mut rest, turn);
         }
         self.end(Step::Close(CloseMode::Flush))
     }
@@ -413,8 +435,12 @@ mod tests {
             let all: Vec<&[u8]> = parts_given.iter().map(|part| &part[..]).collect();
             let came = serve(GET, parts(&all, Fill::End), room, Lane::Pool, Vec::new());
             let (mut scan, mut got) = (ChunkScan::default(), Vec::new());
-            let room_of_body = chunks::Room { data: usize::MAX, trailers: 1000 };
-            let end = scan.scan(came.content(), room_of_body, |piece| got.extend_from_slice(piece));
+            let room_of_body = chunks::Room::new(usize::MAX, &LIMITS);
+            let end = scan.scan(came.content(), room_of_body, |piece| {
+                if let chunks::Piece::Data(data) = piece {
+                    got.extend_from_slice(data);
+                }
+            });
             let whole = chunks::Scanned::End(came.content().len());
             prop_assert_eq!(end.unwrap_or(chunks::Scanned::Part), whole);
             prop_assert_eq!(got, parts_given.concat());

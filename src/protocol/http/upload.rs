@@ -1,11 +1,12 @@
 //! A body on its way to an intake, and the head that it belongs to.
 
 use super::Limits;
-use super::chunks::{ChunkScan, Room, Scanned};
+use super::chunks::{ChunkScan, Piece, Room, Scanned};
 use super::intake::Intake;
 use super::refusal::Bad;
 use super::response::Asked;
 use super::scan::Length;
+use super::trailers;
 use crate::protocol::Error;
 
 /// A request whose body comes in pieces.
@@ -17,6 +18,8 @@ pub(super) struct Upload {
     pub(super) max: usize,
     /// Who takes the body; `None`: nothing of it was taken, and it is kept.
     pub(super) intake: Option<Box<dyn Intake>>,
+    /// The lines of the trailers.
+    pub(super) trailers: Vec<u8>,
     rest: Rest,
 }
 
@@ -57,6 +60,7 @@ impl Upload {
             asked,
             max,
             intake,
+            trailers: Vec::new(),
             rest,
         }
     }
@@ -86,15 +90,12 @@ impl Upload {
             }
             Rest::Chunked(scan) => scan,
         };
-        let room = Room {
-            data: self.max,
-            trailers: limits.head,
-        };
-        let mut refused = None;
-        let scanned = scan.scan(bytes, room, |data| {
-            if refused.is_none() {
-                refused = take(data).err();
-            }
+        let room = Room::new(self.max, limits);
+        let (mut refused, lines) = (None, &mut self.trailers);
+        let scanned = scan.scan(bytes, room, |piece| match piece {
+            Piece::Data(data) if refused.is_none() => refused = take(data).err(),
+            Piece::Data(_) => {}
+            Piece::Trailer(line) => trailers::keep(line, lines),
         });
         let len = scan.consume();
         if let Some(error) = refused {

@@ -234,7 +234,7 @@ impl Message {
                 to.extend_from_slice(&conn.word().to_le_bytes());
                 to.push(match close {
                     None => 0,
-                    Some(CloseMode::Flush) => 1,
+                    Some(CloseMode::Flush | CloseMode::Done) => 1,
                     Some(CloseMode::Abort) => 2,
                 });
                 text(&mut to, pushes);

@@ -261,7 +261,7 @@ impl Reactor<'_> {
                 .post(ToSender::Push(conn, Bytes::from(pushes)));
         }
         match close {
-            Some(CloseMode::Flush) => {
+            Some(CloseMode::Flush | CloseMode::Done) => {
                 let _closes_already = shared.post(id, Item::Close(CloseMode::Flush));
             }
             Some(CloseMode::Abort) => self.decide(id, CloseMode::Abort, None),
