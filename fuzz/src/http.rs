@@ -12,7 +12,7 @@ use purlin::protocol::{
 
 use crate::stream::piece;
 
-/// Method, target, fields, body.
+/// Method, target, fields and (with a plus before their names) trailers, body.
 type Seen = (String, String, Vec<(String, Vec<u8>)>, Vec<u8>);
 
 /// Small, so that short inputs reach them.
@@ -104,6 +104,8 @@ impl Dispatch for Handlers {
         let body = taken.unwrap_or_else(|| request.body.bytes().to_vec());
         let fields = head.fields.iter();
         let fields = fields.map(|(name, value)| (name.to_owned(), value.to_vec()));
+        let trailers = request.trailers.iter();
+        let fields = fields.chain(trailers.map(|(name, value)| (format!("+{name}"), value.into())));
         let (method, target) = (head.method.to_owned(), head.target.to_owned());
         self.0.push((method, target, fields.collect(), body));
         response.take(Answer::None)
@@ -279,8 +281,33 @@ fn kept(limits: &Limits) -> usize {
     limits.memory.min(limits.body)
 }
 
+/// Fields that mean something in a head alone.
+const OF_HEADS: [&str; 18] = [
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "max-forwards",
+    "proxy-authorization",
+    "range",
+    "te",
+    "trailer",
+];
+
+/// A body, and its trailers.
+type Body = (Vec<u8>, Vec<(String, Vec<u8>)>);
+
 /// `long`: found to be no body that is kept.
-fn chunked(rest: &mut &[u8], limits: &Limits, long: &mut bool) -> Found<Vec<u8>> {
+fn chunked(rest: &mut &[u8], limits: &Limits, long: &mut bool) -> Found<Body> {
     let mut body = Vec::new();
     loop {
         let line = line(rest, 256, 400)?;
@@ -317,11 +344,15 @@ fn chunked(rest: &mut &[u8], limits: &Limits, long: &mut bool) -> Found<Vec<u8>>
         }
         *rest = &rest[size + 2..];
     }
-    let all = rest.len();
+    let (all, mut trailers, mut count) = (rest.len(), Vec::new(), 0);
     loop {
         let line = line(rest, limits.head - (all - rest.len()), 431)?;
         if line.is_empty() {
-            return Ok(body);
+            return Ok((body, trailers));
+        }
+        count += 1;
+        if count > limits.fields {
+            return Err(Some(431));
         }
         let colon = line
             .iter()
@@ -330,6 +361,12 @@ fn chunked(rest: &mut &[u8], limits: &Limits, long: &mut bool) -> Found<Vec<u8>>
         let odd = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
         if !token(&line[..colon]) || line.iter().any(odd) {
             return Err(Some(400));
+        }
+        let name = String::from_utf8(line[..colon].to_vec()).expect("checked before");
+        match &*name.to_ascii_lowercase() {
+            "content-length" | "transfer-encoding" | "host" => return Err(Some(400)),
+            of_heads if OF_HEADS.contains(&of_heads) => {}
+            _ => trailers.push((format!("+{name}"), trim(&line[colon + 1..]).to_vec())),
         }
     }
 }
@@ -359,7 +396,7 @@ fn request(rest: &mut &[u8], limits: &Limits) -> Found<(Seen, bool)> {
         if rest.len() >= length {
             let (body, behind) = rest.split_at(length);
             *rest = behind;
-            Ok(body.to_vec())
+            Ok((body.to_vec(), Vec::new()))
         } else {
             Err(None)
         }
@@ -371,7 +408,8 @@ fn request(rest: &mut &[u8], limits: &Limits) -> Found<(Seen, bool)> {
         (Err(_), Err(bad)) if expects || long => return Err(*bad),
         (body, _) => body?,
     };
-    let (method, target, fields) = strict?;
+    let (body, trailers) = body;
+    let (method, target, mut fields) = strict?;
     let named = fields
         .iter()
         .filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
@@ -380,6 +418,7 @@ fn request(rest: &mut &[u8], limits: &Limits) -> Found<(Seen, bool)> {
     let options = || values.iter().flat_map(|value| value.split(','));
     let says = |what: &str| options().any(|one| one.trim_matches([' ', '\t']) == what);
     let keeps = !says("close") && (start.ends_with(b"1") || says("keep-alive"));
+    fields.extend(trailers);
     Ok(((method, target, fields, body), keeps))
 }
 

@@ -590,6 +590,27 @@ mod tests {
     }
 
     #[test]
+    fn the_last_turn_is_taken_where_only_the_end_may_still_run() {
+        let idle = Mailbox::new();
+        assert!(idle.begin_last());
+        assert!(!idle.begin_last(), "it has begun");
+        assert_eq!(idle.end(99).1, NOTHING, "whoever took the turn sees to it");
+        assert_eq!(idle.requeue(0, HIGH, Items::default()), SCHEDULE);
+        assert_eq!(all(idle.begin()), [99], "or leaves it to others");
+
+        let closing = running();
+        assert!(!closing.begin_last(), "another turn runs");
+        let (_, after) = closing.close();
+        assert_eq!(after, NOTHING);
+        assert!(closing.begin_last());
+        assert_eq!(closing.end(99).1, NOTHING);
+
+        let queued = Mailbox::new();
+        assert_eq!(queued.post(1), Some(SCHEDULE));
+        assert!(!queued.begin_last());
+    }
+
+    #[test]
     fn a_closing_mailbox_runs_the_end_alone() {
         let mailbox = running();
         assert_eq!(mailbox.post(2), Some(NOTHING));
@@ -812,6 +833,24 @@ mod loom_tests {
             let mut order = Vec::new();
             serve(&mailbox, |item| order.push(item));
             assert_eq!(order, [12, 11]);
+        });
+    }
+
+    /// The reactor, which would end the connection alone, against a post: either
+    /// it takes the last turn and the post comes to nobody, or the pool has both.
+    #[test]
+    fn loom_the_last_turn_is_one() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            let poster = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.post(10).is_some_and(|after| after.schedule))
+            };
+            let mine = mailbox.begin_last();
+            let (_, after) = mailbox.end(99);
+            let posted = poster.join().unwrap();
+            assert_eq!(u8::from(mine) + u8::from(after.schedule || posted), 1);
+            assert_eq!(mailbox.post(11), None);
         });
     }
 
