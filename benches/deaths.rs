@@ -33,8 +33,9 @@ use serde_json::Value;
 /// Between two looks at the status.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Between two deaths: no slot is forked ten times in five seconds.
-const PACE: Duration = Duration::from_millis(150);
+/// Between two deaths: no slot is forked ten times in five seconds, not even if
+/// the turn comes back to the same one.
+const PACE: Duration = Duration::from_millis(600);
 
 /// A tick that comes so late is the machine's fault.
 const LATE: Duration = Duration::from_millis(3);
