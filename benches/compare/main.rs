@@ -104,7 +104,8 @@ fn run(options: &Options) -> Result<(), Failure> {
         let others = outcomes.iter().flat_map(Outcome::others);
         let others = Spread::of(others.collect());
         let head = report::head(&command(options), &machine, others, options.is_full());
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+        let path = folder.join(options.file());
         fs::write(&path, format!("{head}\n{goals}\n{tables}"))
             .map_err(|error| format!("write {}: {error}", path.display()))?;
         eprintln!("compare: wrote {}", path.display());

@@ -15,7 +15,8 @@ Compares purlin with the limit of one core and with its peers, in one run.
   --rounds N          rounds of each cell (default: 15 where goals are, else 5)
   --seconds S         seconds of each server in a round (default 0.6)
   --quick             each cell once, shortly, only to see that nothing is wrong
-  --write             write benches/RESULTS.md as well
+  --write             write benches/RESULTS.md as well; with --cells A,B that is
+                      benches/RESULTS-A-B.md
   --peer NAME=COMMAND one more server for the `comm` cells: COMMAND is cut at
                       spaces; it echoes frames with id 1 on 127.0.0.1:{port},
                       or says `listening on ADDRESS` on stderr
@@ -101,6 +102,12 @@ impl Options {
             options.time = Duration::from_millis(60);
         }
         Ok(options)
+    }
+
+    /// Where results are written: those of a part do not replace those of all.
+    pub(crate) fn file(&self) -> String {
+        let words = self.cells.iter().map(|word| format!("-{word}"));
+        format!("RESULTS{}.md", words.collect::<String>())
     }
 
     /// Whether the figures may be quoted.
