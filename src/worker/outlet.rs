@@ -105,7 +105,10 @@ impl Outlet for Shared {
     }
 
     fn record(&self, line: &[u8]) {
-        self.row.add(Counter::AccessLost, journal::record(line));
+        let lost = journal::record(line);
+        if lost > 0 {
+            self.row.add(Counter::AccessLost, lost);
+        }
     }
 
     fn everybody(&self) -> Vec<ConnId> {

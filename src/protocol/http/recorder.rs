@@ -32,13 +32,13 @@ impl HttpServer {
         &self,
         head: Option<&Head<'_>>,
         asked: Asked,
-        response: Response,
+        mut response: Response,
         turn: &mut Turn<'_>,
     ) -> Written {
         let Some(format) = self.settings.access else {
             return response.write(asked, turn.app.seconds(), &mut turn.out);
         };
-        let id = response.request_id().map(str::to_owned);
+        let id = response.take_request_id();
         let (status, len) = (response.sent_status(), response.content.len());
         let in_memory = matches!(response.content, Content::None | Content::Bytes(..));
         let mut written = response.write(asked, turn.app.seconds(), &mut turn.out);

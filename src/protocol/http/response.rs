@@ -178,6 +178,8 @@ impl Response {
 
     /// Gives the request a name, and says it in the response.
     pub fn identify(&mut self, id: Box<str>) {
+        // One allocation instead of three.
+        self.fields.reserve(64 + id.len());
         self.field("X-Request-Id", id.as_bytes());
         self.request_id = Some(id);
     }
@@ -186,6 +188,11 @@ impl Response {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
+    }
+
+    /// Takes the request's name, which is still said in the response.
+    pub(super) fn take_request_id(&mut self) -> Option<Box<str>> {
+        self.request_id.take()
     }
 
     /// As new, but for the request's name.
