@@ -217,12 +217,25 @@ fn a_watchdog_for_somebody_else_hears_nothing() {
 #[test]
 fn a_manager_that_never_reads_or_is_gone_does_not_hold_the_master_up() {
     let mut service = Service::started(&[("WATCHDOG_USEC", "2000")]);
-    let answers = || service.ask("status").status.success();
-    wait_until("the master answers", answers);
+    let serves = || {
+        let answers = service.ask("status").status.success();
+        let states = if answers {
+            service.states()
+        } else {
+            Vec::new()
+        };
+        !states.is_empty() && states.iter().all(|state| state == "serving")
+    };
+    // Before that a reload is refused.
+    wait_until("every worker serves", serves);
+    let reload = || {
+        let output = service.ask("reload");
+        assert!(output.status.success(), "{output:?}");
+    };
     // Some ten datagrams fit, and they come every millisecond.
-    assert!(service.ask("reload").status.success());
+    reload();
     fs::remove_file(service.path("notify")).unwrap();
-    assert!(service.ask("reload").status.success());
+    reload();
     service.ends_well();
 }
 
