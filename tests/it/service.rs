@@ -218,15 +218,11 @@ fn a_watchdog_for_somebody_else_hears_nothing() {
 fn a_manager_that_never_reads_or_is_gone_does_not_hold_the_master_up() {
     let mut service = Service::started(&[("WATCHDOG_USEC", "2000")]);
     let serves = || {
-        let answers = service.ask("status").status.success();
-        let states = if answers {
-            service.states()
-        } else {
-            Vec::new()
-        };
-        !states.is_empty() && states.iter().all(|state| state == "serving")
+        let status = service.ask("status --json").stdout;
+        let status = serde_json::from_slice::<serde_json::Value>(&status);
+        status.is_ok_and(|status| status["starting"].is_null())
     };
-    // Before that a reload is refused.
+    // While a generation starts, a reload is refused.
     wait_until("every worker serves", serves);
     let reload = || {
         let output = service.ask("reload");
