@@ -2,7 +2,8 @@
 //! do anything for.
 //!
 //! ```text
-//!   end of file --> owed, remembered, unsent, told of? --> business thread --> recycler
+//!   end of file, or the close that a client asked for
+//!               --> owed, remembered, unsent, told of? --> business thread --> recycler
 //!               \-> nothing of all that: close(2) behind this batch of events
 //! ```
 //!
