@@ -3,6 +3,8 @@
 //! Never the time of day for deadlines: they must not jump when an operator
 //! sets the clock. Any thread may ask.
 
+use std::time::Duration;
+
 use nix::time::{ClockId, clock_gettime};
 
 /// Milliseconds of the kernel's coarse monotonic clock.
@@ -35,6 +37,14 @@ pub fn wall_seconds() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE)
         .expect("every Linux since 2.6.32 has the coarse clock");
     u64::try_from(now.tv_sec()).unwrap_or(0)
+}
+
+/// Milliseconds, at least one: a period of zero would never sleep.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::mailbox::{Mailbox, Posted};
+use super::connection::mailbox::{Mailbox, Posted};
 
 /// Bytes that may wait; more than any bench posts.
 const HIGH: usize = usize::MAX;

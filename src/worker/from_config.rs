@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::admission::{Entrance, Proxy};
-use super::flood::{Action, Flood, Rule};
+use super::limits::admission::{Entrance, Proxy};
+use super::limits::flood::{Action, Flood, Rule};
 use super::limits::{Limits, Over, Proof, Trigger, Yield};
 use super::setup::Listening;
 use crate::config::{self, Config};

@@ -21,56 +21,27 @@
 //!
 //! Nothing here knows what a frame is: see [`crate::protocol`].
 
-mod accept;
-mod accept_turn;
-mod admission;
-mod business;
 mod connection;
-mod cutters;
-mod deadlines;
-mod drain;
 mod exchange;
-mod flood;
 mod from_config;
-mod goodbye;
-mod guard;
-mod handover;
-mod heartbeat;
-mod inbound;
-mod items;
-mod leaving;
-mod ledger;
-mod letters;
 mod limits;
-mod listing;
-mod lobby;
-mod mailbox;
-mod outbound;
-mod outlet;
-mod parts;
-mod patience;
-mod pulse;
+mod queues;
 mod reactor;
-mod read;
-mod recycler;
-mod room;
-mod run_queue;
-mod sender;
+mod report;
 mod setup;
 mod shared;
-mod shelves;
 mod threads;
 mod turn;
-mod write;
+mod worker_handle;
 
 pub use crate::dispatch::outlet::Application;
-pub use admission::{Entrance, Proxy};
 #[doc(hidden)]
 pub use exchange::Exchange;
-pub use flood::{Action, Flood, Rule};
 pub use from_config::{BindError, bind, open};
-pub use ledger::Drained;
+pub use limits::admission::{Entrance, Proxy};
+pub use limits::flood::{Action, Flood, Rule};
 pub use limits::{Limits, Over, Proof, Trigger, Yield};
-pub use listing::{Listed, Live};
+pub use reactor::drain_report::Drained;
+pub use report::{Listed, Live};
 pub use setup::{Accept, Control, Listening, Order, Setup};
 pub use threads::{Failure, Farewell, run};

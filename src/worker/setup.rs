@@ -4,9 +4,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admission::Entrance;
 use super::limits::Limits;
-use super::listing::Listed;
+use super::limits::admission::Entrance;
+use super::report::Listed;
 use crate::dispatch::outlet::UnknownId;
 use crate::net::ConnId;
 use crate::protocol::Protocol;

@@ -1,22 +1,25 @@
 //! What the threads of a worker share: atomic words, mailboxes, queues.
 
+use crate::sys::fault::Spot;
+use crate::sys::fault::kill_point;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admission::Admission;
+use super::connection::mailbox::After;
+use super::connection::parts::Common;
 use super::connection::{Connection, Item};
-use super::heartbeat::{Heartbeat, millis};
-use super::letters::{Letters, ToReactor, ToRecycler, ToSender};
 use super::limits::Limits;
-use super::mailbox::After;
-use super::parts::Common;
-use super::run_queue::RunQueue;
+use super::limits::admission::Admission;
+use super::queues::letters::{Letters, ToReactor, ToRecycler, ToSender};
+use super::queues::run_queue::RunQueue;
+use super::queues::timers::Heartbeat;
 use crate::log::{self, Limiter};
 use crate::net::{ConnId, Pool};
 use crate::protocol::CloseMode;
 use crate::scoreboard::{Counter, Row};
 use crate::sys::clock::coarse_millis;
+use crate::sys::clock::millis;
 use crate::sys::epoll::Epoll;
 use crate::sys::socket::Peer;
 use crate::sys::sync::{AtomicBool, Mutex, Ordering};
@@ -189,6 +192,25 @@ impl Shared {
     /// The reactor has heard the call for relief.
     pub(crate) fn relieving(&self) {
         self.relief_asked.store(false, Ordering::SeqCst);
+    }
+
+    /// Closes the descriptor and makes the slot free; tells whether the reactor waits
+    /// for one.
+    ///
+    /// # Errors
+    ///
+    /// The connection, while somebody else holds it.
+    pub(crate) fn give_back(&self, conn: Arc<Connection>) -> Result<bool, Arc<Connection>> {
+        kill_point(Spot::Recycling);
+        let clean = |conn: &mut Connection| {
+            conn.clean();
+            // Behind `close(2)`: who lingers still counts.
+            self.admission.leave(conn.uncount());
+        };
+        self.pool.give_back(conn.id, conn, clean)?;
+        self.row.count(Counter::Recycled);
+        self.row.subtract(Counter::Quarantined, 1);
+        Ok(self.wants_vacancy.swap(false, Ordering::SeqCst))
     }
 
     /// Tells every thread to return.

@@ -1,0 +1,876 @@
+//! What waits for one connection's turn, and whose turn it is.
+//!
+//! ```text
+//!            post                begin               finish: nothing left
+//!   Idle ----------> Queued ---------------> Running ----------------> Idle
+//!                      ^                      |  |  |
+//!                      |  requeue (budget)    |  |  | finish: more came
+//!                      +----------------------+  |  +--> (Running goes on)
+//!                      |                         |
+//!                      +-- AwaitReply / AwaitRoom <+
+//!              the reply came      the sender made room
+//!
+//! `AwaitEvent` is as `AwaitReply`, for any event.
+//! ```
+//!
+//! Invariant: only the one who moved the state to `Running` serves, so messages
+//! of one connection run one at a time, in order. A mailbox that was swapped
+//! out looks empty; that is why `Running` decides and not emptiness. Whoever
+//! moves the state to `Queued` puts the connection into the run queue, exactly
+//! once: every method that does so returns `true` in [`After::schedule`].
+//!
+//! The lock is a leaf: nothing else is locked and no system call is made under
+//! it. The byte count and the pause flag live under it too, so that a pause by
+//! the reactor and a resume by a business thread cannot miss each other.
+
+use super::items::Items;
+use crate::sys::sync::{Mutex, MutexGuard, lock};
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Nothing waits, nobody serves.
+    Idle,
+    /// In the run queue.
+    Queued,
+    /// Somebody serves.
+    Running,
+    /// Nothing runs before the reply that is owed.
+    AwaitReply,
+    /// Nothing runs before the sender has made room.
+    AwaitRoom,
+    /// No message runs before an event, whatever it is.
+    AwaitEvent,
+    /// Closed or about to be: only the end may still run.
+    Closing,
+}
+
+/// What the caller has to do after it touched a mailbox.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[must_use]
+pub(crate) struct After {
+    /// Put the connection into the run queue.
+    pub(crate) schedule: bool,
+    /// Tell the reactor to read again.
+    pub(crate) resume: bool,
+}
+
+/// What became of a chunk that the reactor posted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub(crate) enum Posted {
+    /// It waits; schedule if set; stop reading if `pause`.
+    Waits { schedule: bool, pause: bool },
+    /// Nobody will serve this connection any more.
+    Refused,
+}
+
+/// The mailbox. `T` is an item; its owner says how many bytes it holds.
+#[derive(Debug)]
+pub(crate) struct Mailbox<T>(Mutex<Inner<T>>);
+
+#[derive(Debug)]
+struct Inner<T> {
+    items: Items<T>,
+    /// Bytes of the items that wait, and of those that run and are not done.
+    bytes: usize,
+    state: State,
+    read_paused: bool,
+    ended: bool,
+}
+
+impl After {
+    /// Both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            schedule: self.schedule || other.schedule,
+            resume: self.resume || other.resume,
+        }
+    }
+}
+
+impl<T> Inner<T> {
+    fn queue(&mut self) -> After {
+        self.state = State::Queued;
+        After {
+            schedule: true,
+            resume: false,
+        }
+    }
+
+    fn queue_if(&mut self, state: State) -> After {
+        if self.state == state {
+            self.queue()
+        } else {
+            After::default()
+        }
+    }
+
+    fn put_back(&mut self, left: Items<T>) {
+        // After the end nothing of the peer's is served any more.
+        if !self.ended {
+            self.items.put_front(left);
+        }
+    }
+
+    fn consumed(&mut self, bytes: usize, high: usize) -> After {
+        self.bytes -= bytes;
+        let resume = self.read_paused
+            && self.bytes <= high / 2
+            && !matches!(self.state, State::AwaitRoom | State::Closing);
+        if resume {
+            self.read_paused = false;
+        }
+        After {
+            schedule: false,
+            resume,
+        }
+    }
+}
+
+impl<T> Mailbox<T> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Inner {
+            items: Items::default(),
+            bytes: 0,
+            state: State::Idle,
+            read_paused: false,
+            ended: false,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+        lock(&self.0)
+    }
+
+    /// Posts whole messages; for the reactor. Over `high` bytes, or while the
+    /// peer does not read its replies, it must stop reading.
+    pub(crate) fn post_units(&self, item: T, bytes: usize, high: usize) -> Posted {
+        let mut inner = self.lock();
+        if inner.ended || inner.state == State::Closing {
+            return Posted::Refused;
+        }
+        inner.items.push_back(item);
+        inner.bytes += bytes;
+        let schedule = inner.queue_if(State::Idle).schedule;
+        let pause = inner.bytes > high || inner.state == State::AwaitRoom;
+        inner.read_paused |= pause;
+        Posted::Waits { schedule, pause }
+    }
+
+    /// Posts something that is not from the peer's stream, behind what waits.
+    /// `None`: nobody will serve this connection any more.
+    pub(crate) fn post(&self, item: T) -> Option<After> {
+        let mut inner = self.lock();
+        if inner.ended || inner.state == State::Closing {
+            return None;
+        }
+        inner.items.push_back(item);
+        Some(inner.queue_if(State::Idle))
+    }
+
+    /// As [`Self::post`], but in front when messages wait for an event.
+    pub(crate) fn post_event(&self, item: T) -> Option<After> {
+        let mut inner = self.lock();
+        if inner.ended || inner.state == State::Closing {
+            return None;
+        }
+        if inner.state == State::AwaitEvent {
+            inner.items.push_front(item);
+            return Some(inner.queue());
+        }
+        inner.items.push_back(item);
+        Some(inner.queue_if(State::Idle))
+    }
+
+    /// Posts a reply that was put off: in front when everything waits for it.
+    /// `None`: nobody will serve this connection any more.
+    pub(crate) fn post_reply(&self, item: T) -> Option<After> {
+        let mut inner = self.lock();
+        if inner.ended || inner.state == State::Closing {
+            return None;
+        }
+        if inner.state == State::AwaitReply {
+            inner.items.push_front(item);
+            return Some(inner.queue());
+        }
+        inner.items.push_back(item);
+        Some(inner.queue_if(State::Idle))
+    }
+
+    /// Posts an order to close in front of what waits; it runs even when the
+    /// peer does not read its replies or a reply is owed.
+    /// `None`: the connection closes already.
+    pub(crate) fn post_close(&self, item: T) -> Option<After> {
+        let mut inner = self.lock();
+        if inner.ended || inner.state == State::Closing {
+            return None;
+        }
+        inner.items.push_front(item);
+        Some(match inner.state {
+            State::Idle | State::AwaitReply | State::AwaitRoom | State::AwaitEvent => inner.queue(),
+            State::Queued | State::Running | State::Closing => After::default(),
+        })
+    }
+
+    /// Posts the end, the last item ever. What waited is given back to be
+    /// dropped outside of the lock; what runs now comes before the end.
+    ///
+    /// # Panics
+    ///
+    /// When the end was posted before: a connection ends once.
+    pub(crate) fn end(&self, item: T) -> (Items<T>, After) {
+        let mut inner = self.lock();
+        assert!(!inner.ended, "a connection ends once");
+        inner.ended = true;
+        let dropped = std::mem::take(&mut inner.items);
+        inner.items.push_back(item);
+        let after = match inner.state {
+            State::Queued | State::Running => After::default(),
+            State::Idle
+            | State::AwaitReply
+            | State::AwaitRoom
+            | State::AwaitEvent
+            | State::Closing => inner.queue(),
+        };
+        (dropped, after)
+    }
+
+    /// Takes the turn at once if nothing waits and nobody serves.
+    pub(crate) fn begin_inline(&self) -> bool {
+        let mut inner = self.lock();
+        let free = inner.state == State::Idle && inner.items.is_empty();
+        if free {
+            inner.state = State::Running;
+        }
+        free
+    }
+
+    /// As [`Self::begin_inline`], before [`Self::end`]: also if the end is all that
+    /// may still run.
+    pub(crate) fn begin_last(&self) -> bool {
+        let mut inner = self.lock();
+        let may = matches!(inner.state, State::Idle | State::Closing);
+        let free = may && inner.items.is_empty();
+        if free {
+            inner.state = State::Running;
+        }
+        free
+    }
+
+    /// Takes the turn that the run queue gave, and what waits.
+    ///
+    /// # Panics
+    ///
+    /// When the connection was not queued: it was in the run queue twice.
+    pub(crate) fn begin(&self) -> Items<T> {
+        let mut inner = self.lock();
+        assert_eq!(inner.state, State::Queued, "a connection has one turn");
+        inner.state = State::Running;
+        std::mem::take(&mut inner.items)
+    }
+
+    /// Everything taken is done, `done` bytes of it. Gives what came meanwhile,
+    /// or ends the turn if nothing did.
+    pub(crate) fn finish(&self, done: usize, high: usize) -> (Option<Items<T>>, After) {
+        let mut inner = self.lock();
+        let after = inner.consumed(done, high);
+        if inner.items.is_empty() {
+            inner.state = State::Idle;
+            return (None, after);
+        }
+        (Some(std::mem::take(&mut inner.items)), after)
+    }
+
+    /// The budget is used: what is left goes to the front, the connection to
+    /// the tail of the run queue.
+    pub(crate) fn requeue(&self, done: usize, high: usize, left: Items<T>) -> After {
+        let mut inner = self.lock();
+        let resume = inner.consumed(done, high).resume;
+        inner.put_back(left);
+        if inner.items.is_empty() {
+            inner.state = State::Idle;
+            return After {
+                schedule: false,
+                resume,
+            };
+        }
+        After {
+            resume,
+            ..inner.queue()
+        }
+    }
+
+    /// The turn waits for a reply. It may have come already, or an order to
+    /// close: `is_urgent` finds what need not wait.
+    pub(crate) fn await_reply(
+        &self,
+        done: usize,
+        high: usize,
+        left: Items<T>,
+        is_urgent: impl Fn(&T) -> bool,
+    ) -> After {
+        self.wait(State::AwaitReply, done, high, left, is_urgent)
+    }
+
+    /// The turn waits until the sender has made room. The caller must look at
+    /// the unsent bytes *after* this, and call [`Self::room_made`] itself if
+    /// there is room: the sender may have looked at the state before.
+    pub(crate) fn await_room(
+        &self,
+        done: usize,
+        high: usize,
+        left: Items<T>,
+        is_urgent: impl Fn(&T) -> bool,
+    ) -> After {
+        self.wait(State::AwaitRoom, done, high, left, is_urgent)
+    }
+
+    /// The turn waits for an event, which `is_urgent` finds if it has come.
+    pub(crate) fn await_event(
+        &self,
+        done: usize,
+        high: usize,
+        left: Items<T>,
+        is_urgent: impl Fn(&T) -> bool,
+    ) -> After {
+        self.wait(State::AwaitEvent, done, high, left, is_urgent)
+    }
+
+    fn wait(
+        &self,
+        state: State,
+        done: usize,
+        high: usize,
+        left: Items<T>,
+        is_urgent: impl Fn(&T) -> bool,
+    ) -> After {
+        let mut inner = self.lock();
+        inner.state = state;
+        let resume = inner.consumed(done, high).resume;
+        // It may be among what is left: events run behind older messages.
+        inner.put_back(left);
+        let Some(item) = inner.items.remove_first(is_urgent) else {
+            return After {
+                schedule: false,
+                resume,
+            };
+        };
+        inner.items.push_front(item);
+        After {
+            resume,
+            ..inner.queue()
+        }
+    }
+
+    /// Bytes that an inline turn read and could not serve wait from now on.
+    pub(crate) fn adopt(&self, bytes: usize) {
+        self.lock().bytes += bytes;
+    }
+
+    /// There is room again: the turn goes on if it waited for that.
+    pub(crate) fn room_made(&self, high: usize) -> After {
+        let mut inner = self.lock();
+        if inner.state != State::AwaitRoom {
+            return After::default();
+        }
+        let waits = !inner.items.is_empty();
+        inner.state = State::Idle;
+        let resume = inner.consumed(0, high).resume;
+        if !waits {
+            return After {
+                schedule: false,
+                resume,
+            };
+        }
+        After {
+            resume,
+            ..inner.queue()
+        }
+    }
+
+    /// Nothing will be served any more but the end. What waits is given back to
+    /// be dropped; if the end has come already, it is scheduled.
+    pub(crate) fn close(&self) -> (Items<T>, After) {
+        let mut inner = self.lock();
+        if inner.ended {
+            return (Items::default(), inner.queue());
+        }
+        inner.state = State::Closing;
+        (std::mem::take(&mut inner.items), After::default())
+    }
+
+    /// Whether the peer has reason to be silent: we owe it something, or do
+    /// not read what it sends.
+    pub(crate) fn is_busy(&self) -> bool {
+        let inner = self.lock();
+        inner.read_paused || inner.state != State::Idle
+    }
+
+    /// Whether the turn waits for the peer to take its replies.
+    pub(crate) fn awaits_room(&self) -> bool {
+        self.lock().state == State::AwaitRoom
+    }
+
+    /// Bytes of messages that wait or run.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Forgets the connection; nobody else holds it.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const HIGH: usize = 100;
+    const SCHEDULE: After = After {
+        schedule: true,
+        resume: false,
+    };
+    const NOTHING: After = After {
+        schedule: false,
+        resume: false,
+    };
+
+    fn all(mut items: Items<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| items.pop_front()).collect()
+    }
+
+    fn items(of: &[u32]) -> Items<u32> {
+        let mut items = Items::default();
+        of.iter().for_each(|&item| items.push_back(item));
+        items
+    }
+
+    /// A mailbox whose turn runs and has taken 1.
+    fn running() -> Mailbox<u32> {
+        let mailbox = Mailbox::new();
+        assert_eq!(mailbox.post(1), Some(SCHEDULE));
+        assert_eq!(all(mailbox.begin()), [1]);
+        mailbox
+    }
+
+    #[test]
+    fn only_the_first_post_schedules() {
+        let mailbox = Mailbox::new();
+        assert_eq!(mailbox.post(1), Some(SCHEDULE));
+        assert_eq!(mailbox.post(2), Some(NOTHING));
+        assert!(!mailbox.begin_inline());
+        assert_eq!(all(mailbox.begin()), [1, 2]);
+        assert_eq!(
+            mailbox.post(3),
+            Some(NOTHING),
+            "a swapped-out mailbox looks empty"
+        );
+        assert!(!mailbox.begin_inline());
+        assert_eq!(all(mailbox.finish(0, HIGH).0.unwrap()), [3]);
+        assert!(mailbox.finish(0, HIGH).0.is_none());
+        assert!(mailbox.begin_inline());
+    }
+
+    #[test]
+    fn what_is_left_comes_before_what_came_meanwhile() {
+        let mailbox = running();
+        assert_eq!(mailbox.post(4), Some(NOTHING));
+        assert_eq!(mailbox.requeue(0, HIGH, items(&[2, 3])), SCHEDULE);
+        assert_eq!(all(mailbox.begin()), [2, 3, 4]);
+    }
+
+    #[test]
+    fn a_reply_goes_first_whether_it_comes_before_or_after_the_wait() {
+        let urgent = |item: &u32| *item == 9;
+        let before = running();
+        assert_eq!(before.post(5), Some(NOTHING));
+        assert_eq!(before.post_reply(9), Some(NOTHING));
+        assert_eq!(before.await_reply(0, HIGH, items(&[4]), urgent), SCHEDULE);
+        assert_eq!(all(before.begin()), [9, 4, 5]);
+
+        let after = running();
+        assert_eq!(after.await_reply(0, HIGH, items(&[4]), urgent), NOTHING);
+        assert_eq!(after.post(5), Some(NOTHING), "messages wait for the reply");
+        assert_eq!(after.post_reply(9), Some(SCHEDULE));
+        assert_eq!(all(after.begin()), [9, 4, 5]);
+    }
+
+    #[test]
+    fn an_event_goes_before_messages_that_wait_for_it_whenever_it_comes() {
+        let urgent = |item: &u32| *item >= 90;
+        let taken = running();
+        let left = items(&[4, 91]);
+        assert_eq!(taken.await_event(0, HIGH, left, urgent), SCHEDULE);
+        assert_eq!(
+            all(taken.begin()),
+            [91, 4],
+            "it was taken with the messages"
+        );
+
+        let meanwhile = running();
+        assert_eq!(meanwhile.post_event(92), Some(NOTHING));
+        assert_eq!(
+            meanwhile.await_event(0, HIGH, items(&[4]), urgent),
+            SCHEDULE
+        );
+        assert_eq!(all(meanwhile.begin()), [92, 4]);
+
+        let after = running();
+        assert_eq!(after.await_event(0, HIGH, items(&[4]), urgent), NOTHING);
+        assert_eq!(
+            after.post_units(5, 1, HIGH),
+            Posted::Waits {
+                schedule: false,
+                pause: false
+            }
+        );
+        assert!(after.is_busy());
+        assert_eq!(after.post_event(93), Some(SCHEDULE));
+        assert_eq!(after.post_event(94), Some(NOTHING));
+        assert_eq!(all(after.begin()), [93, 4, 5, 94]);
+    }
+
+    #[test]
+    fn reading_pauses_over_the_mark_and_resumes_at_half_of_it() {
+        let mailbox = Mailbox::new();
+        let waits = |schedule, pause| Posted::Waits { schedule, pause };
+        assert_eq!(mailbox.post_units(1, 100, HIGH), waits(true, false));
+        assert_eq!(mailbox.post_units(2, 1, HIGH), waits(false, true));
+        all(mailbox.begin());
+        assert!(!mailbox.finish(50, HIGH).1.resume);
+        assert_eq!(mailbox.post(3), Some(SCHEDULE));
+        all(mailbox.begin());
+        assert!(mailbox.finish(1, HIGH).1.resume);
+        assert_eq!(mailbox.post(3), Some(SCHEDULE));
+        all(mailbox.begin());
+        assert!(!mailbox.finish(50, HIGH).1.resume, "once is enough");
+    }
+
+    #[test]
+    fn a_mailbox_without_room_runs_nothing_but_a_close() {
+        let mailbox = running();
+        assert_eq!(mailbox.await_room(0, HIGH, items(&[2]), |_| false), NOTHING);
+        assert_eq!(
+            mailbox.post_units(3, 1, HIGH),
+            Posted::Waits {
+                schedule: false,
+                pause: true
+            }
+        );
+        assert_eq!(
+            mailbox.room_made(HIGH),
+            After {
+                schedule: true,
+                resume: true
+            }
+        );
+        assert_eq!(mailbox.room_made(HIGH), NOTHING);
+        assert_eq!(all(mailbox.begin()), [2, 3]);
+        assert_eq!(mailbox.await_room(1, HIGH, items(&[]), |_| false), NOTHING);
+        assert_eq!(mailbox.post_close(7), Some(SCHEDULE));
+        assert_eq!(all(mailbox.begin()), [7]);
+    }
+
+    #[test]
+    fn nothing_comes_behind_the_end() {
+        let running = running();
+        assert_eq!(running.post(2), Some(NOTHING));
+        let (dropped, after) = running.end(99);
+        assert_eq!((all(dropped), after), (vec![2], NOTHING));
+        assert_eq!(running.post(3), None);
+        assert_eq!(running.post_units(3, 1, HIGH), Posted::Refused);
+        assert_eq!(running.requeue(0, HIGH, items(&[5])), SCHEDULE);
+        assert_eq!(
+            all(running.begin()),
+            [99],
+            "what was left is not served any more"
+        );
+    }
+
+    #[test]
+    fn the_last_turn_is_taken_where_only_the_end_may_still_run() {
+        let idle = Mailbox::new();
+        assert!(idle.begin_last());
+        assert!(!idle.begin_last(), "it has begun");
+        assert_eq!(idle.end(99).1, NOTHING, "whoever took the turn sees to it");
+        assert_eq!(idle.requeue(0, HIGH, Items::default()), SCHEDULE);
+        assert_eq!(all(idle.begin()), [99], "or leaves it to others");
+
+        let closing = running();
+        assert!(!closing.begin_last(), "another turn runs");
+        let (_, after) = closing.close();
+        assert_eq!(after, NOTHING);
+        assert!(closing.begin_last());
+        assert_eq!(closing.end(99).1, NOTHING);
+
+        let queued = Mailbox::new();
+        assert_eq!(queued.post(1), Some(SCHEDULE));
+        assert!(!queued.begin_last());
+    }
+
+    #[test]
+    fn a_closing_mailbox_runs_the_end_alone() {
+        let mailbox = running();
+        assert_eq!(mailbox.post(2), Some(NOTHING));
+        let (dropped, after) = mailbox.close();
+        assert_eq!((all(dropped), after), (vec![2], NOTHING));
+        assert_eq!(mailbox.post(3), None);
+        assert_eq!(mailbox.post_close(3), None);
+        assert_eq!(mailbox.end(99).1, SCHEDULE);
+        assert_eq!(all(mailbox.begin()), [99]);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sys::sync::{AtomicUsize, Ordering};
+    use crate::worker::queues::run_queue::RunQueue;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    const HIGH: usize = 4;
+
+    fn serve(mailbox: &Mailbox<u32>, mut then: impl FnMut(u32)) {
+        let mut items = mailbox.begin();
+        loop {
+            let mut done = 0;
+            while let Some(item) = items.pop_front() {
+                then(item);
+                done += usize::from(item < 10);
+            }
+            match mailbox.finish(done, HIGH).0 {
+                None => return,
+                Some(more) => items = more,
+            }
+        }
+    }
+
+    /// Two posters, two pool threads: everything is served once, never by two
+    /// at a time.
+    #[test]
+    fn loom_one_turn_at_a_time() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            let queue = Arc::new(RunQueue::<()>::new());
+            let serving = Arc::new(AtomicUsize::new(0));
+            let served = Arc::new(AtomicUsize::new(0));
+            let pool = {
+                let (mailbox, queue) = (Arc::clone(&mailbox), Arc::clone(&queue));
+                let (serving, served) = (Arc::clone(&serving), Arc::clone(&served));
+                thread::spawn(move || {
+                    while queue.pop().is_some() {
+                        assert_eq!(serving.fetch_add(1, Ordering::SeqCst), 0);
+                        serve(&mailbox, |_| {
+                            served.fetch_add(1, Ordering::SeqCst);
+                        });
+                        serving.fetch_sub(1, Ordering::SeqCst);
+                        if served.load(Ordering::SeqCst) == 2 {
+                            return;
+                        }
+                    }
+                })
+            };
+            let poster = {
+                let (mailbox, queue) = (Arc::clone(&mailbox), Arc::clone(&queue));
+                thread::spawn(move || {
+                    if mailbox.post(10).unwrap().schedule {
+                        queue.push(());
+                    }
+                })
+            };
+            if mailbox.post(11).unwrap().schedule {
+                queue.push(());
+            }
+            poster.join().unwrap();
+            pool.join().unwrap();
+            assert_eq!(served.load(Ordering::SeqCst), 2);
+        });
+    }
+
+    /// The reactor's inline turn against a post from elsewhere: the item is
+    /// served by the one or the other, exactly once.
+    #[test]
+    fn loom_inline_against_the_pool() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            let poster = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.post(10).unwrap().schedule)
+            };
+            let mut scheduled = 0;
+            if mailbox.begin_inline() {
+                scheduled += usize::from(mailbox.requeue(0, HIGH, Items::default()).schedule);
+            }
+            scheduled += usize::from(poster.join().unwrap());
+            assert_eq!(scheduled, 1, "scheduled by exactly one of them");
+            let mut served = 0;
+            serve(&mailbox, |_| served += 1);
+            assert_eq!(served, 1);
+        });
+    }
+
+    /// A pause by the reactor against consumption by the pool: reading resumes.
+    #[test]
+    fn loom_a_resume_is_not_lost() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            assert_eq!(
+                mailbox.post_units(1, 1, HIGH),
+                Posted::Waits {
+                    schedule: true,
+                    pause: false
+                }
+            );
+            let pool = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || {
+                    let mut resumed = false;
+                    let mut done = 0;
+                    let mut items = mailbox.begin();
+                    loop {
+                        while let Some(item) = items.pop_front() {
+                            done += usize::try_from(item).unwrap();
+                        }
+                        let (more, after) = mailbox.finish(std::mem::take(&mut done), HIGH);
+                        resumed |= after.resume;
+                        match more {
+                            None => return resumed,
+                            Some(more) => items = more,
+                        }
+                    }
+                })
+            };
+            // Five bytes more: over the mark if the pool has not served one.
+            let Posted::Waits { schedule, pause } = mailbox.post_units(5, 5, HIGH) else {
+                panic!("open")
+            };
+            assert!(pause, "five are over the mark alone");
+            let mut resumed = pool.join().unwrap();
+            if schedule {
+                let mut items = mailbox.begin();
+                let mut done = 0;
+                while let Some(item) = items.pop_front() {
+                    done += usize::try_from(item).unwrap();
+                }
+                resumed |= mailbox.finish(done, HIGH).1.resume;
+            }
+            assert!(resumed, "paused for ever");
+        });
+    }
+
+    /// A turn that stops for want of room against the sender that makes it: the
+    /// turn goes on, once.
+    #[test]
+    fn loom_room_is_not_lost() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            let unsent = Arc::new(AtomicUsize::new(8));
+            assert!(mailbox.post(10).unwrap().schedule);
+            drop(mailbox.begin());
+            let sender = {
+                let (mailbox, unsent) = (Arc::clone(&mailbox), Arc::clone(&unsent));
+                thread::spawn(move || {
+                    unsent.store(0, Ordering::SeqCst);
+                    mailbox.room_made(HIGH).schedule
+                })
+            };
+            let mut left = Items::default();
+            left.push_back(11);
+            let mut scheduled = usize::from(mailbox.await_room(0, HIGH, left, |_| false).schedule);
+            if unsent.load(Ordering::SeqCst) == 0 {
+                scheduled += usize::from(mailbox.room_made(HIGH).schedule);
+            }
+            scheduled += usize::from(sender.join().unwrap());
+            assert_eq!(scheduled, 1);
+        });
+    }
+
+    /// A reply that was put off against the turn that begins to wait for it.
+    #[test]
+    fn loom_a_reply_is_not_lost() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            assert!(mailbox.post(10).unwrap().schedule);
+            drop(mailbox.begin());
+            let replier = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.post_reply(12).unwrap().schedule)
+            };
+            let mut left = Items::default();
+            left.push_back(11);
+            let mine = mailbox
+                .await_reply(0, HIGH, left, |item| *item == 12)
+                .schedule;
+            let theirs = replier.join().unwrap();
+            assert_eq!(u8::from(mine) + u8::from(theirs), 1);
+            let mut order = Vec::new();
+            serve(&mailbox, |item| order.push(item));
+            assert_eq!(order, [12, 11]);
+        });
+    }
+
+    /// A wake against the turn that begins to wait for it.
+    #[test]
+    fn loom_an_event_is_not_lost() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            assert!(mailbox.post(10).unwrap().schedule);
+            drop(mailbox.begin());
+            let waker = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.post_event(12).unwrap().schedule)
+            };
+            let mut left = Items::default();
+            left.push_back(11);
+            let mine = mailbox
+                .await_event(0, HIGH, left, |item| *item == 12)
+                .schedule;
+            let theirs = waker.join().unwrap();
+            assert_eq!(u8::from(mine) + u8::from(theirs), 1);
+            let mut order = Vec::new();
+            serve(&mailbox, |item| order.push(item));
+            assert_eq!(order, [12, 11]);
+        });
+    }
+
+    /// The reactor, which would end the connection alone, against a post: either
+    /// it takes the last turn and the post comes to nobody, or the pool has both.
+    #[test]
+    fn loom_the_last_turn_is_one() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            let poster = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.post(10).is_some_and(|after| after.schedule))
+            };
+            let mine = mailbox.begin_last();
+            let (_, after) = mailbox.end(99);
+            let posted = poster.join().unwrap();
+            assert_eq!(u8::from(mine) + u8::from(after.schedule || posted), 1);
+            assert_eq!(mailbox.post(11), None);
+        });
+    }
+
+    /// The end against a running turn and a late post: it runs last, once.
+    #[test]
+    fn loom_the_end_comes_last() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u32>::new());
+            assert!(mailbox.post(10).unwrap().schedule);
+            let reactor = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.end(99).1.schedule)
+            };
+            let mut order = Vec::new();
+            serve(&mailbox, |item| order.push(item));
+            if reactor.join().unwrap() {
+                serve(&mailbox, |item| order.push(item));
+            }
+            assert!(order == [10, 99] || order == [99], "{order:?}");
+            assert_eq!(mailbox.post(11), None);
+        });
+    }
+}

@@ -1,0 +1,287 @@
+//! One connection, as all threads of a worker share it.
+//!
+//! | part | who |
+//! |---|---|
+//! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
+//! | `heard`, `pulse`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
+//! | `mailbox` | a leaf lock, never held over a system call |
+//! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
+//! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
+
+pub(super) mod clocks;
+pub(super) mod free_lists;
+pub(super) mod items;
+pub(super) mod mailbox;
+pub(super) mod outbound;
+pub(super) mod parts;
+
+use crate::sys::clock::coarse_millis;
+use crate::sys::socket;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::dispatch::outlet::UnknownId;
+use crate::net::ConnId;
+use crate::net::per_ip::Hash;
+use crate::protocol::{CloseMode, Event, Protocol};
+use crate::sys::socket::Peer;
+use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use clocks::Pulse;
+use mailbox::Mailbox;
+use outbound::Outbound;
+use parts::Parts;
+
+/// What waits in a mailbox. What every connection has is stored in place, so
+/// that opening and ending one allocates nothing; rare and large events are not.
+pub(crate) enum Item {
+    /// Whole messages.
+    Units(Bytes),
+    Opened,
+    Eof,
+    Draining,
+    GoAway,
+    Ping,
+    Timer(u64),
+    /// Goes before everything when enough is sent.
+    Room,
+    Wake,
+    /// A reply that was put off, or a refusal.
+    Large(Box<Event>),
+    /// A handler somewhere wants the connection closed.
+    Close(CloseMode),
+    /// The connection is over; the last item.
+    Ended,
+}
+
+impl From<Event> for Item {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Opened => Self::Opened,
+            Event::Eof => Self::Eof,
+            Event::Draining => Self::Draining,
+            Event::GoAway => Self::GoAway,
+            Event::Ping => Self::Ping,
+            Event::Timer(token) => Self::Timer(token),
+            Event::Room => Self::Room,
+            Event::Wake => Self::Wake,
+            event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
+        }
+    }
+}
+
+impl Item {
+    /// Runs even when the peer does not read its replies.
+    pub(crate) fn ends(&self) -> bool {
+        matches!(self, Self::Close(_) | Self::Ended)
+    }
+
+    /// Is a reply that was put off.
+    pub(crate) fn replies(&self) -> bool {
+        matches!(self, Self::Large(event) if matches!(**event, Event::Reply(..)))
+    }
+
+    /// Runs even when the peer's messages wait for an event: all but those, and
+    /// a refusal, which stands behind them.
+    pub(crate) fn is_event(&self) -> bool {
+        match self {
+            Self::Units(_) => false,
+            Self::Large(_) => self.replies(),
+            Self::Opened
+            | Self::Eof
+            | Self::Draining
+            | Self::GoAway
+            | Self::Ping
+            | Self::Timer(_)
+            | Self::Room
+            | Self::Wake
+            | Self::Close(_)
+            | Self::Ended => true,
+        }
+    }
+
+    /// Runs even when everything else waits for a reply.
+    pub(crate) fn ends_or_replies(&self) -> bool {
+        self.ends() || self.replies()
+    }
+}
+
+/// See the module's table for who may touch what.
+pub(crate) struct Connection {
+    pub(crate) fd: Option<OwnedFd>,
+    pub(crate) id: ConnId,
+    pub(crate) peer: Peer,
+    /// What it is counted under; 0: it is not.
+    counted: AtomicU64,
+    pub(crate) protocol: Option<Arc<dyn Protocol>>,
+    /// What the peer turned out to speak, where `protocol` left that open.
+    became: OnceLock<Box<Arc<dyn Protocol>>>,
+    pub(crate) unknown_id: UnknownId,
+    /// When it was accepted, in milliseconds of the coarse clock.
+    pub(crate) opened: u64,
+    /// When the peer's last whole message arrived; 0: none yet.
+    pub(crate) heard: AtomicU64,
+    pub(crate) pulse: Pulse,
+    /// Bytes that wait to be sent, pushes on their way to the sender included.
+    pub(crate) queued: AtomicUsize,
+    /// A file is among what waits to be sent; its bytes are not in `queued`,
+    /// because they are not in memory. Changed under the lock of `outbound`.
+    pub(crate) in_file: AtomicBool,
+    /// The reactor has decided: nothing may be written any more.
+    dead: AtomicBool,
+    /// The peer has sent its last byte: closing needs no lingering.
+    pub(crate) peer_done: AtomicBool,
+    pub(crate) mailbox: Mailbox<Item>,
+    /// What must be remembered between two turns, if anything must.
+    pub(crate) turn: Mutex<Option<Box<Parts>>>,
+    pub(crate) outbound: Mutex<Outbound>,
+}
+
+impl Connection {
+    /// A connection for a slot nobody lives in.
+    pub(crate) fn vacant() -> Self {
+        Self {
+            fd: None,
+            id: ConnId::first(0, 0, 0),
+            peer: Peer::Unix,
+            counted: AtomicU64::new(0),
+            protocol: None,
+            became: OnceLock::new(),
+            unknown_id: UnknownId::default(),
+            opened: 0,
+            heard: AtomicU64::new(0),
+            pulse: Pulse::new(),
+            queued: AtomicUsize::new(0),
+            in_file: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            peer_done: AtomicBool::new(false),
+            mailbox: Mailbox::new(),
+            turn: Mutex::new(None),
+            outbound: Mutex::new(Outbound::default()),
+        }
+    }
+
+    /// The socket.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.fd
+            .as_ref()
+            .expect("a connection that can be found has its socket")
+            .as_fd()
+    }
+
+    /// What the peer speaks.
+    pub(crate) fn protocol(&self) -> &Arc<dyn Protocol> {
+        self.became
+            .get()
+            .map(|became| &**became)
+            .or(self.protocol.as_ref())
+            .expect("a connection that can be found speaks something")
+    }
+
+    /// Speaks `protocol` from now on. False: it has become something before.
+    pub(crate) fn turn_into(&self, protocol: &Arc<dyn Protocol>) -> bool {
+        self.became.set(Box::new(Arc::clone(protocol))).is_ok()
+    }
+
+    /// Is counted under `address` from now on.
+    pub(crate) fn count(&mut self, address: Option<Hash>) {
+        self.counted
+            .store(address.map_or(0, Hash::word), Ordering::Relaxed);
+    }
+
+    /// What it was counted under, for the first who asks: the count is his to
+    /// take back.
+    pub(crate) fn uncount(&self) -> Option<Hash> {
+        let word = self.counted.swap(0, Ordering::Relaxed);
+        (word != 0).then(|| Hash::from_word(word))
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// So many messages more are left to business threads.
+    pub(crate) fn owe(&self, messages: usize) {
+        if let Ok(count @ 1..) = u32::try_from(messages) {
+            self.pulse.unserved.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// A business thread has served so many messages.
+    pub(crate) fn served(&self, messages: usize) {
+        if let Ok(count @ 1..) = u32::try_from(messages) {
+            self.pulse.unserved.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Messages that nobody has served. A server that counted one twice must not
+    /// look as if it had lost billions.
+    pub(crate) fn owed(&self) -> u32 {
+        let owed = self.pulse.unserved.load(Ordering::Relaxed);
+        owed.cast_signed().max(0).cast_unsigned()
+    }
+
+    /// Nothing more will be served.
+    pub(crate) fn served_all(&self) {
+        self.pulse.unserved.store(0, Ordering::Relaxed);
+    }
+
+    /// When its last whole message came, or when it was accepted.
+    pub(crate) fn last_heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed).max(self.opened)
+    }
+
+    /// From now on every holder drops what it wanted to write.
+    pub(crate) fn bury(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.queued.load(Ordering::SeqCst)
+    }
+
+    /// Whether a file is on its way. Nothing is read or served behind it.
+    pub(crate) fn is_in_file(&self) -> bool {
+        self.in_file.load(Ordering::SeqCst)
+    }
+
+    /// Whether too much waits to be sent: more than `mark` bytes, or a file.
+    pub(crate) fn is_full(&self, mark: usize) -> bool {
+        self.unsent() > mark || self.is_in_file()
+    }
+
+    /// Whether the peer has taken nothing of what the kernel holds for it. If it
+    /// has, that is noted.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let held = socket::unacknowledged(self.socket());
+        let drained = self.pulse.has_drained(held);
+        if drained {
+            self.pulse.progressed(coarse_millis(), held);
+        }
+        !drained
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clean(&mut self) {
+        self.fd = None;
+        self.protocol = None;
+        self.became = OnceLock::new();
+        self.heard.store(0, Ordering::Relaxed);
+        self.pulse = Pulse::new();
+        self.queued.store(0, Ordering::Relaxed);
+        self.in_file.store(false, Ordering::Relaxed);
+        self.dead.store(false, Ordering::Relaxed);
+        self.peer_done.store(false, Ordering::Relaxed);
+        self.mailbox.reset();
+        self.outbound = Mutex::new(Outbound::default());
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({} of {})", self.id, self.peer)
+    }
+}

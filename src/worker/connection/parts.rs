@@ -1,0 +1,38 @@
+//! The halves of a protocol and of the program that serve a connection, lent to
+//! it for a turn.
+//!
+//! Most connections are idle, and most idle ones have nothing that their parts
+//! would have to remember: no reply is owed, the state has no bytes, no room was
+//! joined. Such parts go back behind the turn to the thread that ran it, where
+//! the next turn of any connection finds them warm; an idle connection holds
+//! none. A connection with something to remember keeps its own.
+//!
+//! ```text
+//!   turn begins: the connection's own, else the thread's shelf, else the worker's
+//!   turn ends:   remembers something --> the connection
+//!                rests ---------------> the thread's shelf --> the worker's
+//! ```
+//!
+//! Invariant: parts on a shelf remember nothing of anybody.
+
+use super::free_lists::Shelves;
+use crate::dispatch::outlet::Seat;
+use crate::protocol::Server;
+
+/// Parts of one kind that the worker keeps for its threads.
+pub(crate) const COMMON: usize = 1024;
+
+/// Serves one connection at a time.
+pub(crate) struct Parts {
+    pub(crate) server: Box<dyn Server>,
+    pub(crate) app: Box<dyn Seat>,
+}
+
+impl Parts {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.server.rests() && self.app.rests()
+    }
+}
+
+/// Parts that wait for any thread of the worker.
+pub(crate) type Common = Shelves<Box<Parts>, COMMON>;

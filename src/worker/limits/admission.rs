@@ -1,0 +1,240 @@
+//! Who gets in: lists of networks, and limits for each address.
+//!
+//! The reactor asks before a connection gets its slot, and takes the count back
+//! when it ends. While the peer has not gone, that waits until the recycler has
+//! closed it: peers that never leave must not hold more descriptors than they may.
+//!
+//! Connections over a Unix socket have no address: the rights of the socket's
+//! file say who gets in, and nothing is counted.
+
+use std::io;
+use std::net::IpAddr;
+
+use super::Limits;
+use crate::net::Access;
+use crate::net::accept_rate::AcceptRate;
+use crate::net::per_ip::{Hash, Key, PerIp, Refused};
+use crate::scoreboard::{Addresses, Counter, Row};
+use crate::sys::network::Network;
+use crate::sys::socket::Peer;
+
+/// Whom one listener lets in.
+#[derive(Clone, Debug, Default)]
+pub struct Entrance {
+    /// Who may connect.
+    pub access: Access,
+    /// Whether a proxy says whom it speaks for.
+    pub proxy: Proxy,
+    /// Whose word is taken for that.
+    pub trusted: Vec<Network>,
+}
+
+/// Whether a proxy says whom it speaks for, in front of each connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Proxy {
+    /// It says nothing.
+    #[default]
+    Off,
+    /// All connections come from trusted proxies and begin with a header.
+    Required,
+    /// Those from trusted proxies do, others are clients themselves.
+    Mixed,
+}
+
+/// How a connection begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Greeting {
+    /// With what the client sends.
+    Client,
+    /// With a header that says who the client is.
+    Header,
+    /// With a header that nobody would believe.
+    Untrusted,
+}
+
+impl Entrance {
+    /// Whether the lists let `peer` in.
+    pub(crate) fn admits(&self, peer: Peer) -> bool {
+        address(peer).is_none_or(|address| self.access.admits(address))
+    }
+
+    /// How a connection of `peer` begins.
+    pub(crate) fn greeting(&self, peer: Peer) -> Greeting {
+        if self.proxy == Proxy::Off {
+            return Greeting::Client;
+        }
+        let trusted = address(peer)
+            .is_none_or(|address| self.trusted.iter().any(|network| network.contains(address)));
+        match self.proxy {
+            Proxy::Required | Proxy::Mixed if trusted => Greeting::Header,
+            Proxy::Required => Greeting::Untrusted,
+            Proxy::Mixed | Proxy::Off => Greeting::Client,
+        }
+    }
+}
+
+fn address(peer: Peer) -> Option<IpAddr> {
+    match peer {
+        Peer::Tcp(address) => Some(address.ip()),
+        Peer::Unix => None,
+    }
+}
+
+/// What holds for each address, on all listeners.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    per_ip: Option<(Key, PerIp<Addresses>)>,
+    rate: Option<(Key, AcceptRate, Addresses)>,
+}
+
+impl Admission {
+    /// # Errors
+    ///
+    /// When addresses are to be counted and `row` has no words for that.
+    pub(crate) fn new(row: &Row, limits: &Limits) -> io::Result<Self> {
+        let (max, per_second) = (limits.connections_per_ip, limits.accept_rate_per_ip);
+        if max == 0 && per_second == 0 {
+            return Ok(Self::default());
+        }
+        let Some(words) = row.addresses() else {
+            let text = "limits for each address need a row of a scoreboard";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        };
+        let key = Key(words.key());
+        let rate = AcceptRate::new(per_second.max(1), limits.accept_burst_per_ip);
+        Ok(Self {
+            per_ip: (max > 0).then(|| (key, PerIp::new(words.clone(), max))),
+            rate: (per_second > 0).then(|| (key, rate, words.clone())),
+        })
+    }
+
+    /// Lets `peer` in at `now`, in milliseconds of the coarse clock; gives what
+    /// to [`leave`](Self::leave) with. On the reactor's thread.
+    ///
+    /// # Errors
+    ///
+    /// Under which name the refusal is counted.
+    pub(crate) fn admit(
+        &self,
+        access: &Access,
+        peer: Peer,
+        now: u64,
+    ) -> Result<Option<Hash>, Counter> {
+        let Some(address) = address(peer) else {
+            return Ok(None);
+        };
+        if !access.admits(address) {
+            return Err(Counter::RefusedDenied);
+        }
+        if let Some((key, rate, words)) = &self.rate {
+            let hash = key.hash(address);
+            if !rate.admit(words.paces(hash), hash, now) {
+                return Err(Counter::RefusedRate);
+            }
+        }
+        let Some((key, per_ip)) = &self.per_ip else {
+            return Ok(None);
+        };
+        let hash = key.hash(address);
+        match per_ip.admit(hash) {
+            Ok(()) => Ok(Some(hash)),
+            Err(Refused::Limit) => Err(Counter::RefusedPerIp),
+            Err(Refused::Full) => Err(Counter::RefusedUncounted),
+        }
+    }
+
+    /// As [`admit`](Self::admit), for a connection that another worker has let in
+    /// and counts until this one does.
+    ///
+    /// # Errors
+    ///
+    /// Under which name it is counted when its address cannot be.
+    pub(crate) fn adopt(&self, peer: Peer) -> Result<Option<Hash>, Counter> {
+        let Some((address, (key, per_ip))) = address(peer).zip(self.per_ip.as_ref()) else {
+            return Ok(None);
+        };
+        let hash = key.hash(address);
+        match per_ip.adopt(hash) {
+            Ok(()) => Ok(Some(hash)),
+            Err(Refused::Limit | Refused::Full) => Err(Counter::RefusedUncounted),
+        }
+    }
+
+    /// A connection that was let in is closed. Any thread.
+    pub(crate) fn leave(&self, address: Option<Hash>) {
+        if let (Some(address), Some((_, per_ip))) = (address, &self.per_ip) {
+            per_ip.leave(address);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::scoreboard::Scoreboard;
+
+    fn peer(text: &str) -> Peer {
+        Peer::Tcp(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_header_is_awaited_from_those_who_are_trusted() {
+        let entrance = |proxy| Entrance {
+            proxy,
+            trusted: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Entrance::default()
+        };
+        use Greeting::{Client, Header, Untrusted};
+        for (proxy, expected) in [
+            (Proxy::Off, [Client; 3]),
+            (Proxy::Required, [Header, Untrusted, Header]),
+            (Proxy::Mixed, [Header, Client, Header]),
+        ] {
+            let peers = [peer("10.1.1.1:1"), peer("11.1.1.1:1"), Peer::Unix];
+            let greetings = peers.map(|peer| entrance(proxy).greeting(peer));
+            assert_eq!(greetings, expected, "{proxy:?}");
+        }
+    }
+
+    fn limits(keys: &[(&str, &str)]) -> Limits {
+        let keys: Vec<_> = (keys.iter())
+            .map(|(key, value)| (format!("limits.{key}"), (*value).to_owned()))
+            .collect();
+        Limits::from(&Config::parse(None, [], &keys).expect("good values"))
+    }
+
+    #[test]
+    fn each_refusal_has_its_name() {
+        let board = Scoreboard::new(1).unwrap();
+        let limits = limits(&[
+            ("connections_per_ip", "2"),
+            ("accept_rate_per_ip", "1"),
+            ("accept_burst_per_ip", "3"),
+        ]);
+        let admission = Admission::new(&board.row(0), &limits).unwrap();
+        let access = Access::new(Vec::new(), vec!["10.6.6.6".parse().unwrap()]);
+        let admit = |text: &str| admission.admit(&access, peer(text), 1000);
+        assert_eq!(admit("10.6.6.6:1"), Err(Counter::RefusedDenied));
+        let first = admit("10.0.0.1:1").unwrap();
+        assert!(first.is_some() && admit("10.0.0.1:2").is_ok());
+        assert_eq!(admit("10.0.0.1:3"), Err(Counter::RefusedPerIp));
+        assert_eq!(admit("10.0.0.1:4"), Err(Counter::RefusedRate));
+        assert!(admit("10.0.0.2:1").is_ok());
+        admission.leave(first);
+        assert!(admission.admit(&access, peer("10.0.0.1:5"), 2000).is_ok());
+        for _ in 0..9 {
+            assert_eq!(admission.admit(&access, Peer::Unix, 1000), Ok(None));
+        }
+        admission.leave(None);
+    }
+
+    #[test]
+    fn without_words_to_count_in_a_limit_is_refused_rather_than_ignored() {
+        let row = Row::alone().unwrap();
+        assert!(Admission::new(&row, &limits(&[])).is_ok());
+        for key in ["connections_per_ip", "accept_rate_per_ip"] {
+            assert!(Admission::new(&row, &limits(&[(key, "1")])).is_err());
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Accepting: from the kernel's backlog into a slot of the pool.
+//!
+//! ```text
+//! accept --> whose header is awaited: the lobby --\
+//!        \------------------------------------------> admitted --> settled
+//!                                                  \-> turned away: a reset
+//! ```
+//!
+//! Allocates nothing once a slot was used before: the connection, its cutter
+//! and its parts stay with the slot. Whoever is turned away is reset: the client
+//! sees an error rather than an empty answer, and the kernel keeps nothing.
+
+use std::fmt::Display;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::inbound::Inbound;
+use super::{Accepting, Reactor};
+use crate::dispatch::outlet::UnknownId;
+use crate::net::per_ip::Hash;
+use crate::net::{ConnId, Vacancy};
+use crate::protocol::{Event, Protocol};
+use crate::scoreboard::Counter;
+use crate::sys::clock::millis;
+use crate::sys::fault::{Spot, kill_point};
+use crate::sys::socket::{self, Peer};
+use crate::sys::sync::{Ordering, lock};
+use crate::worker::connection::items::Items;
+use crate::worker::connection::{Connection, Item};
+use crate::worker::limits::admission::{Entrance, Greeting};
+use crate::worker::setup::Listening;
+
+/// Connections let in from one backlog before its listener is closed: new ones may
+/// come as fast.
+const LAST_ACCEPTS: usize = 4096;
+
+impl Reactor<'_> {
+    /// Takes connections from the backlog of a listener.
+    pub(super) fn accept(&mut self, listener: usize) {
+        self.shared.row.count(Counter::AcceptEvents);
+        for taken in 0..self.share.batch() {
+            if !self.may_accept() {
+                return;
+            }
+            let Some(vacancy) = self.vacancy(taken == 0) else {
+                return;
+            };
+            kill_point(Spot::BeforeAccept);
+            match socket::accept(self.listeners[listener].socket.as_fd()) {
+                Ok(Some((socket, peer))) => {
+                    kill_point(Spot::Accepted);
+                    self.welcome(vacancy, listener, socket, peer);
+                    self.accepted_one();
+                }
+                Ok(None) => {
+                    self.shared.row.count(Counter::AcceptsEmpty);
+                    return self.shared.pool.return_vacancy(vacancy);
+                }
+                Err(error) => {
+                    self.shared.pool.return_vacancy(vacancy);
+                    return self.out_of_descriptors(listener, &error);
+                }
+            }
+        }
+    }
+
+    /// Nobody will accept any more: lets in whoever waits in the backlogs, before
+    /// the listeners are closed. The kernel may have had their requests for long.
+    pub(super) fn empty_backlogs(&mut self) {
+        for listener in 0..self.listeners.len() {
+            for _ in 0..LAST_ACCEPTS {
+                let Some(vacancy) = self.shared.pool.vacancy() else {
+                    return;
+                };
+                let Ok(Some((socket, peer))) =
+                    socket::accept(self.listeners[listener].socket.as_fd())
+                else {
+                    self.shared.pool.return_vacancy(vacancy);
+                    break;
+                };
+                self.welcome(vacancy, listener, socket, peer);
+            }
+        }
+    }
+
+    /// A slot to accept into. If there is none, accepting pauses before a
+    /// connection is taken, so that it waits in the backlog instead of being
+    /// turned away. `announced`: one waits for sure; otherwise the listeners
+    /// stay watched until one does.
+    fn vacancy(&mut self, announced: bool) -> Option<Vacancy<Connection>> {
+        if let Some(vacancy) = self.shared.pool.vacancy() {
+            return Some(vacancy);
+        }
+        self.see_out();
+        self.shared.wants_vacancy.store(true, Ordering::SeqCst);
+        // Looked at again: the recycler may have freed one before it could see
+        // that it is wanted.
+        if let Some(vacancy) = self.shared.pool.vacancy() {
+            return Some(vacancy);
+        }
+        if announced {
+            self.shared.row.count(Counter::PoolFull);
+            let until = self.make_room();
+            self.pause_accepting(Accepting::PoolFull { until });
+        }
+        None
+    }
+
+    fn out_of_descriptors(&mut self, listener: usize, error: &std::io::Error) {
+        if self.shared.row.read(Counter::OutOfDescriptors) == 0 {
+            let address = &self.listeners[listener].address;
+            ::log::error!(
+                "accept on {address}: {error}; clients wait in the backlog until descriptors \
+                 are free; raise `ulimit -n` or lower worker.connections_max"
+            );
+        }
+        self.shared.row.count(Counter::OutOfDescriptors);
+        // The next connection that closes frees one.
+        self.shared.wants_vacancy.store(true, Ordering::SeqCst);
+        self.pause_accepting(Accepting::out_of_descriptors(self.now));
+    }
+
+    /// Somebody has connected: asks for the header of a proxy, or lets it in.
+    fn welcome(
+        &mut self,
+        vacancy: Vacancy<Connection>,
+        listener: usize,
+        socket: OwnedFd,
+        peer: Peer,
+    ) {
+        let listened = Listened::new(&self.listeners[listener]);
+        match listened.entrance.greeting(peer) {
+            Greeting::Client => {}
+            Greeting::Header => return self.await_header(vacancy, listened, socket, peer),
+            Greeting::Untrusted => {
+                let counter = Counter::RefusedUntrusted;
+                self.shared.refused(peer, counter, &counter.reason());
+                socket::reset(socket);
+                return self.shared.pool.return_vacancy(vacancy);
+            }
+        }
+        // Asked first: whoever is turned away costs no registration.
+        let admission = &self.shared.admission;
+        match admission.admit(&listened.entrance.access, peer, self.now) {
+            Err(counter) => {
+                self.shared.refused(peer, counter, &counter.reason());
+                socket::reset(socket);
+                self.shared.pool.return_vacancy(vacancy);
+            }
+            Ok(address) => {
+                kill_point(Spot::AddressCounted);
+                match self.register(vacancy, socket, peer) {
+                    Some(guest) => {
+                        kill_point(Spot::Registered);
+                        self.settle(guest, listened, address);
+                    }
+                    None => admission.leave(address),
+                }
+            }
+        }
+    }
+
+    /// Lets in somebody whose socket is registered already, or turns it away.
+    pub(super) fn admit(&mut self, guest: Guest, listened: Listened) -> Option<Arc<Connection>> {
+        let access = &listened.entrance.access;
+        match self.shared.admission.admit(access, guest.peer, self.now) {
+            Ok(address) => Some(self.settle(guest, listened, address)),
+            Err(counter) => {
+                self.turn_away(guest, counter, &counter.reason());
+                None
+            }
+        }
+    }
+
+    /// Has the kernel tell when there is something to read.
+    pub(super) fn register(
+        &mut self,
+        vacancy: Vacancy<Connection>,
+        socket: OwnedFd,
+        peer: Peer,
+    ) -> Option<Guest> {
+        let interest = self.shared.limits.trigger.interest();
+        if (self.epoll)
+            .add(&socket, interest, vacancy.id().word())
+            .is_err()
+        {
+            self.shared.row.count(Counter::AcceptFailed);
+            self.shared.pool.return_vacancy(vacancy);
+            return None;
+        }
+        Some(Guest {
+            vacancy,
+            socket,
+            peer,
+        })
+    }
+
+    /// Closes somebody who does not get in, and says so in the log.
+    pub(super) fn turn_away(&mut self, guest: Guest, counter: Counter, reason: &dyn Display) {
+        self.shared.refused(guest.peer, counter, reason);
+        self.discard(guest);
+    }
+
+    /// Resets a connection that never moved into its slot.
+    pub(super) fn discard(&mut self, guest: Guest) {
+        let _gone = self.epoll.delete(&guest.socket);
+        socket::reset(guest.socket);
+        self.shared.pool.return_vacancy(guest.vacancy);
+        // As when the recycler frees one.
+        if self.shared.wants_vacancy.swap(false, Ordering::SeqCst) {
+            self.accept_again();
+        }
+    }
+
+    /// A connection moves into its slot.
+    fn settle(
+        &mut self,
+        guest: Guest,
+        listened: Listened,
+        address: Option<Hash>,
+    ) -> Arc<Connection> {
+        let Guest {
+            mut vacancy,
+            socket,
+            peer,
+        } = guest;
+        let slot = vacancy.id().slot();
+        if self.inbound.len() <= slot {
+            self.inbound.resize_with(slot + 1, Inbound::default);
+        }
+        let (id, now) = (vacancy.id(), self.now);
+        let conn = vacancy.tenant();
+        conn.fd = Some(socket);
+        conn.id = id;
+        conn.peer = peer;
+        conn.opened = now;
+        conn.protocol = Some(listened.protocol);
+        conn.unknown_id = listened.unknown_id;
+        conn.count(address);
+        let conn = self.shared.pool.settle(vacancy);
+        self.inbound[slot].settle(Arc::clone(&conn));
+        self.live += 1;
+        self.shared.row.count(Counter::Accepted);
+        self.shared.row.count(Counter::Live);
+        kill_point(Spot::Settled);
+        self.watch_silence(slot);
+        if conn.protocol().is_session() {
+            self.greet(&conn);
+        }
+        conn
+    }
+
+    /// A connection, of which nothing was served yet, speaks `protocol` from now
+    /// on. False: it ends already.
+    pub(super) fn turn_into(
+        &mut self,
+        conn: &Arc<Connection>,
+        protocol: &Arc<dyn Protocol>,
+    ) -> bool {
+        if !conn.mailbox.begin_inline() {
+            return false;
+        }
+        let before = Arc::clone(conn.protocol());
+        let turned = conn.turn_into(protocol);
+        if turned {
+            *lock(&conn.turn) = None;
+            let mut unfinished = self.cutters.lend(protocol, false);
+            if let Some(mut old) = self.inbound[conn.id.slot()].unfinished.take() {
+                std::mem::swap(&mut unfinished.partial, &mut old.partial);
+                self.cutters.take_back(&before, old);
+            }
+            self.inbound[conn.id.slot()].unfinished = Some(unfinished);
+        }
+        let high = self.shared.limits.mailbox_high;
+        let after = conn.mailbox.requeue(0, high, Items::default());
+        self.follow(conn, after);
+        if turned && protocol.is_session() {
+            self.greet(conn);
+        }
+        turned
+    }
+
+    /// Has `opened` run, if there is one.
+    fn greet(&mut self, conn: &Arc<Connection>) {
+        if self.service.greets()
+            && let Some(after) = conn.mailbox.post(Item::from(Event::Opened))
+        {
+            self.follow(conn, after);
+        }
+    }
+
+    /// Has the heartbeat thread look at the slot when its peer may first have
+    /// been silent too long.
+    fn watch_silence(&self, slot: usize) {
+        if let Some(limit) = self.shared.limits.first_look() {
+            self.shared
+                .heartbeat
+                .watch(slot, self.now.saturating_add(millis(limit)));
+        }
+    }
+}
+
+/// A connection that has a slot reserved and its socket in the epoll under the
+/// slot's name.
+pub(super) struct Guest {
+    vacancy: Vacancy<Connection>,
+    pub(super) socket: OwnedFd,
+    pub(super) peer: Peer,
+}
+
+impl Guest {
+    pub(super) fn id(&self) -> ConnId {
+        self.vacancy.id()
+    }
+}
+
+/// What a connection takes from its listener, which may be closed before the
+/// connection moves in.
+pub(super) struct Listened {
+    protocol: Arc<dyn Protocol>,
+    unknown_id: UnknownId,
+    entrance: Arc<Entrance>,
+}
+
+impl Listened {
+    fn new(listening: &Listening) -> Self {
+        Self {
+            protocol: Arc::clone(&listening.protocol),
+            unknown_id: listening.unknown_id,
+            entrance: Arc::clone(&listening.entrance),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Draining, on the reactor: nothing new is accepted, what was received is
+//! answered, and every connection leaves, to another worker or for good.
+//!
+//! ```text
+//!          busy: tried again          no successor, or it cannot go
+//!   Open --------------------> Open ------------------------------> Warned, Never
+//!    |  ^ undone                                                     |
+//!    v  |                                                            v silent, or late
+//!   Offered --> taken over: gone                                    Told
+//! ```
+
+use std::time::Duration;
+
+use super::drain_report::Ledger;
+use super::{Accepting, End, Reactor};
+use crate::protocol::Event;
+use crate::scoreboard::Counter;
+use crate::sys::fault::{Spot, kill_point};
+use crate::worker::connection::Connection;
+use crate::worker::setup::Listening;
+
+/// How often a draining reactor looks whether it is done.
+pub(super) const DRAIN: Duration = Duration::from_millis(20);
+
+/// Milliseconds for the answers on their way when a drain is cut short; below
+/// the second after which the master kills.
+const LAST_WORDS: u64 = 500;
+
+/// Bytes that a draining worker reads from one connection before it stops.
+const LAST_READ: usize = 4 * 1024 * 1024;
+
+/// How far a drain has come.
+#[derive(Debug)]
+pub(super) struct Drain {
+    /// What there was to be done when it began.
+    pub(super) ledger: Ledger,
+    until: Option<u64>,
+    /// When those who still talk are told as well.
+    talk_until: u64,
+    /// When to look again who is silent, and who is idle.
+    look_at: u64,
+    /// By slot. Nobody moves in again.
+    fates: Vec<Fate>,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fate {
+    /// It goes to another worker as soon as it is idle.
+    Open,
+    /// As [`Open`](Self::Open), if another worker comes; none is there.
+    Warned,
+    /// It cannot go to another worker.
+    Never,
+    /// Another worker was asked to take it.
+    Offered,
+    /// It was told to close.
+    Told,
+}
+
+impl Drain {
+    pub(super) fn fate(&self, slot: usize) -> Fate {
+        self.fates.get(slot).copied().unwrap_or(Fate::Warned)
+    }
+
+    pub(super) fn set(&mut self, slot: usize, fate: Fate) {
+        // Whoever was in the lobby has a slot that was empty at the start.
+        if self.fates.len() <= slot {
+            self.fates.resize(slot + 1, Fate::Warned);
+        }
+        self.fates[slot] = fate;
+    }
+
+    /// Has everybody looked at in this turn of the loop.
+    pub(super) fn hurry(&mut self) {
+        self.look_at = 0;
+    }
+}
+
+impl Reactor<'_> {
+    /// Stops accepting, reads what has arrived, and has every connection closed
+    /// behind its last answer, unless another worker takes it.
+    pub(super) fn begin_drain(&mut self, patience: Option<Duration>) {
+        let patience = patience.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let until = patience.map(|limit| self.now.saturating_add(limit));
+        if let Some(drain) = &mut self.drain {
+            // Cut short, by a stop or by the reloads that came behind it: still
+            // nobody is cut off before the answers to what was read.
+            let last = self.now.saturating_add(LAST_WORDS);
+            drain.until = until.map(|until| until.max(last));
+            drain.talk_until = drain.talk_until.min(until.unwrap_or(u64::MAX));
+            drain.look_at = 0;
+            return;
+        }
+        let half = patience.map_or(u64::MAX, |limit| limit / 2);
+        let fate = if self.has_successor() {
+            Fate::Open
+        } else {
+            Fate::Warned
+        };
+        let frames = |listening: &Listening| listening.protocol.is_session();
+        let adds_up = self.listeners.iter().all(frames);
+        self.pause_accepting(Accepting::Over);
+        if fate == Fate::Warned && self.share.is_left_by_all() {
+            self.empty_backlogs();
+        }
+        self.drain = Some(Drain {
+            ledger: Ledger::open(&self.shared.row, self.live, adds_up, self.now),
+            until,
+            talk_until: self.now.saturating_add(half),
+            look_at: 0,
+            fates: vec![fate; self.inbound.len()],
+        });
+        kill_point(Spot::Draining);
+        self.take_no_more();
+        self.remember_origins();
+        self.listeners.clear();
+        if fate == Fate::Warned {
+            (0..self.inbound.len()).for_each(|slot| self.warn(slot));
+        }
+    }
+
+    /// What becomes of the connection in `slot`.
+    pub(super) fn fate(&self, slot: usize) -> Option<Fate> {
+        self.drain.as_ref().map(|drain| drain.fate(slot))
+    }
+
+    pub(super) fn set_fate(&mut self, slot: usize, fate: Fate) {
+        if let Some(drain) = &mut self.drain {
+            drain.set(slot, fate);
+        }
+    }
+
+    /// The connection in `slot` cannot go to another worker: it leaves as if
+    /// there were none.
+    pub(super) fn keep_here(&mut self, slot: usize, reason: Counter) {
+        self.shared.row.count(reason);
+        self.set_fate(slot, Fate::Never);
+        self.warn(slot);
+    }
+
+    /// There is nobody to go to any more.
+    pub(super) fn warn_the_open(&mut self) {
+        for slot in 0..self.inbound.len() {
+            if self.fate(slot) == Some(Fate::Open) {
+                self.set_fate(slot, Fate::Warned);
+                self.warn(slot);
+            }
+        }
+    }
+
+    /// Says good-bye to those who have been silent for a while. Who has just
+    /// connected, or asks again and again, has a request on its way, which it
+    /// would never see answered; half of the time is theirs.
+    fn dismiss_silent(&mut self) {
+        let Some(drain) = self
+            .drain
+            .as_mut()
+            .filter(|drain| drain.look_at <= self.now)
+        else {
+            return;
+        };
+        drain.look_at = self.now + u64::try_from(DRAIN.as_millis()).unwrap_or(u64::MAX);
+        let is_late = drain.talk_until <= self.now;
+        self.look_for_idle();
+        for slot in 0..self.inbound.len() {
+            let Some((conn, fate)) = self.inbound[slot].conn().zip(self.fate(slot)) else {
+                continue;
+            };
+            match fate {
+                Fate::Open if is_late => self.shared.row.count(Counter::NotHandedBusy),
+                Fate::Warned | Fate::Never if is_late || self.is_silent(conn) => {}
+                Fate::Open | Fate::Warned | Fate::Never | Fate::Offered | Fate::Told => continue,
+            }
+            self.set_fate(slot, Fate::Told);
+            self.say_goodbye(slot);
+        }
+    }
+
+    fn is_silent(&self, conn: &Connection) -> bool {
+        let idle = u64::try_from(self.shared.limits.drain_idle.as_millis()).unwrap_or(u64::MAX);
+        let last = conn.last_heard();
+        last.saturating_add(idle) <= self.now
+    }
+
+    /// The worker drains: tells a peer whose format has words for it, so that it
+    /// stops asking and comes back elsewhere.
+    pub(super) fn warn(&mut self, slot: usize) {
+        let conn = self.inbound[slot].conn();
+        if let Some(conn) = conn.filter(|conn| conn.protocol().warns()).cloned() {
+            self.post_event(&conn, Event::Draining);
+        }
+    }
+
+    /// The worker drains: what has arrived is read, and behind it the
+    /// connection is told to close.
+    pub(super) fn say_goodbye(&mut self, slot: usize) {
+        let Some(conn) = self.inbound[slot].conn().cloned() else {
+            return;
+        };
+        let mut came = 0;
+        while came < LAST_READ && self.inbound[slot].reading {
+            match self.read_once(&conn) {
+                0 => break,
+                n => came = came.saturating_add(n.min(self.scratch.len())),
+            }
+        }
+        if self.inbound[slot].find(conn.id).is_none() {
+            return;
+        }
+        let forgotten = self.inbound[slot].forget();
+        self.shared
+            .row
+            .subtract(Counter::Buffered, forgotten as u64);
+        self.stop_reading(&conn);
+        self.post_event(&conn, Event::GoAway);
+    }
+
+    pub(super) fn drained(&mut self) -> Option<End> {
+        self.drain.as_ref()?;
+        self.hand_over_idle();
+        self.dismiss_silent();
+        let drain = self.drain.as_ref()?;
+        let is_empty = self.live == 0 && self.lobby.is_empty();
+        if is_empty && self.shared.row.read(Counter::Quarantined) == 0 {
+            return Some(End::Drained);
+        }
+        let over = drain.until.is_some_and(|until| self.now >= until);
+        over.then_some(End::Cut(self.live))
+    }
+}

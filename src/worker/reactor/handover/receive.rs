@@ -1,0 +1,324 @@
+//! The worker that stays: takes connections of those that leave.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::record::{Message, Reason, Record, Verdict};
+use crate::dispatch::handover::State;
+use crate::dispatch::outlet::Service;
+use crate::net::per_ip::Hash;
+use crate::net::{ConnId, Vacancy};
+use crate::protocol::{CloseMode, Protocol};
+use crate::scoreboard::Counter;
+use crate::sys::channel::{Channel, Received};
+use crate::sys::epoll::Interest;
+use crate::sys::sync::{Ordering, lock};
+use crate::worker::connection::parts::Parts;
+use crate::worker::connection::{Connection, Item};
+use crate::worker::limits::flood::Meter;
+use crate::worker::queues::letters::ToSender;
+use crate::worker::reactor::inbound::Inbound;
+use crate::worker::reactor::{HANDOVER, Reactor};
+
+/// A connection that has everything but its place: nobody finds it yet.
+struct Arrival {
+    vacancy: Vacancy<Connection>,
+    protocol: Arc<dyn Protocol>,
+    address: Option<Hash>,
+    record: Box<Record>,
+}
+
+impl Reactor<'_> {
+    /// A worker that leaves can offer connections from now on.
+    pub(in crate::worker) fn meet_predecessor(&mut self, channel: Channel) {
+        // Whoever leaves as well takes nothing: the other end sees the line end.
+        if self.drain.is_some() {
+            return;
+        }
+        match self.epoll.add(&channel, Interest::Read, HANDOVER) {
+            Ok(()) => self.predecessors.push(channel),
+            Err(error) => ::log::error!("listen to an old worker: {error}; it keeps all it has"),
+        }
+    }
+
+    /// This worker leaves: what was offered and not answered stays where it is.
+    pub(in crate::worker) fn take_no_more(&mut self) {
+        for channel in self.predecessors.drain(..) {
+            let _gone = self.epoll.delete(&channel);
+        }
+    }
+
+    /// A line has something to say.
+    pub(in crate::worker) fn hear_lines(&mut self) {
+        let mut line = 0;
+        while line < self.predecessors.len() {
+            if self.hear_predecessor(line) {
+                line += 1;
+            } else {
+                let channel = self.predecessors.remove(line);
+                let _gone = self.epoll.delete(&channel);
+            }
+        }
+        self.hear_successors();
+    }
+
+    /// False: it is gone, or the line is of no use any more.
+    fn hear_predecessor(&mut self, line: usize) -> bool {
+        let mut gone = false;
+        loop {
+            match self.predecessors[line].receive(&mut self.scratch) {
+                Ok(Received::Datagram(len, sockets)) => {
+                    match Message::parse(&self.scratch[..len]) {
+                        Some(Message::Offer(records)) if records.len() == sockets.len() => {
+                            if !self.consider(line, records, sockets) {
+                                return false;
+                            }
+                        }
+                        Some(Message::Rest {
+                            conn,
+                            pushes,
+                            close,
+                        }) => self.take_rest(conn, pushes, close),
+                        Some(Message::Offer(_) | Message::Verdicts(_)) | None => return false,
+                    }
+                }
+                Ok(Received::Nothing) => return true,
+                // As on the other side: what it sent before it died follows.
+                Ok(Received::Closed) if !gone => gone = true,
+                Ok(Received::Closed) | Err(_) => return false,
+            }
+        }
+    }
+
+    /// Decides about an offer. False: the verdict could not be sent, so the other
+    /// worker has to keep what it offered, and learns that by the line's end.
+    fn consider(&mut self, line: usize, records: Vec<Record>, sockets: Vec<OwnedFd>) -> bool {
+        let mut verdicts = Vec::with_capacity(records.len());
+        let mut arrivals = Vec::with_capacity(records.len());
+        for (record, socket) in records.into_iter().zip(sockets) {
+            verdicts.push(match self.prepare_arrival(Box::new(record), socket) {
+                Ok(arrival) => {
+                    let name = arrival.vacancy.id();
+                    arrivals.push(arrival);
+                    Verdict::Taken(name)
+                }
+                Err(reason) => Verdict::Refused(reason),
+            });
+        }
+        let datagram = Message::Verdicts(verdicts).datagram();
+        match self.predecessors[line].send(&datagram, &[]) {
+            Ok(()) => {}
+            // It died: these connections are nobody else's.
+            Err(error) if is_end(&error) => {}
+            Err(_) => {
+                arrivals.into_iter().for_each(|arrival| self.undo(arrival));
+                return false;
+            }
+        }
+        for arrival in arrivals {
+            self.move_in(arrival);
+        }
+        true
+    }
+
+    /// Everything that can fail. Nobody reads or finds the connection yet: the
+    /// loop is not asked for events before its verdict was sent.
+    fn prepare_arrival(&mut self, record: Box<Record>, socket: OwnedFd) -> Result<Arrival, Reason> {
+        let (index, protocol) = self.listener_of(&record).ok_or(Reason::Listener)?;
+        let listening = &self.listeners[index];
+        if !listening.entrance.admits(record.peer) {
+            return Err(Reason::Denied);
+        }
+        let (admission, pool) = (&self.shared.admission, &self.shared.pool);
+        let address = admission.adopt(record.peer).map_err(|_| Reason::Full)?;
+        let Some(mut vacancy) = pool.vacancy() else {
+            admission.leave(address);
+            return Err(Reason::Full);
+        };
+        let id = vacancy.id();
+        let conn = vacancy.tenant();
+        conn.id = id;
+        conn.peer = record.peer;
+        conn.fd = Some(socket);
+        conn.protocol = Some(Arc::clone(&listening.protocol));
+        if !Arc::ptr_eq(&protocol, &listening.protocol) {
+            let _first_time = conn.turn_into(&protocol);
+        }
+        conn.unknown_id = listening.unknown_id;
+        conn.count(address);
+        set_clocks(conn, &record);
+        let unpacked = unpack(self.service, conn, &record);
+        let interest = self.shared.limits.trigger.interest();
+        let arrival = Arrival {
+            protocol,
+            address,
+            record,
+            vacancy,
+        };
+        self.arrive(arrival, unpacked, interest)
+    }
+
+    /// Has the kernel tell of a connection that is whole, or gives it up.
+    fn arrive(
+        &mut self,
+        mut arrival: Arrival,
+        unpacked: bool,
+        interest: Interest,
+    ) -> Result<Arrival, Reason> {
+        if !unpacked {
+            self.give_slot_back(arrival);
+            return Err(Reason::State);
+        }
+        let token = arrival.vacancy.id().word();
+        let registered = self
+            .epoll
+            .add(arrival.vacancy.tenant().socket(), interest, token);
+        if registered.is_err() {
+            self.give_slot_back(arrival);
+            return Err(Reason::Full);
+        }
+        Ok(arrival)
+    }
+
+    /// Where the connection would have come in here, and what it speaks.
+    fn listener_of(&self, record: &Record) -> Option<(usize, Arc<dyn Protocol>)> {
+        let is_it = |address: &String| *address == record.listener;
+        let mut listeners = self.listeners.iter();
+        let index = listeners.position(|one| is_it(&one.address.to_string()))?;
+        let protocol = &self.listeners[index].protocol;
+        if protocol.name().as_ref() == Some(&record.protocol) {
+            return Some((index, Arc::clone(protocol)));
+        }
+        Some((index, protocol.named(&record.protocol)?))
+    }
+
+    /// The other worker keeps it.
+    fn undo(&mut self, mut arrival: Arrival) {
+        let _gone = self.epoll.delete(arrival.vacancy.tenant().socket());
+        self.give_slot_back(arrival);
+    }
+
+    fn give_slot_back(&mut self, mut arrival: Arrival) {
+        let conn = arrival.vacancy.tenant();
+        if let Some(mut parts) = own_parts(conn).take() {
+            parts.app.vacate();
+        }
+        // Closes our copy of the socket, which does nothing to the other's.
+        conn.clean();
+        conn.count(None);
+        self.shared.admission.leave(arrival.address);
+        self.shared.pool.return_vacancy(arrival.vacancy);
+    }
+
+    /// The connection goes on here.
+    fn move_in(&mut self, arrival: Arrival) {
+        let Arrival {
+            vacancy,
+            protocol,
+            record,
+            ..
+        } = arrival;
+        let slot = vacancy.id().slot();
+        if self.inbound.len() <= slot {
+            self.inbound.resize_with(slot + 1, Inbound::default);
+        }
+        let conn = self.shared.pool.settle(vacancy);
+        let begun = record.clocks[0] != 0;
+        let inbound = &mut self.inbound[slot];
+        inbound.settle(Arc::clone(&conn));
+        inbound.begun = begun;
+        inbound.meter = Meter::of([record.clocks[8], record.clocks[9]]);
+        if !record.partial.is_empty() {
+            self.shared.buffered(record.partial.len());
+            let mut unfinished = self.cutters.lend(&protocol, begun);
+            unfinished.partial = record.partial;
+            inbound.unfinished = Some(unfinished);
+        }
+        self.live += 1;
+        self.shared.row.count(Counter::TakenOver);
+        self.shared.row.count(Counter::Live);
+        if let Some(parts) = &mut *lock(&conn.turn) {
+            let luggage = &record.luggage;
+            parts.app.rejoin(luggage.user.as_deref(), &luggage.rooms);
+        }
+        // Its deadlines may be near: the heartbeat thread finds out.
+        self.shared.heartbeat.watch(slot, self.now);
+    }
+
+    /// What came for a connection while it moved.
+    fn take_rest(&mut self, id: ConnId, pushes: Vec<u8>, close: Option<CloseMode>) {
+        let shared = self.shared;
+        let Some(conn) = shared.pool.find(id) else {
+            return shared.row.count(Counter::Stale);
+        };
+        if !pushes.is_empty() {
+            shared.queued(&conn, pushes.len());
+            shared
+                .to_sender
+                .post(ToSender::Push(conn, Bytes::from(pushes)));
+        }
+        match close {
+            Some(CloseMode::Flush | CloseMode::Done) => {
+                let _closes_already = shared.post(id, Item::Close(CloseMode::Flush));
+            }
+            Some(CloseMode::Abort) => self.decide(id, CloseMode::Abort, None),
+            None => {}
+        }
+    }
+}
+
+/// Whether the other end of a line is gone.
+fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// Gives the connection what its turns have to remember. False: that cannot be
+/// read.
+fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool {
+    let (luggage, is_session) = (&record.luggage, conn.protocol().is_session());
+    let is_member = luggage.user.is_some() || !luggage.rooms.is_empty();
+    if luggage.state == State::Empty && !is_member && record.rest == 0 {
+        // What has begun elsewhere cannot begin anew.
+        return !is_session || record.clocks[0] == 0 || service.is_stateless();
+    }
+    let mut parts = Box::new(Parts {
+        server: conn.protocol().server(),
+        app: service.seat(),
+    });
+    parts.server.go_on(record.rest);
+    let (id, peer, unknown_id) = (conn.id, conn.peer, conn.unknown_id);
+    let state = &luggage.state;
+    let unpacked = (parts.app).unpack(id, peer, unknown_id, is_session, state);
+    *own_parts(conn) = unpacked.then_some(parts);
+    unpacked
+}
+
+/// The parts of a connection that nobody finds.
+fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
+    conn.turn.get_mut().expect("nobody else ever held it")
+}
+
+/// See `clocks` on the other side.
+fn set_clocks(conn: &mut Connection, record: &Record) {
+    let (pulse, clocks) = (&conn.pulse, &record.clocks);
+    let words = [
+        &conn.heard,
+        &pulse.beat,
+        &pulse.spoken,
+        &pulse.served,
+        &pulse.thawed,
+        &pulse.pinged,
+        &pulse.started,
+    ];
+    for (word, clock) in words.into_iter().zip(clocks) {
+        word.store(*clock, Ordering::Relaxed);
+    }
+    pulse.arrived(record.partial.len());
+    conn.opened = clocks[7];
+}

@@ -1,0 +1,142 @@
+//! Inline turns: handlers that do not block, run on the reactor while the bytes
+//! are still where the socket was read into.
+
+use crate::protocol::CloseMode;
+use crate::protocol::Lane;
+use crate::protocol::Out;
+use crate::protocol::Step;
+use crate::protocol::Turn;
+use crate::protocol::Units;
+use crate::scoreboard::Counter;
+use crate::sys::sync::MutexGuard;
+use crate::sys::sync::try_lock;
+use crate::worker::connection::Connection;
+use crate::worker::connection::Item;
+use crate::worker::connection::items::Items;
+use crate::worker::connection::parts::Parts;
+use crate::worker::reactor::Reactor;
+use crate::worker::reactor::flood_guard::Admitted;
+use crate::worker::turn;
+use crate::worker::turn::Budget;
+use crate::worker::turn::Ran;
+use crate::worker::turn::Settled;
+use crate::worker::turn::Why;
+use crate::worker::turn::write;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+impl Reactor<'_> {
+    /// Serves messages on this thread, if nothing of the connection waits or
+    /// runs, nobody writes to it, and the first handler does not block. False:
+    /// nothing was done.
+    pub(super) fn serve_inline(&mut self, conn: &Arc<Connection>, admitted: Admitted) -> bool {
+        let Admitted { units, messages } = admitted;
+        if conn.is_full(self.shared.limits.outbound_high) || !conn.mailbox.begin_inline() {
+            return false;
+        }
+        let locks = try_lock(&conn.turn).zip(try_lock(&conn.outbound));
+        let Some((mut kept, mut outbound)) = locks else {
+            self.give_up_inline(conn);
+            return false;
+        };
+        let shared = self.shared;
+        let mut parts = kept
+            .take()
+            .unwrap_or_else(|| self.lender.lend(shared, self.service, conn));
+        let mut budget = Budget::inline(shared);
+        let mut done = 0;
+        let why = loop {
+            let mut turn = Turn {
+                lane: Lane::Inline,
+                out: Out::new(std::mem::take(&mut self.buffer), &**conn.protocol()),
+                app: &mut *parts.app,
+                budget: &mut || budget.spend(),
+                room: shared.limits.outbound_high,
+            };
+            let rest = Units::borrowed(&self.scratch[done..units]);
+            let (served, step) = parts.server.serve(rest, &mut turn);
+            done += served;
+            let close = turn.out.close;
+            self.buffer = turn.out.bytes;
+            let beside = turn.out.beside;
+            parts.app.counted();
+            if close == Some(CloseMode::Abort) {
+                write::abandon(&outbound, &mut self.buffer, beside);
+            } else if let Some(beside) = beside {
+                write::reply_beside(shared, conn, &mut outbound, &mut self.buffer, *beside);
+            } else {
+                write::reply(shared, conn, &mut outbound, &mut self.buffer);
+            }
+            let blocked = conn.is_full(shared.limits.outbound_high) || budget.is_spent();
+            let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
+            if !goes_on {
+                break Why::from_step(step, close, done < units);
+            }
+        };
+        drop(outbound);
+        shared
+            .row
+            .add_alone(Counter::HandledInline, budget.messages() as u64);
+        if done == 0 && why == Why::Over {
+            self.lender.take_back(shared, conn, parts, &mut kept);
+            drop(kept);
+            self.give_up_inline(conn);
+            return false;
+        }
+        // Behind a close or a refusal, what is left is never served.
+        conn.owe(messages.saturating_sub(budget.messages()));
+        self.settle_inline(conn, (parts, kept), done..units, why);
+        true
+    }
+
+    /// Ends an inline turn that left these units of the scratch.
+    fn settle_inline(
+        &mut self,
+        conn: &Arc<Connection>,
+        (mut parts, mut kept): (Box<Parts>, MutexGuard<'_, Option<Box<Parts>>>),
+        rest: Range<usize>,
+        why: Why,
+    ) {
+        let shared = self.shared;
+        let mut left = Items::default();
+        if !rest.is_empty() {
+            left.push_back(Item::Units(Bytes::copy_from_slice(
+                &self.scratch[rest.clone()],
+            )));
+            conn.mailbox.adopt(rest.len());
+            shared.buffered(rest.len());
+        }
+        if why == Why::AwaitRoom {
+            left.push_front(Item::Room);
+        }
+        let ran = Ran {
+            done: 0,
+            left,
+            why,
+            beside: None,
+        };
+        let Settled { more, after, close } = turn::settle(shared, conn, &mut parts, ran);
+        self.lender.take_back(shared, conn, parts, &mut kept);
+        drop(kept);
+        self.follow(conn, after);
+        if let Some(mode) = close {
+            self.decide(conn.id, mode, None);
+        }
+        if let Some(more) = more {
+            // Posted by others while this ran; theirs is the pool's to serve.
+            let after = conn.mailbox.requeue(0, shared.limits.mailbox_high, more);
+            self.follow(conn, after);
+        }
+    }
+
+    /// The pool serves instead: a handler may block, or another thread holds a
+    /// lock for a moment.
+    pub(super) fn give_up_inline(&mut self, conn: &Arc<Connection>) {
+        let after = conn
+            .mailbox
+            .requeue(0, self.shared.limits.mailbox_high, Items::default());
+        self.follow(conn, after);
+    }
+}

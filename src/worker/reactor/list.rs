@@ -1,0 +1,62 @@
+//! What the worker tells an operator about its connections. On the reactor,
+//! which alone knows them all: about a microsecond for each that is listed.
+
+use crate::worker::Listed;
+use crate::worker::Live;
+
+use super::Reactor;
+use crate::net::ConnId;
+use crate::protocol::CloseMode;
+use crate::scoreboard::Counter;
+use crate::sys::socket::{self, Peer};
+
+/// Connections that are listed at most.
+const LISTED_MAX: usize = 1000;
+
+impl Reactor<'_> {
+    /// The connections that live: all of them, or those for whom most waits.
+    pub(super) fn list(&self) -> Listed {
+        let mut all: Vec<(usize, u64, usize)> = (self.inbound.iter().enumerate())
+            .filter_map(|(slot, inbound)| {
+                let conn = inbound.conn()?;
+                let idle = self.now.saturating_sub(conn.last_heard());
+                Some((conn.unsent(), idle, slot))
+            })
+            .collect();
+        let total = all.len();
+        if total > LISTED_MAX {
+            all.select_nth_unstable_by(LISTED_MAX, |a, b| b.cmp(a));
+            all.truncate(LISTED_MAX);
+        }
+        let live = all.into_iter().filter_map(|(queued, idle, slot)| {
+            let inbound = &self.inbound[slot];
+            let conn = inbound.conn()?;
+            Some(Live {
+                id: conn.id.word(),
+                peer: match conn.peer {
+                    Peer::Tcp(peer) => Some(peer),
+                    Peer::Unix => None,
+                },
+                local: socket::local_address(conn.socket())
+                    .map_or_else(|_| String::new(), |address| address.to_string()),
+                age: self.now.saturating_sub(conn.opened),
+                idle,
+                bytes: socket::bytes_moved(conn.socket()),
+                queued,
+            })
+        });
+        let live = live.collect();
+        Listed { live, total }
+    }
+
+    /// Closes a connection because an operator wants it; false: nobody has
+    /// that name.
+    pub(super) fn kick(&mut self, id: ConnId) -> bool {
+        let lives = self.inbound.get(id.slot());
+        if lives.and_then(|inbound| inbound.find(id)).is_none() {
+            return false;
+        }
+        self.decide(id, CloseMode::Flush, Some(Counter::Kicked));
+        true
+    }
+}

@@ -1,0 +1,101 @@
+//! Business threads: take a connection's turn, run its handlers, write once.
+//!
+//! A thread serves one connection at a time and never waits for a peer: what
+//! the kernel does not take at once is left to the sender. Panics of handlers
+//! are caught below, in `dispatch`; a panic that reaches this thread is ours
+//! and ends the worker.
+
+use std::sync::Arc;
+
+use crate::dispatch::outlet::Service;
+use crate::protocol::CloseMode;
+use crate::scoreboard::Counter;
+use crate::sys::sync::lock;
+use crate::worker::connection::items::Items;
+use crate::worker::connection::mailbox::After;
+use crate::worker::connection::parts::Parts;
+use crate::worker::connection::{Connection, Item};
+use crate::worker::shared::{Job, Shared};
+use crate::worker::turn::lend::Lender;
+use crate::worker::turn::{self, Budget, Settled};
+
+/// Batches that a turn serves before it goes to the tail of the run queue.
+const ROUNDS: usize = 4;
+
+/// The loop of one business thread.
+pub(crate) fn run(shared: &Arc<Shared>, service: &dyn Service) {
+    let mut buffer = Vec::new();
+    let mut lender = Lender::default();
+    while let Some(job) = shared.queue.pop() {
+        match job {
+            Job::Turn(conn) => {
+                shared.wait_for_relief();
+                take_turn(shared, service, &conn, &mut lender, &mut buffer);
+            }
+            Job::Tick(job) => {
+                service.tick(job);
+                shared.heartbeat.ticked(job);
+            }
+        }
+    }
+}
+
+fn take_turn(
+    shared: &Arc<Shared>,
+    service: &dyn Service,
+    conn: &Arc<Connection>,
+    lender: &mut Lender,
+    buffer: &mut Vec<u8>,
+) {
+    shared.row.count(Counter::Turns);
+    let items = conn.mailbox.begin();
+    let mut kept = lock(&conn.turn);
+    let mut parts = kept
+        .take()
+        .unwrap_or_else(|| lender.lend(shared, service, conn));
+    let close = serve(shared, conn, &mut parts, items, buffer);
+    lender.take_back(shared, conn, parts, &mut kept);
+    drop(kept);
+    if let Some(mode) = close {
+        shared.decide(conn.id, mode, None);
+    }
+}
+
+/// Serves what waits, until nothing does or it is the turn of others; tells
+/// whether the connection is to be closed.
+fn serve(
+    shared: &Arc<Shared>,
+    conn: &Arc<Connection>,
+    parts: &mut Parts,
+    mut items: Items<Item>,
+    buffer: &mut Vec<u8>,
+) -> Option<CloseMode> {
+    let mut budget = Budget::new(shared);
+    for _ in 0..ROUNDS {
+        let mut ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
+        ran.write(shared, conn, buffer);
+        let Settled { more, after, close } = turn::settle(shared, conn, parts, ran);
+        follow(shared, conn, after);
+        match more {
+            None => return close,
+            Some(more) => items = more,
+        }
+    }
+    let after = conn.mailbox.requeue(0, shared.limits.mailbox_high, items);
+    follow(shared, conn, after);
+    None
+}
+
+/// As [`Shared::follow`], by a thread that takes the next job itself.
+fn follow(shared: &Shared, conn: &Arc<Connection>, after: After) {
+    if after.schedule && shared.queue.push_own(Job::Turn(Arc::clone(conn))) {
+        shared.row.count(Counter::Wakes);
+    }
+    shared.follow(
+        conn,
+        After {
+            schedule: false,
+            ..after
+        },
+    );
+}

@@ -1,0 +1,126 @@
+//! The heartbeat thread: whatever happens because time passed.
+//!
+//! It sleeps until the earliest deadline. Registering a later one does not wake
+//! it, so a connection that is accepted and closed costs it nothing.
+
+use crate::sys::clock::millis;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::protocol::{CloseMode, Event, Refusal};
+use crate::scoreboard::Counter;
+use crate::sys::clock::coarse_millis;
+use crate::sys::sync::{AtomicU64, Ordering, lock};
+use crate::worker::connection::{Connection, Item};
+use crate::worker::limits::timeouts::{self, Deed, Signs};
+use crate::worker::queues::deadlines::Due;
+use crate::worker::queues::letters::ToReactor;
+use crate::worker::shared::{Job, Shared};
+
+/// The loop of the heartbeat thread. `periods` are those of the periodic jobs.
+pub(crate) fn run(shared: &Arc<Shared>, periods: &[Duration]) {
+    shared.heartbeat.jobs(periods);
+    while let Some(due) = shared.heartbeat.next() {
+        shared.row.count(Counter::Deadlines);
+        match due {
+            Due::Silence(slot) => look_at(shared, slot),
+            Due::Thaw(id) => shared.to_reactor.post(ToReactor::Thaw(id)),
+            Due::Timer(id, token) => {
+                shared.post(id, Item::from(Event::Timer(token)));
+            }
+            Due::Wake(id) => {
+                shared.post(id, Item::Wake);
+            }
+            Due::Tick(job) => tick(shared, job, periods[job]),
+        }
+    }
+}
+
+/// Queues a periodic job, unless its last run is not over yet: a slow job must
+/// not pile up behind itself.
+fn tick(shared: &Shared, job: usize, period: Duration) {
+    let next = coarse_millis() + millis(period);
+    if shared.heartbeat.begin_tick(job, next) {
+        shared.queue.push(Job::Tick(job));
+    }
+}
+
+fn look_at(shared: &Arc<Shared>, slot: usize) {
+    let Some((id, conn)) = shared.pool.at(slot) else {
+        return;
+    };
+    let now = coarse_millis();
+    let Some((at, deed)) = timeouts::next(&signs(&conn, now), &shared.limits) else {
+        return;
+    };
+    if at > now {
+        return shared.heartbeat.watch(slot, at);
+    }
+    match deed {
+        Deed::Close(counter) => return close(shared, &conn, counter),
+        Deed::Refuse(counter) if !refuse(shared, &conn, counter) => {
+            return close(shared, &conn, Some(counter));
+        }
+        Deed::Unstall if conn.is_stuck() => {
+            return shared.decide(id, CloseMode::Abort, Some(Counter::SendStalled));
+        }
+        Deed::Ping => {
+            conn.pulse.pinged.store(now, Ordering::Relaxed);
+            if shared.post(id, Item::from(Event::Ping)) {
+                shared.row.count(Counter::Pings);
+            }
+        }
+        Deed::Refuse(_) | Deed::Unstall | Deed::Look => {}
+    }
+    if let Some((at, _)) = timeouts::next(&signs(&conn, now), &shared.limits) {
+        shared.heartbeat.watch(slot, at.max(now + 1));
+    }
+}
+
+fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
+    // Bytes that are stuck would hold an orderly close for ever.
+    let mode = if conn.is_full(0) {
+        CloseMode::Abort
+    } else {
+        CloseMode::Flush
+    };
+    shared.decide(conn.id, mode, counter);
+}
+
+/// Has the peer told that its message is late, in the connection's turn. False:
+/// there is nothing to say, or no room for it.
+fn refuse(shared: &Shared, conn: &Connection, counter: Counter) -> bool {
+    let answer = conn.protocol().late();
+    if answer.is_empty() || conn.unsent() > 0 {
+        return false;
+    }
+    let refusal = Refusal {
+        counter,
+        detail: counter.help().to_owned(),
+        answer,
+    };
+    shared.post(conn.id, Item::from(Event::Refused(refusal)))
+}
+
+/// What is known of a connection.
+fn signs(conn: &Connection, now: u64) -> Signs {
+    // A file that is on its way has the time of any other reply.
+    let last_words = conn.unsent() > 0 && !conn.is_in_file();
+    let closing = last_words && lock(&conn.outbound).flush_then_close;
+    let (pulse, read) = (&conn.pulse, |word: &AtomicU64| word.load(Ordering::Relaxed));
+    Signs {
+        now,
+        opened: conn.opened,
+        heard: read(&conn.heard),
+        beat: read(&pulse.beat),
+        spoken: read(&pulse.spoken),
+        served: read(&pulse.served),
+        thawed: read(&pulse.thawed),
+        pinged: read(&pulse.pinged),
+        started: read(&pulse.started),
+        arrived: u64::from(pulse.arrived.load(Ordering::Relaxed)),
+        progress: read(&pulse.progress),
+        closing,
+        busy: conn.mailbox.is_busy() || pulse.delayed.load(Ordering::Relaxed),
+    }
+}

@@ -1,0 +1,208 @@
+//! All concurrency of a worker in one place: which threads there are, and that
+//! they end together.
+
+mod business;
+mod heartbeat;
+mod recycler;
+mod sender;
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::queues::letters::ToReactor;
+use super::reactor::accept_mutex::Share;
+use super::reactor::drain_report::Drained;
+use super::reactor::{End, Reactor};
+use super::setup::{Control, Setup};
+use super::shared::Shared;
+use crate::dispatch::outlet::{Application, Service, Surroundings};
+use crate::log::journal;
+use crate::sys::epoll::Epoll;
+
+/// How long threads that have nothing left to do may take to return.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Farewell {
+    /// Connections that were cut off because time was up.
+    pub cut: usize,
+    /// What was done with the messages of the drain, if there was one.
+    pub drained: Option<Drained>,
+}
+
+/// Why a worker could not start, or cannot go on.
+#[derive(Debug)]
+pub enum Failure {
+    /// The user's `data` or `started` said no: the operator's to mend.
+    Start(String),
+    /// The system refused something the worker cannot do without.
+    System(io::Error),
+    /// A thread of the worker panicked: our fault; start a new worker.
+    ThreadDied,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(text) => f.write_str(text),
+            Self::System(error) => write!(f, "run a worker: {error}"),
+            Self::ThreadDied => f.write_str("a thread of the worker panicked"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Runs a worker on the calling thread, which becomes its reactor, and on
+/// threads of its own. Returns when it was told to, with every thread gone
+/// except those whose handlers block past the end.
+///
+/// `ready` is called when clients are served.
+///
+/// # Errors
+///
+/// [`Failure`]; the caller ends the process and reports it.
+pub fn run(
+    setup: Setup,
+    application: &dyn Application,
+    control: &mut dyn Control,
+    ready: impl FnOnce(),
+) -> Result<Farewell, Failure> {
+    let shared = Arc::new(Shared::new(
+        setup.row,
+        setup.number,
+        setup.epoch,
+        setup.limits,
+    )?);
+    let surroundings = Surroundings {
+        outlet: Arc::clone(&shared) as Arc<_>,
+        row: shared.row.clone(),
+    };
+    let service: Arc<dyn Service> = application
+        .start(surroundings)
+        .map_err(Failure::Start)?
+        .into();
+    let crew = Crew::default();
+    let _end_all = EndAll(&shared);
+    start_threads(&shared, &service, &crew)?;
+    let share = Share::new(setup.accept, setup.number, setup.epoch);
+    let mut reactor = Reactor::new(&shared, &*service, setup.listeners, share, control)?;
+    ready();
+    let end = shared.row.at_desk(0, || reactor.run())?;
+    // What is left may take its time, and is not the loop's.
+    shared.row.fall_asleep();
+    shared.end();
+    crew.wait(GRACE);
+    let drained = reactor.account();
+    drop(reactor);
+    let cut = match end {
+        End::Drained => 0,
+        End::Cut(connections) => connections,
+        End::ThreadDied => return Err(Failure::ThreadDied),
+    };
+    service.stopping();
+    journal::flush(GRACE);
+    shared.pool.clear();
+    Ok(Farewell { cut, drained })
+}
+
+fn start_threads(shared: &Arc<Shared>, service: &Arc<dyn Service>, crew: &Crew) -> io::Result<()> {
+    for n in 1..=shared.limits.business_threads {
+        let (mine, service) = (Arc::clone(shared), Arc::clone(service));
+        crew.start(shared, format!("business-{n}"), move || {
+            mine.row.at_desk(n, || business::run(&mine, &*service));
+            Ok(())
+        })?;
+    }
+    let mine = Arc::clone(shared);
+    crew.start(shared, "sender".into(), move || sender::run(&mine))?;
+    // Its descriptor is made here: once clients are accepted there may be none.
+    let (mine, epoll) = (Arc::clone(shared), Epoll::new()?);
+    crew.start(shared, "recycler".into(), move || {
+        recycler::run(&mine, epoll)
+    })?;
+    let (mine, periods) = (Arc::clone(shared), service.periods());
+    crew.start(shared, "heartbeat".into(), move || {
+        heartbeat::run(&mine, &periods);
+        Ok(())
+    })
+}
+
+/// The threads that have not returned yet.
+#[derive(Clone, Debug, Default)]
+struct Crew(Arc<(Mutex<usize>, Condvar)>);
+
+impl Crew {
+    /// Starts a thread whose end, however it comes, ends the worker.
+    fn start(
+        &self,
+        shared: &Arc<Shared>,
+        name: String,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let member = Member {
+            crew: self.clone(),
+            shared: Arc::clone(shared),
+        };
+        *self.0.0.lock().expect("only numbers are changed under it") += 1;
+        thread::Builder::new().name(name.clone()).spawn(move || {
+            let member = member;
+            if let Err(error) = work() {
+                ::log::error!("run the {name} thread: {error}; the worker ends");
+            }
+            drop(member);
+        })?;
+        Ok(())
+    }
+
+    /// Waits for all, at most `patience`.
+    fn wait(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let (count, changed) = &*self.0;
+        let mut left = count.lock().expect("only numbers are changed under it");
+        while *left > 0 {
+            let now = Instant::now();
+            if now >= until {
+                ::log::warn!("end the worker: {left} threads are still in handlers; left behind");
+                return;
+            }
+            left = changed.wait_timeout(left, until - now).expect("as above").0;
+        }
+    }
+}
+
+/// Tells the reactor when its thread ends, on unwinding as well.
+struct Member {
+    crew: Crew,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if !self.shared.is_ending() {
+            self.shared.to_reactor.post(ToReactor::ThreadDied);
+        }
+        let (count, changed) = &*self.crew.0;
+        *count.lock().expect("only numbers are changed under it") -= 1;
+        changed.notify_all();
+    }
+}
+
+/// Ends the other threads when the reactor leaves, on unwinding as well.
+struct EndAll<'a>(&'a Shared);
+
+impl Drop for EndAll<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}

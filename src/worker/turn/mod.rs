@@ -1,0 +1,370 @@
+//! A connection's turn: run what waits, write it once, and say what is next.
+//!
+//! Used by business threads for everything and by the reactor for handlers
+//! that do not block. Whoever calls has moved the mailbox to `Running`.
+
+pub(super) mod lend;
+pub(super) mod write;
+
+use std::sync::Arc;
+
+use super::connection::items::Items;
+use super::connection::mailbox::After;
+use super::connection::parts::Parts;
+use super::connection::{Connection, Item};
+use super::queues::letters::ToRecycler;
+use super::shared::Shared;
+use crate::dispatch::sample;
+use crate::protocol::{Beside, CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
+use crate::scoreboard::Counter;
+use crate::sys::clock::coarse_millis;
+use crate::sys::socket;
+use crate::sys::sync::{Ordering, lock};
+
+/// Messages between two looks at the clock.
+const CLOCK_EVERY: usize = 8;
+
+/// How much a turn may do before others get theirs.
+pub(crate) struct Budget {
+    messages: usize,
+    max: usize,
+    until: u64,
+    spent: bool,
+}
+
+impl Budget {
+    /// For a business thread: as many messages and as much time as configured.
+    pub(crate) fn new(shared: &Shared) -> Self {
+        Self {
+            max: shared.limits.turn_messages,
+            ..Self::inline(shared)
+        }
+    }
+
+    /// For the reactor: handlers that do not block are limited by time alone.
+    pub(crate) fn inline(shared: &Shared) -> Self {
+        let time = u64::try_from(shared.limits.turn_time.as_millis()).unwrap_or(u64::MAX);
+        let now = coarse_millis();
+        sample::tick(now);
+        let until = now.saturating_add(time);
+        Self {
+            messages: 0,
+            max: usize::MAX,
+            until,
+            spent: false,
+        }
+    }
+
+    /// Takes note of one message; tells whether that was enough.
+    pub(crate) fn spend(&mut self) -> bool {
+        self.messages += 1;
+        // Asking the clock costs as much as a small handler, so only now and
+        // then: a handler that blocks is told by the pool's other threads.
+        self.spent |= self.messages >= self.max
+            || (self.messages.is_multiple_of(CLOCK_EVERY) && coarse_millis() > self.until);
+        self.spent
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent
+    }
+
+    /// Messages that were served.
+    pub(crate) fn messages(&self) -> usize {
+        self.messages
+    }
+}
+
+/// What a turn came to.
+pub(crate) struct Ran {
+    /// Bytes of units that are done and were counted in the mailbox.
+    pub(crate) done: usize,
+    /// What could not run.
+    pub(crate) left: Items<Item>,
+    pub(crate) why: Why,
+    /// What goes with the bytes of the buffer.
+    pub(crate) beside: Option<Box<Beside>>,
+}
+
+impl Ran {
+    /// Writes what the turn has to say.
+    pub(crate) fn write(&mut self, shared: &Shared, conn: &Connection, buffer: &mut Vec<u8>) {
+        let beside = self.beside.take();
+        if self.why == Why::Close(CloseMode::Abort) {
+            write::abandon(&lock(&conn.outbound), buffer, beside);
+        } else if let Some(beside) = beside {
+            write::reply_beside(shared, conn, &mut lock(&conn.outbound), buffer, *beside);
+        } else if !buffer.is_empty() {
+            write::reply(shared, conn, &mut lock(&conn.outbound), buffer);
+        }
+    }
+}
+
+/// Why a turn stopped.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Why {
+    /// Nothing is left.
+    Done,
+    /// The budget is used, or enough bytes wait to be written, or what is left
+    /// must run on the pool.
+    Over,
+    /// A reply is owed, and order matches replies to requests.
+    AwaitReply,
+    /// There is more to write than may wait to be sent.
+    AwaitRoom,
+    /// Messages wait for an event.
+    AwaitEvent,
+    Close(CloseMode),
+    Refuse(Refusal),
+    /// The end was among the items.
+    Ended,
+}
+
+impl Why {
+    /// What `step` means when `rest` tells whether bytes of the unit are left.
+    pub(crate) fn from_step(step: Step, close: Option<CloseMode>, rest: bool) -> Self {
+        match (step, close) {
+            (Step::Next, Some(mode)) | (Step::Close(mode), _) => Self::Close(mode),
+            (Step::Next, None) if rest => Self::Over,
+            (Step::Next, None) => Self::Done,
+            (Step::NotInline, _) => Self::Over,
+            (Step::AwaitReply, _) => Self::AwaitReply,
+            (Step::AwaitRoom, _) => Self::AwaitRoom,
+            (Step::AwaitEvent, _) => Self::AwaitEvent,
+            (Step::Refuse(refusal), _) => Self::Refuse(refusal),
+        }
+    }
+}
+
+/// Runs `items` until they are done or something stops the turn. What is to be
+/// written stands in `buffer` afterwards.
+pub(crate) fn run(
+    shared: &Shared,
+    conn: &Connection,
+    parts: &mut Parts,
+    mut items: Items<Item>,
+    budget: &mut Budget,
+    buffer: &mut Vec<u8>,
+) -> Ran {
+    let (mut done, before, mut looks) = (0, budget.messages(), 0);
+    let mut why = Why::Done;
+    let mut turn = Turn {
+        lane: Lane::Pool,
+        out: Out::new(std::mem::take(buffer), &**conn.protocol()),
+        app: &mut *parts.app,
+        budget: &mut || budget.spend(),
+        room: shared.limits.outbound_high.saturating_sub(conn.unsent()),
+    };
+    let mut spoke = false;
+    while let Some(item) = items.pop_front() {
+        let by_itself = matches!(item, Item::Ping | Item::Units(_));
+        let (is_reply, before) = (item.replies(), turn.out.pending());
+        why = if let Item::Units(units) = &item {
+            let (served, step) = parts.server.serve(Units::shared(units), &mut turn);
+            done += served;
+            let rest = served < units.len();
+            if rest {
+                items.push_front(Item::Units(units.slice(served..)));
+            }
+            Why::from_step(step, turn.out.close, rest)
+        } else {
+            tell(&mut *parts.server, item, &mut turn)
+        };
+        spoke |= !by_itself && turn.out.pending() > before;
+        if is_reply {
+            conn.pulse.thaw(coarse_millis());
+        }
+        if why != Why::Done {
+            break;
+        }
+        looks += usize::from(!items.is_empty());
+        if !items.is_empty() && turn.over() {
+            why = Why::Over;
+            break;
+        }
+    }
+    if why == Why::AwaitRoom {
+        items.push_front(Item::Room);
+    }
+    *buffer = turn.out.bytes;
+    let beside = turn.out.beside;
+    served(shared, conn, done, budget.messages() - before - looks);
+    if spoke {
+        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
+    }
+    parts.app.counted();
+    Ran {
+        done,
+        left: items,
+        why,
+        beside,
+    }
+}
+
+/// Takes note of the messages that a turn served, and of the bytes that are done.
+fn served(shared: &Shared, conn: &Connection, bytes: usize, messages: usize) {
+    conn.served(messages);
+    shared.row.add(Counter::ServedByPool, messages as u64);
+    if bytes > 0 {
+        conn.pulse.served(coarse_millis());
+    }
+}
+
+/// Passes on what is no message.
+fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> Why {
+    let event = match item {
+        Item::Opened => Event::Opened,
+        Item::Eof => Event::Eof,
+        Item::Draining => Event::Draining,
+        Item::GoAway => Event::GoAway,
+        Item::Ping => Event::Ping,
+        Item::Timer(token) => Event::Timer(token),
+        Item::Room => Event::Room,
+        Item::Wake => Event::Wake,
+        Item::Large(large) => *large,
+        Item::Close(mode) => return Why::Close(mode),
+        Item::Ended => return Why::Ended,
+        // The caller serves them.
+        Item::Units(_) => return Why::Done,
+    };
+    let step = server.event(event, turn);
+    Why::from_step(step, turn.out.close, false)
+}
+
+/// How a turn ended. The caller carries it out: what `After` says, then a close,
+/// which the reactor decides, behind the return of the connection's parts.
+#[derive(Default)]
+#[must_use]
+pub(crate) struct Settled {
+    /// The turn goes on with these.
+    pub(crate) more: Option<Items<Item>>,
+    pub(crate) after: After,
+    pub(crate) close: Option<CloseMode>,
+}
+
+impl From<After> for Settled {
+    fn from(after: After) -> Self {
+        Self {
+            after,
+            ..Self::default()
+        }
+    }
+}
+
+/// Ends a turn, or gives the items with which it goes on. The replies have been
+/// written.
+pub(crate) fn settle(
+    shared: &Arc<Shared>,
+    conn: &Arc<Connection>,
+    parts: &mut Parts,
+    ran: Ran,
+) -> Settled {
+    let Ran {
+        done, left, why, ..
+    } = ran;
+    let high = shared.limits.mailbox_high;
+    // Who waits for room waits for as much as `look_for_room` does.
+    let parts_of_room = if why == Why::AwaitRoom { 2 } else { 1 };
+    let mark = shared.limits.outbound_high / parts_of_room;
+    match why {
+        Why::Ended => {
+            end(shared, conn, parts);
+            Settled::default()
+        }
+        Why::Close(mode) => close(shared, conn, parts, mode),
+        Why::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
+        Why::AwaitReply => {
+            consumed(shared, done);
+            let ends_or_replies = Item::ends_or_replies;
+            let mailbox = &conn.mailbox;
+            mailbox
+                .await_reply(done, high, left, ends_or_replies)
+                .into()
+        }
+        Why::AwaitEvent => {
+            consumed(shared, done);
+            let mailbox = &conn.mailbox;
+            mailbox.await_event(done, high, left, Item::is_event).into()
+        }
+        Why::Done | Why::Over | Why::AwaitRoom if conn.is_full(mark) => {
+            consumed(shared, done);
+            let after = conn.mailbox.await_room(done, high, left, Item::ends);
+            after.and(write::look_for_room(shared, conn)).into()
+        }
+        Why::Over | Why::AwaitRoom => {
+            consumed(shared, done);
+            conn.mailbox.requeue(done, high, left).into()
+        }
+        Why::Done => {
+            consumed(shared, done);
+            let (more, after) = conn.mailbox.finish(done, high);
+            Settled {
+                more,
+                ..after.into()
+            }
+        }
+    }
+}
+
+fn consumed(shared: &Shared, bytes: usize) {
+    shared.row.subtract(Counter::Buffered, bytes as u64);
+}
+
+/// The peer broke a rule: say so, tell it, close.
+fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refusal) -> Settled {
+    shared.row.count(refusal.counter);
+    shared.peer_fault(conn.id, conn.peer, refusal.counter, &refusal.detail);
+    write::reply(
+        shared,
+        conn,
+        &mut lock(&conn.outbound),
+        &mut refusal.answer.to_vec(),
+    );
+    close(shared, conn, parts, CloseMode::Flush)
+}
+
+/// Nothing of this connection is served any more; the reactor ends it, once
+/// everything is sent if `mode` says so.
+fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode) -> Settled {
+    let (dropped, after) = conn.mailbox.close();
+    drop(dropped);
+    if mode == CloseMode::Done {
+        // It has said its last, so that it may go back to its shelf.
+        parts.server.reset();
+    }
+    let mut outbound = lock(&conn.outbound);
+    if mode == CloseMode::Abort || outbound.is_empty() {
+        return Settled {
+            close: Some(mode),
+            ..after.into()
+        };
+    }
+    outbound.flush_then_close = true;
+    let held = socket::unacknowledged(conn.socket());
+    conn.pulse.progressed(coarse_millis(), held);
+    drop(outbound);
+    shared.watch_flush(conn.id);
+    after.into()
+}
+
+/// The last turn: nothing can be written any more; the user says good-bye, and
+/// the recycler takes over.
+fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
+    let (left, unsent) = {
+        let mut outbound = lock(&conn.outbound);
+        (outbound.left(), outbound.clear())
+    };
+    parts.server.over(left, &mut *parts.app);
+    parts.app.leave();
+    parts.server.reset();
+    shared.unqueued(conn, unsent);
+    write_off(shared, conn);
+    shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
+}
+
+/// What was received of a connection that is over and not served is not.
+pub(crate) fn write_off(shared: &Shared, conn: &Connection) {
+    consumed(shared, conn.mailbox.bytes());
+    shared.row.add(Counter::Dropped, conn.owed().into());
+    conn.served_all();
+}

@@ -1,0 +1,292 @@
+//! Writing to a peer: at once when nothing waits, through the sender otherwise.
+//!
+//! All functions here are called with the connection's outbound queue locked
+//! by the caller, who holds the turn or is the sender.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::protocol::{Beside, CloseMode, FilePart, Splice};
+use crate::scoreboard::Counter;
+use crate::sys::clock::coarse_millis;
+use crate::sys::clock::millis;
+use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
+use crate::sys::socket::{self, More};
+use crate::sys::sync::Ordering;
+use crate::worker::connection::Connection;
+use crate::worker::connection::mailbox::After;
+use crate::worker::connection::outbound::{FILE_ROUND, Outbound, Sent, send_part};
+use crate::worker::shared::Shared;
+
+/// A rest longer than this keeps its buffer instead of being copied.
+const WORTH_KEEPING: usize = 32 * 1024;
+
+/// Files up to this length are read into the reply: one system call writes it
+/// with others, where `sendfile` would take one for each.
+const SMALL: u64 = 16 * 1024;
+
+/// Writes the replies of a turn, or queues what the kernel does not take.
+/// Replies are always taken whole. `bytes` is empty afterwards. False: they are
+/// lost, because the connection is over.
+pub(crate) fn reply(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    bytes: &mut Vec<u8>,
+) -> bool {
+    kill_point(Spot::Served);
+    if bytes.is_empty() || conn.is_dead() {
+        let nothing = bytes.is_empty();
+        bytes.clear();
+        return nothing;
+    }
+    let mut sent = 0;
+    if outbound.is_empty() {
+        shared.row.count(Counter::Writes);
+        match socket::send(conn.socket(), bytes) {
+            Ok(taken) => sent = taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                bytes.clear();
+                broken(shared, conn);
+                return false;
+            }
+        }
+        kill_point(Spot::Replied);
+        shared.row.add(Counter::BytesOut, sent as u64);
+    }
+    if sent < bytes.len() {
+        shared.queued(conn, bytes.len() - sent);
+        if bytes.len() - sent > WORTH_KEEPING {
+            outbound.append_shared(bytes::Bytes::from(std::mem::take(bytes)).slice(sent..));
+        } else {
+            outbound.append(&bytes[sent..]);
+        }
+        arm(shared, conn, outbound);
+    }
+    bytes.clear();
+    true
+}
+
+/// As [`reply`], with what goes beside the bytes.
+pub(crate) fn reply_beside(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    bytes: &mut Vec<u8>,
+    beside: Beside,
+) {
+    let Beside {
+        files, receipts, ..
+    } = beside;
+    let of_files: u64 = files.iter().map(|splice| splice.part.len()).sum();
+    let all = bytes.len() as u64 + of_files;
+    let taken = if conn.is_dead() || read_small(bytes, &files) {
+        reply(shared, conn, outbound, bytes)
+    } else {
+        with_files(shared, conn, outbound, bytes, files);
+        true
+    };
+    for (at, receipt) in receipts {
+        let at = at as u64;
+        if taken {
+            outbound.append_receipt(all.saturating_sub(at), receipt);
+        } else {
+            receipt.settle(outbound.left() + at);
+        }
+    }
+}
+
+/// Nothing more is written: what a turn wanted to say is lost.
+pub(crate) fn abandon(outbound: &Outbound, bytes: &mut Vec<u8>, beside: Option<Box<Beside>>) {
+    bytes.clear();
+    for (at, receipt) in beside.map(|beside| beside.receipts).unwrap_or_default() {
+        receipt.settle(outbound.left() + at as u64);
+    }
+}
+
+/// As [`reply`], with parts of files in it: their first round goes out here, the
+/// sender does the rest.
+fn with_files(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    bytes: &mut Vec<u8>,
+    files: Vec<Splice>,
+) {
+    let mut from = 0;
+    for Splice { at, part } in files {
+        put_bytes(shared, conn, outbound, &bytes[from..at], More::Follows);
+        put_file(shared, conn, outbound, part);
+        from = at;
+    }
+    put_bytes(shared, conn, outbound, &bytes[from..], More::None);
+    arm(shared, conn, outbound);
+    bytes.clear();
+}
+
+/// Reads files into the reply if all are small; if not, or if one cannot be
+/// read, changes nothing.
+fn read_small(bytes: &mut Vec<u8>, files: &[Splice]) -> bool {
+    if files.iter().any(|splice| splice.part.len() > SMALL) {
+        return false;
+    }
+    let mut whole = Vec::new();
+    let mut from = 0;
+    for Splice { at, part } in files {
+        whole.extend_from_slice(&bytes[from..*at]);
+        from = *at;
+        let begin = whole.len();
+        let len = usize::try_from(part.len()).expect("a small file is short");
+        whole.resize(begin + len, 0);
+        let read = part
+            .file
+            .read_exact_at(&mut whole[begin..], part.range.start);
+        if read.is_err() {
+            return false;
+        }
+    }
+    whole.extend_from_slice(&bytes[from..]);
+    *bytes = whole;
+    true
+}
+
+fn put_bytes(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    bytes: &[u8],
+    more: More,
+) {
+    let mut sent = 0;
+    if outbound.is_empty() && !bytes.is_empty() {
+        shared.row.count(Counter::Writes);
+        match socket::send_flagged(conn.socket(), bytes, more) {
+            Ok(taken) => sent = taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => failed(shared, conn, &error),
+        }
+        shared.row.add(Counter::BytesOut, sent as u64);
+    }
+    if sent < bytes.len() {
+        shared.queued(conn, bytes.len() - sent);
+        outbound.append(&bytes[sent..]);
+    }
+}
+
+/// Sends one round of a file if nothing waits before it, and queues the rest:
+/// after an error too, so that nothing goes out behind half a file.
+fn put_file(shared: &Shared, conn: &Connection, outbound: &mut Outbound, mut part: FilePart) {
+    if outbound.is_empty() {
+        shared.row.count(Counter::Writes);
+        match send_part(conn.socket(), &mut part) {
+            Ok(sent) => shared.row.add(Counter::BytesOut, sent as u64),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => failed(shared, conn, &error),
+        }
+    }
+    if !part.is_empty() {
+        outbound.append_file(part);
+        conn.in_file.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Writes what waits, as far as the kernel takes it, and `limit` bytes or one
+/// round of a file at most; tells how many bytes went out.
+pub(crate) fn flush(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    limit: usize,
+) -> usize {
+    let (mut bytes, mut of_files) = (0, 0);
+    let is_enough = |bytes, of_files| bytes >= limit || of_files as u64 >= FILE_ROUND;
+    while !conn.is_dead() && !outbound.is_empty() && !is_enough(bytes, of_files) {
+        shared.row.count(Counter::Writes);
+        match outbound.write(conn.socket()) {
+            Ok(Sent::Bytes(taken)) => bytes += taken,
+            Ok(Sent::File(taken)) => of_files += taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => {
+                failed(shared, conn, &error);
+                break;
+            }
+        }
+    }
+    if of_files > 0 && !outbound.has_files() {
+        conn.in_file.store(false, Ordering::SeqCst);
+    }
+    let sent = bytes + of_files;
+    if sent > 0 {
+        if outbound.armed && !outbound.is_empty() {
+            let held = socket::unacknowledged(conn.socket());
+            conn.pulse.progressed(coarse_millis(), held);
+        }
+        shared.row.add(Counter::BytesOut, sent as u64);
+        shared.unqueued(conn, bytes);
+    }
+    sent
+}
+
+/// Has the sender told when there is room, exactly while bytes wait.
+pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
+    let token = conn.id.word();
+    let result = match (outbound.is_empty() || conn.is_dead(), outbound.armed) {
+        (true, false) => return,
+        (true, true) => {
+            outbound.armed = false;
+            conn.pulse.progressed(0, 0);
+            shared.row.count(Counter::WriteDisarmed);
+            shared.room.delete(conn.socket())
+        }
+        (false, false) => {
+            outbound.armed = true;
+            watch_stall(shared, conn);
+            shared.row.count(Counter::WriteArmed);
+            shared.room.add(conn.socket(), Interest::WriteOnce, token)
+        }
+        (false, true) => return,
+    };
+    if result.is_err() {
+        broken(shared, conn);
+    }
+}
+
+/// The kernel has begun to refuse bytes: sees to it that this ends.
+fn watch_stall(shared: &Shared, conn: &Connection) {
+    let now = coarse_millis();
+    let held = socket::unacknowledged(conn.socket());
+    conn.pulse.progressed(now, held);
+    if let Some(limit) = shared.limits.send_stall {
+        let at = now.saturating_add(millis(limit));
+        shared.heartbeat.watch(conn.id.slot(), at);
+    }
+}
+
+/// A write failed: because of the file that it sent from, or of the network.
+fn failed(shared: &Shared, conn: &Connection, error: &io::Error) {
+    if socket::is_of_file(error) {
+        shared.decide(conn.id, CloseMode::Abort, Some(Counter::FileCut));
+    } else {
+        broken(shared, conn);
+    }
+}
+
+/// The network failed under this connection.
+fn broken(shared: &Shared, conn: &Connection) {
+    shared.decide(conn.id, CloseMode::Abort, Some(Counter::Broken));
+}
+
+/// Lets a turn go on that waits for room, if there is room.
+pub(crate) fn look_for_room(shared: &Shared, conn: &Arc<Connection>) -> After {
+    if !conn.is_full(shared.limits.outbound_high / 2) {
+        if conn.mailbox.awaits_room() {
+            conn.pulse.thaw(coarse_millis());
+        }
+        conn.mailbox.room_made(shared.limits.mailbox_high)
+    } else {
+        After::default()
+    }
+}

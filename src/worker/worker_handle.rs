@@ -1,0 +1,169 @@
+//! The worker as handlers see it: ways to reach connections from any thread.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::connection::{Connection, Item};
+use super::limits::Over;
+use super::queues::letters::ToSender;
+use super::shared::Shared;
+use crate::dispatch::outlet::Outlet;
+use crate::log::journal;
+use crate::net::ConnId;
+use crate::protocol::{Answer, CloseMode, Event, Push, Wire};
+use crate::scoreboard::Counter;
+use crate::sys::clock::coarse_millis;
+use crate::sys::clock::millis;
+use crate::sys::sync::Ordering;
+
+impl Outlet for Shared {
+    fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize {
+        let mut encoded = Encoded {
+            id,
+            body,
+            wires: Vec::new(),
+        };
+        let mut reached = 0;
+        let now = coarse_millis();
+        for &receiver in to {
+            let Some(conn) = self.pool.find(receiver) else {
+                self.row.count(Counter::Stale);
+                continue;
+            };
+            reached += 1;
+            match encoded.for_wire(&conn) {
+                Some(bytes) if self.has_room(&conn, bytes.len()) => {
+                    self.queued(&conn, bytes.len());
+                    conn.pulse.spoken.store(now, Ordering::Relaxed);
+                    self.row.count(Counter::Pushed);
+                    self.to_sender.put(ToSender::Push(conn, bytes));
+                }
+                Some(_) | None => self.row.count(Counter::PushesDropped),
+            }
+        }
+        if reached > 0 {
+            self.to_sender.call();
+        }
+        reached
+    }
+
+    fn close(&self, to: &[ConnId], mode: CloseMode) -> usize {
+        let close = |id: &&ConnId| match mode {
+            CloseMode::Flush | CloseMode::Done => self.post(**id, Item::Close(mode)),
+            CloseMode::Abort => {
+                let known = self.pool.find(**id).is_some();
+                self.decide(**id, mode, None);
+                known
+            }
+        };
+        let closed = to.iter().filter(close).count();
+        self.row.add(Counter::ClosedByHandler, closed as u64);
+        self.row.add(Counter::Stale, (to.len() - closed) as u64);
+        closed
+    }
+
+    fn answer(&self, to: ConnId, token: u64, answer: Answer) -> bool {
+        let awaited = self.post(to, Item::from(Event::Reply(token, answer)));
+        if !awaited {
+            self.row.count(Counter::Stale);
+        }
+        awaited
+    }
+
+    fn after(&self, to: ConnId, after: Duration, token: u64) {
+        self.heartbeat
+            .timer(to, token, coarse_millis().saturating_add(millis(after)));
+    }
+
+    fn wake(&self, to: ConnId, after: Duration) {
+        if after.is_zero() {
+            self.post(to, Item::Wake);
+        } else {
+            let at = coarse_millis().saturating_add(millis(after));
+            self.heartbeat.wake(to, at);
+        }
+    }
+
+    fn writable(&self, to: ConnId) -> bool {
+        self.pool
+            .find(to)
+            .is_some_and(|conn| conn.unsent() <= self.limits.outbound_high)
+    }
+
+    fn knows(&self, to: ConnId) -> bool {
+        self.pool.find(to).is_some()
+    }
+
+    fn admits(&self, to: ConnId, bytes: usize) -> bool {
+        let conn = self.pool.find(to);
+        conn.is_none_or(|conn| self.has_room(&conn, bytes))
+    }
+
+    fn queued(&self, to: ConnId) -> usize {
+        self.pool.find(to).map_or(0, |conn| conn.unsent())
+    }
+
+    fn record(&self, line: &[u8]) {
+        let lost = journal::record(line);
+        if lost > 0 {
+            self.row.add(Counter::AccessLost, lost);
+        }
+    }
+
+    fn everybody(&self) -> Vec<ConnId> {
+        self.pool
+            .everybody()
+            .into_iter()
+            .filter(|(_, conn)| conn.protocol().is_session())
+            .map(|(id, _)| id)
+            .collect()
+    }
+}
+
+impl Shared {
+    /// Whether a push of `bytes` may wait for this receiver.
+    fn has_room(&self, conn: &Connection, bytes: usize) -> bool {
+        if conn.unsent() + bytes <= self.limits.outbound_max {
+            return true;
+        }
+        if self.limits.outbound_over == Over::Close {
+            self.decide(conn.id, CloseMode::Abort, Some(Counter::OutboundOverflow));
+        }
+        false
+    }
+}
+
+/// A push, encoded at most once for each wire format among its receivers.
+struct Encoded {
+    id: u32,
+    body: Bytes,
+    /// `None`: this format cannot carry the body.
+    wires: Vec<(Wire, Option<Bytes>)>,
+}
+
+impl Encoded {
+    fn for_wire(&mut self, conn: &Connection) -> Option<Bytes> {
+        let protocol = conn.protocol();
+        let wire = protocol.wire();
+        if let Some((_, bytes)) = self.wires.iter().find(|(known, _)| *known == wire) {
+            return bytes.clone();
+        }
+        let mut bytes = Vec::with_capacity(self.body.len() + 32);
+        let encoded = match protocol.push(
+            Push {
+                id: self.id,
+                body: &self.body,
+            },
+            &mut bytes,
+        ) {
+            Ok(()) => Some(Bytes::from(bytes)),
+            Err(error) => {
+                ::log::warn!("push message {} to {}: {error}; not sent", self.id, conn.id);
+                None
+            }
+        };
+        self.wires.push((wire, encoded.clone()));
+        encoded
+    }
+}
