@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
-use crate::dispatch::outlet::Surroundings;
+use crate::dispatch::service::Surroundings;
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
-
 use crate::web::Web;
 
 pub use requests::Answered;

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 
 use super::test::Test;
-use crate::dispatch::outlet::{Seat, UnknownId};
+use crate::dispatch::service::{Seat, UnknownId};
 use crate::protocol::http::{Http1, Limits};
 use crate::protocol::{CloseMode, Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
 use crate::sys::socket::Peer;

@@ -11,9 +11,9 @@ use crossbeam::queue::SegQueue;
 
 use super::App;
 use crate::config::{self, Config, ConfigError};
-use crate::dispatch::outlet::{Application, Service, Surroundings};
+use crate::dispatch::service::{Application, Service, Surroundings};
 use crate::listener;
-use crate::net::turn::Turn;
+use crate::net::accept_mutex::Turn;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::App;
 use crate::body::{Error, Id, IntoReply};
-use crate::dispatch::outlet::{Outlet, Seat, Service, Surroundings, UnknownId};
+use crate::dispatch::service::{Outlet, Seat, Service, Surroundings, UnknownId};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
 use crate::protocol::{Answer, CloseMode, Out, Route, Units};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
-use super::paper::Paper;
+use super::packaging::Paper;
 use crate::master::control;
 use crate::net::ConnId;
 

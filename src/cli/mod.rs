@@ -3,7 +3,7 @@
 
 mod args;
 mod doctor;
-mod paper;
+mod packaging;
 mod run;
 #[cfg(feature = "stress")]
 mod stress;
@@ -14,10 +14,10 @@ mod watch;
 use std::path::Path;
 
 pub use self::args::{Arguments, Command, Declined};
-pub use self::paper::Paper;
 pub use self::run::main;
 use crate::config::{Config, ConfigError};
 pub use crate::master::Exit;
+pub use packaging::Paper;
 
 impl Arguments {
     /// The configuration that was asked for.

@@ -5,14 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ctx::Ctx;
-use super::guard::guard;
 use super::handover::Carry;
 use super::hub::Hub;
-use super::outlet::{Seat, Service};
 use super::router::Router;
-use super::seat::ConnSeat;
 use super::site::Site;
-use crate::scoreboard::desk::{self, Work};
 
 type OnConn<S> = Arc<dyn Fn(&mut Ctx<'_, S>) + Send + Sync>;
 type OnWorker = Arc<dyn Fn(&Hub) + Send + Sync>;
@@ -76,40 +72,5 @@ pub struct Core<S> {
 impl<S> fmt::Debug for Core<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Core")
-    }
-}
-
-impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
-    fn seat(&self) -> Box<dyn Seat> {
-        Box::new(ConnSeat::new(Arc::clone(self)))
-    }
-
-    fn periods(&self) -> Vec<Duration> {
-        self.hooks.every.iter().map(|(period, _)| *period).collect()
-    }
-
-    fn tick(&self, job: usize) {
-        let run = || (self.hooks.every[job].1)(&self.hub);
-        desk::begin(Work::Job(u32::try_from(job).unwrap_or(u32::MAX)));
-        guard(self.hub.row(), || format!("periodic job {job}"), run);
-        desk::rest();
-    }
-
-    fn greets(&self) -> bool {
-        self.hooks.opened.is_some()
-    }
-
-    fn sees_off(&self) -> bool {
-        self.hooks.closed.is_some()
-    }
-
-    fn is_stateless(&self) -> bool {
-        size_of::<S>() == 0
-    }
-
-    fn stopping(&self) {
-        for f in &self.hooks.stopping {
-            guard(self.hub.row(), || "`stopping`".to_owned(), || f(&self.hub));
-        }
     }
 }

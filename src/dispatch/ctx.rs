@@ -1,17 +1,19 @@
 //! What a handler can do beside returning its reply.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::hub::{Hub, push};
 use super::later::{Later, Replier};
-use super::seat::{Timers, token};
 use super::waker::Waker;
 use crate::body::{Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Out, Push, Unsendable};
 use crate::sys::socket::Peer;
+use crate::sys::sync::Ordering;
 
 /// One connection, for the time of one handler. Derefs to its state `S`.
 pub struct Ctx<'a, S> {
@@ -46,6 +48,47 @@ impl Sink for Out<'_> {
 
     fn pending(&self) -> usize {
         self.bytes.len()
+    }
+}
+
+type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
+
+/// A number for a timer or a late reply that this process has not used before.
+/// Not the dispatcher's: a connection may have another one in each of its turns.
+pub(super) fn token() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Timers that have not run yet. Few connections have any.
+#[expect(
+    clippy::box_collection,
+    reason = "a word instead of six, nearly always"
+)]
+pub(super) struct Timers<S>(Option<Box<HashMap<u64, Timer<S>>>>);
+
+impl<S> Timers<S> {
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn add(&mut self, timer: Timer<S>) -> u64 {
+        let token = token();
+        self.0.get_or_insert_default().insert(token, timer);
+        token
+    }
+
+    pub(super) fn remove(&mut self, token: u64) -> Option<Timer<S>> {
+        let waiting = self.0.as_mut()?;
+        let timer = waiting.remove(&token);
+        if waiting.is_empty() {
+            self.0 = None;
+        }
+        timer
     }
 }
 

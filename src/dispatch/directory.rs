@@ -5,10 +5,35 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::listen::Ear;
+use bytes::Bytes;
+
+use crate::body::Id;
 use crate::net::ConnId;
+
+/// What becomes of a message.
+pub(super) type Hear = dyn Fn(Id, &Bytes) -> Heard + Send + Sync;
+
+/// What a listener did with a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Heard {
+    /// It took it, or did not want it.
+    Taken,
+    /// It has no room for it, and ends.
+    Slow,
+    /// It has ended.
+    Gone,
+}
+
+/// A listener, as the directory knows it.
+#[derive(Clone)]
+pub(super) struct Ear {
+    pub(super) token: u64,
+    /// The connection that it listens for.
+    pub(super) conn: ConnId,
+    pub(super) hear: Arc<Hear>,
+}
 
 /// Rooms and users of one worker.
 #[derive(Default)]
@@ -142,7 +167,7 @@ impl Directory {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::listen::Heard;
+    use super::Heard;
     use super::*;
 
     fn conn(slot: usize) -> ConnId {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::data::Data;
-use super::directory::Directory;
-use super::listen::Ear;
-use super::outlet::Outlet;
+use super::directory::{Directory, Ear};
+use super::service::Outlet;
 use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;

@@ -9,35 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::guard::guard;
+use super::catch_panic::guard;
+use super::ctx::token;
+use super::directory::Heard;
 use super::hub::Hub;
-use super::seat::token;
 use crate::body::Id;
+use crate::dispatch::directory::Ear;
 use crate::net::ConnId;
 use crate::scoreboard::Counter;
-
-/// What becomes of a message.
-pub(super) type Hear = dyn Fn(Id, &Bytes) -> Heard + Send + Sync;
-
-/// What a listener did with a message.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Heard {
-    /// It took it, or did not want it.
-    Taken,
-    /// It has no room for it, and ends.
-    Slow,
-    /// It has ended.
-    Gone,
-}
-
-/// A listener, as the directory knows it.
-#[derive(Clone)]
-pub(super) struct Ear {
-    pub(super) token: u64,
-    /// The connection that it listens for.
-    pub(super) conn: ConnId,
-    pub(super) hear: Arc<Hear>,
-}
 
 /// Listens until it is dropped.
 #[must_use = "dropped, it listens no more"]

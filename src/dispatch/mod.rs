@@ -11,31 +11,32 @@
 //! user code does wrong stays in its message: panics are caught here, counted,
 //! logged with the message id and answered with error 500.
 
+mod catch_panic;
 mod core;
 mod ctx;
 mod data;
 mod directory;
-mod guard;
+mod dispatcher;
 pub mod handover;
 mod hub;
 mod later;
 mod listen;
-pub mod outlet;
 mod record;
 mod request_id;
 mod router;
 pub mod sample;
-mod seat;
+pub mod service;
 mod site;
 mod waker;
 
 pub use self::core::{Core, Hooks};
 pub use ctx::Ctx;
 pub use data::Data;
+pub(crate) use directory::Heard;
 pub use handover::Handover;
 pub use hub::{Hub, Target};
 pub use later::{Later, Replier};
-pub(crate) use listen::{Heard, Listening};
+pub(crate) use listen::Listening;
 pub use request_id::request_id;
 pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next, Router};

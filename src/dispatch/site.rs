@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::ctx::{Ctx, Sink};
+use super::ctx::{Ctx, Sink, Timers};
 use super::hub::Hub;
-use super::seat::Timers;
 use crate::net::ConnId;
 use crate::protocol::Lane;
 use crate::protocol::http::{Incoming, Request, Response, Served, Wanted};

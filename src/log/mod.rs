@@ -22,7 +22,7 @@
 //! every child and after it has daemonized. The macros are the facade's:
 //! `log::warn!` or, where this module is in scope, the same through it.
 
-pub mod journal;
+pub mod access_log;
 mod limiter;
 mod line;
 mod logger;
@@ -58,7 +58,7 @@ pub struct Settings {
     pub stderr: bool,
     /// Which syslog, if any.
     pub syslog: Option<SyslogTarget>,
-    /// Where what is [recorded](journal) goes, if anywhere; as `file`.
+    /// Where what is [recorded](access_log) goes, if anywhere; as `file`.
     pub journal: Option<PathBuf>,
 }
 

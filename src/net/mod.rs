@@ -1,11 +1,11 @@
 //! Listeners, the connection pool, and the names of connections.
 
+pub mod accept_mutex;
 pub mod accept_rate;
 mod access;
 mod id;
 pub mod per_ip;
 mod pool;
-pub mod turn;
 
 pub use access::Access;
 pub use id::{ConnId, NoConnId};

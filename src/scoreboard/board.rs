@@ -23,8 +23,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::activity::DESKS_WORDS;
 use super::addresses::{Addresses, Region};
-use super::desk::DESKS_WORDS;
 use super::{ASLEEP, BUCKET, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::eventfd::Bell;
 use crate::sys::fault::{Spot, kill_point};

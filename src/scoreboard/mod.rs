@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::memory::SharedWords;
 
+pub mod activity;
 mod addresses;
 mod board;
-pub mod desk;
 mod timings;
 
 pub use addresses::{Addresses, BUCKET};
@@ -291,7 +291,7 @@ impl Row {
     /// As [`SharedWords::new`].
     pub fn alone() -> std::io::Result<Self> {
         Ok(Self {
-            words: Arc::new(SharedWords::new(ROW_WORDS + desk::DESKS_WORDS)?),
+            words: Arc::new(SharedWords::new(ROW_WORDS + activity::DESKS_WORDS)?),
             start: 0,
             rows: 0,
             desks: ROW_WORDS,

@@ -14,7 +14,7 @@ use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
 use crate::protocol::http::{Head, Incoming, Request, Response, Served, Trailers, Wanted};
 use crate::protocol::{Lane, Units};
-use crate::scoreboard::desk::{self, Work};
+use crate::scoreboard::activity::{self, Work};
 
 /// Routes by path, then by method.
 pub struct Routes<S> {
@@ -282,7 +282,7 @@ impl<S: Default + Send + 'static> Found<S> {
             response,
             begun: None,
         };
-        desk::begin(Work::Route(self.number));
+        activity::begin(Work::Route(self.number));
         (self.handler)(&mut http, request.body, &mut answer);
         response.take(answer)
     }
@@ -394,7 +394,7 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
             response,
             begun: None,
         };
-        desk::begin(Work::Route(found.number));
+        activity::begin(Work::Route(found.number));
         before(&mut http, body, &mut answer);
         match (http.begun.take(), answer) {
             (Some(intake), Answer::None) => Wanted::Pieces { max, intake },

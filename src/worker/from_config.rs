@@ -1,16 +1,15 @@
 //! From the configuration to what a worker is given.
 
-use std::fmt;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use super::limits::admission::{Entrance, Proxy};
 use super::limits::flood::{Action, Flood, Rule};
 use super::limits::{Limits, Over, Proof, Trigger, Yield};
 use super::setup::Listening;
 use crate::config::{self, Config};
-use crate::dispatch::outlet::UnknownId;
+use crate::dispatch::service::UnknownId;
 use crate::net::Access;
 use crate::protocol::Protocol;
 use crate::sys::epoll::duplicate;

@@ -34,7 +34,7 @@ mod threads;
 mod turn;
 mod worker_handle;
 
-pub use crate::dispatch::outlet::Application;
+pub use crate::dispatch::service::Application;
 #[doc(hidden)]
 pub use exchange::Exchange;
 pub use from_config::{BindError, bind, open};

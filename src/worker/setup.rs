@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::limits::admission::Entrance;
 use super::report::Listed;
-use crate::dispatch::outlet::UnknownId;
+use crate::dispatch::service::UnknownId;
 use crate::net::ConnId;
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};

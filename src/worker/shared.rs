@@ -1,7 +1,5 @@
 //! What the threads of a worker share: atomic words, mailboxes, queues.
 
-use crate::sys::fault::Spot;
-use crate::sys::fault::kill_point;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +16,9 @@ use crate::log::{self, Limiter};
 use crate::net::{ConnId, Pool};
 use crate::protocol::CloseMode;
 use crate::scoreboard::{Counter, Row};
-use crate::sys::clock::coarse_millis;
-use crate::sys::clock::millis;
+use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::epoll::Epoll;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::Peer;
 use crate::sys::sync::{AtomicBool, Mutex, Ordering};
 

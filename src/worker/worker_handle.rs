@@ -8,13 +8,12 @@ use super::connection::{Connection, Item};
 use super::limits::Over;
 use super::queues::letters::ToSender;
 use super::shared::Shared;
-use crate::dispatch::outlet::Outlet;
-use crate::log::journal;
+use crate::dispatch::service::Outlet;
+use crate::log::access_log;
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode, Event, Push, Wire};
 use crate::scoreboard::Counter;
-use crate::sys::clock::coarse_millis;
-use crate::sys::clock::millis;
+use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::sync::Ordering;
 
 impl Outlet for Shared {
@@ -105,7 +104,7 @@ impl Outlet for Shared {
     }
 
     fn record(&self, line: &[u8]) {
-        let lost = journal::record(line);
+        let lost = access_log::record(line);
         if lost > 0 {
             self.row.add(Counter::AccessLost, lost);
         }

@@ -8,16 +8,15 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::harness::{Client, wait_until};
 use purlin::config::Config;
-use purlin::net::turn::Turn;
+use purlin::net::accept_mutex::Turn;
 use purlin::prelude::*;
 use purlin::scoreboard::{Counter, Scoreboard};
 use purlin::sys::epoll::duplicate;
 use purlin::sys::eventfd::Bell;
 use purlin::sys::socket::{self, Address};
 use purlin::worker::{self, Accept, Control, Failure, Farewell, Limits, Listening, Order, Setup};
-
-use crate::harness::{Client, wait_until};
 
 #[derive(Clone, Copy, Debug)]
 enum Mode {

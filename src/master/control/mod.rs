@@ -11,6 +11,7 @@
 //! master's owner alone; who connects is checked once more.
 
 mod client;
+pub(super) mod clients;
 mod server;
 mod wire;
 

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::super::socket_file::SocketFile;
 use super::wire::{Exchange, Progress, Response};
+use crate::master::cycle::socket_file::SocketFile;
 use crate::sys::{local, socket};
 
 /// How long a client may take to send its request, and to take the answer.

@@ -29,13 +29,7 @@
 //!
 //! All of it on the master's thread, and never waiting.
 
-mod elder;
-mod family;
-mod heir;
-mod papers;
-mod words;
-
-pub(super) use elder::Launched;
-pub(super) use family::Family;
-pub(super) use heir::{Elder, succeed};
-pub(super) use papers::Papers;
+pub(super) mod inheritance;
+pub(super) mod life_pipe;
+pub(super) mod links;
+pub(super) mod words;

@@ -21,7 +21,7 @@ const WORD_MAX: usize = 64 << 10;
 /// From the elder.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ToHeir {
+pub(in crate::master) enum ToHeir {
     /// Rule. What was counted so far, for those who do not share the memory.
     TakeOver(Vec<(String, u64)>),
     /// The service manager was told who rules; it listens to nobody else.
@@ -35,7 +35,7 @@ pub(super) enum ToHeir {
 /// From the heir.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ToElder {
+pub(in crate::master) enum ToElder {
     /// It has begun, and listens.
     Listens,
     /// All workers are ready.
@@ -53,23 +53,23 @@ pub(super) enum ToElder {
 
 impl ToElder {
     /// Cut at a sane length.
-    pub(super) fn failed(text: &str) -> Self {
+    pub(in crate::master) fn failed(text: &str) -> Self {
         Self::Failed(text.chars().take(TEXT_MAX).collect())
     }
 
-    pub(super) fn hurry(left: Duration) -> Self {
+    pub(in crate::master) fn hurry(left: Duration) -> Self {
         Self::Hurry(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
 /// Says `word`. The line has room for all that is ever said on it; one that is
 /// closed is noticed by whoever listens.
-pub(super) fn tell(line: &Channel, word: &impl Serialize) {
+pub(in crate::master) fn tell(line: &Channel, word: &impl Serialize) {
     give(line, word, None);
 }
 
 /// As [`tell`], with an end of another line.
-pub(super) fn give(line: &Channel, word: &impl Serialize, end: Option<&Channel>) {
+pub(in crate::master) fn give(line: &Channel, word: &impl Serialize, end: Option<&Channel>) {
     let datagram = serde_json::to_vec(word).expect("strings and numbers become JSON");
     let end = end.map(AsFd::as_fd);
     if let Err(error) = line.send(&datagram, end.as_slice())
@@ -81,7 +81,7 @@ pub(super) fn give(line: &Channel, word: &impl Serialize, end: Option<&Channel>)
 }
 
 /// What was heard.
-pub(super) enum Heard<T> {
+pub(in crate::master) enum Heard<T> {
     Word(T),
     /// With an end of another line.
     Line(T, Channel),
@@ -91,7 +91,7 @@ pub(super) enum Heard<T> {
 }
 
 /// The next word. What it does not know it skips.
-pub(super) fn hear<T: DeserializeOwned>(line: &Channel) -> Heard<T> {
+pub(in crate::master) fn hear<T: DeserializeOwned>(line: &Channel) -> Heard<T> {
     let mut datagram = vec![0; WORD_MAX];
     loop {
         match line.receive(&mut datagram) {

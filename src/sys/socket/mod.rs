@@ -3,13 +3,12 @@
 //! Everything is non-blocking and closed on exec. `MSG_NOSIGNAL` on every
 //! write, so a vanished peer is an error code and never `SIGPIPE`.
 
-use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+use std::{fmt, io};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket as kernel;

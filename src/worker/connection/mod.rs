@@ -15,19 +15,18 @@ pub(super) mod mailbox;
 pub(super) mod outbound;
 pub(super) mod parts;
 
-use crate::sys::clock::coarse_millis;
-use crate::sys::socket;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::dispatch::outlet::UnknownId;
+use crate::dispatch::service::UnknownId;
 use crate::net::ConnId;
 use crate::net::per_ip::Hash;
 use crate::protocol::{CloseMode, Event, Protocol};
-use crate::sys::socket::Peer;
+use crate::sys::clock::coarse_millis;
+use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use clocks::Pulse;
 use mailbox::Mailbox;

@@ -11,9 +11,8 @@
 //! wait that the kernel has refused.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::io;
 use std::os::fd::BorrowedFd;
+use std::{fmt, io};
 
 use bytes::{Buf, Bytes};
 

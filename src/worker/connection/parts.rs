@@ -16,7 +16,7 @@
 //! Invariant: parts on a shelf remember nothing of anybody.
 
 use super::free_lists::Shelves;
-use crate::dispatch::outlet::Seat;
+use crate::dispatch::service::Seat;
 use crate::protocol::Server;
 
 /// Parts of one kind that the worker keeps for its threads.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::inbound::Inbound;
 use super::{Accepting, Reactor};
-use crate::dispatch::outlet::UnknownId;
+use crate::dispatch::service::UnknownId;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::{Event, Protocol};

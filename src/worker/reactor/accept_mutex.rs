@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::{Accepting, LISTENER, Reactor, TURN_BELL};
-use crate::net::turn::{Owner, Seat, Turn};
+use crate::net::accept_mutex::{Owner, Seat, Turn};
 use crate::scoreboard::{Counter, Scoreboard};
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};

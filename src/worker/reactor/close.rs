@@ -10,19 +10,18 @@
 //! Most connections end so: their peer has its reply and closes. The other way
 //! wakes two threads, which costs more than the whole connection did.
 
-use crate::net::ConnId;
-use crate::protocol::CloseMode;
-use crate::scoreboard::Counter;
-use crate::sys::fault::Spot;
-use crate::sys::fault::kill_point;
-use crate::sys::socket;
-use crate::worker::reactor::drain::Fate;
 use std::sync::Arc;
 
 use super::Reactor;
+use crate::net::ConnId;
+use crate::protocol::CloseMode;
+use crate::scoreboard::Counter;
+use crate::sys::fault::{Spot, kill_point};
+use crate::sys::socket;
 use crate::sys::sync::{Ordering, try_lock};
 use crate::worker::connection::{Connection, Item};
 use crate::worker::queues::letters::ToRecycler;
+use crate::worker::reactor::drain::Fate;
 use crate::worker::turn;
 
 impl Reactor<'_> {

@@ -10,9 +10,8 @@ use super::inbound::Inbound;
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
-use crate::sys::sync::Ordering;
-
 use crate::sys::clock::millis;
+use crate::sys::sync::Ordering;
 
 impl Reactor<'_> {
     /// A client waits and there is no slot: closes whoever has kept the server

@@ -1,31 +1,20 @@
 //! Inline turns: handlers that do not block, run on the reactor while the bytes
 //! are still where the socket was read into.
 
-use crate::protocol::CloseMode;
-use crate::protocol::Lane;
-use crate::protocol::Out;
-use crate::protocol::Step;
-use crate::protocol::Turn;
-use crate::protocol::Units;
-use crate::scoreboard::Counter;
-use crate::sys::sync::MutexGuard;
-use crate::sys::sync::try_lock;
-use crate::worker::connection::Connection;
-use crate::worker::connection::Item;
-use crate::worker::connection::items::Items;
-use crate::worker::connection::parts::Parts;
-use crate::worker::reactor::Reactor;
-use crate::worker::reactor::flood_guard::Admitted;
-use crate::worker::turn;
-use crate::worker::turn::Budget;
-use crate::worker::turn::Ran;
-use crate::worker::turn::Settled;
-use crate::worker::turn::Why;
-use crate::worker::turn::write;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::protocol::{CloseMode, Lane, Out, Step, Turn, Units};
+use crate::scoreboard::Counter;
+use crate::sys::sync::{MutexGuard, try_lock};
+use crate::worker::connection::items::Items;
+use crate::worker::connection::parts::Parts;
+use crate::worker::connection::{Connection, Item};
+use crate::worker::reactor::Reactor;
+use crate::worker::reactor::flood_guard::Admitted;
+use crate::worker::turn::{self, Budget, Ran, Settled, Why, write};
 
 impl Reactor<'_> {
     /// Serves messages on this thread, if nothing of the connection waits or

@@ -1,14 +1,12 @@
 //! What the worker tells an operator about its connections. On the reactor,
 //! which alone knows them all: about a microsecond for each that is listed.
 
-use crate::worker::Listed;
-use crate::worker::Live;
-
 use super::Reactor;
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::socket::{self, Peer};
+use crate::worker::{Listed, Live};
 
 /// Connections that are listed at most.
 const LISTED_MAX: usize = 1000;

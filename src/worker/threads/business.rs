@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::dispatch::outlet::Service;
+use crate::dispatch::service::Service;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::sync::lock;

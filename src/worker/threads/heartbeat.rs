@@ -3,13 +3,12 @@
 //! It sleeps until the earliest deadline. Registering a later one does not wake
 //! it, so a connection that is accepted and closed costs it nothing.
 
-use crate::sys::clock::millis;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::{CloseMode, Event, Refusal};
 use crate::scoreboard::Counter;
-use crate::sys::clock::coarse_millis;
+use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::sync::{AtomicU64, Ordering, lock};
 use crate::worker::connection::{Connection, Item};
 use crate::worker::limits::timeouts::{self, Deed, Signs};

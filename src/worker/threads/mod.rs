@@ -6,11 +6,9 @@ mod heartbeat;
 mod recycler;
 mod sender;
 
-use std::fmt;
-use std::io;
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, io, thread};
 
 use super::queues::letters::ToReactor;
 use super::reactor::accept_mutex::Share;
@@ -18,8 +16,8 @@ use super::reactor::drain_report::Drained;
 use super::reactor::{End, Reactor};
 use super::setup::{Control, Setup};
 use super::shared::Shared;
-use crate::dispatch::outlet::{Application, Service, Surroundings};
-use crate::log::journal;
+use crate::dispatch::service::{Application, Service, Surroundings};
+use crate::log::access_log;
 use crate::sys::epoll::Epoll;
 
 /// How long threads that have nothing left to do may take to return.
@@ -111,7 +109,7 @@ pub fn run(
         End::ThreadDied => return Err(Failure::ThreadDied),
     };
     service.stopping();
-    journal::flush(GRACE);
+    access_log::flush(GRACE);
     shared.pool.clear();
     Ok(Farewell { cut, drained })
 }

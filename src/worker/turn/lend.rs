@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::dispatch::outlet::Service;
+use crate::dispatch::service::Service;
 use crate::protocol::Protocol;
 use crate::sys::sync::lock;
 use crate::worker::connection::Connection;

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use crate::protocol::{Beside, CloseMode, FilePart, Splice};
 use crate::scoreboard::Counter;
-use crate::sys::clock::coarse_millis;
-use crate::sys::clock::millis;
+use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, More};

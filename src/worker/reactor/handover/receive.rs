@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::record::{Message, Reason, Record, Verdict};
 use crate::dispatch::handover::State;
-use crate::dispatch::outlet::Service;
+use crate::dispatch::service::Service;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::{CloseMode, Protocol};

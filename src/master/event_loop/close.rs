@@ -1,10 +1,10 @@
 //! The end of the master: what it made is taken away, and whoever waits for its
 //! end is told. On the master's thread, once.
 
-use super::control::{self, Response};
-use super::exit::{Ending, Exit};
-use super::office::Office;
+use super::Office;
 use crate::log;
+use crate::master::control::{self, Response};
+use crate::master::exit::{Ending, Exit};
 
 impl Office<'_> {
     /// The last things: nobody else is left, but for another master perhaps.

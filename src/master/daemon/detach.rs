@@ -9,11 +9,11 @@ use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
 
 use daemonize::{Daemonize, Outcome};
 
-use super::control::Response;
-use super::exit::{Ending, Exit};
+use crate::master::control::Response;
+use crate::master::exit::{Ending, Exit};
 
 /// In which process we are.
-pub(super) enum Detached {
+pub(in crate::master) enum Detached {
     /// The one that the shell waits for; how the start went.
     Shell(Result<(), Ending>),
     /// The daemon.
@@ -23,11 +23,11 @@ pub(super) enum Detached {
 /// The daemon's only word to the shell. Dropped without one, the shell says that
 /// the daemon died.
 #[derive(Debug)]
-pub(super) struct Report(PipeWriter);
+pub(in crate::master) struct Report(PipeWriter);
 
 impl Report {
     /// Says how the start went.
-    pub(super) fn tell(mut self, result: &Result<(), Ending>) {
+    pub(in crate::master) fn tell(mut self, result: &Result<(), Ending>) {
         let response = match result {
             Ok(()) => Response::new(Exit::Ok as u8, ""),
             Err(Ending(exit, text)) => Response::new(*exit as u8, text.clone()),
@@ -42,7 +42,7 @@ impl Report {
 /// # Errors
 ///
 /// [`Ending`] when no process or pipe can be made.
-pub(super) fn detach() -> Result<Detached, Ending> {
+pub(in crate::master) fn detach() -> Result<Detached, Ending> {
     let failed = |error: &dyn std::fmt::Display| Ending::internal("go into the background", &error);
     // Both ends are closed on exec.
     let (reader, writer) = io::pipe().map_err(|error| failed(&error))?;

@@ -3,22 +3,23 @@
 //! Used by one thread at a time: whoever holds the connection's turn. Seats are
 //! used again for later connections; the state is not.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::catch_panic::guard;
 use super::core::Core;
 use super::ctx::{Ctx, Sink};
-use super::guard::guard;
 use super::handover::{Carry, Luggage, State, Stays};
 use super::hub::Hub;
-use super::outlet::{Seat, UnknownId};
 use super::record::{Awaited, record};
 use super::request_id::request_id;
 use super::router::Handler;
 use super::sample;
+use super::service::{Seat, UnknownId};
 use super::site::Visit;
 use crate::body::Spool;
+use crate::dispatch::ctx::Timers;
+use crate::dispatch::service::Service;
 use crate::net::ConnId;
 use crate::protocol::http::{
     Access, AccessFormat, Fill, Incoming, Intake, Request, Response, Room, Sending, Served,
@@ -28,42 +29,9 @@ use crate::protocol::{
     Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Receipt, Route, Units, Unsendable,
 };
 use crate::scoreboard::Counter;
-use crate::scoreboard::desk::{self, Work};
+use crate::scoreboard::activity::{self, Work};
 use crate::sys::clock::{micros, wall_seconds};
 use crate::sys::socket::Peer;
-
-type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
-
-/// A number for a timer or a late reply that this process has not used before.
-/// Not the seat's: a connection may have another one in each of its turns.
-pub(super) fn token() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
-}
-
-/// Timers that have not run yet. Few connections have any.
-#[expect(
-    clippy::box_collection,
-    reason = "a word instead of six, nearly always"
-)]
-pub(super) struct Timers<S>(Option<Box<HashMap<u64, Timer<S>>>>);
-
-impl<S> Timers<S> {
-    pub(super) fn add(&mut self, timer: Timer<S>) -> u64 {
-        let token = token();
-        self.0.get_or_insert_default().insert(token, timer);
-        token
-    }
-
-    fn remove(&mut self, token: u64) -> Option<Timer<S>> {
-        let waiting = self.0.as_mut()?;
-        let timer = waiting.remove(&token);
-        if waiting.is_empty() {
-            self.0 = None;
-        }
-        timer
-    }
-}
 
 /// See the module.
 pub(super) struct ConnSeat<S> {
@@ -93,7 +61,7 @@ impl<S: Default + Send + 'static> ConnSeat<S> {
             conn: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
             unknown_id: UnknownId::default(),
-            timers: Timers(None),
+            timers: Timers::none(),
             member: false,
             handled: 0,
             id: None,
@@ -149,7 +117,7 @@ impl<S: Default + Send + 'static> Tenant<S> {
     ) {
         self.handled += 1;
         self.id = route.id;
-        desk::begin(route.id.map_or(Work::Unnumbered, Work::Message));
+        activity::begin(route.id.map_or(Work::Unnumbered, Work::Message));
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
         if self.state.is_none() {
             // Its `default` has panicked: nothing can ever be served here.
@@ -221,7 +189,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
         let Self { core, tenant } = self;
         tenant.id = None;
         if let Some(opened) = &core.hooks.opened {
-            desk::begin(Work::Opened);
+            activity::begin(Work::Opened);
             tenant.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
         }
     }
@@ -230,7 +198,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
         let Self { core, tenant } = self;
         tenant.id = None;
         if let Some(timer) = tenant.timers.remove(token) {
-            desk::begin(Work::Timer);
+            activity::begin(Work::Timer);
             tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
     }
@@ -356,7 +324,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
     }
 
     fn counted(&mut self) {
-        desk::rest();
+        activity::rest();
         let handled = std::mem::take(&mut self.tenant.handled);
         if handled > 0 {
             self.core.hub.row().add(Counter::Handled, handled);
@@ -370,13 +338,13 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
             member,
             ..
         } = &self.tenant;
-        !member && timers.0.is_none() && (state.is_none() || is_stateless::<S>())
+        !member && timers.is_empty() && (state.is_none() || is_stateless::<S>())
     }
 
     fn leave(&mut self) {
         let Self { core, tenant } = self;
         tenant.id = None;
-        desk::begin(Work::Closed);
+        activity::begin(Work::Closed);
         if let Some(closed) = &core.hooks.closed {
             tenant.run(
                 core,
@@ -390,7 +358,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
 
     fn pack(&self) -> Result<Luggage, Stays> {
         let Self { core, tenant } = self;
-        if tenant.timers.0.is_some() {
+        if !tenant.timers.is_empty() {
             return Err(Stays::Timer);
         }
         let (user, rooms) = if tenant.member {
@@ -451,10 +419,48 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         if std::mem::take(&mut tenant.member) {
             core.hub.directory().forget(tenant.conn);
         }
-        let (state, timers) = (tenant.state.take(), tenant.timers.0.take());
+        let (state, timers) = (
+            tenant.state.take(),
+            std::mem::replace(&mut tenant.timers, Timers::none()),
+        );
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
-        desk::rest();
+        activity::rest();
+    }
+}
+
+impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
+    fn seat(&self) -> Box<dyn Seat> {
+        Box::new(ConnSeat::new(Arc::clone(self)))
+    }
+
+    fn periods(&self) -> Vec<Duration> {
+        self.hooks.every.iter().map(|(period, _)| *period).collect()
+    }
+
+    fn tick(&self, job: usize) {
+        let run = || (self.hooks.every[job].1)(&self.hub);
+        activity::begin(Work::Job(u32::try_from(job).unwrap_or(u32::MAX)));
+        guard(self.hub.row(), || format!("periodic job {job}"), run);
+        activity::rest();
+    }
+
+    fn greets(&self) -> bool {
+        self.hooks.opened.is_some()
+    }
+
+    fn sees_off(&self) -> bool {
+        self.hooks.closed.is_some()
+    }
+
+    fn is_stateless(&self) -> bool {
+        size_of::<S>() == 0
+    }
+
+    fn stopping(&self) {
+        for f in &self.hooks.stopping {
+            guard(self.hub.row(), || "`stopping`".to_owned(), || f(&self.hub));
+        }
     }
 }
 

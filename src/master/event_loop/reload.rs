@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use super::control::{Command, Response};
-use super::edition::{Edition, settings};
-use super::exit::{Ending, Exit};
-use super::office::{Office, Step};
-use super::socket_file::SocketFile;
-use super::supervisor::{self, Event, Failure, Generation, Refusal};
-use super::upgrade::Elder;
-use super::watch::Periods;
+use super::{Office, Step};
 use crate::log;
+use crate::master::control::{Command, Response};
+use crate::master::cycle::socket_file::SocketFile;
+use crate::master::cycle::{Edition, settings};
+use crate::master::exit::{Ending, Exit};
+use crate::master::supervisor::{self, Event, Failure, Generation, Refusal};
+use crate::master::upgrade::links::Elder;
+use crate::master::watchdog::Periods;
 use crate::sys::process::Cause;
 
 impl Office<'_> {

@@ -4,14 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::control::{Command, Response, Wanted};
-use super::crew::Member;
-use super::exit::Exit;
-use super::inquiry;
-use super::message::ToWorker;
-use super::office::{Office, Step};
-use super::supervisor::{self, Event, Refusal, Stage};
+use super::{Office, Step, connections};
 use crate::log;
+use crate::master::control::{Command, Response, Wanted};
+use crate::master::exit::Exit;
+use crate::master::supervisor::{self, Event, Refusal, Stage};
+use crate::master::workers::Member;
+use crate::master::workers::message::ToWorker;
 use crate::net::ConnId;
 use crate::sys::epoll::duplicate;
 
@@ -52,7 +51,7 @@ impl Office<'_> {
                 Response::new(Exit::Ok as u8, text)
             }
             Command::Connections => {
-                inquiry::begin(self, now);
+                connections::begin(self, now);
                 return Step::Continue(());
             }
             Command::Kick(id) => {
@@ -178,7 +177,7 @@ impl Office<'_> {
 
     /// Answers those whose thing is done, or takes too long.
     pub(super) fn answer_what_is_done(&mut self, now: Instant) {
-        inquiry::look(self, now);
+        connections::look(self, now);
         let commands: Vec<(Command, bool)> = (self.awaited.iter())
             .map(|one| (one.command, one.until.is_some_and(|until| until <= now)))
             .collect();

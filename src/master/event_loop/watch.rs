@@ -5,13 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::office::Office;
-use super::supervisor::Stage;
-use super::watch::{Periods, Sample, Verdict};
+use super::Office;
 use crate::config::Config;
 use crate::log;
+use crate::master::supervisor::Stage;
+use crate::master::watchdog::{Periods, Sample, Verdict};
 use crate::scoreboard::Counter;
-use crate::scoreboard::desk::{Sight, Work};
+use crate::scoreboard::activity::{Sight, Work};
 use crate::sys::clock::coarse_millis;
 use crate::sys::process::{self, Pid};
 use crate::sys::threads;

@@ -12,10 +12,10 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::edition::Before;
-use super::super::socket_file::SocketFile;
-use super::super::supervisor::{Generation, Rows, SlotId};
-use super::family::Family;
+use super::life_pipe::Family;
+use crate::master::cycle::Before;
+use crate::master::cycle::socket_file::SocketFile;
+use crate::master::supervisor::{Generation, Rows, SlotId};
 use crate::sys::channel::Channel;
 use crate::sys::exec;
 use crate::sys::socket::Address;
@@ -59,20 +59,20 @@ struct Written {
 
 /// What the elder puts in.
 pub(in crate::master) struct Estate<'a> {
-    pub(super) line: &'a Channel,
-    pub(super) pid_file: BorrowedFd<'a>,
-    pub(super) control: BorrowedFd<'a>,
-    pub(super) memory: BorrowedFd<'a>,
-    pub(super) bells: Vec<BorrowedFd<'a>>,
-    pub(super) elders: BorrowedFd<'a>,
-    pub(super) family: &'a Family,
-    pub(super) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
-    pub(super) files: &'a [SocketFile],
-    pub(super) sockets: Vec<(&'a str, BorrowedFd<'a>)>,
-    pub(super) taken: Rows,
-    pub(super) epochs: &'a [u16],
-    pub(super) generation: Generation,
-    pub(super) started_with: Vec<(String, String)>,
+    pub(in crate::master) line: &'a Channel,
+    pub(in crate::master) pid_file: BorrowedFd<'a>,
+    pub(in crate::master) control: BorrowedFd<'a>,
+    pub(in crate::master) memory: BorrowedFd<'a>,
+    pub(in crate::master) bells: Vec<BorrowedFd<'a>>,
+    pub(in crate::master) elders: BorrowedFd<'a>,
+    pub(in crate::master) family: &'a Family,
+    pub(in crate::master) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
+    pub(in crate::master) files: &'a [SocketFile],
+    pub(in crate::master) sockets: Vec<(&'a str, BorrowedFd<'a>)>,
+    pub(in crate::master) taken: Rows,
+    pub(in crate::master) epochs: &'a [u16],
+    pub(in crate::master) generation: Generation,
+    pub(in crate::master) started_with: Vec<(String, String)>,
 }
 
 impl Estate<'_> {
@@ -81,7 +81,7 @@ impl Estate<'_> {
     /// # Errors
     ///
     /// A path is no text.
-    pub(super) fn variable(&self) -> io::Result<(&'static str, OsString)> {
+    pub(in crate::master) fn variable(&self) -> io::Result<(&'static str, OsString)> {
         let raw = |one: &BorrowedFd<'_>| one.as_raw_fd();
         let set = |set: &Vec<(&Address, BorrowedFd<'_>)>| {
             let set = set.iter();
@@ -115,7 +115,7 @@ impl Estate<'_> {
     }
 
     /// Everything that has to stay open.
-    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+    pub(in crate::master) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut all = vec![
             self.line.as_fd(),
             self.pid_file,
@@ -135,21 +135,21 @@ impl Estate<'_> {
 /// What the heir has in its hands.
 #[derive(Debug)]
 pub(in crate::master) struct Papers {
-    pub(super) line: Rc<Channel>,
-    pub(super) pid_file: OwnedFd,
-    pub(super) control: OwnedFd,
-    pub(super) memory: OwnedFd,
-    pub(super) bells: Vec<OwnedFd>,
-    pub(super) elders: OwnedFd,
-    pub(super) family: Family,
-    pub(super) listeners: Vec<Vec<(Address, OwnedFd)>>,
-    pub(super) files: Vec<SocketFile>,
-    pub(super) sockets: Vec<Inherited>,
-    pub(super) taken: Rows,
-    pub(super) epochs: Vec<u16>,
-    pub(super) generation: Generation,
-    pub(super) started_with: Vec<(String, String)>,
-    pub(super) elder: i32,
+    pub(in crate::master) line: Rc<Channel>,
+    pub(in crate::master) pid_file: OwnedFd,
+    pub(in crate::master) control: OwnedFd,
+    pub(in crate::master) memory: OwnedFd,
+    pub(in crate::master) bells: Vec<OwnedFd>,
+    pub(in crate::master) elders: OwnedFd,
+    pub(in crate::master) family: Family,
+    pub(in crate::master) listeners: Vec<Vec<(Address, OwnedFd)>>,
+    pub(in crate::master) files: Vec<SocketFile>,
+    pub(in crate::master) sockets: Vec<Inherited>,
+    pub(in crate::master) taken: Rows,
+    pub(in crate::master) epochs: Vec<u16>,
+    pub(in crate::master) generation: Generation,
+    pub(in crate::master) started_with: Vec<(String, String)>,
+    pub(in crate::master) elder: i32,
 }
 
 impl Papers {
@@ -169,7 +169,7 @@ impl Papers {
     }
 
     /// What listens already.
-    pub(super) fn as_before(&self) -> Before<'_> {
+    pub(in crate::master) fn as_before(&self) -> Before<'_> {
         let mut listeners = Vec::new();
         for set in &self.listeners {
             let set = set.iter();

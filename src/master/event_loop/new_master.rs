@@ -1,42 +1,26 @@
 //! The side of the master that rules so far: it starts the new program, steps
 //! down for it, or goes on as if nothing had been.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::super::control::{self, Response};
-use super::super::exit::{Ending, Exit};
-use super::super::office::{HEIR, HEIRS, Office, Step};
-use super::super::supervisor::{Command, Event, HeirEvent, Rows, Setback, SlotId};
-use super::family::Family;
-use super::papers::Estate;
-use super::words::{Heard, ToElder, ToHeir, hear, tell};
+use super::{HEIR, HEIRS, Office, Step};
 use crate::log;
-use crate::net::turn::Owner;
+use crate::master::control::{self, Response};
+use crate::master::exit::{Ending, Exit};
+use crate::master::supervisor::{Command, Event, HeirEvent, Rows, Setback, SlotId};
+use crate::master::upgrade::inheritance::Estate;
+use crate::master::upgrade::life_pipe::Family;
+use crate::master::upgrade::links::Launched;
+use crate::master::upgrade::words::{Heard, ToElder, ToHeir, hear, tell};
+use crate::net::accept_mutex::Owner;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::Interest;
 use crate::sys::process::{Cause, Pid};
 
-/// A new program that was started.
-pub(in crate::master) struct Launched {
-    line: Channel,
-    /// The end of its family.
-    heirs: OwnedFd,
-    /// The workers of each row when it was started.
-    epochs: Vec<u16>,
-    /// Rows in which ours were.
-    ours: Rows,
-    /// Rows that its workers may live in, since it is gone.
-    used: Rows,
-    /// Why it ended, as far as it said so.
-    last_words: Option<String>,
-    /// Whether it was told to take over.
-    was_promoted: bool,
-}
-
 impl Office<'_> {
     /// Begins an upgrade; `client` is told how that went.
-    pub(in crate::master) fn upgrade(&mut self, client: Option<u64>) -> Step {
+    pub(super) fn upgrade(&mut self, client: Option<u64>) -> Step {
         if let Err(refusal) = self.supervisor.may_upgrade() {
             log::error!("upgrade refused: {refusal}");
             self.refuse(client, &Ending::refused(&refusal));
@@ -47,7 +31,7 @@ impl Office<'_> {
     }
 
     /// Starts the new program.
-    pub(in crate::master) fn launch(&mut self) -> Event {
+    pub(super) fn launch(&mut self) -> Event {
         let event = match self.try_launch() {
             Ok((launched, pid)) => {
                 log::info!("upgrade: the new binary is pid {pid}");
@@ -122,7 +106,7 @@ impl Office<'_> {
     }
 
     /// What the new program says.
-    pub(in crate::master) fn hear_heir(&mut self) -> Step {
+    pub(super) fn hear_heir(&mut self) -> Step {
         while let Some(launched) = &mut self.launched {
             let event = match hear(&launched.line) {
                 Heard::Nothing => break,
@@ -155,7 +139,7 @@ impl Office<'_> {
     }
 
     /// The new program ended.
-    pub(in crate::master) fn heir_ended(&mut self, cause: Cause) -> Step {
+    pub(super) fn heir_ended(&mut self, cause: Cause) -> Step {
         self.hear_heir()?;
         let mut used = Rows::default();
         if let Some(launched) = &mut self.launched {
@@ -181,7 +165,7 @@ impl Office<'_> {
     }
 
     /// The new program and all that it started are gone.
-    pub(in crate::master) fn heirs_ended(&mut self) -> Step {
+    pub(super) fn heirs_ended(&mut self) -> Step {
         let Some(launched) = &self.launched else {
             return Step::Continue(());
         };
@@ -209,7 +193,7 @@ impl Office<'_> {
     }
 
     /// Tells the new program to rule. Orders wait at the control socket.
-    pub(in crate::master) fn promote(&mut self) {
+    pub(super) fn promote(&mut self) {
         if let Some(control) = self.control.as_ref().filter(|_| self.is_listening) {
             let _registered = self.epoll.delete(control);
             self.is_listening = false;
@@ -221,7 +205,7 @@ impl Office<'_> {
     }
 
     /// Another master rules.
-    pub(in crate::master) fn resign(&mut self, pid: Pid) {
+    pub(super) fn resign(&mut self, pid: Pid) {
         log::info!("upgraded: pid {pid} is the master; draining");
         // The manager believes the master alone, so it must hear it from us.
         self.notifier.resign(pid);
@@ -241,7 +225,7 @@ impl Office<'_> {
     }
 
     /// Everything is as it was before the upgrade.
-    pub(in crate::master) fn upgrade_failed(&mut self, reason: Setback) {
+    pub(super) fn upgrade_failed(&mut self, reason: Setback) {
         let mut text = format!("upgrade rolled back: {reason}");
         let launched = self.launched.as_mut();
         let words = launched.and_then(|launched| launched.last_words.take());
@@ -279,12 +263,12 @@ impl Office<'_> {
         }
     }
 
-    pub(in crate::master) fn tell_heir_to_end(&mut self) {
+    pub(super) fn tell_heir_to_end(&mut self) {
         self.tell_heir(&ToHeir::End);
     }
 
     /// The last word of a master that was replaced.
-    pub(in crate::master) fn take_leave(&mut self) {
+    pub(super) fn take_leave(&mut self) {
         let counted = self.board.counted();
         self.tell_heir(&ToHeir::Left(counted));
     }

@@ -1,13 +1,14 @@
 //! One configuration, with everything that was made for it and can fail: what a
 //! generation of workers is started from. Made before anything is changed.
 
+pub(super) mod inherited;
+pub(super) mod socket_file;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::exit::{Ending, Exit};
-use super::inherited::Sockets;
-use super::socket_file::SocketFile;
 use super::supervisor::Policy;
 use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
 use crate::listener;
@@ -19,6 +20,8 @@ use crate::sys::privileges::{self, Identity};
 use crate::sys::process::Pid;
 use crate::sys::socket::{self, Address};
 use crate::worker::{self, BindError, Limits, Listening};
+use inherited::Sockets;
+use socket_file::SocketFile;
 
 /// How long a worker may take until it serves.
 const READY: Duration = Duration::from_secs(30);
@@ -36,7 +39,7 @@ struct Surplus {
 
 /// Names a listening socket of an edition: of which worker it was at first, and
 /// which listener of the configuration it is.
-pub(super) type SocketName = (usize, usize);
+pub(in crate::master) type SocketName = (usize, usize);
 
 /// The worker of `count` that accepts from the sockets of worker `number`.
 const fn keeper(number: usize, count: usize) -> usize {
@@ -44,10 +47,10 @@ const fn keeper(number: usize, count: usize) -> usize {
 }
 
 /// A configuration and what belongs to it.
-pub(super) struct Edition {
-    pub(super) config: Config,
-    pub(super) limits: Limits,
-    pub(super) workers: usize,
+pub(in crate::master) struct Edition {
+    pub(in crate::master) config: Config,
+    pub(in crate::master) limits: Limits,
+    pub(in crate::master) workers: usize,
     /// By worker, or one set for all of them.
     listeners: Vec<Vec<Listening>>,
     /// Sockets of workers that earlier editions had and this one has not. With
@@ -55,12 +58,12 @@ pub(super) struct Edition {
     /// closes none, and the workers that there are accept from them.
     surplus: Vec<Surplus>,
     /// What the service manager bound for us.
-    pub(super) sockets: Sockets,
+    pub(in crate::master) sockets: Sockets,
     /// The paths among them.
     files: Vec<SocketFile>,
-    pub(super) settings: Settings,
+    pub(in crate::master) settings: Settings,
     /// Whom the workers become; `None`: they stay who the master is.
-    pub(super) identity: Option<Identity>,
+    pub(in crate::master) identity: Option<Identity>,
 }
 
 impl Edition {
@@ -71,7 +74,7 @@ impl Edition {
     /// # Errors
     ///
     /// [`Ending`]: what the operator has to mend.
-    pub(super) fn prepare(
+    pub(in crate::master) fn prepare(
         config: Config,
         is_daemon: bool,
         before: Option<&Before<'_>>,
@@ -110,7 +113,7 @@ impl Edition {
         })
     }
 
-    pub(super) fn policy(&self, slots: usize) -> Policy {
+    pub(in crate::master) fn policy(&self, slots: usize) -> Policy {
         Policy {
             slots,
             shutdown_timeout: self.config.shutdown_timeout,
@@ -123,7 +126,7 @@ impl Edition {
     }
 
     /// The core that worker `number` keeps to, if any.
-    pub(super) fn core(&self, number: usize) -> Option<usize> {
+    pub(in crate::master) fn core(&self, number: usize) -> Option<usize> {
         if self.config.worker.cpu_affinity == Affinity::Off {
             return None;
         }
@@ -157,7 +160,7 @@ pub fn check(config: &Config) -> Result<(), Ending> {
 /// # Errors
 ///
 /// [`Ending`], when `log.syslog` names none.
-pub(super) fn settings(config: &Config, is_daemon: bool) -> Result<Settings, Ending> {
+pub(in crate::master) fn settings(config: &Config, is_daemon: bool) -> Result<Settings, Ending> {
     let syslog = config.log.syslog.as_deref().map(str::parse).transpose();
     // In the background nobody reads stderr: what is logged must go somewhere.
     let lost = is_daemon && config.log.syslog.is_none();
@@ -233,11 +236,11 @@ fn listeners(
 }
 
 /// What listens already, for an edition to take over.
-pub(super) struct Before<'a> {
+pub(in crate::master) struct Before<'a> {
     /// By worker, or once for all: the address as it is configured, the socket.
-    pub(super) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
+    pub(in crate::master) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
     /// The paths among them.
-    pub(super) files: &'a [SocketFile],
+    pub(in crate::master) files: &'a [SocketFile],
 }
 
 impl Before<'_> {
@@ -255,7 +258,7 @@ impl Before<'_> {
 
 impl Edition {
     /// What the next edition can take over from this one.
-    pub(super) fn as_before(&self) -> Before<'_> {
+    pub(in crate::master) fn as_before(&self) -> Before<'_> {
         let mut listeners = Vec::new();
         for set in &self.listeners {
             let addresses = self.config.listener.iter().map(|one| &one.address);
@@ -276,7 +279,7 @@ impl Edition {
     }
 
     /// The files of its Unix sockets.
-    pub(super) fn files(&self) -> &[SocketFile] {
+    pub(in crate::master) fn files(&self) -> &[SocketFile] {
         &self.files
     }
 
@@ -286,7 +289,7 @@ impl Edition {
     /// # Errors
     ///
     /// `EMFILE` at the limit of descriptors.
-    pub(super) fn listeners_of(
+    pub(in crate::master) fn listeners_of(
         &self,
         number: usize,
         count: usize,
@@ -324,7 +327,7 @@ impl Edition {
 
     /// What the others have to accept from when only `count` workers are left:
     /// the worker, the socket's name, and the socket.
-    pub(super) fn handed_on(
+    pub(in crate::master) fn handed_on(
         &self,
         count: usize,
     ) -> impl Iterator<Item = (usize, SocketName, &Listening)> {
@@ -333,7 +336,7 @@ impl Edition {
     }
 
     /// Whom the listeners are shared with.
-    pub(super) fn accept(&self, board: &Scoreboard) -> worker::Accept {
+    pub(in crate::master) fn accept(&self, board: &Scoreboard) -> worker::Accept {
         match self.config.accept {
             Accept::Mutex => worker::Accept::Turn(board.clone()),
             Accept::Exclusive => worker::Accept::Exclusive,
@@ -342,7 +345,7 @@ impl Edition {
     }
 
     /// Gives sockets that were taken over the queues that they are to have now.
-    pub(super) fn set_backlogs(&self) {
+    pub(in crate::master) fn set_backlogs(&self) {
         for set in &self.listeners {
             for (open, listener) in set.iter().zip(&self.config.listener) {
                 set_backlog(open, listener.backlog);
@@ -355,13 +358,13 @@ impl Edition {
 
     /// Removes the files of its Unix sockets, but for `kept`, which somebody else
     /// needs. The last thing that is done with an edition.
-    pub(super) fn unlink_but(&self, kept: &[SocketFile]) {
+    pub(in crate::master) fn unlink_but(&self, kept: &[SocketFile]) {
         let left = self.files.iter().filter(|file| !kept.contains(file));
         left.for_each(SocketFile::remove);
     }
 
     /// The addresses, as they are really bound.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = String> {
+    pub(in crate::master) fn addresses(&self) -> impl Iterator<Item = String> {
         self.listeners[0].iter().map(ToString::to_string)
     }
 }
@@ -418,7 +421,7 @@ fn patiently<T>(
 }
 
 /// The name of the way in which workers share the listeners.
-pub(super) const fn accept_name(accept: Accept) -> &'static str {
+pub(in crate::master) const fn accept_name(accept: Accept) -> &'static str {
     match accept {
         Accept::Mutex => "mutex",
         Accept::Exclusive => "exclusive",

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::control::{Command, Response};
-use super::exit::Exit;
-use super::message::ToWorker;
-use super::office::Office;
+use super::Office;
 use crate::log;
+use crate::master::control::{Command, Response};
+use crate::master::exit::Exit;
+use crate::master::workers::message::ToWorker;
 use crate::sys::memory;
 use crate::sys::process::Pid;
 use crate::worker::{Listed, Live};

@@ -1,9 +1,9 @@
 //! What becomes of the workers: their deaths, and their being stopped. On the
 //! master's thread, whenever `SIGCHLD` came.
 
-use super::office::{Office, Step};
-use super::supervisor::Event;
+use super::{Office, Step};
 use crate::log;
+use crate::master::supervisor::Event;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Cause, Change, Pid};
 

@@ -1,39 +1,42 @@
 //! The worker processes as the master knows them: who sits in which slot, and
 //! the line to each. The master's thread alone uses it.
 
+pub(super) mod child;
+pub(super) mod message;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::message::{TEXT_MAX, ToMaster, ToWorker};
 use super::supervisor::{Generation, SlotId};
 use crate::log;
-use crate::net::turn::Owner;
+use crate::net::accept_mutex::Owner;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Epoll;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::Pid;
+use message::{TEXT_MAX, ToMaster, ToWorker};
 
 /// A living worker, or one that was not buried yet.
-pub(super) struct Member {
-    pub(super) pid: Pid,
-    pub(super) slot: SlotId,
-    pub(super) number: usize,
-    pub(super) generation: Generation,
-    pub(super) owner: Owner,
-    pub(super) channel: Channel,
+pub(in crate::master) struct Member {
+    pub(in crate::master) pid: Pid,
+    pub(in crate::master) slot: SlotId,
+    pub(in crate::master) number: usize,
+    pub(in crate::master) generation: Generation,
+    pub(in crate::master) owner: Owner,
+    pub(in crate::master) channel: Channel,
     /// What the channel had no room for, with the files that go along.
     unsent: VecDeque<(ToWorker, Vec<OwnedFd>)>,
     /// The workers that it has lines to.
-    pub(super) successors: Vec<Pid>,
+    pub(in crate::master) successors: Vec<Pid>,
     /// Why it ends, as far as it said so.
-    pub(super) last_words: Option<String>,
+    pub(in crate::master) last_words: Option<String>,
     /// Nothing more comes: it ends, and was not reaped yet.
-    pub(super) hung_up: bool,
+    pub(in crate::master) hung_up: bool,
 }
 
 impl Member {
-    pub(super) fn new(
+    pub(in crate::master) fn new(
         pid: Pid,
         (slot, number, generation): (SlotId, usize, Generation),
         owner: Owner,
@@ -54,17 +57,17 @@ impl Member {
     }
 
     /// Tells the worker something, now or as soon as it listens again.
-    pub(super) fn tell(&mut self, message: ToWorker) {
+    pub(in crate::master) fn tell(&mut self, message: ToWorker) {
         self.hand(message, Vec::new());
     }
 
     /// Gives the worker one end of a line, with what it is for.
-    pub(super) fn give(&mut self, message: ToWorker, line: Channel) {
+    pub(in crate::master) fn give(&mut self, message: ToWorker, line: Channel) {
         self.hand(message, vec![line.into()]);
     }
 
     /// As [`Self::tell`], and gives it `files`.
-    pub(super) fn hand(&mut self, message: ToWorker, files: Vec<OwnedFd>) {
+    pub(in crate::master) fn hand(&mut self, message: ToWorker, files: Vec<OwnedFd>) {
         self.unsent.push_back((message, files));
         self.send_on();
     }
@@ -82,7 +85,7 @@ impl Member {
     }
 
     /// What the worker said; `None` when there is nothing more now.
-    pub(super) fn hear(&mut self, epoll: &Epoll) -> Option<ToMaster> {
+    pub(in crate::master) fn hear(&mut self, epoll: &Epoll) -> Option<ToMaster> {
         let mut datagram = [0; TEXT_MAX];
         loop {
             match self.channel.receive(&mut datagram) {
@@ -127,26 +130,26 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Crew(Vec<Member>);
+pub(in crate::master) struct Crew(Vec<Member>);
 
 impl Crew {
-    pub(super) fn add(&mut self, member: Member) {
+    pub(in crate::master) fn add(&mut self, member: Member) {
         self.0.push(member);
     }
 
-    pub(super) fn in_slot(&mut self, slot: SlotId) -> Option<&mut Member> {
+    pub(in crate::master) fn in_slot(&mut self, slot: SlotId) -> Option<&mut Member> {
         self.0.iter_mut().find(|member| member.slot == slot)
     }
 
-    pub(super) fn with_pid(&mut self, pid: Pid) -> Option<&mut Member> {
+    pub(in crate::master) fn with_pid(&mut self, pid: Pid) -> Option<&mut Member> {
         self.0.iter_mut().find(|member| member.pid == pid)
     }
 
-    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Member> {
+    pub(in crate::master) fn all(&mut self) -> impl Iterator<Item = &mut Member> {
         self.0.iter_mut()
     }
 
-    pub(super) fn remove(&mut self, pid: Pid) -> Option<Member> {
+    pub(in crate::master) fn remove(&mut self, pid: Pid) -> Option<Member> {
         let index = self.0.iter().position(|member| member.pid == pid)?;
         // Its pid may be another one's soon.
         for member in &mut self.0 {
@@ -156,13 +159,13 @@ impl Crew {
     }
 
     /// Tries again to tell those who did not listen.
-    pub(super) fn send_on(&mut self) {
+    pub(in crate::master) fn send_on(&mut self) {
         for member in &mut self.0 {
             member.send_on();
         }
     }
 
-    pub(super) fn has_unsent(&self) -> bool {
+    pub(in crate::master) fn has_unsent(&self) -> bool {
         self.0.iter().any(|member| !member.unsent.is_empty())
     }
 }

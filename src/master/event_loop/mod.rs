@@ -2,35 +2,48 @@
 //! each worker. What they say goes to the supervisor; what it decides is done
 //! here. Nothing here waits for anybody.
 
+mod close;
+mod connections;
+mod fork;
+mod introduce;
+mod new_master;
+mod old_master;
+mod operate;
+mod reap;
+mod reload;
+mod status;
+mod watch;
+
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::bring_up::Plan;
-use super::clients::{Clients, FIRST_TOKEN};
+use super::control::clients::{Clients, FIRST_TOKEN};
 use super::control::{self, ControlSocket, Response};
-use super::crew::Crew;
-use super::detach::Report;
-use super::edition::Edition;
+use super::cycle::Edition;
+use super::daemon::detach::Report;
+use super::daemon::service_manager::Notifier;
 use super::exit::{Ending, Exit};
-use super::inquiry::{self, Inquiry};
-use super::message::{ToMaster, ToWorker};
-use super::notifier::Notifier;
-use super::operate::Awaited;
 use super::pid_file::PidFile;
-use super::recruit::Recruit;
+use super::plan::Plan;
 use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
-use super::upgrade::{Elder, Family, Launched};
-use super::watch::{Periods, Watch};
-use super::watching::SLOW_PER_SECOND;
+use super::upgrade::life_pipe::Family;
+use super::upgrade::links::{Elder, Launched};
+use super::watchdog::{Periods, Watch};
+use super::workers::Crew;
+use super::workers::child::Recruit;
+use super::workers::message::{ToMaster, ToWorker};
 use crate::log::{self, Limiter};
-use crate::net::turn::Turn;
+use crate::net::accept_mutex::Turn;
 use crate::scoreboard::Scoreboard;
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
+use connections::Inquiry;
+use operate::Awaited;
+use watch::SLOW_PER_SECOND;
 
 /// All that the master listens to; workers inherit them blocked.
 const SIGNALS: [Signal; 10] = [
@@ -49,19 +62,19 @@ const SIGNALS: [Signal; 10] = [
 const SIGNAL: u64 = 0;
 const CONTROL: u64 = 1;
 /// The worker in slot `n` has this token and `n`; clients come far above.
-pub(super) const WORKER: u64 = 2;
+const WORKER: u64 = 2;
 /// The line to a new program, and the end of all that it starts.
-pub(super) const HEIR: u64 = 1 << 16;
-pub(super) const HEIRS: u64 = HEIR + 1;
+const HEIR: u64 = 1 << 16;
+const HEIRS: u64 = HEIR + 1;
 /// The line to the old one, and the end of it and its workers.
-pub(super) const ELDER: u64 = HEIR + 2;
-pub(super) const ELDERS: u64 = HEIR + 3;
+const ELDER: u64 = HEIR + 2;
+const ELDERS: u64 = HEIR + 3;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How the master's loop ended.
-pub(super) enum Ended {
+pub(in crate::master) enum Ended {
     /// Everybody is gone.
     Gone(Result<(), Ending>),
     /// This is another process now.
@@ -72,63 +85,63 @@ pub(super) enum Ended {
 pub(super) type Step = ControlFlow<Ended>;
 
 /// What a master needs beside its configuration.
-pub(super) struct Outfit {
-    pub(super) control: ControlSocket,
-    pub(super) board: Scoreboard,
-    pub(super) notifier: Notifier,
-    pub(super) pid_file: PidFile,
-    pub(super) family: Family,
+pub(in crate::master) struct Outfit {
+    pub(in crate::master) control: ControlSocket,
+    pub(in crate::master) board: Scoreboard,
+    pub(in crate::master) notifier: Notifier,
+    pub(in crate::master) pid_file: PidFile,
+    pub(in crate::master) family: Family,
 }
 
 /// Everything of the master's.
-pub(super) struct Office<'a> {
-    pub(super) plan: Plan<'a>,
-    pub(super) supervisor: Supervisor,
-    pub(super) epoll: Epoll,
-    pub(super) clients: Clients,
-    pub(super) notifier: Notifier,
-    pub(super) board: Scoreboard,
-    pub(super) crew: Crew,
+pub(in crate::master) struct Office<'a> {
+    plan: Plan<'a>,
+    supervisor: Supervisor,
+    epoll: Epoll,
+    clients: Clients,
+    notifier: Notifier,
+    board: Scoreboard,
+    crew: Crew,
     /// What the workers that serve were started from.
-    pub(super) current: Option<Edition>,
+    current: Option<Edition>,
     /// What is being started.
-    pub(super) incoming: Option<Edition>,
+    incoming: Option<Edition>,
     /// Whether another reload was wanted meanwhile.
-    pub(super) again: bool,
+    again: bool,
     /// How many workers the generation that serves is to have.
-    pub(super) wanted: usize,
+    wanted: usize,
     /// What operators wait for.
-    pub(super) awaited: Vec<Awaited>,
+    awaited: Vec<Awaited>,
     /// The list of connections that is being put together.
-    pub(super) inquiry: Option<Inquiry>,
+    inquiry: Option<Inquiry>,
     /// Until the daemon's start was reported.
-    pub(super) report: Option<Report>,
+    report: Option<Report>,
     /// Why the last worker that said so ended.
-    pub(super) last_words: Option<String>,
+    last_words: Option<String>,
     /// How the program is to end.
-    pub(super) result: Result<(), Ending>,
-    pub(super) born: Instant,
-    pub(super) turn: Turn<Scoreboard>,
-    pub(super) watch: Watch,
+    result: Result<(), Ending>,
+    born: Instant,
+    turn: Turn<Scoreboard>,
+    watch: Watch,
     /// When the workers are looked at again.
-    pub(super) watch_at: Instant,
+    watch_at: Instant,
     /// With how many slow handlers the log can bear.
-    pub(super) slow: Limiter,
-    pub(super) pid_file: PidFile,
-    pub(super) family: Family,
+    slow: Limiter,
+    pid_file: PidFile,
+    family: Family,
     /// The new program, while an upgrade goes on.
-    pub(super) launched: Option<Launched>,
+    launched: Option<Launched>,
     /// The old master, until it is gone.
-    pub(super) elder: Option<Elder>,
+    elder: Option<Elder>,
     signals: Signals,
     /// Until another master has it.
-    pub(super) control: Option<ControlSocket>,
+    control: Option<ControlSocket>,
     /// Whether the control socket is in the epoll.
-    pub(super) is_listening: bool,
+    is_listening: bool,
 }
 
 impl<'a> Office<'a> {
-    pub(super) fn open(
+    pub(in crate::master) fn open(
         plan: Plan<'a>,
         outfit: Outfit,
         supervisor: Supervisor,
@@ -142,7 +155,7 @@ impl<'a> Office<'a> {
             epoll.add(&outfit.control, Interest::Read, CONTROL)?;
         }
         if let Some(elder) = &elder {
-            elder.listen(&epoll)?;
+            elder.listen(&epoll, (ELDER, ELDERS))?;
         }
         Ok(Self {
             plan,
@@ -177,7 +190,7 @@ impl<'a> Office<'a> {
     }
 
     /// Works until everybody is gone, or until this is a worker.
-    pub(super) fn run(mut self, first: Edition, report: Option<Report>) -> Ended {
+    pub(in crate::master) fn run(mut self, first: Edition, report: Option<Report>) -> Ended {
         self.report = report;
         let mut step = self.begin(first);
         let mut events = Events::with_capacity(64);
@@ -275,7 +288,7 @@ impl<'a> Office<'a> {
                     self.introduce();
                     self.introduce_to_elder();
                 }
-                Some(ToMaster::Listed) => inquiry::hear(self, pid),
+                Some(ToMaster::Listed) => connections::hear(self, pid),
                 Some(ToMaster::Kicked(id, had_it)) => self.kicked(id, had_it),
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
                 None => {

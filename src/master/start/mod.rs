@@ -1,46 +1,30 @@
 //! From nothing to a master that supervises, in the order of the first page.
 
-use std::path;
-use std::sync::Arc;
+mod upgraded;
+
 use std::time::{Duration, Instant};
 
 use super::control::ControlSocket;
-use super::detach::{Detached, Report, detach};
-use super::edition::{Edition, settings};
+use super::cycle::inherited::Sockets;
+use super::cycle::{Edition, settings};
+use super::daemon::detach::{Detached, Report, detach};
+use super::daemon::service_manager::Notifier;
+use super::event_loop::{Ended, Office, Outfit};
 use super::exit::{Ending, Exit};
-use super::inherited::Sockets;
-use super::notifier::Notifier;
-use super::office::{Ended, Office, Outfit};
 use super::pid_file::PidFile;
-use super::supervisor::{PLACES_MIN, Supervisor};
-use super::upgrade::{Family, Papers, succeed};
-use crate::config::{Config, ConfigError};
+use super::supervisor::Supervisor;
+use super::upgrade::inheritance::Papers;
+use super::upgrade::life_pipe::Family;
 use crate::log;
+use crate::master::plan::{Plan, absolute, slots};
 use crate::scoreboard::Scoreboard;
-use crate::sys::exec::Program;
 use crate::sys::process::{self, Pid};
-use crate::sys::systemd;
-use crate::sys::title;
-use crate::worker::Application;
+use crate::sys::{systemd, title};
+use upgraded::succeed;
 
 /// How long an address may be in use at the start: by workers whose master
 /// was killed, until they have noticed.
 const BIND: Duration = Duration::from_secs(1);
-
-/// What is to run.
-#[derive(Clone)]
-pub struct Plan<'a> {
-    /// The program's name, for titles.
-    pub program: String,
-    /// Reads the configuration, at the start and for each reload.
-    pub load: Arc<dyn Fn() -> Result<Config, ConfigError> + 'a>,
-    /// The program itself, for upgrades.
-    pub program_file: Program,
-    /// What the workers serve.
-    pub application: &'a dyn Application,
-    /// Whether to go into the background.
-    pub is_daemon: bool,
-}
 
 /// Runs the master. Returns when it has ended, in the process that was started,
 /// in the background, or in a worker: the caller ends the process in any case.
@@ -96,17 +80,6 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
         Detached::Shell(result) => result,
         Detached::Daemon(report) => serve(Some(report)),
     }
-}
-
-/// Rows for six generations, as many as `generations_max` allows.
-/// Not all 255 at once: each has a bell, which is a descriptor of every worker,
-/// and whoever accepts looks at each of them.
-pub(super) fn slots(edition: &Edition) -> usize {
-    (edition.workers * 6).clamp(PLACES_MIN, 255)
-}
-
-pub(super) fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {
-    path::absolute(file).map_err(|error| Ending::internal("find the working directory", &error))
 }
 
 fn serve(

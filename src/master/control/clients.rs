@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::control::{Client, Command, ControlSocket, Progress, Response};
+use super::{Client, Command, ControlSocket, Progress, Response};
 use crate::log;
 use crate::sys::epoll::{Epoll, Interest};
 
 /// Tokens from here on are clients.
-pub(super) const FIRST_TOKEN: u64 = 1 << 32;
+pub(in crate::master) const FIRST_TOKEN: u64 = 1 << 32;
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +24,7 @@ enum Phase {
 
 /// All clients, by token.
 #[derive(Default)]
-pub(super) struct Clients {
+pub(in crate::master) struct Clients {
     open: BTreeMap<u64, (Client, Phase)>,
     /// How many there were.
     count: u64,
@@ -36,7 +36,7 @@ impl Clients {
     /// # Errors
     ///
     /// `EMFILE` and the like: they wait on; try again later.
-    pub(super) fn accept(
+    pub(in crate::master) fn accept(
         &mut self,
         control: &ControlSocket,
         epoll: &Epoll,
@@ -52,7 +52,7 @@ impl Clients {
     }
 
     /// Goes on with a client; gives what it asks once that is known.
-    pub(super) fn serve(&mut self, token: u64, epoll: &Epoll) -> Option<Command> {
+    pub(in crate::master) fn serve(&mut self, token: u64, epoll: &Epoll) -> Option<Command> {
         let (client, phase) = self.open.get_mut(&token)?;
         let progress = match phase {
             Phase::Asking => client.read(),
@@ -74,7 +74,7 @@ impl Clients {
     }
 
     /// Answers a client that asked.
-    pub(super) fn answer(&mut self, token: u64, response: &Response, epoll: &Epoll) {
+    pub(in crate::master) fn answer(&mut self, token: u64, response: &Response, epoll: &Epoll) {
         if let Some((client, _)) = self.open.get_mut(&token) {
             let progress = client.answer(response, Instant::now());
             self.send_on(token, progress, epoll);
@@ -82,7 +82,12 @@ impl Clients {
     }
 
     /// Answers all who asked for one of these.
-    pub(super) fn answer_all(&mut self, asked: &[Command], response: &Response, epoll: &Epoll) {
+    pub(in crate::master) fn answer_all(
+        &mut self,
+        asked: &[Command],
+        response: &Response,
+        epoll: &Epoll,
+    ) {
         let waits = |phase: &Phase| matches!(phase, Phase::Waiting(one) if asked.contains(one));
         let waiting = self.open.iter().filter(|(_, (_, phase))| waits(phase));
         let tokens: Vec<u64> = waiting.map(|(&token, _)| token).collect();
@@ -110,7 +115,7 @@ impl Clients {
     }
 
     /// Drops those that took too long.
-    pub(super) fn expire(&mut self, now: Instant, epoll: &Epoll) {
+    pub(in crate::master) fn expire(&mut self, now: Instant, epoll: &Epoll) {
         let late = |client: &Client| client.deadline().is_some_and(|deadline| deadline <= now);
         let late = self.open.iter().filter(|(_, (client, _))| late(client));
         let tokens: Vec<u64> = late.map(|(&token, _)| token).collect();
@@ -120,7 +125,7 @@ impl Clients {
         }
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(in crate::master) fn next_deadline(&self) -> Option<Instant> {
         let clients = self.open.values();
         clients.filter_map(|(client, _)| client.deadline()).min()
     }

@@ -4,14 +4,13 @@
 //! have replaced it. So the file is known by its inode. The master's thread
 //! alone uses it; dropping removes nothing, because every worker drops a copy.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{self, Path, PathBuf};
+use std::{fs, io};
 
 /// A socket file that this program made.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct SocketFile {
+pub(in crate::master) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     file: (u64, u64),
@@ -23,7 +22,7 @@ impl SocketFile {
     /// # Errors
     ///
     /// Somebody removed it already.
-    pub(super) fn at(path: &Path) -> io::Result<Self> {
+    pub(in crate::master) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path::absolute(path)?,
             file: identity(path)?,
@@ -31,24 +30,24 @@ impl SocketFile {
     }
 
     /// What the next program needs to know of it: path, device and inode.
-    pub(super) fn parts(&self) -> (PathBuf, u64, u64) {
+    pub(in crate::master) fn parts(&self) -> (PathBuf, u64, u64) {
         let (device, inode) = self.file;
         (self.path.clone(), device, inode)
     }
 
     /// The file that the program before this one made.
-    pub(super) fn from_parts((path, device, inode): (PathBuf, u64, u64)) -> Self {
+    pub(in crate::master) fn from_parts((path, device, inode): (PathBuf, u64, u64)) -> Self {
         let file = (device, inode);
         Self { path, file }
     }
 
     /// Whether it was made at this path.
-    pub(super) fn is_at(&self, path: &Path) -> bool {
+    pub(in crate::master) fn is_at(&self, path: &Path) -> bool {
         path::absolute(path).is_ok_and(|path| path == self.path)
     }
 
     /// Unlinks it, unless the path names something else by now.
-    pub(super) fn remove(&self) {
+    pub(in crate::master) fn remove(&self) {
         if identity(&self.path).is_ok_and(|file| file == self.file) {
             let _gone_already = fs::remove_file(&self.path);
         }

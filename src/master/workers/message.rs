@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use ::log::LevelFilter;
 
-use super::edition::SocketName;
+use crate::master::cycle::SocketName;
 use crate::net::ConnId;
 
 /// Longer texts of a worker are cut.
-pub(super) const TEXT_MAX: usize = 4096;
+pub(in crate::master) const TEXT_MAX: usize = 4096;
 
 /// From the master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum ToWorker {
+pub(in crate::master) enum ToWorker {
     /// Drain, at most so long. A second one replaces the time.
     Drain(Option<Duration>),
     /// Log to the file that comes along from now on.
@@ -35,7 +35,7 @@ pub(super) enum ToWorker {
 }
 
 impl ToWorker {
-    pub(super) fn datagram(self) -> Vec<u8> {
+    pub(in crate::master) fn datagram(self) -> Vec<u8> {
         match self {
             Self::Drain(None) => b"drain".to_vec(),
             Self::Drain(Some(limit)) => format!("drain {}", limit.as_millis()).into_bytes(),
@@ -51,7 +51,7 @@ impl ToWorker {
     }
 
     /// `None` for what no master sends.
-    pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
+    pub(in crate::master) fn parse(datagram: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(datagram).ok()?;
         match text.split_once(' ') {
             None => match text {
@@ -80,7 +80,7 @@ impl ToWorker {
 
 /// From a worker.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum ToMaster {
+pub(in crate::master) enum ToMaster {
     /// It serves.
     Ready,
     /// The connections stand in the file.
@@ -92,7 +92,7 @@ pub(super) enum ToMaster {
 }
 
 impl ToMaster {
-    pub(super) fn datagram(&self) -> Vec<u8> {
+    pub(in crate::master) fn datagram(&self) -> Vec<u8> {
         match self {
             Self::Ready => b"ready".to_vec(),
             Self::Listed => b"listed".to_vec(),
@@ -107,7 +107,7 @@ impl ToMaster {
     }
 
     /// `None` for what no worker sends.
-    pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
+    pub(in crate::master) fn parse(datagram: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(datagram);
         match text.split_once(' ') {
             None => match &*text {

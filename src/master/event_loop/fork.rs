@@ -3,12 +3,12 @@
 
 use std::ops::ControlFlow;
 
-use super::crew::Member;
-use super::office::{Ended, Office, WORKER};
-use super::recruit::Recruit;
-use super::supervisor::{Event, Generation, SlotId};
+use super::{Ended, Office, WORKER};
 use crate::log;
-use crate::net::turn::Owner;
+use crate::master::supervisor::{Event, Generation, SlotId};
+use crate::master::workers::Member;
+use crate::master::workers::child::Recruit;
+use crate::net::accept_mutex::Owner;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Both ends, as the master of the family holds them.
 #[derive(Debug)]
 pub(in crate::master) struct Family {
-    pub(super) reader: OwnedFd,
-    pub(super) writer: OwnedFd,
+    pub(in crate::master) reader: OwnedFd,
+    pub(in crate::master) writer: OwnedFd,
 }
 
 impl Family {
@@ -37,7 +37,7 @@ impl Family {
     }
 
     /// For those outside: ready when the last member is gone.
-    pub(super) fn end(&self) -> BorrowedFd<'_> {
+    pub(in crate::master) fn end(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
 }

@@ -15,8 +15,8 @@
 
 use std::time::Duration;
 
-use crate::net::turn::Owner;
-use crate::scoreboard::desk::Sight;
+use crate::net::accept_mutex::Owner;
+use crate::scoreboard::activity::Sight;
 use crate::sys::process::Pid;
 
 /// How long a worker that was told to abort may write its core.

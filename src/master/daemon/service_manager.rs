@@ -24,7 +24,7 @@ const LAST_RETRY: Duration = Duration::from_millis(5);
 
 /// The line to the manager.
 #[derive(Debug, Default)]
-pub(super) struct Notifier {
+pub(in crate::master) struct Notifier {
     manager: Option<NotifySocket>,
     unsent: VecDeque<Vec<u8>>,
     /// When to say next that the loop lives, and how often.
@@ -38,7 +38,7 @@ pub(super) struct Notifier {
 
 impl Notifier {
     /// `watchdog` is the silence after which the manager ends the service.
-    pub(super) fn new(
+    pub(in crate::master) fn new(
         manager: Option<NotifySocket>,
         watchdog: Option<Duration>,
         now: Instant,
@@ -53,7 +53,7 @@ impl Notifier {
     }
 
     /// Every worker serves, or serves on after a reload that was refused.
-    pub(super) fn ready(&mut self, status: &str) {
+    pub(in crate::master) fn ready(&mut self, status: &str) {
         if self.is_stopping {
             return;
         }
@@ -65,7 +65,7 @@ impl Notifier {
     }
 
     /// A reload begins; [`ready`](Self::ready) ends it, however it went.
-    pub(super) fn reloading(&mut self) {
+    pub(in crate::master) fn reloading(&mut self) {
         if self.is_stopping {
             return;
         }
@@ -77,7 +77,7 @@ impl Notifier {
     }
 
     /// The master ends. The first reason stands.
-    pub(super) fn stopping(&mut self, status: &str) {
+    pub(in crate::master) fn stopping(&mut self, status: &str) {
         if !std::mem::replace(&mut self.is_stopping, true) {
             let status = NotifyState::Status(first_line(status));
             self.tell(&[NotifyState::Stopping, status]);
@@ -85,14 +85,14 @@ impl Notifier {
     }
 
     /// What the next program is to be told of the manager.
-    pub(super) fn variables(&self) -> Vec<(&'static str, OsString)> {
+    pub(in crate::master) fn variables(&self) -> Vec<(&'static str, OsString)> {
         let manager = self.manager.as_ref();
         manager.map_or(Vec::new(), |manager| manager.variables(self.watchdog))
     }
 
     /// Another process is the master now. Nothing else is told from here on: the
     /// manager would take it for that one's.
-    pub(super) fn resign(&mut self, master: Pid) {
+    pub(in crate::master) fn resign(&mut self, master: Pid) {
         if let Ok(pid) = u32::try_from(master.raw())
             && !self.is_stopping
         {
@@ -103,7 +103,7 @@ impl Notifier {
     }
 
     /// One turn of the loop, which proves that it lives.
-    pub(super) fn turn(&mut self, now: Instant) {
+    pub(in crate::master) fn turn(&mut self, now: Instant) {
         self.send_on();
         let Some((at, every)) = &mut self.beat else {
             return;
@@ -119,7 +119,7 @@ impl Notifier {
     }
 
     /// When the next turn is due at the latest.
-    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    pub(in crate::master) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let retry = (!self.unsent.is_empty()).then(|| now + RETRY);
         let beat = self.beat.map(|(at, _)| at);
         retry.into_iter().chain(beat).min()
@@ -127,7 +127,7 @@ impl Notifier {
 
     /// Sends what the manager had no room for, if it takes that within a moment:
     /// the last thing before the master leaves or another one speaks.
-    pub(super) fn close(&mut self) {
+    pub(in crate::master) fn close(&mut self) {
         for _ in 0..LAST_TRIES {
             self.send_on();
             if self.unsent.is_empty() {

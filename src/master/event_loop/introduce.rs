@@ -4,11 +4,11 @@
 //! The master makes the lines and keeps no end of them: whoever dies ends its
 //! lines by that, and nobody has to be told.
 
-use super::edition::Edition;
-use super::message::ToWorker;
-use super::office::Office;
-use super::supervisor::{Generation, Stage};
+use super::Office;
 use crate::log;
+use crate::master::cycle::Edition;
+use crate::master::supervisor::{Generation, Stage};
+use crate::master::workers::message::ToWorker;
 use crate::sys::channel::Channel;
 use crate::sys::process::Pid;
 

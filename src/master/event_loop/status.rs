@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::control::Response;
-use super::edition::{Edition, accept_name};
-use super::exit::Exit;
-use super::office::Office;
-use super::supervisor::Status;
+use super::Office;
+use crate::master::control::Response;
+use crate::master::cycle::{Edition, accept_name};
+use crate::master::exit::Exit;
+use crate::master::supervisor::Status;
 use crate::scoreboard::{Counter, Row, Timing};
 use crate::sys::process::Pid;
 

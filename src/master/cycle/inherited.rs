@@ -5,27 +5,27 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
-use super::exit::{Ending, Exit};
 use crate::config::Config;
+use crate::master::exit::{Ending, Exit};
 use crate::sys::socket::Address;
 use crate::sys::systemd::Inherited;
 
 /// All of them; copies are the same sockets.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sockets(Rc<[Inherited]>);
+pub(in crate::master) struct Sockets(Rc<[Inherited]>);
 
 impl Sockets {
-    pub(super) fn new(sockets: Vec<Inherited>) -> Self {
+    pub(in crate::master) fn new(sockets: Vec<Inherited>) -> Self {
         Self(sockets.into())
     }
 
     /// The one that listens there.
-    pub(super) fn at(&self, address: &Address) -> Option<&Inherited> {
+    pub(in crate::master) fn at(&self, address: &Address) -> Option<&Inherited> {
         self.0.iter().find(|one| same(&one.address, address))
     }
 
     /// All of them, by what the manager calls them.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+    pub(in crate::master) fn all(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
         self.0.iter().map(|one| (&*one.name, one.socket.as_fd()))
     }
 
@@ -35,7 +35,7 @@ impl Sockets {
     ///
     /// [`Ending`] names the one that would listen for nobody: its clients would
     /// wait for ever.
-    pub(super) fn check(&self, config: &Config) -> Result<(), Ending> {
+    pub(in crate::master) fn check(&self, config: &Config) -> Result<(), Ending> {
         let unused = |one: &&Inherited| {
             let mut listeners = config.listener.iter();
             !listeners.any(|listener| same(&one.address, &listener.address))

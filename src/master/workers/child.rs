@@ -9,39 +9,38 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::edition::SocketName;
-use super::exit::{Ending, Exit};
 use super::message::{ToMaster, ToWorker};
-use super::supervisor::Generation;
 use crate::log::{self, Settings};
+use crate::master::cycle::SocketName;
+use crate::master::exit::{Ending, Exit};
+use crate::master::supervisor::Generation;
 use crate::net::ConnId;
 use crate::sys::channel::{Channel, Received};
-use crate::sys::cores;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::privileges::{self, Identity};
-use crate::sys::{process, title};
+use crate::sys::{cores, process, title};
 use crate::worker::{self, Application, Control, Farewell, Limits, Listed, Order, Setup};
 
 /// Descriptors that a worker needs beside those of its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
 /// A process that is about to be a worker.
-pub(super) struct Recruit {
-    pub(super) program: String,
-    pub(super) number: usize,
-    pub(super) generation: Generation,
-    pub(super) channel: Channel,
+pub(in crate::master) struct Recruit {
+    pub(in crate::master) program: String,
+    pub(in crate::master) number: usize,
+    pub(in crate::master) generation: Generation,
+    pub(in crate::master) channel: Channel,
     /// What it works with, and the names of its listeners.
-    pub(super) setup: io::Result<(Setup, Vec<SocketName>)>,
+    pub(in crate::master) setup: io::Result<(Setup, Vec<SocketName>)>,
     /// Held until the end: see `upgrade::Family`.
-    pub(super) family: io::Result<OwnedFd>,
+    pub(in crate::master) family: io::Result<OwnedFd>,
     /// The log, where it differs from the master's.
-    pub(super) settings: Option<Settings>,
-    pub(super) identity: Option<Identity>,
-    pub(super) core: Option<usize>,
+    pub(in crate::master) settings: Option<Settings>,
+    pub(in crate::master) identity: Option<Identity>,
+    pub(in crate::master) core: Option<usize>,
     /// How long to drain when the master is gone.
-    pub(super) patience: Duration,
+    pub(in crate::master) patience: Duration,
 }
 
 impl Recruit {
@@ -50,7 +49,7 @@ impl Recruit {
     /// # Errors
     ///
     /// [`Ending`] without a text: the master was told.
-    pub(super) fn work(self, application: &dyn Application) -> Result<(), Ending> {
+    pub(in crate::master) fn work(self, application: &dyn Application) -> Result<(), Ending> {
         kill_point(Spot::Forked);
         let name = format!("worker-{}", self.number);
         title::set(&format!(

@@ -1,0 +1,38 @@
+//! What a master is to run, as the command line says it, and what follows from
+//! it for every start.
+
+use std::path;
+use std::sync::Arc;
+
+use super::cycle::Edition;
+use super::exit::Ending;
+use super::supervisor::PLACES_MIN;
+use crate::config::{Config, ConfigError};
+use crate::sys::exec::Program;
+use crate::worker::Application;
+
+/// What is to run.
+#[derive(Clone)]
+pub struct Plan<'a> {
+    /// The program's name, for titles.
+    pub program: String,
+    /// Reads the configuration, at the start and for each reload.
+    pub load: Arc<dyn Fn() -> Result<Config, ConfigError> + 'a>,
+    /// The program itself, for upgrades.
+    pub program_file: Program,
+    /// What the workers serve.
+    pub application: &'a dyn Application,
+    /// Whether to go into the background.
+    pub is_daemon: bool,
+}
+
+/// Rows for six generations, as many as `generations_max` allows.
+/// Not all 255 at once: each has a bell, which is a descriptor of every worker,
+/// and whoever accepts looks at each of them.
+pub(super) fn slots(edition: &Edition) -> usize {
+    (edition.workers * 6).clamp(PLACES_MIN, 255)
+}
+
+pub(super) fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {
+    path::absolute(file).map_err(|error| Ending::internal("find the working directory", &error))
+}

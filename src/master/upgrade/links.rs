@@ -1,0 +1,67 @@
+//! What a master knows of the other one of an upgrade, and its way to it.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use crate::master::cycle::socket_file::SocketFile;
+use crate::master::daemon::service_manager::Notifier;
+use crate::master::supervisor::Rows;
+use crate::sys::channel::Channel;
+use crate::sys::epoll::{Epoll, Interest};
+use crate::sys::process::Pid;
+
+/// The master before this one, until it is gone.
+pub(in crate::master) struct Elder {
+    pub(in crate::master) pid: i32,
+    pub(in crate::master) line: Rc<Channel>,
+    /// The end of its family.
+    pub(in crate::master) elders: OwnedFd,
+    /// Rows of its workers.
+    pub(in crate::master) taken: Rows,
+    /// Unix sockets that it made.
+    pub(in crate::master) files: Vec<SocketFile>,
+    /// Whether its workers count where ours do.
+    pub(in crate::master) is_shared: bool,
+    /// What it had counted when we took over.
+    pub(in crate::master) counted: Vec<(String, u64)>,
+    /// Ours to the service manager, for as long as that listens to the elder.
+    pub(in crate::master) notifier: Option<Notifier>,
+    /// Whether its line is closed.
+    pub(in crate::master) is_silent: bool,
+    /// Which of its workers have lines to which of ours.
+    pub(in crate::master) introduced: Vec<(usize, Pid)>,
+}
+
+impl Elder {
+    /// Has `epoll` tell of it.
+    pub(in crate::master) fn listen(
+        &self,
+        epoll: &Epoll,
+        (line, end): (u64, u64),
+    ) -> std::io::Result<()> {
+        epoll.add(&*self.line, Interest::Read, line)?;
+        epoll.add(&self.elders, Interest::Read, end)
+    }
+
+    /// The Unix sockets that it made.
+    pub(in crate::master) fn files(&self) -> &[SocketFile] {
+        &self.files
+    }
+}
+
+/// A new program that was started.
+pub(in crate::master) struct Launched {
+    pub(in crate::master) line: Channel,
+    /// The end of its family.
+    pub(in crate::master) heirs: OwnedFd,
+    /// The workers of each row when it was started.
+    pub(in crate::master) epochs: Vec<u16>,
+    /// Rows in which ours were.
+    pub(in crate::master) ours: Rows,
+    /// Rows that its workers may live in, since it is gone.
+    pub(in crate::master) used: Rows,
+    /// Why it ended, as far as it said so.
+    pub(in crate::master) last_words: Option<String>,
+    /// Whether it was told to take over.
+    pub(in crate::master) was_promoted: bool,
+}
