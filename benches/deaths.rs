@@ -5,12 +5,13 @@
 //! cargo bench --bench deaths --features failpoints -- 50
 //! ```
 //!
-//! Kills the holder of the accept turn 200 times, or as often as told, and prints
-//! p50, p90, p99 and the longest time until a new connection is answered: where the
-//! dead are replaced at once, where each worker has 500 idle connections, and,
-//! with `failpoints`, where no fork succeeds until seven of eight are dead. Beside
-//! it a thread sleeps a millisecond at a time: samples in which it was late itself
-//! are the machine's, and left out of the second line.
+//! Kills the holder of the accept mutex 200 times, or as often as told, and
+//! prints p50, p90, p99 and the longest time until a new connection is
+//! answered: where the dead are replaced at once, where each worker has 500
+//! idle connections, and, with `failpoints`, where no fork succeeds until seven
+//! of eight are dead. Beside it a thread sleeps a millisecond at a time:
+//! samples in which it was late itself are the machine's, and left out of the
+//! second line.
 
 use std::error::Error;
 use std::fs;
@@ -174,7 +175,8 @@ impl Daemon {
         })
     }
 
-    /// Kills a holder whenever all workers serve, `idle` connections among them.
+    /// Kills a holder whenever all workers serve, `idle` connections among
+    /// them.
     fn kill_and_replace(&self, deaths: usize, idle: usize) -> Outcome<Vec<Sample>> {
         let mut open: Vec<TcpStream> = Vec::new();
         let mut samples = Vec::new();
@@ -197,7 +199,8 @@ impl Daemon {
         Ok(samples)
     }
 
-    /// Kills one holder after the other while no fork succeeds, until one is left.
+    /// Kills one holder after the other while no fork succeeds, until one is
+    /// left.
     fn kill_and_hold(&self, deaths: usize) -> Outcome<Vec<Sample>> {
         let mut samples = Vec::new();
         while samples.len() < deaths {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Prints the median and the longest of each, on the built daemon with four
-//! workers and the accept turn. It fails when something does not work, never
+//! workers and the accept mutex. It fails when something does not work, never
 //! because it was slow: machines differ.
 
 use std::error::Error;

@@ -99,11 +99,11 @@ fn mailbox(criterion: &mut Criterion) {
 fn pool(criterion: &mut Criterion) {
     let pool = Pool::new(0, 1, 256, 4_096, || [0_u64; 32]);
     let mut group = criterion.benchmark_group("pool");
-    group.bench_function("vacancy, settle, evict, give back", |bencher| {
+    group.bench_function("vacancy, place, evict, give back", |bencher| {
         bencher.iter(|| {
             let vacancy = pool.vacancy().expect("one is taken at a time");
             let id = vacancy.id();
-            let tenant = pool.settle(vacancy);
+            let tenant = pool.place(vacancy);
             assert!(pool.evict(id));
             let given = pool.give_back(id, tenant, |_| ());
             assert!(given.is_ok());
@@ -111,7 +111,7 @@ fn pool(criterion: &mut Criterion) {
     });
     let vacancy = pool.vacancy().expect("none is taken");
     let id = vacancy.id();
-    let tenant = pool.settle(vacancy);
+    let tenant = pool.place(vacancy);
     group.bench_function("find", |bencher| bencher.iter(|| pool.find(black_box(id))));
     group.finish();
     drop(tenant);

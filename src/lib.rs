@@ -9,13 +9,15 @@
 //! # Ok::<(), purlin::SpawnError>(())
 //! ```
 //!
-//! Start with [`App`], and with [`Ctx`](dispatch::Ctx) and [`Hub`](dispatch::Hub)
-//! for what a handler can do. The rest of this page is the map of the source.
+//! Start with [`App`], and with [`Ctx`](dispatch::Ctx) and
+//! [`Hub`](dispatch::Hub) for what a handler can do. The rest of this page is
+//! the map of the source.
 //!
 //! # Layers
 //!
 //! A module may use the modules *below* it, never those above or beside it.
-//! `tests/it/architecture.rs` fails the build when an import goes the other way.
+//! `tests/it/architecture.rs` fails the build when an import goes the other
+//! way.
 //!
 //! ```text
 //! main        the daemon: built-in services
@@ -29,7 +31,7 @@
 //! stress      the load tool, behind the feature of this name
 //! client      blocking client on the same codec
 //! body        typed bodies, replies, errors
-//! net         names of connections, the pool, the accept turn, who gets in
+//! net         names of connections, the pool, the accept mutex, who gets in
 //! protocol    frames, HTTP/1.1, PROXY headers        (gives bytes meaning; no I/O)
 //! scoreboard  what the shared words mean
 //! config log  the file that is the manual; whole lines
@@ -59,8 +61,8 @@
 //! - The clock is read every eighth message of a turn, and counters are added
 //!   once a turn: a tenth of the cost of a small message at depth 16.
 //! - A connection no longer counts for its address when its peer has gone, not
-//!   when its descriptor is closed: with the recycler starved on a busy machine,
-//!   900 connections that were over kept an address out.
+//!   when its descriptor is closed: with the recycler starved on a busy
+//!   machine, 900 connections that were over kept an address out.
 //! - Small bodies (under 1 KiB) are copied for handlers that keep them: sharing
 //!   the chunk costs two atomic operations, keeps all of it in memory, and took
 //!   65 ns a message of 96 bytes instead of 59.
@@ -68,8 +70,9 @@
 //!   cancellation of the thread, 100 ns a batch.
 //! - The kernel closes a killed process's descriptors from the highest number
 //!   down, and only then tells its parent. So a worker's line to the master has
-//!   the highest: with 500 connections open, the next reply came 1.7 ms after the
-//!   death of the worker that accepts, and 8.8 ms when the master waited to reap it.
+//!   the highest: with 500 connections open, the next reply came 1.7 ms after
+//!   the death of the worker that accepts, and 8.8 ms when the master waited to
+//!   reap it.
 //! - A connection that has nothing to remember has no server, no seat and no
 //!   cutter: they are lent for a turn or a read. An idle one costs 394 bytes
 //!   instead of 856, whether it speaks frames or HTTP, and what a turn needs is

@@ -17,7 +17,7 @@ const SETTLED: Duration = Duration::from_millis(1100);
 /// Far beyond every goal: what takes longer is broken, not slow.
 const BROKEN: Duration = Duration::from_secs(5);
 
-/// C1: the holder of the accept turn is killed.
+/// C1: the holder of the accept mutex is killed.
 pub(crate) fn holder(scale: &Scale) -> Outcome<Row> {
     let count = scale.of(200, 10);
     let daemon = Daemon::start("workers = 4")?;
@@ -25,7 +25,7 @@ pub(crate) fn holder(scale: &Scale) -> Outcome<Row> {
     for _ in 0..count {
         let mut holder = None;
         // A worker that dies younger is replaced after a growing pause.
-        daemon.wait("a holder of the turn", || {
+        daemon.wait("a holder of the accept mutex", || {
             let (serving, now) = daemon.serving()?;
             holder = now;
             Ok(serving.len() == 4 && now.is_some() && daemon.youngest()? >= 1)

@@ -1,4 +1,5 @@
-//! The chaos suite: the built daemon under load, and everything that can go wrong.
+//! The chaos suite: the built daemon under load, and everything that can go
+//! wrong.
 //!
 //! ```text
 //! cargo bench --bench chaos
@@ -6,8 +7,9 @@
 //! ```
 //!
 //! Each scenario is a row: its goal, what was measured, and, where there is
-//! something to compare with, what nginx does in the same run. Counts decide the
-//! exit status, times only where they are far beyond the goal: machines differ.
+//! something to compare with, what nginx does in the same run. Counts decide
+//! the exit status, times only where they are far beyond the goal: machines
+//! differ.
 
 mod daemon;
 mod deaths;
@@ -88,7 +90,7 @@ const SCENARIOS: &[Scenario] = &[
     ),
     (
         "C1",
-        "holder of the turn killed: reply p50 2, p99 10, max 20 ms",
+        "holder of the accept mutex killed: reply p50 2, p99 10, max 20 ms",
         deaths::holder,
     ),
     (

@@ -1,5 +1,5 @@
-//! C2: whoever accepts is stopped, or caught in an endless loop. It is alive, so the
-//! kernel takes nothing from it.
+//! C2: whoever accepts is stopped, or caught in an endless loop. It is alive,
+//! so the kernel takes nothing from it.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -22,7 +22,8 @@ const SETTLED: Duration = Duration::from_millis(1100);
 /// Between two new clients.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Far beyond the goal, and below the time after which the stuck one is aborted.
+/// Far beyond the goal, and below the time after which the stuck one is
+/// aborted.
 const BROKEN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy)]
@@ -79,7 +80,7 @@ fn caught(daemon: &Daemon, trap: Trap) -> Outcome<Span> {
     }
     let span = next_reply(daemon, from)?;
     if !daemon.processes().contains(&victim) {
-        return Err("the stuck one died, and did not only lose the turn".into());
+        return Err("the stuck one died, and did not only lose the accept mutex".into());
     }
     signal(victim, Signal::SIGKILL);
     daemon.wait("a replacement", || {
@@ -103,13 +104,13 @@ fn acquaint(daemon: &Daemon) -> Outcome<(TcpStream, i32)> {
             return Ok((client, pid));
         }
         if begun.elapsed() > BROKEN {
-            return Err("who accepts does not have the turn".into());
+            return Err("who accepts does not have the accept mutex".into());
         }
     }
 }
 
-/// Clients come one after the other, and do not wait for each other: any of them
-/// may have gone to the stuck one.
+/// Clients come one after the other, and do not wait for each other: any of
+/// them may have gone to the stuck one.
 fn next_reply(daemon: &Daemon, from: Instant) -> Outcome<Span> {
     let (replied, replies) = mpsc::channel();
     while from.elapsed() < BROKEN {

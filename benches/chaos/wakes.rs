@@ -49,7 +49,7 @@ struct Wakes {
     accepts: u64,
     /// Events of listeners that epoll returned.
     events: u64,
-    /// Wake-ups by a bell of the turn.
+    /// Wake-ups by a bell of the accept mutex.
     bells: u64,
     took: Duration,
 }

@@ -1,7 +1,7 @@
 //! Registering that the state of a connection can go to another worker.
 
 use super::App;
-use crate::dispatch::handover::{Carry, Handover};
+use crate::dispatch::handover::{Handover, HandoverFns};
 
 impl<S: Default + Send + 'static> App<S> {
     /// Lets connections go on in another worker over a reload or an upgrade,
@@ -18,7 +18,7 @@ impl<S: Default + Send + 'static> App<S> {
     where
         S: Handover,
     {
-        self.hooks.carry = Some(Carry::default());
+        self.hooks.carry = Some(HandoverFns::default());
         self
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
-use crate::dispatch::service::Surroundings;
+use crate::dispatch::service::WorkerContext;
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
 use crate::web::Web;
 
@@ -366,12 +366,12 @@ impl<S: Default + Send + 'static> App<S> {
         router
     }
 
-    fn core(&self, worker: Surroundings) -> Result<Arc<Core<S>>, String> {
+    fn core(&self, worker: WorkerContext) -> Result<Arc<Core<S>>, String> {
         let mut data = Data::default();
         for make in &self.data {
             fenced("`data`", || make(&mut data))?;
         }
-        let hub = Hub::new(worker.outlet, worker.row, data);
+        let hub = Hub::new(worker.worker, worker.row, data);
         for started in &self.started {
             fenced("`started`", || started(&hub))?;
         }

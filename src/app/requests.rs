@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 
 use super::test::Test;
-use crate::dispatch::service::{Seat, UnknownId};
+use crate::dispatch::service::{Dispatcher, UnknownId};
 use crate::protocol::http::{Http1, Limits};
 use crate::protocol::{CloseMode, Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
 use crate::sys::socket::Peer;
@@ -48,8 +48,8 @@ impl Answered {
 
 impl<S: Default + Send + 'static> Test<S> {
     /// Sends a request and gives its response. Waits for one that was put off
-    /// to another thread; of a stream that waits for other threads it gives what
-    /// was sent before, and ends it.
+    /// to another thread; of a stream that waits for other threads it gives
+    /// what was sent before, and ends it.
     ///
     /// # Panics
     ///
@@ -84,15 +84,15 @@ impl<S: Default + Send + 'static> Test<S> {
     /// Everything that is written in answer to one whole request.
     fn exchange(&mut self, request: Vec<u8>) -> Vec<u8> {
         let conn = self.name();
-        let mut seat = self.service().seat();
-        seat.take(conn, Peer::Unix, UnknownId::Error, false);
+        let mut dispatcher = self.service().dispatcher();
+        dispatcher.take(conn, Peer::Unix, UnknownId::Error, false);
         let protocol = Http1::new(LIMITS);
         let (mut cutter, mut server) = protocol.open();
         assert_eq!(cutter.cut(&request).units, request.len(), "one request");
         let mut turn = Turn {
             lane: Lane::Pool,
             out: Out::new(Vec::new(), &protocol),
-            app: dispatch(&mut *seat),
+            app: dispatch(&mut *dispatcher),
             budget: &mut || false,
             room: usize::MAX,
         };
@@ -117,8 +117,8 @@ impl<S: Default + Send + 'static> Test<S> {
             }
         }
         let written = with_files(&turn.out);
-        seat.counted();
-        seat.leave();
+        dispatcher.counted();
+        dispatcher.leave();
         written
     }
 }
@@ -143,8 +143,8 @@ fn with_files(out: &Out<'_>) -> Vec<u8> {
     written
 }
 
-fn dispatch(seat: &mut dyn Seat) -> &mut dyn crate::protocol::Dispatch {
-    seat
+fn dispatch(dispatcher: &mut dyn Dispatcher) -> &mut dyn crate::protocol::Dispatch {
+    dispatcher
 }
 
 /// What is in whole chunks. A stream that waits has not sent the last one.

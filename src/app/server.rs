@@ -11,9 +11,9 @@ use crossbeam::queue::SegQueue;
 
 use super::App;
 use crate::config::{self, Config, ConfigError};
-use crate::dispatch::service::{Application, Service, Surroundings};
+use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::listener;
-use crate::net::accept_mutex::Turn;
+use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;
@@ -117,12 +117,12 @@ impl Server {
         let limits = Limits::from(config);
         let board = Scoreboard::for_connections(1, limits.connections_max);
         let board = board.map_err(SpawnError::System)?;
-        let owner = Turn::new(board.clone()).admit(0);
+        let owner = AcceptMutex::new(board.clone()).admit(0);
         let row = board.row(0);
         let setup = Setup {
             listeners,
             accept: match config.accept {
-                config::Accept::Mutex => worker::Accept::Turn(board),
+                config::Accept::Mutex => worker::Accept::Mutex(board),
                 config::Accept::Exclusive => worker::Accept::Exclusive,
                 config::Accept::Reuseport => worker::Accept::ReusePort,
             },
@@ -149,7 +149,8 @@ impl Server {
         };
         match told.recv() {
             Ok(()) => Ok(server),
-            // The worker returned before it was ready, and took the sender along.
+            // The worker returned before it was ready, and took the sender
+            // along.
             Err(_) => match server.join() {
                 Err(failure) => Err(SpawnError::Worker(failure)),
                 Ok(_) => Err(SpawnError::Worker(Failure::ThreadDied)),
@@ -199,7 +200,7 @@ impl Drop for Server {
 
 /// What workers run, in this process or after a fork.
 impl<S: Default + Send + 'static> Application for App<S> {
-    fn start(&self, worker: Surroundings) -> Result<Box<dyn Service>, String> {
+    fn start(&self, worker: WorkerContext) -> Result<Box<dyn Service>, String> {
         Ok(Box::new(self.core(worker)?))
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::App;
 use crate::body::{Error, Id, IntoReply};
-use crate::dispatch::service::{Outlet, Seat, Service, Surroundings, UnknownId};
+use crate::dispatch::service::{Dispatcher, Service, UnknownId, WorkerContext, WorkerHandle};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
 use crate::protocol::{Answer, CloseMode, Out, Route, Units};
@@ -41,7 +41,7 @@ pub struct Test<S> {
     world: Arc<World>,
     row: Row,
     protocol: Frames,
-    seats: HashMap<ConnId, Box<dyn Seat>>,
+    dispatchers: HashMap<ConnId, Box<dyn Dispatcher>>,
     next: usize,
     state: std::marker::PhantomData<fn(S)>,
 }
@@ -51,7 +51,7 @@ pub type TestConn = ConnId;
 
 impl<S> fmt::Debug for Test<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Test({} connections)", self.seats.len())
+        write!(f, "Test({} connections)", self.dispatchers.len())
     }
 }
 
@@ -59,9 +59,9 @@ impl<S: Default + Send + 'static> Test<S> {
     pub(super) fn new(app: &App<S>) -> Self {
         let world = Arc::new(World::default());
         let row = Row::alone().expect("a test has memory for its counters");
-        let outlet = Arc::clone(&world) as Arc<dyn Outlet>;
-        let core = app.core(Surroundings {
-            outlet,
+        let worker = Arc::clone(&world) as Arc<dyn WorkerHandle>;
+        let core = app.core(WorkerContext {
+            worker,
             row: row.clone(),
         });
         let service: Box<dyn Service> =
@@ -70,13 +70,13 @@ impl<S: Default + Send + 'static> Test<S> {
             world.lock().add(period, Due::Tick(job, period));
         }
         let layout = Layout::preset("rpc").expect("a preset");
-        let (protocol, seats) = (Frames::new(layout), HashMap::new());
+        let (protocol, dispatchers) = (Frames::new(layout), HashMap::new());
         Self {
             service,
             world,
             row,
             protocol,
-            seats,
+            dispatchers,
             next: 0,
             state: std::marker::PhantomData,
         }
@@ -101,12 +101,12 @@ impl<S: Default + Send + 'static> Test<S> {
     /// A new connection; `opened` has run.
     pub fn connect(&mut self) -> TestConn {
         let conn = self.name();
-        let mut seat = self.service.seat();
-        seat.take(conn, Peer::Unix, UnknownId::Error, true);
-        self.seats.insert(conn, seat);
+        let mut dispatcher = self.service.dispatcher();
+        dispatcher.take(conn, Peer::Unix, UnknownId::Error, true);
+        self.dispatchers.insert(conn, dispatcher);
         self.world.lock().inboxes.insert(conn, VecDeque::new());
-        self.run(conn, 0, |seat, out| {
-            seat.opened(out);
+        self.run(conn, 0, |dispatcher, out| {
+            dispatcher.opened(out);
             Answer::None
         });
         conn
@@ -120,13 +120,13 @@ impl<S: Default + Send + 'static> Test<S> {
     pub fn send(&mut self, conn: TestConn, id: Id, body: impl IntoReply) {
         assert!(self.is_open(conn), "{conn} is closed");
         let body = bytes_of(body);
-        self.run(conn, id, |seat, out| {
+        self.run(conn, id, |dispatcher, out| {
             let route = Route {
                 id: Some(id),
                 heartbeat: false,
             };
             let mut answer = Answer::None;
-            seat.call(route, Units::shared(&body), out, &mut answer);
+            dispatcher.call(route, Units::shared(&body), out, &mut answer);
             answer
         });
     }
@@ -144,13 +144,13 @@ impl<S: Default + Send + 'static> Test<S> {
     pub fn call(&mut self, conn: TestConn, id: Id, body: impl IntoReply) -> Result<Bytes, Error> {
         assert!(self.is_open(conn), "{conn} is closed");
         let body = bytes_of(body);
-        let answer = self.run(conn, id, |seat, out| {
+        let answer = self.run(conn, id, |dispatcher, out| {
             let route = Route {
                 id: Some(id),
                 heartbeat: false,
             };
             let mut answer = Answer::None;
-            seat.call(route, Units::shared(&body), out, &mut answer);
+            dispatcher.call(route, Units::shared(&body), out, &mut answer);
             answer
         });
         let answer = match answer {
@@ -204,8 +204,8 @@ impl<S: Default + Send + 'static> Test<S> {
             };
             match due {
                 Some(Due::Timer(conn, token)) => {
-                    self.run(conn, 0, |seat, out| {
-                        seat.timer(token, out);
+                    self.run(conn, 0, |dispatcher, out| {
+                        dispatcher.timer(token, out);
                         Answer::None
                     });
                 }
@@ -222,16 +222,16 @@ impl<S: Default + Send + 'static> Test<S> {
     /// The peer goes away; `closed` has run. Nothing happens twice.
     pub fn disconnect(&mut self, conn: TestConn) {
         let open = self.world.lock().open.remove(&conn);
-        if let Some(mut seat) = self.seats.remove(&conn) {
+        if let Some(mut dispatcher) = self.dispatchers.remove(&conn) {
             debug_assert!(open || !self.is_open(conn));
-            seat.leave();
+            dispatcher.leave();
         }
     }
 
     /// Whether the connection still stands.
     #[must_use]
     pub fn is_open(&self, conn: TestConn) -> bool {
-        self.seats.contains_key(&conn)
+        self.dispatchers.contains_key(&conn)
     }
 
     /// A counter, now.
@@ -245,15 +245,15 @@ impl<S: Default + Send + 'static> Test<S> {
         &mut self,
         conn: ConnId,
         request: Id,
-        turn: impl FnOnce(&mut dyn Seat, &mut Out<'_>) -> Answer,
+        turn: impl FnOnce(&mut dyn Dispatcher, &mut Out<'_>) -> Answer,
     ) -> Answer {
-        let Some(seat) = self.seats.get_mut(&conn) else {
+        let Some(dispatcher) = self.dispatchers.get_mut(&conn) else {
             return Answer::None;
         };
         self.world.lock().open.insert(conn);
         let mut out = Out::new(Vec::new(), &self.protocol);
-        let answer = turn(&mut **seat, &mut out);
-        seat.counted();
+        let answer = turn(&mut **dispatcher, &mut out);
+        dispatcher.counted();
         let (bytes, close) = (std::mem::take(&mut out.bytes), out.close);
         self.deliver(conn, request, &bytes, &answer);
         if close.is_some() {
@@ -355,7 +355,7 @@ impl World {
     }
 }
 
-impl Outlet for World {
+impl WorkerHandle for World {
     fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize {
         let mut inner = self.lock();
         let reached: Vec<_> = to

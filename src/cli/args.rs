@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
-use super::packaging::Paper;
+use super::packaging::Artifact;
 use crate::master::control;
 use crate::net::ConnId;
 
@@ -52,7 +52,7 @@ pub enum Command {
     /// Print the version and how it was built, and end (`-V`).
     Build,
     /// Print a file for packages, and end.
-    Generate(Paper),
+    Generate(Artifact),
 }
 
 /// What was asked for.
@@ -127,7 +127,8 @@ enum Task {
         #[arg(long)]
         json: bool,
 
-        /// Show what happens now, again every so many seconds, until q or Ctrl-C
+        /// Show what happens now, again every so many seconds, until q or
+        /// Ctrl-C
         #[arg(short = 'w', long, value_name = "SECONDS", num_args = 0..=1)]
         #[arg(default_missing_value = "1", value_parser = seconds, conflicts_with = "json")]
         watch: Option<Duration>,
@@ -135,7 +136,8 @@ enum Task {
         #[command(flatten)]
         options: Options,
     },
-    /// Drain the workers and keep the master, without any; returns when they left
+    /// Drain the workers and keep the master, without any; returns when they
+    /// left
     #[command(
         after_help = "Clients wait in the kernel's queue until `reload` or `workers N` \
                             brings workers back; `stop` ends the master as well."
@@ -206,9 +208,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         _ignored: Vec<OsString>,
     },
-    /// Print a file for packages: the manual page, or the completions of a shell
+    /// Print a file for packages: the manual page, or the completions of a
+    /// shell
     #[command(hide = true)]
-    Generate { paper: Paper },
+    Generate { artifact: Artifact },
 }
 
 impl Task {
@@ -244,7 +247,7 @@ impl Task {
             Self::Stress(options) => (Command::Stress(options), Options::default()),
             #[cfg(not(feature = "stress"))]
             Self::Stress { .. } => (Command::NoStress, Options::default()),
-            Self::Generate { paper } => (Command::Generate(paper), Options::default()),
+            Self::Generate { artifact } => (Command::Generate(artifact), Options::default()),
         }
     }
 }
@@ -276,8 +279,8 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// [`Declined`] when there is nothing to do, because the arguments are wrong
-    /// or ask for help: print it and end.
+    /// [`Declined`] when there is nothing to do, because the arguments are
+    /// wrong or ask for help: print it and end.
     pub fn parse(
         program: &str,
         args: impl IntoIterator<Item = OsString>,
@@ -323,7 +326,7 @@ impl Instead {
 
 const WATCHING: &str = "\
 With -w, for the whole server and for each worker; /s is a second's, the rest is now:
-  *           this worker has the accept turn
+  *           this worker has the accept mutex
   wait        messages that came and were not served yet
   held        bytes in partial messages, mailboxes and outbound queues
   busy        share of the time in which the event loop worked, roughly
@@ -474,7 +477,7 @@ mod tests {
             }),
             (&["doctor"], Command::Doctor { json: false }),
             (&["doctor", "--json"], Command::Doctor { json: true }),
-            (&["generate", "man"], Command::Generate(Paper::Man)),
+            (&["generate", "man"], Command::Generate(Artifact::Man)),
             (&["-t"], Command::Test),
             (&["--test", "-c", "x"], Command::Test),
             (&["-tc", "x"], Command::Test),

@@ -17,7 +17,7 @@ pub use self::args::{Arguments, Command, Declined};
 pub use self::run::main;
 use crate::config::{Config, ConfigError};
 pub use crate::master::Exit;
-pub use packaging::Paper;
+pub use packaging::Artifact;
 
 impl Arguments {
     /// The configuration that was asked for.
@@ -52,7 +52,8 @@ pub fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// What `-v` prints. `program` is the name of the binary, which need not be ours.
+/// What `-v` prints. `program` is the name of the binary, which need not be
+/// ours.
 #[must_use]
 pub fn version(program: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");

@@ -8,7 +8,7 @@ use super::args::described;
 
 /// A file for packages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Paper {
+pub enum Artifact {
     /// The manual page, section 8.
     Man,
     /// Completions for bash.
@@ -19,7 +19,7 @@ pub enum Paper {
     Fish,
 }
 
-impl Paper {
+impl Artifact {
     /// The whole text, for `program`.
     #[must_use]
     pub fn write(self, program: &str) -> String {
@@ -56,21 +56,21 @@ mod tests {
 
     #[test]
     fn each_paper_knows_the_program_and_its_commands() {
-        for (paper, parts) in [
-            (Paper::Man, [".TH chat 8", "reload", "PURLIN_CONF"]),
-            (Paper::Bash, ["complete -F", "chat", "reload"]),
-            (Paper::Zsh, ["#compdef chat", "reload", "reopen"]),
-            (Paper::Fish, ["complete -c chat", "reload", "reopen"]),
+        for (artifact, parts) in [
+            (Artifact::Man, [".TH chat 8", "reload", "PURLIN_CONF"]),
+            (Artifact::Bash, ["complete -F", "chat", "reload"]),
+            (Artifact::Zsh, ["#compdef chat", "reload", "reopen"]),
+            (Artifact::Fish, ["complete -c chat", "reload", "reopen"]),
         ] {
-            let text = paper.write("chat");
+            let text = artifact.write("chat");
             for part in parts {
-                assert!(text.contains(part), "{paper:?}: {part}\n{text}");
+                assert!(text.contains(part), "{artifact:?}: {part}\n{text}");
             }
         }
     }
 
     #[test]
     fn the_manual_tells_users_nothing_of_packaging() {
-        assert!(!Paper::Man.write("chat").contains("generate"));
+        assert!(!Artifact::Man.write("chat").contains("generate"));
     }
 }

@@ -55,7 +55,7 @@ fn obey(
     match &arguments.command {
         Command::Version => print(&version(program)),
         Command::Build => print(&build(program)),
-        Command::Generate(paper) => print(paper.write(program).trim_end()),
+        Command::Generate(artifact) => print(artifact.write(program).trim_end()),
         Command::Print => print(checked(arguments, env)?.effective().trim_end()),
         Command::Test => {
             task::test(&checked(arguments, env)?)?;

@@ -5,7 +5,7 @@ use super::value::choice;
 choice! {
     /// How workers share the listeners.
     pub enum Accept {
-        /// One worker at a time accepts; the turn goes to the least loaded.
+        /// One worker at a time accepts; the mutex goes to the least loaded.
         Mutex = "mutex",
         /// All wait, the kernel wakes one.
         Exclusive = "exclusive",

@@ -12,7 +12,8 @@
 //!   wrong later can still point at it: [`Config::refuse`].
 //!
 //! The tables below hold every key once: name, type, default, limits. Their
-//! explanation for the operator is in `conf/purlin.toml`; tests compare the two.
+//! explanation for the operator is in `conf/purlin.toml`; tests compare the
+//! two.
 
 mod check;
 mod choices;
@@ -77,7 +78,7 @@ table! {
         pub generations_max: u16 = 4, in 2..=6;
         /// Whether connections go to the workers that stay.
         pub handover: bool = true;
-        /// How long an event loop may be in one turn and keep the accept turn.
+        /// How long an event loop may be in one turn and keep the accept mutex.
         /// `None`: for ever.
         pub watchdog: Option<Duration> = Some(seconds(1)), in millis(100)..=seconds(3600);
         /// How long it may be until its worker is replaced. `None`: for ever.
@@ -130,8 +131,8 @@ table! {
         pub root: Option<PathBuf> = None;
         /// Whether a folder below `root` without an index shows its names.
         pub listing: bool = false;
-        /// How long browsers may keep a file of `root` without asking. `None`: as
-        /// they think right.
+        /// How long browsers may keep a file of `root` without asking. `None`:
+        /// as they think right.
         pub max_age: Option<Duration> = None, in seconds(1)..=seconds(31_536_000);
         /// Connections that the kernel queues until they are accepted.
         pub backlog: u16 = 511, in 1..=65_535;
@@ -222,10 +223,11 @@ table! {
         pub receive_rate: usize = 256, in 0..=GIB;
         /// How long a started message may be slower than that.
         pub receive_grace: Duration = seconds(20), in millis(100)..=seconds(3600);
-        /// How long a peer may take nothing of what waits for it. `None`: for ever.
+        /// How long a peer may take nothing of what waits for it. `None`: for
+        /// ever.
         pub send_stall: Option<Duration> = Some(seconds(60)), in millis(100)..=seconds(3600);
-        /// How long a peer may keep the server waiting while others wait for its
-        /// place. `None`: for ever.
+        /// How long a peer may keep the server waiting while others wait for
+        /// its place. `None`: for ever.
         pub make_room: Option<Duration> = Some(millis(500)), in millis(1)..=seconds(3600);
         /// When a connection sends too many messages, and what follows.
         pub flood: Flood = Flood::Bucket {

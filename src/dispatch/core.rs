@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ctx::Ctx;
-use super::handover::Carry;
+use super::handover::HandoverFns;
 use super::hub::Hub;
 use super::router::Router;
 use super::site::Site;
@@ -24,7 +24,7 @@ pub struct Hooks<S> {
     /// At the end of the worker.
     pub stopping: Vec<OnWorker>,
     /// How the state of a connection goes to another worker, if it can.
-    pub carry: Option<Carry<S>>,
+    pub carry: Option<HandoverFns<S>>,
 }
 
 impl<S> Default for Hooks<S> {

@@ -54,7 +54,8 @@ impl Sink for Out<'_> {
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
 
 /// A number for a timer or a late reply that this process has not used before.
-/// Not the dispatcher's: a connection may have another one in each of its turns.
+/// Not the dispatcher's: a connection may have another one in each of its
+/// turns.
 pub(super) fn token() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
@@ -103,7 +104,7 @@ impl<'a, S> Ctx<'a, S> {
             return;
         };
         let more = self.out.pending() + body.len();
-        if !self.hub.outlet().admits(self.conn, more) {
+        if !self.hub.worker().admits(self.conn, more) {
             return self.hub.dropped();
         }
         if let Err(error) = self.out.push(Push { id, body: &body }) {
@@ -145,7 +146,7 @@ impl<'a, S> Ctx<'a, S> {
     /// connection ends before. Never runs beside another handler of it.
     pub fn after(&mut self, delay: Duration, f: impl FnOnce(&mut Ctx<'_, S>) + Send + 'static) {
         let token = self.timers.add(Box::new(f));
-        self.hub.outlet().after(self.conn, delay, token);
+        self.hub.worker().after(self.conn, delay, token);
     }
 
     /// Puts the reply off: `f` gets a [`Replier`], to be sent to any thread.
@@ -185,7 +186,8 @@ impl<'a, S> Ctx<'a, S> {
         self.id
     }
 
-    /// What wakes this connection while the source of a streamed response waits.
+    /// What wakes this connection while the source of a streamed response
+    /// waits.
     #[must_use]
     pub fn waker(&self) -> Waker {
         Waker {
@@ -227,13 +229,13 @@ impl<'a, S> Ctx<'a, S> {
     /// `limits.outbound_high`.
     #[must_use]
     pub fn writable(&self) -> bool {
-        self.hub.outlet().writable(self.conn)
+        self.hub.worker().writable(self.conn)
     }
 
     /// Bytes that wait to be sent to the peer, those of this turn included.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.hub.outlet().queued(self.conn) + self.out.pending()
+        self.hub.worker().queued(self.conn) + self.out.pending()
     }
 }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 use super::catch_panic::guard;
 use super::core::Core;
 use super::ctx::{Ctx, Sink};
-use super::handover::{Carry, Luggage, State, Stays};
+use super::handover::{CannotMove, HandoverFns, MovedState, State};
 use super::hub::Hub;
 use super::record::{Awaited, record};
 use super::request_id::request_id;
 use super::router::Handler;
 use super::sample;
-use super::service::{Seat, UnknownId};
+use super::service::{Dispatcher, UnknownId};
 use super::site::Visit;
 use crate::body::Spool;
 use crate::dispatch::ctx::Timers;
@@ -34,13 +34,13 @@ use crate::sys::clock::{micros, wall_seconds};
 use crate::sys::socket::Peer;
 
 /// See the module.
-pub(super) struct ConnSeat<S> {
+pub(super) struct ConnDispatcher<S> {
     core: Arc<Core<S>>,
-    tenant: Tenant<S>,
+    current: Current<S>,
 }
 
 /// Who sits here now. Apart from the core, so that both can be borrowed.
-struct Tenant<S> {
+struct Current<S> {
     state: Option<S>,
     conn: ConnId,
     peer: Peer,
@@ -54,9 +54,9 @@ struct Tenant<S> {
     id: Option<u32>,
 }
 
-impl<S: Default + Send + 'static> ConnSeat<S> {
+impl<S: Default + Send + 'static> ConnDispatcher<S> {
     pub(super) fn new(core: Arc<Core<S>>) -> Self {
-        let tenant = Tenant {
+        let current = Current {
             state: None,
             conn: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
@@ -66,11 +66,11 @@ impl<S: Default + Send + 'static> ConnSeat<S> {
             handled: 0,
             id: None,
         };
-        Self { core, tenant }
+        Self { core, current }
     }
 }
 
-impl<S: Default + Send + 'static> Tenant<S> {
+impl<S: Default + Send + 'static> Current<S> {
     /// Runs user code with a context; `None`: it panicked, or the state could
     /// not be made.
     fn run<R>(
@@ -170,7 +170,7 @@ impl<S: Default + Send + 'static> Tenant<S> {
     }
 }
 
-impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
+impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
     fn inline(&self, route: Route) -> bool {
         // Nobody's messages run no code of the user's.
         let nobodys = route.heartbeat || self.core.router.fallback().is_none();
@@ -178,33 +178,33 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     }
 
     fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>, answer: &mut Answer) {
-        let Self { core, tenant } = self;
+        let Self { core, current } = self;
         match core.router.find(route.id) {
-            Some(handler) => tenant.handle(core, handler, route, body, out, answer),
-            None => tenant.unclaimed(core, route, body, out, answer),
+            Some(handler) => current.handle(core, handler, route, body, out, answer),
+            None => current.unclaimed(core, route, body, out, answer),
         }
     }
 
     fn opened(&mut self, out: &mut Out<'_>) {
-        let Self { core, tenant } = self;
-        tenant.id = None;
+        let Self { core, current } = self;
+        current.id = None;
         if let Some(opened) = &core.hooks.opened {
             activity::begin(Work::Opened);
-            tenant.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
+            current.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
         }
     }
 
     fn timer(&mut self, token: u64, out: &mut Out<'_>) {
-        let Self { core, tenant } = self;
-        tenant.id = None;
-        if let Some(timer) = tenant.timers.remove(token) {
+        let Self { core, current } = self;
+        current.id = None;
+        if let Some(timer) = current.timers.remove(token) {
             activity::begin(Work::Timer);
-            tenant.run(core, out, || "a timer of a connection".to_owned(), timer);
+            current.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
     }
 
     fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
-        let Self { core, tenant } = self;
+        let Self { core, current } = self;
         let hub = &core.hub;
         let head = &request.head;
         let served = guard(
@@ -212,14 +212,14 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             || format!("the handler of {} {}", head.method, head.target),
             || {
                 let mut nowhere = Nowhere;
-                let visit = tenant.visit(hub, &mut nowhere);
+                let visit = current.visit(hub, &mut nowhere);
                 core.site.serve(visit, lane, request, response)
             },
         );
         if let Some(undone @ (Served::NotInline | Served::NoSuchMethod)) = served {
             return undone;
         }
-        tenant.handled += 1;
+        current.handled += 1;
         if served.is_none() {
             response.restart();
             response.error(&Error::new(500, "the handler panicked"));
@@ -230,12 +230,12 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     }
 
     fn fill(&mut self, stream: &mut Stream, room: &mut Room<'_>) -> Fill {
-        let Self { core, tenant } = self;
+        let Self { core, current } = self;
         let row = core.hub.row();
         let what = || "the source of a streamed response".to_owned();
         let filled = guard(row, what, || stream.fill(room));
         if let Some(Fill::Failed(reason)) = &filled {
-            ::log::warn!("stream a response to {}: {reason}; reset", tenant.peer);
+            ::log::warn!("stream a response to {}: {reason}; reset", current.peer);
         }
         let fill = filled.unwrap_or_else(|| Fill::Failed("it panicked".to_owned()));
         if matches!(fill, Fill::Failed(_)) {
@@ -245,13 +245,13 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     }
 
     fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {
-        let Self { core, tenant } = self;
+        let Self { core, current } = self;
         let hub = &core.hub;
         let head = &incoming.head;
         let what = || format!("the beginning of {} {}", head.method, head.target);
         let wanted = guard(hub.row(), what, || {
             let mut nowhere = Nowhere;
-            let visit = tenant.visit(hub, &mut nowhere);
+            let visit = current.visit(hub, &mut nowhere);
             core.site.receive(visit, incoming, response)
         });
         let wanted = wanted.unwrap_or_else(|| {
@@ -259,7 +259,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
             Wanted::refused(&Error::new(500, "the handler panicked"), response)
         });
         if matches!(wanted, Wanted::Refused) {
-            tenant.handled += 1;
+            current.handled += 1;
             hub.row().count(Counter::HandlerErrors);
         }
         wanted
@@ -281,7 +281,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     }
 
     fn record(&mut self, access: &Access<'_>, format: AccessFormat) {
-        record(&self.core.hub, self.tenant.peer, |peer, seconds, line| {
+        record(&self.core.hub, self.current.peer, |peer, seconds, line| {
             access.write(format, peer, seconds, line);
         });
     }
@@ -289,7 +289,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     fn receipt(&mut self, sending: Sending) -> Option<Box<dyn Receipt>> {
         Some(Box::new(Awaited {
             hub: self.core.hub.clone(),
-            peer: self.tenant.peer,
+            peer: self.current.peer,
             sending,
         }))
     }
@@ -307,46 +307,46 @@ impl<S: Default + Send + 'static> Dispatch for ConnSeat<S> {
     }
 }
 
-impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
+impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
     fn take(&mut self, conn: ConnId, peer: Peer, unknown_id: UnknownId, is_session: bool) {
-        let Self { core, tenant } = self;
-        tenant.conn = conn;
-        tenant.peer = peer;
-        tenant.unknown_id = unknown_id;
-        tenant.id = None;
+        let Self { core, current } = self;
+        current.conn = conn;
+        current.peer = peer;
+        current.unknown_id = unknown_id;
+        current.id = None;
         // A state without bytes is as good as any other.
-        if is_session && is_stateless::<S>() && tenant.state.is_some() {
+        if is_session && is_stateless::<S>() && current.state.is_some() {
             return;
         }
         let what = || "`default` of the connection's state".to_owned();
         let make = || guard(core.hub.row(), what, S::default);
-        tenant.state = is_session.then(make).flatten();
+        current.state = is_session.then(make).flatten();
     }
 
     fn counted(&mut self) {
         activity::rest();
-        let handled = std::mem::take(&mut self.tenant.handled);
+        let handled = std::mem::take(&mut self.current.handled);
         if handled > 0 {
             self.core.hub.row().add(Counter::Handled, handled);
         }
     }
 
     fn rests(&self) -> bool {
-        let Tenant {
+        let Current {
             state,
             timers,
             member,
             ..
-        } = &self.tenant;
+        } = &self.current;
         !member && timers.is_empty() && (state.is_none() || is_stateless::<S>())
     }
 
     fn leave(&mut self) {
-        let Self { core, tenant } = self;
-        tenant.id = None;
+        let Self { core, current } = self;
+        current.id = None;
         activity::begin(Work::Closed);
         if let Some(closed) = &core.hooks.closed {
-            tenant.run(
+            current.run(
                 core,
                 &mut Nowhere,
                 || "`closed`".to_owned(),
@@ -356,23 +356,23 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         self.vacate();
     }
 
-    fn pack(&self) -> Result<Luggage, Stays> {
-        let Self { core, tenant } = self;
-        if !tenant.timers.is_empty() {
-            return Err(Stays::Timer);
+    fn pack(&self) -> Result<MovedState, CannotMove> {
+        let Self { core, current } = self;
+        if !current.timers.is_empty() {
+            return Err(CannotMove::Timer);
         }
-        let (user, rooms) = if tenant.member {
-            core.hub.directory().memberships(tenant.conn)
+        let (user, rooms) = if current.member {
+            core.hub.directory().memberships(current.conn)
         } else {
             (None, Vec::new())
         };
-        let state = match (&tenant.state, core.hooks.carry) {
+        let state = match (&current.state, core.hooks.carry) {
             (None, _) => State::Empty,
             (Some(_), _) if size_of::<S>() == 0 => State::Empty,
-            (Some(state), Some(carry)) => pack(core, state, carry).ok_or(Stays::State)?,
-            (Some(_), None) => return Err(Stays::State),
+            (Some(state), Some(carry)) => pack(core, state, carry).ok_or(CannotMove::State)?,
+            (Some(_), None) => return Err(CannotMove::State),
         };
-        Ok(Luggage { state, user, rooms })
+        Ok(MovedState { state, user, rooms })
     }
 
     fn unpack(
@@ -386,7 +386,7 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         let State::Bytes { version, bytes } = state else {
             self.take(conn, peer, unknown_id, is_session);
             // A state with bytes would begin anew, and not go on.
-            let is_whole = !is_session || size_of::<S>() == 0 && self.tenant.state.is_some();
+            let is_whole = !is_session || size_of::<S>() == 0 && self.current.state.is_some();
             if !is_whole {
                 self.vacate();
             }
@@ -394,34 +394,34 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
         };
         self.take(conn, peer, unknown_id, false);
         let what = || "`take_over` of a connection's state".to_owned();
-        let read = |carry: Carry<S>| {
+        let read = |carry: HandoverFns<S>| {
             let take_over = || (carry.take_over)(*version, bytes);
             guard(self.core.hub.row(), what, take_over).flatten()
         };
-        self.tenant.state = self.core.hooks.carry.and_then(read);
-        self.tenant.state.is_some()
+        self.current.state = self.core.hooks.carry.and_then(read);
+        self.current.state.is_some()
     }
 
     fn rejoin(&mut self, user: Option<&str>, rooms: &[String]) {
-        let Self { core, tenant } = self;
-        tenant.member = user.is_some() || !rooms.is_empty();
+        let Self { core, current } = self;
+        current.member = user.is_some() || !rooms.is_empty();
         let directory = core.hub.directory();
         rooms
             .iter()
-            .for_each(|room| directory.join(tenant.conn, room));
+            .for_each(|room| directory.join(current.conn, room));
         if let Some(user) = user {
-            directory.bind(tenant.conn, user);
+            directory.bind(current.conn, user);
         }
     }
 
     fn vacate(&mut self) {
-        let Self { core, tenant } = self;
-        if std::mem::take(&mut tenant.member) {
-            core.hub.directory().forget(tenant.conn);
+        let Self { core, current } = self;
+        if std::mem::take(&mut current.member) {
+            core.hub.directory().forget(current.conn);
         }
         let (state, timers) = (
-            tenant.state.take(),
-            std::mem::replace(&mut tenant.timers, Timers::none()),
+            current.state.take(),
+            std::mem::replace(&mut current.timers, Timers::none()),
         );
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
@@ -430,8 +430,8 @@ impl<S: Default + Send + 'static> Seat for ConnSeat<S> {
 }
 
 impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
-    fn seat(&self) -> Box<dyn Seat> {
-        Box::new(ConnSeat::new(Arc::clone(self)))
+    fn dispatcher(&self) -> Box<dyn Dispatcher> {
+        Box::new(ConnDispatcher::new(Arc::clone(self)))
     }
 
     fn periods(&self) -> Vec<Duration> {
@@ -465,7 +465,7 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
 }
 
 /// The state as bytes; `None`: it stays, or its function panicked.
-fn pack<S>(core: &Core<S>, state: &S, carry: Carry<S>) -> Option<State> {
+fn pack<S>(core: &Core<S>, state: &S, carry: HandoverFns<S>) -> Option<State> {
     let what = || "`hand_over` of a connection's state".to_owned();
     let bytes = guard(core.hub.row(), what, || (carry.hand_over)(state)).flatten()?;
     Some(State::Bytes {

@@ -8,12 +8,12 @@ use std::fmt;
 /// Over a reload, and over an upgrade to another binary, the connections of a
 /// worker that leaves go on in one that stays. Their state has to go along as
 /// bytes, which the program writes and reads here and says so with
-/// [`App::handover`](crate::App::handover). A state without bytes, such as `()`,
-/// needs none of this; any other that is not registered keeps its connections
-/// where they are, and they are closed as the old worker drains.
+/// [`App::handover`](crate::App::handover). A state without bytes, such as
+/// `()`, needs none of this; any other that is not registered keeps its
+/// connections where they are, and they are closed as the old worker drains.
 ///
-/// Both functions run on the event loop and must be quick. A panic in them keeps
-/// the connection where it is.
+/// Both functions run on the event loop and must be quick. A panic in them
+/// keeps the connection where it is.
 ///
 /// ```
 /// use purlin::prelude::*;
@@ -37,8 +37,8 @@ use std::fmt;
 /// let app = App::<Guest>::new().handover();
 /// ```
 pub trait Handover: Sized {
-    /// Names the form of the bytes. Raise it when an older binary could not read
-    /// them any more, or would read them wrong.
+    /// Names the form of the bytes. Raise it when an older binary could not
+    /// read them any more, or would read them wrong.
     const VERSION: u32;
 
     /// The state as bytes, at most 64 KiB. Changes nothing: the connection may
@@ -52,13 +52,13 @@ pub trait Handover: Sized {
 }
 
 /// The two functions of a [`Handover`], for a program that has registered it.
-pub struct Carry<S> {
+pub struct HandoverFns<S> {
     pub(super) version: u32,
     pub(super) hand_over: fn(&S) -> Option<Vec<u8>>,
     pub(super) take_over: fn(u32, &[u8]) -> Option<S>,
 }
 
-impl<S: Handover> Default for Carry<S> {
+impl<S: Handover> Default for HandoverFns<S> {
     fn default() -> Self {
         Self {
             version: S::VERSION,
@@ -68,17 +68,17 @@ impl<S: Handover> Default for Carry<S> {
     }
 }
 
-impl<S> Clone for Carry<S> {
+impl<S> Clone for HandoverFns<S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S> Copy for Carry<S> {}
+impl<S> Copy for HandoverFns<S> {}
 
-impl<S> fmt::Debug for Carry<S> {
+impl<S> fmt::Debug for HandoverFns<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Carry(version {})", self.version)
+        write!(f, "HandoverFns(version {})", self.version)
     }
 }
 
@@ -99,7 +99,7 @@ pub enum State {
 
 /// What goes along with a connection.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Luggage {
+pub struct MovedState {
     /// Its state.
     pub state: State,
     /// Whom it is bound to.
@@ -110,7 +110,7 @@ pub struct Luggage {
 
 /// Why a connection stays with the program that it has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Stays {
+pub enum CannotMove {
     /// Its state cannot go along.
     State,
     /// A function of the program waits for its time.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::data::Data;
 use super::directory::{Directory, Ear};
-use super::service::Outlet;
+use super::service::WorkerHandle;
 use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
@@ -38,16 +38,16 @@ use crate::scoreboard::{Counter, Row};
 pub struct Hub(Arc<Inner>);
 
 struct Inner {
-    outlet: Arc<dyn Outlet>,
+    worker: Arc<dyn WorkerHandle>,
     directory: Directory,
     data: Data,
     row: Row,
 }
 
 impl Hub {
-    pub(crate) fn new(outlet: Arc<dyn Outlet>, row: Row, data: Data) -> Self {
+    pub(crate) fn new(worker: Arc<dyn WorkerHandle>, row: Row, data: Data) -> Self {
         Self(Arc::new(Inner {
-            outlet,
+            worker,
             directory: Directory::default(),
             data,
             row,
@@ -93,8 +93,8 @@ impl Hub {
         }
     }
 
-    pub(super) fn outlet(&self) -> &dyn Outlet {
-        &*self.0.outlet
+    pub(super) fn worker(&self) -> &dyn WorkerHandle {
+        &*self.0.worker
     }
 
     pub(super) fn directory(&self) -> &Directory {
@@ -151,7 +151,7 @@ impl Target<'_> {
             Who::Conn(conn) => (vec![conn], Vec::new()),
             Who::User(name) => (self.hub.directory().user(name), Vec::new()),
             Who::Room(name) => self.hub.directory().room(name),
-            Who::All => (self.hub.outlet().everybody(), Vec::new()),
+            Who::All => (self.hub.worker().everybody(), Vec::new()),
         };
         names.retain(|name| Some(*name) != self.except);
         ears.retain(|ear| Some(ear.conn) != self.except);
@@ -159,8 +159,8 @@ impl Target<'_> {
     }
 
     /// Pushes `body` to each of them under `id`, and to the streams that listen
-    /// to the room ([`Http::events_of`](crate::web::Http::events_of)); returns to
-    /// how many. Never waits: a peer with too many unsent bytes
+    /// to the room ([`Http::events_of`](crate::web::Http::events_of)); returns
+    /// to how many. Never waits: a peer with too many unsent bytes
     /// (`limits.outbound_max`) loses the push or its connection, as configured,
     /// and that is counted.
     pub fn send(self, id: Id, body: impl IntoReply) -> usize {
@@ -169,14 +169,14 @@ impl Target<'_> {
         };
         let (names, ears) = self.audience();
         let heard = self.hub.tell(&ears, id, &body);
-        heard + self.hub.outlet().send(&names, id, body)
+        heard + self.hub.worker().send(&names, id, body)
     }
 
     /// Closes each of them behind what was sent, and says `why` in the log;
     /// returns how many that were.
     pub fn close(self, why: &str) -> usize {
         let names = self.names();
-        let closed = self.hub.outlet().close(&names, CloseMode::Flush);
+        let closed = self.hub.worker().close(&names, CloseMode::Flush);
         ::log::info!("close {closed} connections: {why}");
         closed
     }
@@ -186,7 +186,7 @@ impl Target<'_> {
     pub fn count(self) -> usize {
         match self.who {
             Who::Conn(conn) => {
-                usize::from(Some(conn) != self.except && self.hub.outlet().knows(conn))
+                usize::from(Some(conn) != self.except && self.hub.worker().knows(conn))
             }
             Who::User(_) | Who::Room(_) | Who::All => {
                 let (names, ears) = self.audience();

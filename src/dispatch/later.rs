@@ -37,7 +37,7 @@ impl Replier {
         if matches!(answer, Answer::Error(_)) {
             self.hub.row().count(Counter::HandlerErrors);
         }
-        self.hub.outlet().answer(self.conn, self.token, answer)
+        self.hub.worker().answer(self.conn, self.token, answer)
     }
 }
 
@@ -47,7 +47,7 @@ impl Drop for Replier {
             self.hub.row().count(Counter::RepliersDropped);
             let error = Error::new(500, "the reply was never given");
             self.hub
-                .outlet()
+                .worker()
                 .answer(self.conn, self.token, Answer::Error(error));
         }
     }

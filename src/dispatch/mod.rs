@@ -1,15 +1,15 @@
 //! Which code runs for a message: id → handler, with its context.
 //!
 //! ```text
-//!   message --> Seat (one connection's state) --> Router: id -> handler
+//!   message --> Dispatcher (one connection's state) --> Router: id -> handler
 //!                 |                                        |
 //!                 +--> Ctx: send, close, after, later <----+
 //!                 +--> Hub: connections, users, rooms, everybody
 //! ```
 //!
-//! A seat is used by one thread at a time, so the state needs no lock. What
-//! user code does wrong stays in its message: panics are caught here, counted,
-//! logged with the message id and answered with error 500.
+//! A dispatcher is used by one thread at a time, so the state needs no lock.
+//! What user code does wrong stays in its message: panics are caught here,
+//! counted, logged with the message id and answered with error 500.
 
 mod catch_panic;
 mod core;

@@ -27,7 +27,7 @@ pub(super) fn record(hub: &Hub, peer: Peer, write: impl FnOnce(&dyn Display, u64
         },
         Peer::Unix => write(&"unix:", seconds, &mut line),
     }
-    hub.outlet().record(&line);
+    hub.worker().record(&line);
     LINE.set(line);
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Awaited {
 }
 
 impl Receipt for Awaited {
-    fn settle(self: Box<Self>, unsent: u64) {
+    fn complete(self: Box<Self>, unsent: u64) {
         record(&self.hub, self.peer, |peer, seconds, line| {
             self.sending.write(unsent, (micros(), seconds), peer, line);
         });

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::handover::{Luggage, State, Stays};
+use super::handover::{CannotMove, MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode};
 
@@ -10,7 +10,7 @@ use crate::protocol::{Answer, CloseMode};
 /// and by the fake worker of `app.test()`.
 ///
 /// Nothing here blocks. A name whose connection is gone is counted `stale`.
-pub trait Outlet: Send + Sync {
+pub trait WorkerHandle: Send + Sync {
     /// Queues a push for each of `to`; encoded once per wire format. Returns
     /// how many of them are connected.
     fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize;
@@ -24,8 +24,8 @@ pub trait Outlet: Send + Sync {
     /// Runs `Dispatch::timer(token)` of `to` in its turn, `after` from now.
     fn after(&self, to: ConnId, after: std::time::Duration, token: u64);
 
-    /// Has `to` look, in its turn and `after` from now, whether what it waits for
-    /// is there. One that waits for nothing, or is gone, does not care.
+    /// Has `to` look, in its turn and `after` from now, whether what it waits
+    /// for is there. One that waits for nothing, or is gone, does not care.
     fn wake(&self, to: ConnId, after: std::time::Duration);
 
     /// Whether unsent bytes of `to` are below the high-water mark.
@@ -58,7 +58,7 @@ pub trait Application: Send + Sync {
     /// # Errors
     ///
     /// The text that ends the start.
-    fn start(&self, worker: Surroundings) -> Result<Box<dyn Service>, String>;
+    fn start(&self, worker: WorkerContext) -> Result<Box<dyn Service>, String>;
 
     /// Method and path of a route, counted in the order of their registration,
     /// for the log. `None`: there is no such route.
@@ -69,9 +69,9 @@ pub trait Application: Send + Sync {
 }
 
 /// Where a service finds itself.
-pub struct Surroundings {
+pub struct WorkerContext {
     /// The way to its connections.
-    pub outlet: std::sync::Arc<dyn Outlet>,
+    pub worker: std::sync::Arc<dyn WorkerHandle>,
     /// Its counters.
     pub row: crate::scoreboard::Row,
 }
@@ -91,8 +91,8 @@ pub enum UnknownId {
 /// A program that runs in one worker. All methods may be called from any of
 /// the worker's business threads; user code in them never unwinds out.
 pub trait Service: Send + Sync {
-    /// A seat for connections, empty. Seats are reused.
-    fn seat(&self) -> Box<dyn Seat>;
+    /// A dispatcher for connections, empty. Dispatchers are reused.
+    fn dispatcher(&self) -> Box<dyn Dispatcher>;
 
     /// Periods of the jobs given to `every`; job `n` is run by `tick(n)`.
     fn periods(&self) -> Vec<std::time::Duration>;
@@ -114,8 +114,9 @@ pub trait Service: Send + Sync {
 }
 
 /// The handlers of one connection at a time, with its state.
-pub trait Seat: crate::protocol::Dispatch {
-    /// A connection takes the seat; its state is made new if it is a session
+pub trait Dispatcher: crate::protocol::Dispatch {
+    /// A connection takes the dispatcher; its state is made new if it is a
+    /// session
     /// ([`Protocol::is_session`](crate::protocol::Protocol::is_session)) and a
     /// state can remember anything.
     fn take(
@@ -130,8 +131,8 @@ pub trait Seat: crate::protocol::Dispatch {
     /// the whole batch and before its replies are written.
     fn counted(&mut self);
 
-    /// Whether nothing of the connection is in the seat: another may take it,
-    /// and this connection any other seat.
+    /// Whether nothing of the connection is in the dispatcher: another may take
+    /// it, and this connection any other dispatcher.
     fn rests(&self) -> bool;
 
     /// The connection is over: runs `closed`, leaves rooms, drops the state.
@@ -142,11 +143,11 @@ pub trait Seat: crate::protocol::Dispatch {
     ///
     /// # Errors
     ///
-    /// [`Stays`]: it cannot go.
-    fn pack(&self) -> Result<Luggage, Stays>;
+    /// [`CannotMove`]: it cannot go.
+    fn pack(&self) -> Result<MovedState, CannotMove>;
 
-    /// As [`take`](Self::take), by a connection of another worker, which goes on
-    /// with its `state`. False: that cannot be read, and nobody sits here.
+    /// As [`take`](Self::take), by a connection of another worker, which goes
+    /// on with its `state`. False: that cannot be read, and nobody has it.
     fn unpack(
         &mut self,
         conn: ConnId,

@@ -1,4 +1,4 @@
-//! Requests that name a path instead of an id, as the seat sees them.
+//! Requests that name a path instead of an id, as the dispatcher sees them.
 
 use std::fmt;
 

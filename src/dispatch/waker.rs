@@ -7,7 +7,8 @@ use super::hub::Hub;
 use crate::net::ConnId;
 
 /// Names a connection whose source waits
-/// ([`Fill::Wait`](crate::protocol::http::Fill)). Cheap, usable from any thread.
+/// ([`Fill::Wait`](crate::protocol::http::Fill)). Cheap, usable from any
+/// thread.
 #[derive(Clone)]
 pub struct Waker {
     pub(super) hub: Hub,
@@ -23,7 +24,7 @@ impl Waker {
 
     /// As [`Self::wake`], `after` from now.
     pub fn wake_after(&self, after: Duration) {
-        self.hub.outlet().wake(self.conn, after);
+        self.hub.worker().wake(self.conn, after);
     }
 }
 

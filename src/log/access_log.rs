@@ -1,10 +1,10 @@
-//! Lines that are many and may be lost, such as those of an access log: collected
-//! in memory, written by a thread of their own, a batch at a time.
+//! Lines that are many and may be lost, such as those of an access log:
+//! collected in memory, written by a thread of their own, a batch at a time.
 //!
 //! Whoever records a line waits for no disk: it is appended under a lock that
-//! nobody holds over a system call. When the disk is slower than the lines come,
-//! those that find no room are lost and counted. A line is in the file after
-//! 100 ms at most, and before the process ends if it calls [`flush`].
+//! nobody holds over a system call. When the disk is slower than the lines
+//! come, those that find no room are lost and counted. A line is in the file
+//! after 100 ms at most, and before the process ends if it calls [`flush`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -82,7 +82,7 @@ impl Journal {
             let count = std::mem::take(&mut waiting.count);
             waiting.writing = true;
             drop(waiting);
-            if !super::put_journal(&batch) {
+            if !super::put_access(&batch) {
                 self.lost.fetch_add(count, Ordering::Relaxed);
             }
             if batch.capacity() > 2 * BATCH {

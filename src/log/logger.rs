@@ -149,7 +149,7 @@ impl Logger {
     }
 
     /// Writes whole lines to the journal; tells whether they are there.
-    pub(super) fn put_journal(&self, lines: &[u8]) -> bool {
+    pub(super) fn put_access(&self, lines: &[u8]) -> bool {
         let state = self.state();
         let Some(journal) = &state.journal else {
             return false;
@@ -254,8 +254,8 @@ impl State {
 
     fn speak(&self, say: impl FnOnce(Speaker<'_>)) {
         let current = std::thread::current();
-        // A copy, not a borrow: while the message is formatted it may log itself,
-        // rename its thread, or panic.
+        // A copy, not a borrow: while the message is formatted it may log
+        // itself, rename its thread, or panic.
         let own = THREAD_NAME.try_with(|name| name.borrow().clone());
         let own = own.unwrap_or_default();
         say(Speaker {

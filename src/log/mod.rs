@@ -138,7 +138,8 @@ pub fn set_level(level: LevelFilter) {
     ::log::set_max_level(level);
 }
 
-/// Opens the files again, after they were moved away. No line is lost or cut by it.
+/// Opens the files again, after they were moved away. No line is lost or cut by
+/// it.
 ///
 /// # Errors
 ///
@@ -189,8 +190,8 @@ pub fn open_journal(path: &std::path::Path) -> io::Result<()> {
 }
 
 /// Writes whole lines to the journal; tells whether they are there.
-fn put_journal(lines: &[u8]) -> bool {
-    LOGGER.get().is_some_and(|logger| logger.put_journal(lines))
+fn put_access(lines: &[u8]) -> bool {
+    LOGGER.get().is_some_and(|logger| logger.put_access(lines))
 }
 
 /// What could not be written so far.

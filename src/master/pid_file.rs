@@ -140,8 +140,8 @@ impl PidFile {
         Err(unusable(io::ErrorKind::ResourceBusy.into()))
     }
 
-    /// The file that the program before this one locked, and still holds: `file`
-    /// is what it had open.
+    /// The file that the program before this one locked, and still holds:
+    /// `file` is what it had open.
     ///
     /// # Errors
     ///
@@ -156,8 +156,8 @@ impl PidFile {
         Err(PidFileError::Unusable(path, error))
     }
 
-    /// Names `pid` as the master: the process that goes on after daemonizing, or
-    /// after an upgrade. The file holds one pid or the other at any time.
+    /// Names `pid` as the master: the process that goes on after daemonizing,
+    /// or after an upgrade. The file holds one pid or the other at any time.
     ///
     /// # Errors
     ///
@@ -166,7 +166,8 @@ impl PidFile {
         let mut line = format!("{pid}\n");
         let len = line.len() as u64;
         let mut write = || {
-            // One call writes over all that is there; then the ends are cut off.
+            // One call writes over all that is there; then the ends are cut
+            // off.
             let before = self.file.metadata()?.len();
             let blank = usize::try_from(before.saturating_sub(len)).unwrap_or(0);
             line.extend(std::iter::repeat_n('\n', blank.min(16)));
@@ -319,21 +320,21 @@ mod tests {
     }
 
     #[test]
-    fn an_heir_writes_its_name_into_the_same_file_and_the_elder_leaves_it() {
+    fn an_new_master_writes_its_name_into_the_same_file_and_the_old_master_leaves_it() {
         let (_folder, path) = folder();
-        let elder = PidFile::lock(&path).unwrap();
-        elder.write(Pid::own()).unwrap();
+        let old_master = PidFile::lock(&path).unwrap();
+        old_master.write(Pid::own()).unwrap();
         let before = fs::metadata(&path).unwrap().ino();
-        let copy = elder.as_fd().try_clone_to_owned().unwrap();
-        let heir = PidFile::inherit(copy, &path).unwrap();
+        let copy = old_master.as_fd().try_clone_to_owned().unwrap();
+        let new_master = PidFile::inherit(copy, &path).unwrap();
         for raw in [123_456_789, 7] {
-            heir.write(some_pid(raw)).unwrap();
+            new_master.write(some_pid(raw)).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("{raw}\n"));
         }
-        elder.remove();
+        old_master.remove();
         assert_eq!(holder(&path).unwrap(), Holder::Master(some_pid(7)));
         assert_eq!(fs::metadata(&path).unwrap().ino(), before);
-        let copy = heir.as_fd().try_clone_to_owned().unwrap();
+        let copy = new_master.as_fd().try_clone_to_owned().unwrap();
         fs::rename(&path, path.with_extension("aside")).unwrap();
         assert!(PidFile::inherit(copy, &path).is_err());
     }

@@ -4,7 +4,7 @@
 use std::path;
 use std::sync::Arc;
 
-use super::cycle::Edition;
+use super::cycle::Cycle;
 use super::exit::Ending;
 use super::supervisor::PLACES_MIN;
 use crate::config::{Config, ConfigError};
@@ -29,8 +29,8 @@ pub struct Plan<'a> {
 /// Rows for six generations, as many as `generations_max` allows.
 /// Not all 255 at once: each has a bell, which is a descriptor of every worker,
 /// and whoever accepts looks at each of them.
-pub(super) fn slots(edition: &Edition) -> usize {
-    (edition.workers * 6).clamp(PLACES_MIN, 255)
+pub(super) fn slots(cycle: &Cycle) -> usize {
+    (cycle.workers * 6).clamp(PLACES_MIN, 255)
 }
 
 pub(super) fn absolute(file: &path::Path) -> Result<path::PathBuf, Ending> {

@@ -1,4 +1,5 @@
-//! Decides which workers hang and which handlers are slow; does nothing about it.
+//! Decides which workers hang and which handlers are slow; does nothing about
+//! it.
 //!
 //! The master looks at every worker at a fixed pace and hands in what it saw.
 //! Nothing here asks a clock: time is the number of *looks*. A master that was
@@ -16,7 +17,7 @@
 use std::time::Duration;
 
 use crate::net::accept_mutex::Owner;
-use crate::scoreboard::activity::Sight;
+use crate::scoreboard::activity::ThreadActivity;
 use crate::sys::process::Pid;
 
 /// How long a worker that was told to abort may write its core.
@@ -34,7 +35,7 @@ const SELDOM: Duration = Duration::from_secs(1);
 /// How long is too long. `None`: never.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Periods {
-    /// For an event loop to be given the accept turn.
+    /// For an event loop to be given the accept mutex.
     pub(super) turn: Option<Duration>,
     /// For an event loop to be left alone.
     pub(super) abort: Option<Duration>,
@@ -75,17 +76,17 @@ pub(super) struct Sample {
     /// The turn of its loop; `None` while that sleeps.
     pub(super) awake_in: Option<u64>,
     /// Its threads, that of the loop first.
-    pub(super) desks: Vec<Sight>,
+    pub(super) desks: Vec<ThreadActivity>,
 }
 
 /// What to do about a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
-    /// Its loop does not go on: it must not have the accept turn. `first`: it
+    /// Its loop does not go on: it must not have the accept mutex. `first`: it
     /// was not so the last time.
     Stuck { first: bool },
     /// This handler has been running for so long.
-    Slow(Sight, Duration),
+    Slow(ThreadActivity, Duration),
     /// Each of its business threads has been in one handler for so long.
     Exhausted(Duration),
     /// Its loop has not gone on for so long: end it, by SIGABRT.
@@ -109,7 +110,7 @@ struct Seen {
     pid: Pid,
     awake_in: Option<u64>,
     looks: u32,
-    desks: Vec<(Sight, u32)>,
+    desks: Vec<(ThreadActivity, u32)>,
     /// Looks since it was told to abort.
     aborting: Option<u32>,
 }
@@ -190,7 +191,7 @@ impl Seen {
         self.looks = if goes_on { 0 } else { self.looks + 1 };
         self.awake_in = sample.awake_in;
         let before = std::mem::take(&mut self.desks);
-        let looks = |n: usize, sight: &Sight| match before.get(n) {
+        let looks = |n: usize, sight: &ThreadActivity| match before.get(n) {
             // Nobody works while the whole process is stopped.
             Some((old, looks)) if old == sight && is_stopped => *looks,
             Some((old, looks)) if old == sight => looks + 1,
@@ -241,7 +242,7 @@ impl Seen {
             return;
         };
         let pool = self.desks.get(1..).unwrap_or_default();
-        let is_busy = |(sight, _): &(Sight, u32)| sight.work().is_some();
+        let is_busy = |(sight, _): &(ThreadActivity, u32)| sight.work().is_some();
         let shortest = pool.iter().map(|(_, same)| *same).min();
         if shortest == Some(looks) && pool.iter().all(is_busy) {
             verdicts.push(Verdict::Exhausted(abort));
@@ -277,7 +278,7 @@ mod tests {
             awake_in,
             desks: (1..)
                 .zip(words)
-                .map(|(thread, &word)| Sight { thread, word })
+                .map(|(thread, &word)| ThreadActivity { thread, word })
                 .collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! The connection pool: slots that are named, lent out, and used again.
 //!
 //! ```text
-//!            vacancy           settle            evict            give_back
+//!            vacancy           place            evict            give_back
 //!   free ------------> Vacancy -------> findable ------> quarantine --------> free
 //!                      (reactor)        by its name     while anyone holds it
 //! ```
@@ -11,7 +11,8 @@
 //! for an old connection can never touch a new one; a slot's next tenant has
 //! the next name. No time is involved: the ancestors waited 150 s instead.
 //!
-//! Any thread may find; the reactor settles and evicts; the recycler gives back.
+//! Any thread may find; the reactor settles and evicts; the recycler gives
+//! back.
 
 use std::sync::{Arc, OnceLock};
 
@@ -133,7 +134,7 @@ impl<T> Pool<T> {
     /// # Panics
     ///
     /// When somebody lives in the slot: two vacancies for one slot.
-    pub fn settle(&self, mut vacancy: Vacancy<T>) -> Arc<T> {
+    pub fn place(&self, mut vacancy: Vacancy<T>) -> Arc<T> {
         let tenant = vacancy.tenant.take().expect("the pool fills every vacancy");
         let previous =
             lock(self.slot(vacancy.id.slot())).replace((vacancy.id, Arc::clone(&tenant)));
@@ -272,7 +273,7 @@ mod tests {
         let pool = small(0, 1);
         let vacancy = pool.vacancy().unwrap();
         let id = vacancy.id();
-        let holder = pool.settle(vacancy);
+        let holder = pool.place(vacancy);
         let found = pool.find(id).unwrap();
         assert!(pool.evict(id));
         assert!(!pool.evict(id));
@@ -289,7 +290,7 @@ mod tests {
         let pool = small(0, 1);
         let vacancy = pool.vacancy().unwrap();
         let id = vacancy.id();
-        pool.settle(vacancy);
+        pool.place(vacancy);
         assert!(pool.find(id).is_some());
         assert!(
             pool.find(ConnId::first(id.row(), id.epoch() + 1, id.slot()))
@@ -331,7 +332,7 @@ mod tests {
                         *vacancy.tenant().get_mut() = serial;
                         assert!(names.insert(vacancy.id(), serial).is_none(), "a name twice");
                         living.push(vacancy.id());
-                        pool.settle(vacancy);
+                        pool.place(vacancy);
                     } else {
                         assert_eq!(living.len() + leaving.len(), 16, "a slot was lost");
                     }

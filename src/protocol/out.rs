@@ -48,7 +48,7 @@ pub trait Receipt: Send {
     /// All of it is out, but for `unsent` bytes that never will be: the
     /// connection ended first. Any thread; must not block. Dropped without this
     /// when the worker ends first.
-    fn settle(self: Box<Self>, unsent: u64);
+    fn complete(self: Box<Self>, unsent: u64);
 }
 
 /// What goes with the bytes of a turn.

@@ -113,14 +113,14 @@ pub fn rest() {
 
 /// A desk, as somebody else sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Sight {
+pub struct ThreadActivity {
     /// The number of the thread that sits there.
     pub thread: i32,
     /// The same as long as it is at the same work.
     pub word: u64,
 }
 
-impl Sight {
+impl ThreadActivity {
     /// What it is doing; `None`: nothing of the user's.
     #[must_use]
     pub fn work(self) -> Option<Work> {
@@ -131,7 +131,7 @@ impl Sight {
 impl Row {
     /// Runs `work` on the calling thread, which sits at desk `n` meanwhile.
     /// Where there is none, nobody sees what the thread does.
-    pub fn at_desk<R>(&self, n: usize, work: impl FnOnce() -> R) -> R {
+    pub fn at_work<R>(&self, n: usize, work: impl FnOnce() -> R) -> R {
         if n >= DESKS {
             return work();
         }
@@ -159,9 +159,9 @@ impl Scoreboard {
     ///
     /// When there is no such row.
     #[must_use]
-    pub fn desks(&self, n: usize) -> Vec<Sight> {
+    pub fn desks(&self, n: usize) -> Vec<ThreadActivity> {
         let desks = self.desk_words(n).chunks_exact(DESK_WORDS);
-        let sights = desks.map(|desk| Sight {
+        let sights = desks.map(|desk| ThreadActivity {
             thread: i32::try_from(desk[THREAD].load(Ordering::Relaxed)).unwrap_or(0),
             word: desk[WORK].load(Ordering::Relaxed),
         });
@@ -189,7 +189,7 @@ mod tests {
     fn work_is_seen_while_it_lasts_and_told_from_the_same_again() {
         let board = Scoreboard::new(2).unwrap();
         let mut seen = std::collections::HashSet::new();
-        board.row(1).at_desk(0, || {
+        board.row(1).at_work(0, || {
             assert_eq!(board.desks(1)[0].work(), None);
             for work in [ALL, ALL].concat() {
                 begin(work);
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn the_serial_number_comes_round_without_touching_the_rest() {
         let row = Row::alone().unwrap();
-        row.at_desk(0, || {
+        row.at_work(0, || {
             own_word::change(|_| SERIALS);
             begin(Work::Message(5));
             own_word::change(|word| {
@@ -222,13 +222,13 @@ mod tests {
     fn each_thread_has_a_desk_and_those_beyond_work_unseen() {
         let board = Scoreboard::new(1).unwrap();
         let row = board.row(0);
-        row.at_desk(0, || {
-            row.at_desk(1, || {
+        row.at_work(0, || {
+            row.at_work(1, || {
                 begin(Work::Opened);
                 let works: Vec<_> = board.desks(0).iter().map(|desk| desk.work()).collect();
                 assert_eq!(works, [None, Some(Work::Opened)]);
             });
-            row.at_desk(DESKS, || assert_eq!(board.desks(0).len(), 1));
+            row.at_work(DESKS, || assert_eq!(board.desks(0).len(), 1));
         });
     }
 
@@ -236,7 +236,7 @@ mod tests {
     fn the_dead_leave_their_desks() {
         let board = Scoreboard::new(1).unwrap();
         let row = board.row(0);
-        row.at_desk(0, || {
+        row.at_work(0, || {
             begin(Work::Message(1));
             board.fold(0);
             assert_eq!(board.desks(0), []);

@@ -13,10 +13,11 @@
 //! `table` is the size of each table of the addresses. What no thread ever
 //! touched of the desks and the addresses has no memory.
 //!
-//! Made by the master before any fork; every worker inherits it, and so does the
-//! master of the next program: then two masters fold, each the rows of its own
-//! workers. `sequence` is odd while one of them does, so a reader sees a dead
-//! worker's counts in its row or in the totals: never in both, never in none.
+//! Made by the master before any fork; every worker inherits it, and so does
+//! the master of the next program: then two masters fold, each the rows of its
+//! own workers. `sequence` is odd while one of them does, so a reader sees a
+//! dead worker's counts in its row or in the totals: never in both, never in
+//! none.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -169,13 +170,13 @@ impl Scoreboard {
         &self.bells[n]
     }
 
-    /// Names the worker that may accept: see `net::turn`.
+    /// Names the worker that may accept: see `net::accept_mutex`.
     #[must_use]
-    pub fn turn(&self) -> &AtomicU64 {
+    pub fn accept_mutex(&self) -> &AtomicU64 {
         &self.words[TURN]
     }
 
-    /// Who lives in row `n`, and what it can do: see `net::turn`.
+    /// Who lives in row `n`, and what it can do: see `net::accept_mutex`.
     ///
     /// # Panics
     ///
@@ -219,7 +220,7 @@ impl Scoreboard {
     /// Adds what the worker of row `n` counted to the totals and clears the
     /// row for the next one. Its gauges are dropped: what they counted went
     /// with the worker, as did what it counted by address and what its threads
-    /// were at. Its life stays, for the turn.
+    /// were at. Its life stays, for the mutex.
     ///
     /// A master alone calls it, after it reaped the worker and before it forks
     /// into the row again. Two masters may do so at once, for different rows:
@@ -325,9 +326,9 @@ impl Scoreboard {
 
 /// What a worker can tell of all of them.
 impl Row {
-    /// A counter of the server: the dead and the living together; of a gauge, the
-    /// living. In the moment in which a dead worker is counted in, its part may
-    /// be missing.
+    /// A counter of the server: the dead and the living together; of a gauge,
+    /// the living. In the moment in which a dead worker is counted in, its part
+    /// may be missing.
     #[must_use]
     pub fn total(&self, counter: Counter) -> u64 {
         if self.rows == 0 {
@@ -344,7 +345,8 @@ impl Row {
         if self.rows == 0 {
             return 1;
         }
-        // One that lives waits, or has waited; the row of a dead one is cleared.
+        // One that lives waits, or has waited; the row of a dead one is
+        // cleared.
         let is_set = |word: usize| self.words[word].load(Ordering::Relaxed) > 0;
         let lives =
             |start: &usize| is_set(start + ASLEEP) || is_set(start + Counter::Loops as usize);
@@ -356,8 +358,8 @@ impl Row {
     }
 }
 
-/// Where the desks of row `n` of so many begin; behind the last row's, where all
-/// of them end.
+/// Where the desks of row `n` of so many begin; behind the last row's, where
+/// all of them end.
 const fn desks(rows: usize, n: usize) -> usize {
     ROWS + rows * ROW_WORDS + n * DESKS_WORDS
 }

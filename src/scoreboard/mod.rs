@@ -2,8 +2,8 @@
 //!
 //! Writers are the threads of one worker; readers are anybody. Counters only
 //! grow; gauges rise and fall. All updates are relaxed: each word is a fact of
-//! its own, and no word announces another. (The words of the accept turn do:
-//! see `net::turn`.)
+//! its own, and no word announces another. (The words of the accept mutex do:
+//! see `net::accept_mutex`.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,8 +46,8 @@ macro_rules! counters {
                 match self { $(Self::$name => concat!($($help),+).trim_ascii(),)+ }
             }
 
-            /// The reason in the help of a counter of refused connections, for the
-            /// line in the log.
+            /// The reason in the help of a counter of refused connections, for
+            /// the line in the log.
             #[must_use]
             pub fn reason(self) -> &'static str {
                 let help = self.help().trim_end_matches('.');
@@ -77,11 +77,11 @@ counters! {
     AcceptEvents = "accept_events",
     /// Times that `accept` found no connection waiting.
     AcceptsEmpty = "accepts_empty",
-    /// Times that the accept turn came to this worker.
+    /// Times that the accept mutex came to this worker.
     TurnsTaken = "accept_turns_taken",
-    /// Times that this worker gave the accept turn to another one.
+    /// Times that this worker gave the accept mutex to another one.
     TurnsHandedOver = "accept_turns_handed_over",
-    /// Times that the bell of the accept turn woke this worker.
+    /// Times that the bell of the accept mutex woke this worker.
     TurnWakes = "accept_turn_wakes",
     /// Times that accepting paused because the connection pool was full.
     PoolFull = "accept_paused_pool_full",
@@ -89,37 +89,46 @@ counters! {
     OutOfDescriptors = "accept_paused_out_of_descriptors",
     /// Connections that the operating system could not register.
     AcceptFailed = "connections_refused",
-    /// Connections refused because the lists of the listener do not let their address in.
+    /// Connections refused because the lists of the listener do not let their
+    /// address in.
     RefusedDenied = "connections_refused_denied",
-    /// Connections refused because their address had `connections_per_ip` already.
+    /// Connections refused because their address had `connections_per_ip`
+    /// already.
     RefusedPerIp = "connections_refused_per_ip",
-    /// Connections refused because the table had no room to count their address.
+    /// Connections refused because the table had no room to count their
+    /// address.
     RefusedUncounted = "connections_refused_per_ip_table_full",
-    /// Connections refused because their address opened more than `accept_rate_per_ip`.
+    /// Connections refused because their address opened more than
+    /// `accept_rate_per_ip`.
     RefusedRate = "connections_refused_accept_rate_per_ip",
     /// Connections refused because they did not come from a trusted proxy.
     RefusedUntrusted = "connections_refused_proxy_untrusted",
-    /// Connections refused because what came in place of a PROXY header is none.
+    /// Connections refused because what came in place of a PROXY header is
+    /// none.
     RefusedHeader = "connections_refused_proxy_malformed",
     /// Connections refused because no whole PROXY header came in time.
     RefusedLate = "connections_refused_proxy_timeout",
     /// Connections that their proxy ended before it had sent a whole header.
     EndedBeforeHeader = "connections_ended_before_proxy_header",
-    /// Connections closed because no message came in time after the first byte was awaited.
+    /// Connections closed because no message came in time after the first byte
+    /// was awaited.
     FirstMessageTimeout = "connections_closed_first_message_timeout",
     /// Connections closed because nothing proved in time that the peer lives.
     HeartbeatTimeout = "connections_closed_heartbeat_timeout",
     /// Connections closed because no message went either way for too long.
     IdleTimeout = "connections_closed_idle_timeout",
-    /// Connections closed because a message arrived more slowly than `receive_rate`.
+    /// Connections closed because a message arrived more slowly than
+    /// `receive_rate`.
     ReceiveTooSlow = "connections_closed_receive_rate",
     /// Connections closed because the peer took nothing of what waited for it.
     SendStalled = "connections_closed_send_stall",
-    /// Connections closed in a full pool because they kept the server waiting for longest.
+    /// Connections closed in a full pool because they kept the server waiting
+    /// for longest.
     MadeRoom = "connections_closed_make_room",
     /// Connections closed because a frame claimed more than the limit.
     TooLong = "connections_closed_frame_too_long",
-    /// Connections closed because a frame claimed less than its header, or a negative length.
+    /// Connections closed because a frame claimed less than its header, or a
+    /// negative length.
     TooShort = "connections_closed_frame_too_short",
     /// Connections closed because a checksum was wrong.
     BadChecksum = "connections_closed_bad_checksum",
@@ -129,13 +138,16 @@ counters! {
     SpokeTls = "connections_closed_spoke_tls",
     /// Connections closed because the peer spoke HTTP/2.
     SpokeHttp2 = "connections_closed_spoke_http2",
-    /// Connections closed because a request was no HTTP, or could be read in two ways.
+    /// Connections closed because a request was no HTTP, or could be read in
+    /// two ways.
     HttpBadRequest = "connections_closed_http_bad_request",
     /// Connections closed because the head of a request was over a limit.
     HttpHeadTooLong = "connections_closed_http_head_too_long",
-    /// Connections closed because the body of a request was over `http.body_max`.
+    /// Connections closed because the body of a request was over
+    /// `http.body_max`.
     HttpBodyTooLong = "connections_closed_http_body_too_long",
-    /// Connections closed because of a version or a transfer coding that is not served.
+    /// Connections closed because of a version or a transfer coding that is not
+    /// served.
     HttpUnsupported = "connections_closed_http_unsupported",
     /// Connections closed because a message had an id that no handler claimed.
     UnknownId = "connections_closed_unknown_id",
@@ -155,35 +167,44 @@ counters! {
     FloodDelayed = "reads_delayed_flood",
     /// Connections closed by an end-of-file in the middle of a message.
     Truncated = "connections_closed_truncated",
-    /// Connections closed because a file was shorter than announced, or could not be read.
+    /// Connections closed because a file was shorter than announced, or could
+    /// not be read.
     FileCut = "connections_closed_file_cut",
-    /// Connections reset because the source of a streamed response failed or panicked.
+    /// Connections reset because the source of a streamed response failed or
+    /// panicked.
     StreamsFailed = "connections_closed_stream_failed",
     /// Messages that arrived whole and were let in.
     Received = "messages_received",
     /// Messages that business threads served, by a handler or by a rule.
     ServedByPool = "messages_served_by_pool",
-    /// Messages that arrived whole and were not served, because their connection ended.
+    /// Messages that arrived whole and were not served, because their
+    /// connection ended.
     Dropped = "messages_dropped",
     /// Connections that went on in another worker.
     HandedOver = "connections_handed_over",
     /// Connections that another worker had before.
     TakenOver = "connections_taken_over",
-    /// Connections that another worker took no answer about, because it ended: they stayed for the next one.
+    /// Connections that another worker took no answer about, because it ended:
+    /// they stayed for the next one.
     HandoverUndone = "connections_handover_undone",
-    /// Connections not handed over because their state cannot go along, or could not be read.
+    /// Connections not handed over because their state cannot go along, or
+    /// could not be read.
     NotHandedState = "connections_not_handed_over_state",
     /// Connections not handed over because a timer of theirs waited.
     NotHandedTimer = "connections_not_handed_over_timer",
-    /// Connections not handed over because too much of a message or of their state was there.
+    /// Connections not handed over because too much of a message or of their
+    /// state was there.
     NotHandedSize = "connections_not_handed_over_size",
-    /// Connections not handed over because their listener is gone, or speaks something else now.
+    /// Connections not handed over because their listener is gone, or speaks
+    /// something else now.
     NotHandedListener = "connections_not_handed_over_listener",
-    /// Connections not handed over because the lists of the listener no longer let their address in.
+    /// Connections not handed over because the lists of the listener no longer
+    /// let their address in.
     NotHandedDenied = "connections_not_handed_over_denied",
     /// Connections not handed over because the other worker had no room.
     NotHandedFull = "connections_not_handed_over_full",
-    /// Connections not handed over because they were busy for as long as the drain waited.
+    /// Connections not handed over because they were busy for as long as the
+    /// drain waited.
     NotHandedBusy = "connections_not_handed_over_busy",
     /// Messages that reached a handler.
     Handled = "messages_handled",
@@ -209,7 +230,8 @@ counters! {
     Stale = "stale",
     /// Pushes queued for a connection.
     Pushed = "pushes",
-    /// Pushes dropped because the receiver's unsent bytes passed `outbound_max`.
+    /// Pushes dropped because the receiver's unsent bytes passed
+    /// `outbound_max`.
     PushesDropped = "pushes_dropped",
     /// Lines of the access log that the disk was too slow for.
     AccessLost = "access_log_lines_lost",
@@ -225,7 +247,8 @@ counters! {
     Writes = "writes",
     /// Turns of the event loop.
     Loops = "reactor_loops",
-    /// Milliseconds that the event loop was busy, in whole ticks of the coarse clock.
+    /// Milliseconds that the event loop was busy, in whole ticks of the coarse
+    /// clock.
     LoopBusy = "reactor_busy_milliseconds",
     /// Turns of the event loop that took over 10 ms, and not over 100 ms.
     LoopLate = "reactor_turns_10_to_100_ms",
@@ -251,7 +274,8 @@ counters! {
     PoolSlots = "pool_slots" (gauge),
     /// Connections that the recycler closed.
     Recycled = "connections_recycled",
-    /// Connections whose descriptor is not closed yet because somebody holds them.
+    /// Connections whose descriptor is not closed yet because somebody holds
+    /// them.
     Quarantined = "connections_quarantined" (gauge),
     /// Heartbeats sent to silent peers.
     Pings = "heartbeats_sent",
@@ -261,8 +285,8 @@ counters! {
 
 /// Words of one row, in whole cache lines: two workers never write to one.
 ///
-/// The counters come first, then the two words of the accept turn, then what is
-/// known of the handlers' times.
+/// The counters come first, then the two words of the accept mutex, then what
+/// is known of the handlers' times.
 const ROW_WORDS: usize = (TIMINGS + TIMINGS_WORDS).next_multiple_of(LINE_WORDS);
 const ASLEEP: usize = Counter::ALL.len();
 const LIFE: usize = ASLEEP + 1;

@@ -3,10 +3,11 @@
 //!
 //! Only with the feature `failpoints`; without it a point is an empty function.
 //! `PURLIN_FAILPOINTS` names a file of [`LEN`] little-endian 64-bit words. The
-//! first are for each [`Point`] in order: how many of a million calls fail. Those
-//! from [`SPOTS`] on are for each [`Spot`] in order: at which visit, counted down
-//! to 0, the visitor kills itself. All processes map the file, so that a test
-//! changes the numbers while the server runs, and one number kills one process.
+//! first are for each [`Point`] in order: how many of a million calls fail.
+//! Those from [`SPOTS`] on are for each [`Spot`] in order: at which visit,
+//! counted down to 0, the visitor kills itself. All processes map the file, so
+//! that a test changes the numbers while the server runs, and one number kills
+//! one process.
 //!
 //! The errors are those that the kernel's manual pages name as passing.
 
@@ -18,7 +19,8 @@ pub const SPOTS: usize = 8;
 
 macro_rules! spots {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A place in the code where a process can be killed at the worst moment.
+        /// A place in the code where a process can be killed at the worst
+        /// moment.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub enum Spot { $($(#[doc = $doc])+ $name,)+ }
 
@@ -30,17 +32,18 @@ macro_rules! spots {
 }
 
 spots! {
-    /// A worker has seen that the turn is its own, and its epoll has no listener.
+    /// A worker has seen that the accept mutex is its own, and its epoll has no
+    /// listener.
     TurnCame,
     /// It has the listeners in its epoll.
     ListenersWatched,
-    /// It has taken them out and still has the turn.
+    /// It has taken them out and still has the accept mutex.
     ListenersUnwatched,
-    /// The turn was moved, and its new owner was not woken.
+    /// The accept mutex was moved, and its new owner was not woken.
     TurnMoved,
     /// It was.
     TurnRung,
-    /// Somebody's standing was changed, and the turn was not looked at.
+    /// Somebody's standing was changed, and the accept mutex was not looked at.
     StandingChanged,
     /// There is a slot for the next connection.
     BeforeAccept,
@@ -70,7 +73,7 @@ spots! {
     Ready,
     /// A worker has got an order.
     Ordered,
-    /// It drains: it has given the turn away.
+    /// It drains: it has given the accept mutex away.
     Draining,
     /// It has drained.
     Drained,
@@ -82,7 +85,7 @@ spots! {
     HeardReady,
     /// It has reaped a worker, whose turn and counts are still there.
     Reaped,
-    /// It has passed the turn on.
+    /// It has passed the accept mutex on.
     Released,
     /// It is adding what the dead one counted to the totals.
     Folding,

@@ -48,7 +48,7 @@ pub struct Setup {
     /// Which row that is, 0 to 254.
     pub number: u8,
     /// Which worker of that row: another number than those before had. With
-    /// [`Accept::Turn`], the one that the turn admitted.
+    /// [`Accept::Mutex`], the one that the turn admitted.
     pub epoch: u16,
 }
 
@@ -59,7 +59,7 @@ pub enum Accept {
     Alone,
     /// The one that holds the turn of this scoreboard; the least loaded has it
     /// next. The worker must have been admitted under its number and epoch.
-    Turn(Scoreboard),
+    Mutex(Scoreboard),
     /// One of those whom the kernel wakes.
     Exclusive,
     /// The one whom the kernel chose by the addresses: each worker has sockets
@@ -94,8 +94,8 @@ pub enum Order {
     List,
     /// Close this connection.
     Kick(ConnId),
-    /// When it drains, hand connections over this line to a worker that stays, of
-    /// this generation; those of older ones are not used any more.
+    /// When it drains, hand connections over this line to a worker that stays,
+    /// of this generation; those of older ones are not used any more.
     Successor(Channel, u64),
     /// Take the connections of a worker that drains, over this line.
     Predecessor(Channel),

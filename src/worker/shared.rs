@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::mailbox::After;
+use super::connection::mailbox::FollowUp;
 use super::connection::parts::Common;
 use super::connection::{Connection, Item};
 use super::limits::Limits;
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     /// Carries out what a mailbox asked for.
-    pub(crate) fn follow(&self, conn: &Arc<Connection>, after: After) {
+    pub(crate) fn follow(&self, conn: &Arc<Connection>, after: FollowUp) {
         if after.schedule && self.queue.push(Job::Turn(Arc::clone(conn))) {
             self.row.count(Counter::Wakes);
         }
@@ -112,8 +112,8 @@ impl Shared {
     }
 
     /// Asks the reactor to end `id`.
-    pub(crate) fn decide(&self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
-        self.to_reactor.post(ToReactor::Decide(id, mode, counter));
+    pub(crate) fn ask_end(&self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
+        self.to_reactor.post(ToReactor::End(id, mode, counter));
     }
 
     /// `bytes` more are held for `conn` until they are sent.
@@ -141,8 +141,8 @@ impl Shared {
         }
     }
 
-    /// Sees to it that a connection that closes when everything is sent does not
-    /// wait for ever for a peer that reads nothing.
+    /// Sees to it that a connection that closes when everything is sent does
+    /// not wait for ever for a peer that reads nothing.
     pub(crate) fn watch_flush(&self, id: ConnId) {
         self.heartbeat
             .watch(id.slot(), coarse_millis() + millis(self.limits.linger));
@@ -174,7 +174,8 @@ impl Shared {
         }
     }
 
-    /// Says in the log what the server did about a peer that it goes on serving.
+    /// Says in the log what the server did about a peer that it goes on
+    /// serving.
     pub(crate) fn peer_curbed(
         &self,
         conn: &Connection,
@@ -192,8 +193,8 @@ impl Shared {
         self.relief_asked.store(false, Ordering::SeqCst);
     }
 
-    /// Closes the descriptor and makes the slot free; tells whether the reactor waits
-    /// for one.
+    /// Closes the descriptor and makes the slot free; tells whether the reactor
+    /// waits for one.
     ///
     /// # Errors
     ///

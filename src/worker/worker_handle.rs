@@ -8,7 +8,7 @@ use super::connection::{Connection, Item};
 use super::limits::Over;
 use super::queues::letters::ToSender;
 use super::shared::Shared;
-use crate::dispatch::service::Outlet;
+use crate::dispatch::service::WorkerHandle;
 use crate::log::access_log;
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode, Event, Push, Wire};
@@ -16,7 +16,7 @@ use crate::scoreboard::Counter;
 use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::sync::Ordering;
 
-impl Outlet for Shared {
+impl WorkerHandle for Shared {
     fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize {
         let mut encoded = Encoded {
             id,
@@ -34,7 +34,7 @@ impl Outlet for Shared {
             match encoded.for_wire(&conn) {
                 Some(bytes) if self.has_room(&conn, bytes.len()) => {
                     self.queued(&conn, bytes.len());
-                    conn.pulse.spoken.store(now, Ordering::Relaxed);
+                    conn.clocks.spoken.store(now, Ordering::Relaxed);
                     self.row.count(Counter::Pushed);
                     self.to_sender.put(ToSender::Push(conn, bytes));
                 }
@@ -52,7 +52,7 @@ impl Outlet for Shared {
             CloseMode::Flush | CloseMode::Done => self.post(**id, Item::Close(mode)),
             CloseMode::Abort => {
                 let known = self.pool.find(**id).is_some();
-                self.decide(**id, mode, None);
+                self.ask_end(**id, mode, None);
                 known
             }
         };
@@ -127,7 +127,7 @@ impl Shared {
             return true;
         }
         if self.limits.outbound_over == Over::Close {
-            self.decide(conn.id, CloseMode::Abort, Some(Counter::OutboundOverflow));
+            self.ask_end(conn.id, CloseMode::Abort, Some(Counter::OutboundOverflow));
         }
         false
     }

@@ -78,8 +78,8 @@ fn without_a_master_workers_leave_and_a_start_succeeds() {
     instance.echo();
 }
 
-/// Kills the holder of the turn again and again; gives how long the next reply
-/// took each time.
+/// Kills the holder of the accept mutex again and again; gives how long the
+/// next reply took each time.
 fn kill_holders(times: usize) -> Vec<Duration> {
     let instance = Instance::subject("workers = 4\naccept = \"mutex\"");
     instance.must("start");
@@ -244,7 +244,7 @@ fn a_holder_that_is_stopped_in_its_sleep_loses_the_turn_until_it_goes_on() {
         assert_eq!(kept.who().0, pid);
         // Only one that is trusted again gets it.
         signal(other, Signal::SIGSTOP);
-        wait_until("the turn is back", || has_turn(pid));
+        wait_until("the accept mutex is back", || has_turn(pid));
         assert_eq!(instance.acquaint().1, pid);
         signal(other, Signal::SIGCONT);
         wait_until("the other goes on", || {
@@ -259,7 +259,9 @@ fn workers_that_are_all_stopped_serve_whoever_waited_when_they_go_on() {
     instance.must("start");
     let workers = instance.workers();
     workers.iter().for_each(|&pid| signal(pid, Signal::SIGSTOP));
-    wait_until("nobody has the turn", || instance.holder().is_none());
+    wait_until("nobody has the accept mutex", || {
+        instance.holder().is_none()
+    });
     let mut client = Client::connect(instance.address);
     client.send(&comm(1, b"patience"));
     signal(workers[1], Signal::SIGCONT);

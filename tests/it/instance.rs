@@ -89,8 +89,8 @@ impl Instance {
     }
 
     fn of(program: PathBuf, basis: &'static str, top: &str) -> Self {
-        // Not 127.0.0.1: the clients of other tests hold thousands of its ports,
-        // and one of them could take this before the daemon does.
+        // Not 127.0.0.1: the clients of other tests hold thousands of its
+        // ports, and one of them could take this before the daemon does.
         let free = TcpListener::bind("127.0.0.77:0").unwrap();
         let address = free.local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -197,7 +197,7 @@ impl Instance {
         self.status()["counters"][name].as_u64().unwrap()
     }
 
-    /// The worker that has the accept turn, as `status` shows it.
+    /// The worker that has the accept mutex, as `status` shows it.
     pub(crate) fn holder(&self) -> Option<Value> {
         let status = self.status();
         let mut workers = status["workers"].as_array().unwrap().iter();

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on has failed, in its helper functions too"
 )]
 
+mod accept_mutex;
 mod access_log;
 mod architecture;
 mod bad_input;
@@ -48,6 +49,5 @@ mod source;
 mod stress;
 #[cfg(feature = "stress")]
 mod stress_http;
-mod turn;
 mod upgrade;
 mod watchdog;

@@ -37,7 +37,7 @@ struct Surplus {
     open: Listening,
 }
 
-/// Names a listening socket of an edition: of which worker it was at first, and
+/// Names a listening socket of a cycle: of which worker it was at first, and
 /// which listener of the configuration it is.
 pub(in crate::master) type SocketName = (usize, usize);
 
@@ -47,13 +47,13 @@ const fn keeper(number: usize, count: usize) -> usize {
 }
 
 /// A configuration and what belongs to it.
-pub(in crate::master) struct Edition {
+pub(in crate::master) struct Cycle {
     pub(in crate::master) config: Config,
     pub(in crate::master) limits: Limits,
     pub(in crate::master) workers: usize,
     /// By worker, or one set for all of them.
     listeners: Vec<Vec<Listening>>,
-    /// Sockets of workers that earlier editions had and this one has not. With
+    /// Sockets of workers that earlier cycles had and this one has not. With
     /// `reuseport` clients wait in the queue of each: while the master lives it
     /// closes none, and the workers that there are accept from them.
     surplus: Vec<Surplus>,
@@ -66,7 +66,7 @@ pub(in crate::master) struct Edition {
     pub(in crate::master) identity: Option<Identity>,
 }
 
-impl Edition {
+impl Cycle {
     /// Makes everything for `config`; takes listeners over from `before` and
     /// from `sockets`, and tries those that are in use again for `patience`.
     /// Changes nothing.
@@ -143,8 +143,8 @@ fn workers(config: &Config) -> usize {
     }
 }
 
-/// What `-t` can see of a configuration beyond its values and addresses: who the
-/// workers are to be, and where the log goes.
+/// What `-t` can see of a configuration beyond its values and addresses: who
+/// the workers are to be, and where the log goes.
 ///
 /// # Errors
 ///
@@ -235,7 +235,7 @@ fn listeners(
     Ok(sets)
 }
 
-/// What listens already, for an edition to take over.
+/// What listens already, for a cycle to take over.
 pub(in crate::master) struct Before<'a> {
     /// By worker, or once for all: the address as it is configured, the socket.
     pub(in crate::master) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
@@ -256,8 +256,8 @@ impl Before<'_> {
     }
 }
 
-impl Edition {
-    /// What the next edition can take over from this one.
+impl Cycle {
+    /// What the next cycle can take over from this one.
     pub(in crate::master) fn as_before(&self) -> Before<'_> {
         let mut listeners = Vec::new();
         for set in &self.listeners {
@@ -309,8 +309,8 @@ impl Edition {
         Ok((all, names))
     }
 
-    /// The sockets whose own worker is not among `count`; none unless each worker
-    /// has its own.
+    /// The sockets whose own worker is not among `count`; none unless each
+    /// worker has its own.
     fn without_worker(&self, count: usize) -> impl Iterator<Item = (SocketName, &Listening)> {
         let sets = self.listeners.iter().enumerate().skip(count);
         let sets = sets.flat_map(|(number, set)| {
@@ -338,7 +338,7 @@ impl Edition {
     /// Whom the listeners are shared with.
     pub(in crate::master) fn accept(&self, board: &Scoreboard) -> worker::Accept {
         match self.config.accept {
-            Accept::Mutex => worker::Accept::Turn(board.clone()),
+            Accept::Mutex => worker::Accept::Mutex(board.clone()),
             Accept::Exclusive => worker::Accept::Exclusive,
             Accept::Reuseport => worker::Accept::ReusePort,
         }
@@ -356,8 +356,8 @@ impl Edition {
         }
     }
 
-    /// Removes the files of its Unix sockets, but for `kept`, which somebody else
-    /// needs. The last thing that is done with an edition.
+    /// Removes the files of its Unix sockets, but for `kept`, which somebody
+    /// else needs. The last thing that is done with a cycle.
     pub(in crate::master) fn unlink_but(&self, kept: &[SocketFile]) {
         let left = self.files.iter().filter(|file| !kept.contains(file));
         left.for_each(SocketFile::remove);
@@ -375,7 +375,7 @@ fn set_backlog(open: &Listening, backlog: u16) {
     }
 }
 
-/// What the edition before has listened on for workers from `count` on, where
+/// What the cycle before has listened on for workers from `count` on, where
 /// this one still listens.
 fn surplus(
     config: &Config,

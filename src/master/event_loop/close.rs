@@ -1,12 +1,12 @@
 //! The end of the master: what it made is taken away, and whoever waits for its
 //! end is told. On the master's thread, once.
 
-use super::Office;
+use super::Master;
 use crate::log;
 use crate::master::control::{self, Response};
 use crate::master::exit::{Ending, Exit};
 
-impl Office<'_> {
+impl Master<'_> {
     /// The last things: nobody else is left, but for another master perhaps.
     pub(super) fn close(mut self) -> Result<(), Ending> {
         let stopped = Response::new(Exit::Ok as u8, "stopped");
@@ -17,11 +17,11 @@ impl Office<'_> {
         if self.supervisor.is_replaced() {
             self.take_leave();
         } else {
-            for edition in [&self.current, &self.incoming].into_iter().flatten() {
-                edition.unlink_but(self.files_of_others());
+            for cycle in [&self.current, &self.incoming].into_iter().flatten() {
+                cycle.unlink_but(self.files_of_others());
             }
         }
-        if self.supervisor.is_heir() {
+        if self.supervisor.is_new_master() {
             self.give_up();
         } else if let Some(control) = self.control.take() {
             control.remove();

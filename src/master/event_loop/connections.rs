@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::Office;
+use super::Master;
 use crate::log;
 use crate::master::control::{Command, Response};
 use crate::master::exit::Exit;
@@ -24,7 +24,7 @@ const LISTED: Duration = Duration::from_secs(2);
 const LIST_MAX: u64 = 4 << 20;
 
 /// A list that is being put together.
-pub(super) struct Inquiry {
+pub(super) struct PendingList {
     /// Who has not answered, and where its answer will stand.
     asked: Vec<(Pid, usize, File)>,
     live: Vec<(usize, Live)>,
@@ -36,53 +36,57 @@ pub(super) struct Inquiry {
 }
 
 /// Asks every worker. Who asks while a list is put together gets the same one.
-pub(super) fn begin(office: &mut Office<'_>, now: Instant) {
-    if office.inquiry.is_some() {
+pub(super) fn begin(master: &mut Master<'_>, now: Instant) {
+    if master.pending_list.is_some() {
         return;
     }
-    let mut inquiry = Inquiry {
+    let mut pending_list = PendingList {
         asked: Vec::new(),
         live: Vec::new(),
         total: 0,
         missing: Vec::new(),
         until: now + LISTED,
     };
-    for member in office.crew.all() {
+    for member in master.workers.all() {
         let made = memory::file().and_then(|file| Ok((file.try_clone()?, file)));
         match made {
             Ok((theirs, ours)) => {
                 member.hand(ToWorker::List, vec![theirs.into()]);
-                inquiry.asked.push((member.pid, member.number, ours));
+                pending_list.asked.push((member.pid, member.number, ours));
             }
             Err(error) => {
                 log::warn!("list the connections of worker {}: {error}", member.number);
-                inquiry.missing.push(member.number);
+                pending_list.missing.push(member.number);
             }
         }
     }
-    office.inquiry = Some(inquiry);
-    look(office, now);
+    master.pending_list = Some(pending_list);
+    look(master, now);
 }
 
 /// The worker `pid` has written its list.
-pub(super) fn hear(office: &mut Office<'_>, pid: Pid) {
-    let Some(inquiry) = &mut office.inquiry else {
+pub(super) fn hear(master: &mut Master<'_>, pid: Pid) {
+    let Some(pending_list) = &mut master.pending_list else {
         return;
     };
-    let Some(at) = inquiry.asked.iter().position(|(asked, ..)| *asked == pid) else {
+    let Some(at) = pending_list
+        .asked
+        .iter()
+        .position(|(asked, ..)| *asked == pid)
+    else {
         return;
     };
-    let (_, number, file) = inquiry.asked.swap_remove(at);
+    let (_, number, file) = pending_list.asked.swap_remove(at);
     match read(file) {
         Ok(Listed { live, total }) => {
-            inquiry.total += total;
-            inquiry
+            pending_list.total += total;
+            pending_list
                 .live
                 .extend(live.into_iter().map(|one| (number, one)));
         }
         Err(error) => {
             log::error!("read the connections of worker {number}: {error}");
-            inquiry.missing.push(number);
+            pending_list.missing.push(number);
         }
     }
 }
@@ -95,55 +99,55 @@ fn read(mut file: File) -> std::io::Result<Listed> {
 }
 
 /// Answers when all have said theirs, are gone, or take too long.
-pub(super) fn look(office: &mut Office<'_>, now: Instant) {
-    let Some(inquiry) = &mut office.inquiry else {
+pub(super) fn look(master: &mut Master<'_>, now: Instant) {
+    let Some(pending_list) = &mut master.pending_list else {
         return;
     };
-    let crew = &mut office.crew;
-    inquiry
+    let workers = &mut master.workers;
+    pending_list
         .asked
-        .retain(|(pid, ..)| crew.with_pid(*pid).is_some());
-    if !inquiry.asked.is_empty() && inquiry.until > now {
+        .retain(|(pid, ..)| workers.with_pid(*pid).is_some());
+    if !pending_list.asked.is_empty() && pending_list.until > now {
         return;
     }
-    let late = inquiry.asked.drain(..).map(|(_, number, _)| number);
-    inquiry.missing.extend(late);
-    let answer = answer(inquiry);
-    office.inquiry = None;
-    (office.clients).answer_all(&[Command::Connections], &answer, &office.epoll);
+    let late = pending_list.asked.drain(..).map(|(_, number, _)| number);
+    pending_list.missing.extend(late);
+    let answer = answer(pending_list);
+    master.pending_list = None;
+    (master.clients).answer_all(&[Command::Connections], &answer, &master.epoll);
 }
 
 /// Those for whom most bytes wait come first, then those that were silent for
 /// longest: whoever looks for trouble finds it on top.
-fn answer(inquiry: &mut Inquiry) -> Response {
+fn answer(pending_list: &mut PendingList) -> Response {
     let rank = |(_, live): &(usize, Live)| (std::cmp::Reverse((live.queued, live.idle)), live.id);
-    inquiry.live.sort_unstable_by_key(rank);
+    pending_list.live.sort_unstable_by_key(rank);
     let mut text = format!(
         "{:<17} {:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}\n",
         "id", "peer", "local", "age", "idle", "in", "out", "queued"
     );
-    for (_, live) in &inquiry.live {
+    for (_, live) in &pending_list.live {
         text += &live.line();
         text.push('\n');
     }
-    text += &format!("{} connections", inquiry.total);
-    let unlisted = inquiry.total - inquiry.live.len().min(inquiry.total);
+    text += &format!("{} connections", pending_list.total);
+    let unlisted = pending_list.total - pending_list.live.len().min(pending_list.total);
     if unlisted > 0 {
         text += &format!(", of which {unlisted} are not listed: a worker lists 1000 at most");
     }
-    for number in &inquiry.missing {
+    for number in &pending_list.missing {
         text += &format!("\nworker {number} did not answer: its connections are missing");
     }
-    let list: Vec<_> = (inquiry.live.iter())
+    let list: Vec<_> = (pending_list.live.iter())
         .map(|(worker, live)| live.object(*worker))
         .collect();
     Response {
         code: Exit::Ok as u8,
         text,
         json: json!({
-            "total": inquiry.total,
+            "total": pending_list.total,
             "connections": list,
-            "workers_missing": inquiry.missing,
+            "workers_missing": pending_list.missing,
         }),
     }
 }

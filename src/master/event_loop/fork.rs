@@ -3,11 +3,11 @@
 
 use std::ops::ControlFlow;
 
-use super::{Ended, Office, WORKER};
+use super::{Ended, Master, WORKER};
 use crate::log;
 use crate::master::supervisor::{Event, Generation, SlotId};
-use crate::master::workers::Member;
-use crate::master::workers::child::Recruit;
+use crate::master::workers::WorkerProcess;
+use crate::master::workers::child::ForkedWorker;
 use crate::net::accept_mutex::Owner;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::Interest;
@@ -15,7 +15,7 @@ use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Fork};
 use crate::worker::Setup;
 
-impl Office<'_> {
+impl Master<'_> {
     pub(super) fn fork(
         &mut self,
         slot: SlotId,
@@ -23,12 +23,12 @@ impl Office<'_> {
         generation: Generation,
     ) -> ControlFlow<Ended, Event> {
         let row = u8::try_from(slot.0).expect("there are at most 255 slots");
-        let owner = self.turn.admit(row);
+        let owner = self.accept_mutex.admit(row);
         let forked = Channel::pair().and_then(|ends| Ok((ends, process::fork()?)));
         match forked {
             Ok(((_, theirs), Fork::Child)) => {
-                let recruit = self.recruit(theirs, owner, number, generation);
-                ControlFlow::Break(Ended::Recruit(Box::new(recruit)))
+                let forked = self.forked(theirs, owner, number, generation);
+                ControlFlow::Break(Ended::ForkedWorker(Box::new(forked)))
             }
             Ok(((ours, _), Fork::Parent(pid))) => {
                 kill_point(Spot::HasForked);
@@ -37,34 +37,35 @@ impl Office<'_> {
                     log::error!("listen to worker {pid}: {error}");
                 }
                 let place = (slot, number, generation);
-                self.crew.add(Member::new(pid, place, owner, ours));
+                self.workers
+                    .add(WorkerProcess::new(pid, place, owner, ours));
                 ControlFlow::Continue(Event::Started { slot, pid })
             }
             Err(error) => {
                 log::error!("fork worker {number}: {error}");
-                self.turn.release_dead(owner);
+                self.accept_mutex.release_dead(owner);
                 ControlFlow::Continue(Event::ForkFailed { slot })
             }
         }
     }
 
     /// In the new process: everything that it needs of the master's.
-    fn recruit(
+    fn forked(
         &self,
         channel: Channel,
         owner: Owner,
         number: usize,
         generation: Generation,
-    ) -> Recruit {
+    ) -> ForkedWorker {
         let incoming = self.incoming.as_ref();
         let is_new = self.supervisor.incoming() == Some(generation);
-        let edition = incoming.filter(|_| is_new).or(self.current.as_ref());
-        let edition = edition.expect("a generation has its edition until it is over");
+        let cycle = incoming.filter(|_| is_new).or(self.current.as_ref());
+        let cycle = cycle.expect("a generation has its cycle until it is over");
         // Fewer than the configuration says, if an operator wants it so.
         let is_new = is_new && incoming.is_some();
-        let count = if is_new { edition.workers } else { self.wanted };
-        let listeners = edition.listeners_of(number, count);
-        Recruit {
+        let count = if is_new { cycle.workers } else { self.wanted };
+        let listeners = cycle.listeners_of(number, count);
+        ForkedWorker {
             program: self.plan.program.clone(),
             number,
             generation,
@@ -72,19 +73,19 @@ impl Office<'_> {
             setup: listeners.map(|(listeners, names)| {
                 let setup = Setup {
                     listeners,
-                    accept: edition.accept(&self.board),
-                    limits: edition.limits,
+                    accept: cycle.accept(&self.board),
+                    limits: cycle.limits,
                     row: self.board.row(owner.row.into()),
                     number: owner.row,
                     epoch: owner.epoch,
                 };
                 (setup, names)
             }),
-            family: self.family.member(),
-            settings: is_new.then(|| edition.settings.clone()),
-            identity: edition.identity.clone(),
-            core: edition.core(number),
-            patience: edition.config.shutdown_timeout,
+            life_pipe: self.life_pipe.hold(),
+            settings: is_new.then(|| cycle.settings.clone()),
+            identity: cycle.identity.clone(),
+            core: cycle.core(number),
+            patience: cycle.config.shutdown_timeout,
         }
     }
 }

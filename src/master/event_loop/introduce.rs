@@ -1,18 +1,18 @@
-//! Introducing workers that leave to those that stay, so that connections can go
-//! from one to the other. On the master's thread, before the order to drain.
+//! Introducing workers that leave to those that stay, so that connections can
+//! go from one to the other. On the master's thread, before the order to drain.
 //!
 //! The master makes the lines and keeps no end of them: whoever dies ends its
 //! lines by that, and nobody has to be told.
 
-use super::Office;
+use super::Master;
 use crate::log;
-use crate::master::cycle::Edition;
+use crate::master::cycle::Cycle;
 use crate::master::supervisor::{Generation, Stage};
 use crate::master::workers::message::ToWorker;
 use crate::sys::channel::Channel;
 use crate::sys::process::Pid;
 
-impl Office<'_> {
+impl Master<'_> {
     /// Sees to it that every worker that drains has lines to workers of the
     /// generation that serves.
     pub(super) fn introduce(&mut self) {
@@ -30,11 +30,11 @@ impl Office<'_> {
         }
     }
 
-    /// The workers that serve, by number, and their generation; `None`: there is
-    /// none, or it takes no connections over.
+    /// The workers that serve, by number, and their generation; `None`: there
+    /// is none, or it takes no connections over.
     fn staying(&self) -> Option<(Generation, Vec<(usize, Pid)>)> {
         let current = self.supervisor.current()?;
-        self.serving().filter(|edition| edition.config.handover)?;
+        self.serving().filter(|cycle| cycle.config.handover)?;
         let mut staying: Vec<(usize, Pid)> = (self.supervisor.status())
             .filter(|slot| slot.stage == Stage::Serving && slot.generation == current)
             .filter_map(|slot| Some((slot.number, slot.pid?)))
@@ -43,9 +43,9 @@ impl Office<'_> {
         Some((current, staying))
     }
 
-    /// Makes lines from `leaving` workers of another master to those of this one,
-    /// but for those of `known`: which of them, to whom, of which generation, and
-    /// its end. The other ends are given away.
+    /// Makes lines from `leaving` workers of another master to those of this
+    /// one, but for those of `known`: which of them, to whom, of which
+    /// generation, and its end. The other ends are given away.
     pub(super) fn lines_for(
         &mut self,
         leaving: usize,
@@ -59,7 +59,7 @@ impl Office<'_> {
             for to in chosen(number, leaving, &staying) {
                 if !known.contains(&(number, to))
                     && let Some((near, far)) = line()
-                    && let Some(member) = self.crew.with_pid(to)
+                    && let Some(member) = self.workers.with_pid(to)
                 {
                     member.give(ToWorker::Predecessor, far);
                     lines.push((number, to, generation, near));
@@ -69,22 +69,22 @@ impl Office<'_> {
         lines
     }
 
-    /// Another master's worker of this generation is at the other end of `line`:
-    /// the worker that is to have it is one of ours.
+    /// Another master's worker of this generation is at the other end of
+    /// `line`: the worker that is to have it is one of ours.
     pub(super) fn give_successor(&mut self, number: usize, generation: u64, line: Channel) {
         let ours: Vec<Pid> = (self.supervisor.status())
             .filter(|slot| matches!(slot.stage, Stage::Serving | Stage::Draining))
             .filter_map(|slot| slot.pid)
             .collect();
         let chosen = ours.get(number % ours.len().max(1)).copied();
-        if let Some(member) = chosen.and_then(|pid| self.crew.with_pid(pid)) {
+        if let Some(member) = chosen.and_then(|pid| self.workers.with_pid(pid)) {
             member.give(ToWorker::Successor(generation), line);
         }
     }
 
-    /// What the generation that serves was started from. While it takes over, the
-    /// office still calls it the one that is being started.
-    fn serving(&self) -> Option<&Edition> {
+    /// What the generation that serves was started from. While it takes over,
+    /// the master still calls it the one that is being started.
+    fn serving(&self) -> Option<&Cycle> {
         let incoming = self.incoming.as_ref();
         let takes_over = self.supervisor.incoming().is_none();
         incoming.filter(|_| takes_over).or(self.current.as_ref())
@@ -92,18 +92,18 @@ impl Office<'_> {
 
     /// Gives both the ends of a new line, unless they have one.
     fn connect(&mut self, from: Pid, to: Pid, generation: Generation) {
-        let known = |office: &mut Self| {
-            let member = office.crew.with_pid(from);
+        let known = |master: &mut Self| {
+            let member = master.workers.with_pid(from);
             member.is_none_or(|member| member.successors.contains(&to))
         };
-        if known(self) || self.crew.with_pid(to).is_none() {
+        if known(self) || self.workers.with_pid(to).is_none() {
             return;
         }
         let Some((near, far)) = line() else { return };
-        if let Some(member) = self.crew.with_pid(to) {
+        if let Some(member) = self.workers.with_pid(to) {
             member.give(ToWorker::Predecessor, far);
         }
-        if let Some(member) = self.crew.with_pid(from) {
+        if let Some(member) = self.workers.with_pid(from) {
             member.successors.push(to);
             member.give(ToWorker::Successor(generation.0), near);
         }

@@ -21,27 +21,27 @@ use std::time::{Duration, Instant};
 
 use super::control::clients::{Clients, FIRST_TOKEN};
 use super::control::{self, ControlSocket, Response};
-use super::cycle::Edition;
+use super::cycle::Cycle;
 use super::daemon::detach::Report;
 use super::daemon::service_manager::Notifier;
 use super::exit::{Ending, Exit};
 use super::pid_file::PidFile;
 use super::plan::Plan;
 use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
-use super::upgrade::life_pipe::Family;
-use super::upgrade::links::{Elder, Launched};
+use super::upgrade::life_pipe::LifePipe;
+use super::upgrade::links::{NewMaster, OldMaster};
 use super::watchdog::{Periods, Watch};
-use super::workers::Crew;
-use super::workers::child::Recruit;
+use super::workers::Workers;
+use super::workers::child::ForkedWorker;
 use super::workers::message::{ToMaster, ToWorker};
 use crate::log::{self, Limiter};
-use crate::net::accept_mutex::Turn;
+use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::Scoreboard;
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
-use connections::Inquiry;
+use connections::PendingList;
 use operate::Awaited;
 use watch::SLOW_PER_SECOND;
 
@@ -64,11 +64,11 @@ const CONTROL: u64 = 1;
 /// The worker in slot `n` has this token and `n`; clients come far above.
 const WORKER: u64 = 2;
 /// The line to a new program, and the end of all that it starts.
-const HEIR: u64 = 1 << 16;
-const HEIRS: u64 = HEIR + 1;
+const NEW_MASTER: u64 = 1 << 16;
+const NEW_LIFE: u64 = NEW_MASTER + 1;
 /// The line to the old one, and the end of it and its workers.
-const ELDER: u64 = HEIR + 2;
-const ELDERS: u64 = HEIR + 3;
+const OLD_MASTER: u64 = NEW_MASTER + 2;
+const OLD_LIFE: u64 = NEW_MASTER + 3;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -78,34 +78,34 @@ pub(in crate::master) enum Ended {
     /// Everybody is gone.
     Gone(Result<(), Ending>),
     /// This is another process now.
-    Recruit(Box<Recruit>),
+    ForkedWorker(Box<ForkedWorker>),
 }
 
 /// Goes on, or leaves the loop.
 pub(super) type Step = ControlFlow<Ended>;
 
 /// What a master needs beside its configuration.
-pub(in crate::master) struct Outfit {
+pub(in crate::master) struct Resources {
     pub(in crate::master) control: ControlSocket,
     pub(in crate::master) board: Scoreboard,
     pub(in crate::master) notifier: Notifier,
     pub(in crate::master) pid_file: PidFile,
-    pub(in crate::master) family: Family,
+    pub(in crate::master) life_pipe: LifePipe,
 }
 
 /// Everything of the master's.
-pub(in crate::master) struct Office<'a> {
+pub(in crate::master) struct Master<'a> {
     plan: Plan<'a>,
     supervisor: Supervisor,
     epoll: Epoll,
     clients: Clients,
     notifier: Notifier,
     board: Scoreboard,
-    crew: Crew,
+    workers: Workers,
     /// What the workers that serve were started from.
-    current: Option<Edition>,
+    current: Option<Cycle>,
     /// What is being started.
-    incoming: Option<Edition>,
+    incoming: Option<Cycle>,
     /// Whether another reload was wanted meanwhile.
     again: bool,
     /// How many workers the generation that serves is to have.
@@ -113,7 +113,7 @@ pub(in crate::master) struct Office<'a> {
     /// What operators wait for.
     awaited: Vec<Awaited>,
     /// The list of connections that is being put together.
-    inquiry: Option<Inquiry>,
+    pending_list: Option<PendingList>,
     /// Until the daemon's start was reported.
     report: Option<Report>,
     /// Why the last worker that said so ended.
@@ -121,18 +121,18 @@ pub(in crate::master) struct Office<'a> {
     /// How the program is to end.
     result: Result<(), Ending>,
     born: Instant,
-    turn: Turn<Scoreboard>,
+    accept_mutex: AcceptMutex<Scoreboard>,
     watch: Watch,
     /// When the workers are looked at again.
     watch_at: Instant,
     /// With how many slow handlers the log can bear.
     slow: Limiter,
     pid_file: PidFile,
-    family: Family,
+    life_pipe: LifePipe,
     /// The new program, while an upgrade goes on.
-    launched: Option<Launched>,
+    new_master: Option<NewMaster>,
     /// The old master, until it is gone.
-    elder: Option<Elder>,
+    old_master: Option<OldMaster>,
     signals: Signals,
     /// Until another master has it.
     control: Option<ControlSocket>,
@@ -140,57 +140,57 @@ pub(in crate::master) struct Office<'a> {
     is_listening: bool,
 }
 
-impl<'a> Office<'a> {
+impl<'a> Master<'a> {
     pub(in crate::master) fn open(
         plan: Plan<'a>,
-        outfit: Outfit,
+        resources: Resources,
         supervisor: Supervisor,
-        elder: Option<Elder>,
+        old_master: Option<OldMaster>,
     ) -> io::Result<Self> {
         let signals = Signals::block(&SIGNALS)?;
         let epoll = Epoll::new()?;
         epoll.add(&signals, Interest::Read, SIGNAL)?;
         let is_listening = supervisor.is_ruling();
         if is_listening {
-            epoll.add(&outfit.control, Interest::Read, CONTROL)?;
+            epoll.add(&resources.control, Interest::Read, CONTROL)?;
         }
-        if let Some(elder) = &elder {
-            elder.listen(&epoll, (ELDER, ELDERS))?;
+        if let Some(old_master) = &old_master {
+            old_master.listen(&epoll, (OLD_MASTER, OLD_LIFE))?;
         }
         Ok(Self {
             plan,
             supervisor,
             epoll,
             clients: Clients::default(),
-            notifier: outfit.notifier,
-            turn: Turn::new(outfit.board.clone()),
+            notifier: resources.notifier,
+            accept_mutex: AcceptMutex::new(resources.board.clone()),
             watch: Watch::new(Periods::OFF),
             watch_at: Instant::now(),
             slow: Limiter::new(1, SLOW_PER_SECOND),
-            board: outfit.board,
-            crew: Crew::default(),
+            board: resources.board,
+            workers: Workers::default(),
             current: None,
             incoming: None,
             again: false,
             wanted: 0,
             awaited: Vec::new(),
-            inquiry: None,
+            pending_list: None,
             report: None,
             last_words: None,
             result: Ok(()),
             born: Instant::now(),
-            pid_file: outfit.pid_file,
-            family: outfit.family,
-            launched: None,
-            elder,
+            pid_file: resources.pid_file,
+            life_pipe: resources.life_pipe,
+            new_master: None,
+            old_master,
             signals,
-            control: Some(outfit.control),
+            control: Some(resources.control),
             is_listening,
         })
     }
 
     /// Works until everybody is gone, or until this is a worker.
-    pub(in crate::master) fn run(mut self, first: Edition, report: Option<Report>) -> Ended {
+    pub(in crate::master) fn run(mut self, first: Cycle, report: Option<Report>) -> Ended {
         self.report = report;
         let mut step = self.begin(first);
         let mut events = Events::with_capacity(64);
@@ -200,7 +200,7 @@ impl<'a> Office<'a> {
         match step {
             ControlFlow::Break(Ended::Gone(_)) => Ended::Gone(self.close()),
             // A worker: dropping only closes.
-            ControlFlow::Break(recruit) => recruit,
+            ControlFlow::Break(forked) => forked,
             ControlFlow::Continue(()) => unreachable!("the loop went on"),
         }
     }
@@ -220,17 +220,17 @@ impl<'a> Office<'a> {
             match token {
                 SIGNAL => self.take_signals()?,
                 CONTROL => self.let_in(),
-                HEIR => self.hear_heir()?,
-                HEIRS => self.heirs_ended()?,
-                ELDER => self.hear_elder()?,
-                ELDERS => self.elders_ended()?,
+                NEW_MASTER => self.hear_new_master()?,
+                NEW_LIFE => self.new_life_ended()?,
+                OLD_MASTER => self.hear_old_master()?,
+                OLD_LIFE => self.old_life_ended()?,
                 client if client >= FIRST_TOKEN => self.serve(client)?,
                 worker => self.hear(slot_of(worker))?,
             }
         }
         let now = Instant::now();
         self.clients.expire(now, &self.epoll);
-        self.crew.send_on();
+        self.workers.send_on();
         self.listen_again();
         self.watch(now);
         self.answer_what_is_done(now);
@@ -246,7 +246,7 @@ impl<'a> Office<'a> {
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let is_deaf = !self.is_listening && self.supervisor.is_ruling();
-        let retry = (self.crew.has_unsent() || is_deaf).then(|| now + RETRY);
+        let retry = (self.workers.has_unsent() || is_deaf).then(|| now + RETRY);
         let deadlines = [
             self.supervisor.next_deadline(),
             self.clients.next_deadline(),
@@ -279,23 +279,24 @@ impl<'a> Office<'a> {
     }
 
     pub(super) fn hear(&mut self, slot: SlotId) -> Step {
-        while let Some(member) = self.crew.in_slot(slot) {
+        while let Some(member) = self.workers.in_slot(slot) {
             let pid = member.pid;
             match member.hear(&self.epoll) {
                 Some(ToMaster::Ready) => {
                     kill_point(Spot::HeardReady);
                     self.supervise(Event::Ready { pid })?;
                     self.introduce();
-                    self.introduce_to_elder();
+                    self.introduce_to_old_master();
                 }
                 Some(ToMaster::Listed) => connections::hear(self, pid),
                 Some(ToMaster::Kicked(id, had_it)) => self.kicked(id, had_it),
                 Some(ToMaster::Failed(text)) => member.last_words = Some(text),
                 None => {
-                    // Of one that was killed this descriptor goes first: the rest
-                    // of its death may take a while, and nobody waits for it.
+                    // Of one that was killed this descriptor goes first: the
+                    // rest of its death may take a while, and nobody waits for
+                    // it.
                     if member.hung_up {
-                        self.turn.take_from(member.owner);
+                        self.accept_mutex.take_from(member.owner);
                     }
                     break;
                 }
@@ -427,28 +428,28 @@ impl<'a> Office<'a> {
             Action::Launch => return ControlFlow::Continue(Some(self.launch())),
             Action::Promote => self.promote(),
             Action::Resign { pid } => self.resign(pid),
-            Action::EndHeir => self.tell_heir_to_end(),
+            Action::EndNewMaster => self.tell_new_master_to_end(),
             Action::UpgradeFailed(setback) => self.upgrade_failed(setback),
             Action::TellReady => self.tell_ready(),
             Action::Rule => return ControlFlow::Continue(self.rule()),
-            Action::HurryElder { by } => self.hurry_elder(by),
+            Action::HurryOldMaster { by } => self.hurry_old_master(by),
             Action::Exit => return ControlFlow::Break(Ended::Gone(Ok(()))),
         }
         ControlFlow::Continue(None)
     }
 
     fn tell(&mut self, pid: Pid, message: ToWorker) {
-        if let Some(member) = self.crew.with_pid(pid) {
+        if let Some(member) = self.workers.with_pid(pid) {
             member.tell(message);
         }
     }
 
     fn bury(&mut self, pid: Pid) {
-        let Some(member) = self.crew.remove(pid) else {
+        let Some(member) = self.workers.remove(pid) else {
             return;
         };
         let _deleted_before = self.epoll.delete(&member.channel);
-        self.turn.release_dead(member.owner);
+        self.accept_mutex.release_dead(member.owner);
         kill_point(Spot::Released);
         self.board.fold(member.slot.0);
     }

@@ -4,46 +4,46 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::{Office, Step};
+use super::{Master, Step};
 use crate::log;
 use crate::master::cycle::socket_file::SocketFile;
 use crate::master::exit::{Ending, Exit};
-use crate::master::supervisor::{Command, ElderEvent, Event};
-use crate::master::upgrade::words::{Heard, ToElder, ToHeir, give, hear, tell};
+use crate::master::supervisor::{Command, Event, OldMasterEvent};
+use crate::master::upgrade::words::{Heard, ToNewMaster, ToOldMaster, give, hear, tell};
 use crate::sys::process::Pid;
 
-impl Office<'_> {
+impl Master<'_> {
     /// What the old master says.
-    pub(super) fn hear_elder(&mut self) -> Step {
-        while let Some(elder) = &mut self.elder {
-            match hear(&elder.line) {
+    pub(super) fn hear_old_master(&mut self) -> Step {
+        while let Some(old_master) = &mut self.old_master {
+            match hear(&old_master.line) {
                 Heard::Nothing => break,
                 Heard::Line(..) => {}
-                Heard::Word(ToHeir::TakeOver(counted)) => {
-                    if !elder.is_shared {
+                Heard::Word(ToNewMaster::TakeOver(counted)) => {
+                    if !old_master.is_shared {
                         self.board.add(&counted);
-                        elder.counted = counted;
+                        old_master.counted = counted;
                     }
-                    self.supervise(Event::Elder(ElderEvent::Promoted))?;
+                    self.supervise(Event::OldMaster(OldMasterEvent::Promoted))?;
                 }
-                Heard::Word(ToHeir::Named) => self.be_named(),
-                Heard::Word(ToHeir::End) => {
+                Heard::Word(ToNewMaster::Named) => self.be_named(),
+                Heard::Word(ToNewMaster::End) => {
                     let text = "the old binary rolled the upgrade back".to_owned();
                     self.result = Err(Ending(Exit::Running, text));
-                    self.supervise(Event::Elder(ElderEvent::Ended))?;
+                    self.supervise(Event::OldMaster(OldMasterEvent::Ended))?;
                 }
-                Heard::Word(ToHeir::Left(counted)) => {
-                    if !elder.is_shared {
-                        self.board.add(&since(&elder.counted, counted));
+                Heard::Word(ToNewMaster::Left(counted)) => {
+                    if !old_master.is_shared {
+                        self.board.add(&since(&old_master.counted, counted));
                     }
                 }
                 Heard::Silence => {
-                    elder.is_silent = true;
-                    let _registered = self.epoll.delete(&*elder.line);
-                    if !self.supervisor.is_heir() {
+                    old_master.is_silent = true;
+                    let _registered = self.epoll.delete(&*old_master.line);
+                    if !self.supervisor.is_new_master() {
                         self.be_named();
                     }
-                    self.supervise(Event::Elder(ElderEvent::Silent))?;
+                    self.supervise(Event::OldMaster(OldMasterEvent::Silent))?;
                     break;
                 }
             }
@@ -51,43 +51,48 @@ impl Office<'_> {
         Step::Continue(())
     }
 
-    /// The service manager listens to us now, and the elder changes nothing any
-    /// more.
+    /// The service manager listens to us now, and the old master changes
+    /// nothing any more.
     fn be_named(&mut self) {
-        let Some(elder) = &mut self.elder else { return };
+        let Some(old_master) = &mut self.old_master else {
+            return;
+        };
         // Once: the end of its line says it again.
-        let Some(notifier) = elder.notifier.take() else {
+        let Some(notifier) = old_master.notifier.take() else {
             return;
         };
         self.notifier = notifier;
         self.notifier.ready("upgraded");
         if let Some(current) = &self.current {
-            let gone = elder
+            let gone = old_master
                 .files
                 .iter()
                 .filter(|file| !current.files().contains(file));
             gone.for_each(SocketFile::remove);
         }
-        elder.files.clear();
+        old_master.files.clear();
     }
 
     /// The old master and all of its workers are gone.
-    pub(super) fn elders_ended(&mut self) -> Step {
-        self.hear_elder()?;
-        let Some(elder) = self.elder.take() else {
+    pub(super) fn old_life_ended(&mut self) -> Step {
+        self.hear_old_master()?;
+        let Some(old_master) = self.old_master.take() else {
             return Step::Continue(());
         };
-        let _registered = self.epoll.delete(&elder.elders);
-        let _deleted_before = self.epoll.delete(&*elder.line);
-        let rows = elder.taken;
+        let _registered = self.epoll.delete(&old_master.life);
+        let _deleted_before = self.epoll.delete(&*old_master.line);
+        let rows = old_master.taken;
         // What it did not live to do, if it was killed.
         self.bury_strangers(rows);
-        log::info!("the master before this one, pid {}, is gone", elder.pid);
-        self.supervise(Event::Elder(ElderEvent::Left { rows }))
+        log::info!(
+            "the master before this one, pid {}, is gone",
+            old_master.pid
+        );
+        self.supervise(Event::OldMaster(OldMasterEvent::Left { rows }))
     }
 
     pub(super) fn tell_ready(&mut self) {
-        self.tell_elder(&ToElder::Ready);
+        self.tell_old_master(&ToOldMaster::Ready);
     }
 
     /// This is the master from now on. Gives the order to end if it cannot be.
@@ -99,50 +104,58 @@ impl Office<'_> {
         }
         log::info!("this is the master now");
         // Before it has its workers drain.
-        self.introduce_to_elder();
-        self.tell_elder(&ToElder::TookOver);
-        if self.elder.as_ref().is_some_and(|elder| elder.is_silent) {
+        self.introduce_to_old_master();
+        self.tell_old_master(&ToOldMaster::TookOver);
+        if self
+            .old_master
+            .as_ref()
+            .is_some_and(|old_master| old_master.is_silent)
+        {
             self.be_named();
         }
         None
     }
 
-    /// Sees to it that every worker of the elder's has lines to workers of this
-    /// master, once it rules.
-    pub(super) fn introduce_to_elder(&mut self) {
-        let Some(elder) = self.elder.as_ref().filter(|_| self.supervisor.is_ruling()) else {
+    /// Sees to it that every worker of the old master's has lines to workers of
+    /// this master, once it rules.
+    pub(super) fn introduce_to_old_master(&mut self) {
+        let Some(old_master) = self
+            .old_master
+            .as_ref()
+            .filter(|_| self.supervisor.is_ruling())
+        else {
             return;
         };
-        let (line, known) = (Rc::clone(&elder.line), elder.introduced.clone());
-        let leaving = elder.taken.iter().count();
+        let (line, known) = (Rc::clone(&old_master.line), old_master.introduced.clone());
+        let leaving = old_master.taken.iter().count();
         for (number, to, generation, end) in self.lines_for(leaving, &known) {
             let generation = generation.0;
             give(
                 &line,
-                &ToElder::Successor { number, generation },
+                &ToOldMaster::Successor { number, generation },
                 Some(&end),
             );
-            if let Some(elder) = &mut self.elder {
-                elder.introduced.push((number, to));
+            if let Some(old_master) = &mut self.old_master {
+                old_master.introduced.push((number, to));
             }
         }
     }
 
-    pub(super) fn hurry_elder(&mut self, by: Instant) {
+    pub(super) fn hurry_old_master(&mut self, by: Instant) {
         let left = by.saturating_duration_since(Instant::now());
-        self.tell_elder(&ToElder::hurry(left));
+        self.tell_old_master(&ToOldMaster::hurry(left));
     }
 
     /// The last word of one that does not rule.
     pub(super) fn give_up(&mut self) {
         if let Err(Ending(_, text)) = &self.result {
-            self.tell_elder(&ToElder::failed(text));
+            self.tell_old_master(&ToOldMaster::failed(text));
         }
     }
 
-    fn tell_elder(&self, word: &ToElder) {
-        if let Some(elder) = &self.elder {
-            tell(&elder.line, word);
+    fn tell_old_master(&self, word: &ToOldMaster) {
+        if let Some(old_master) = &self.old_master {
+            tell(&old_master.line, word);
         }
     }
 }

@@ -4,12 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Office, Step, connections};
+use super::{Master, Step, connections};
 use crate::log;
 use crate::master::control::{Command, Response, Wanted};
 use crate::master::exit::Exit;
 use crate::master::supervisor::{self, Event, Refusal, Stage};
-use crate::master::workers::Member;
+use crate::master::workers::WorkerProcess;
 use crate::master::workers::message::ToWorker;
 use crate::net::ConnId;
 use crate::sys::epoll::duplicate;
@@ -28,7 +28,7 @@ pub(super) struct Awaited {
     until: Option<Instant>,
 }
 
-impl Office<'_> {
+impl Master<'_> {
     /// Carries out what a client of the control socket asks for.
     pub(super) fn operate(&mut self, client: u64, command: Command) -> Step {
         let now = Instant::now();
@@ -43,7 +43,7 @@ impl Office<'_> {
             },
             Command::LogLevel(level) => {
                 log::set_level(level);
-                let told = self.crew.all();
+                let told = self.workers.all();
                 told.for_each(|member| member.tell(ToWorker::LogLevel(level)));
                 let level = level.as_str().to_ascii_lowercase();
                 let text = format!("log level {level} in all processes, until the next reload");
@@ -56,7 +56,7 @@ impl Office<'_> {
             }
             Command::Kick(id) => {
                 let row = usize::from(id.row());
-                let member = self.crew.in_slot(supervisor::SlotId(row));
+                let member = self.workers.in_slot(supervisor::SlotId(row));
                 match member.filter(|member| member.owner.epoch == id.epoch()) {
                     Some(member) => {
                         member.tell(ToWorker::Kick(id));
@@ -140,13 +140,14 @@ impl Office<'_> {
     /// The listeners of those who are about to leave get other keepers before,
     /// so that clients who wait there are accepted.
     fn hand_on_listeners(&mut self) {
-        let (Some(edition), Some(generation)) = (&self.current, self.supervisor.current()) else {
+        let (Some(cycle), Some(generation)) = (&self.current, self.supervisor.current()) else {
             return;
         };
-        for (number, name, open) in edition.handed_on(self.wanted) {
-            let is_keeper =
-                |member: &&mut Member| member.generation == generation && member.number == number;
-            let keeper = self.crew.all().find(is_keeper);
+        for (number, name, open) in cycle.handed_on(self.wanted) {
+            let is_keeper = |member: &&mut WorkerProcess| {
+                member.generation == generation && member.number == number
+            };
+            let keeper = self.workers.all().find(is_keeper);
             match (keeper, duplicate(&open.socket)) {
                 (Some(keeper), Ok(socket)) => keeper.hand(ToWorker::Adopt(name), vec![socket]),
                 // The one that replaces it is forked with the socket.
@@ -207,7 +208,7 @@ impl Office<'_> {
     pub(super) fn next_answer(&self) -> Option<Instant> {
         let awaited = self.awaited.iter().filter_map(|one| one.until);
         awaited
-            .chain(self.inquiry.as_ref().map(|one| one.until))
+            .chain(self.pending_list.as_ref().map(|one| one.until))
             .min()
     }
 

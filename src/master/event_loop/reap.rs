@@ -1,13 +1,13 @@
 //! What becomes of the workers: their deaths, and their being stopped. On the
 //! master's thread, whenever `SIGCHLD` came.
 
-use super::{Office, Step};
+use super::{Master, Step};
 use crate::log;
 use crate::master::supervisor::Event;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Cause, Change, Pid};
 
-impl Office<'_> {
+impl Master<'_> {
     /// Takes note of all that became of the workers.
     pub(super) fn reap(&mut self) -> Step {
         for (pid, change) in process::reap() {
@@ -23,12 +23,12 @@ impl Office<'_> {
                 }
             };
             if self.supervisor.successor() == Some(pid) {
-                self.heir_ended(cause)?;
+                self.new_master_ended(cause)?;
                 continue;
             }
             kill_point(Spot::Reaped);
             // What it said last may not have been read yet.
-            if let Some(slot) = self.crew.with_pid(pid).map(|member| member.slot) {
+            if let Some(slot) = self.workers.with_pid(pid).map(|member| member.slot) {
                 self.hear(slot)?;
                 self.tell_of_death(pid, cause);
             }
@@ -40,24 +40,24 @@ impl Office<'_> {
     /// The watchdog cannot tell a worker that sleeps from one that was stopped
     /// in its sleep.
     fn stopped(&mut self, pid: Pid) {
-        if let Some(member) = self.crew.with_pid(pid) {
+        if let Some(member) = self.workers.with_pid(pid) {
             let number = member.number;
             log::warn!("worker {number}, pid {pid}, was stopped: it gets no connections");
-            self.turn.take_from(member.owner);
+            self.accept_mutex.take_from(member.owner);
             self.watch.stopped(pid, true);
         }
     }
 
     fn continued(&mut self, pid: Pid) {
-        if let Some(member) = self.crew.with_pid(pid) {
+        if let Some(member) = self.workers.with_pid(pid) {
             log::info!("worker {}, pid {pid}, goes on", member.number);
-            self.turn.wake(member.owner);
+            self.accept_mutex.wake(member.owner);
             self.watch.stopped(pid, false);
         }
     }
 
     fn tell_of_death(&mut self, pid: Pid, cause: Cause) {
-        let Some(member) = self.crew.with_pid(pid) else {
+        let Some(member) = self.workers.with_pid(pid) else {
             return;
         };
         let (number, generation) = (member.number, member.generation.0);

@@ -1,22 +1,23 @@
 //! Reloading: everything that can fail is done before the first fork, and the
-//! old generation serves until the new one is ready. So a failure changes nothing.
+//! old generation serves until the new one is ready. So a failure changes
+//! nothing.
 
 use std::time::Duration;
 
-use super::{Office, Step};
+use super::{Master, Step};
 use crate::log;
 use crate::master::control::{Command, Response};
 use crate::master::cycle::socket_file::SocketFile;
-use crate::master::cycle::{Edition, settings};
+use crate::master::cycle::{Cycle, settings};
 use crate::master::exit::{Ending, Exit};
 use crate::master::supervisor::{self, Event, Failure, Generation, Refusal};
-use crate::master::upgrade::links::Elder;
+use crate::master::upgrade::links::OldMaster;
 use crate::master::watchdog::Periods;
 use crate::sys::process::Cause;
 
-impl Office<'_> {
+impl Master<'_> {
     /// Starts the first generation.
-    pub(super) fn begin(&mut self, first: Edition) -> Step {
+    pub(super) fn begin(&mut self, first: Cycle) -> Step {
         let workers = first.workers;
         self.incoming = Some(first);
         self.supervise(Event::Ordered(supervisor::Command::NewGeneration {
@@ -39,8 +40,8 @@ impl Office<'_> {
             return Step::Continue(());
         }
         self.notifier.reloading();
-        let edition = match self.prepare() {
-            Ok(edition) => edition,
+        let cycle = match self.prepare() {
+            Ok(cycle) => cycle,
             Err(ending) => {
                 self.notifier
                     .ready(&format!("reload refused: {}", ending.1));
@@ -49,32 +50,32 @@ impl Office<'_> {
                 return Step::Continue(());
             }
         };
-        log::info!("reload: starting {} workers", edition.workers);
-        self.begin(edition)
+        log::info!("reload: starting {} workers", cycle.workers);
+        self.begin(cycle)
     }
 
-    /// Everything of a new edition that can fail.
-    fn prepare(&self) -> Result<Edition, Ending> {
+    /// Everything of a new cycle that can fail.
+    fn prepare(&self) -> Result<Cycle, Ending> {
         let config = (self.plan.load)()?;
         if let Some(current) = &self.current {
             current.config.can_become(&config)?;
         }
         let before = self.current.as_ref();
-        let as_before = before.map(Edition::as_before);
+        let as_before = before.map(Cycle::as_before);
         let sockets = before.map(|before| before.sockets.clone());
         log::probe(&settings(&config, self.plan.is_daemon)?)
             .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
-        let edition = Edition::prepare(
+        let cycle = Cycle::prepare(
             config,
             self.plan.is_daemon,
             as_before.as_ref(),
             sockets.unwrap_or_default(),
             Duration::ZERO,
         )?;
-        match self.can_count(&edition) {
-            Ok(()) => Ok(edition),
+        match self.can_count(&cycle) {
+            Ok(()) => Ok(cycle),
             Err(ending) => {
-                edition.unlink_but(self.files_in_use());
+                cycle.unlink_but(self.files_in_use());
                 Err(ending)
             }
         }
@@ -82,8 +83,8 @@ impl Office<'_> {
 
     /// Whether the tables, which were made at the start, can count the
     /// connections of each address.
-    fn can_count(&self, edition: &Edition) -> Result<(), Ending> {
-        let (limits, room) = (&edition.limits, self.board.addresses(0).connections());
+    fn can_count(&self, cycle: &Cycle) -> Result<(), Ending> {
+        let (limits, room) = (&cycle.limits, self.board.addresses(0).connections());
         if limits.connections_per_ip == 0 || limits.connections_max <= room {
             return Ok(());
         }
@@ -91,13 +92,13 @@ impl Office<'_> {
             "is over {room}, for which there was room at the start: while \
              limits.connections_per_ip is set, only a restart can go beyond it"
         );
-        Err(edition
+        Err(cycle
             .config
             .refuse("worker.connections_max", &message)
             .into())
     }
 
-    /// The Unix sockets that are needed, whatever becomes of a new edition.
+    /// The Unix sockets that are needed, whatever becomes of a new cycle.
     fn files_in_use(&self) -> &[SocketFile] {
         match &self.current {
             Some(current) => current.files(),
@@ -107,8 +108,11 @@ impl Office<'_> {
 
     /// Those that the old master listens on, until this one rules.
     pub(super) fn files_of_others(&self) -> &[SocketFile] {
-        let elder = self.elder.as_ref().filter(|_| self.supervisor.is_heir());
-        elder.map_or(&[], Elder::files)
+        let old_master = self
+            .old_master
+            .as_ref()
+            .filter(|_| self.supervisor.is_new_master());
+        old_master.map_or(&[], OldMaster::files)
     }
 
     pub(super) fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {
@@ -119,27 +123,26 @@ impl Office<'_> {
     }
 
     pub(super) fn reload_done(&mut self, generation: Generation) {
-        let Some(edition) = self.incoming.take() else {
-            // Workers came back after a drain, with the edition that was there.
+        let Some(cycle) = self.incoming.take() else {
+            // Workers came back after a drain, with the cycle that was there.
             let text = format!("generation {} serves again", generation.0);
             log::info!("ready: {text}");
             self.notifier.ready(&text);
             return;
         };
-        self.wanted = edition.workers;
-        self.supervisor
-            .set_policy(edition.policy(self.board.rows()));
-        self.watch.set(Periods::from(&edition.config));
+        self.wanted = cycle.workers;
+        self.supervisor.set_policy(cycle.policy(self.board.rows()));
+        self.watch.set(Periods::from(&cycle.config));
         if self.current.is_some()
-            && let Err(error) = log::init(&edition.settings)
+            && let Err(error) = log::init(&cycle.settings)
         {
             log::error!("{error}; the master logs where it did");
         }
-        edition.set_backlogs();
-        for address in edition.addresses() {
+        cycle.set_backlogs();
+        for address in cycle.addresses() {
             log::info!("listening on {address}");
         }
-        let (workers, limits) = (edition.workers, &edition.limits);
+        let (workers, limits) = (cycle.workers, &cycle.limits);
         let text = format!("generation {} serves: {workers} workers", generation.0);
         log::info!(
             "ready: {text}, {} business threads and up to {} connections each",
@@ -147,7 +150,7 @@ impl Office<'_> {
             limits.connections_max
         );
         self.notifier.ready(&text);
-        if let Some(before) = self.current.replace(edition) {
+        if let Some(before) = self.current.replace(cycle) {
             before.unlink_but(self.files_in_use());
         }
         let done = Response::new(Exit::Ok as u8, text);
@@ -202,8 +205,8 @@ impl Office<'_> {
 
     /// What was made for a generation that will not be.
     fn drop_incoming(&mut self) {
-        if let Some(edition) = self.incoming.take() {
-            edition.unlink_but(self.files_in_use());
+        if let Some(cycle) = self.incoming.take() {
+            cycle.unlink_but(self.files_in_use());
         }
     }
 

@@ -7,36 +7,39 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::Office;
+use super::Master;
 use crate::master::control::Response;
-use crate::master::cycle::{Edition, accept_name};
+use crate::master::cycle::{Cycle, accept_name};
 use crate::master::exit::Exit;
 use crate::master::supervisor::Status;
 use crate::scoreboard::{Counter, Row, Timing};
 use crate::sys::process::Pid;
 
-impl Office<'_> {
+impl Master<'_> {
     /// The whole report.
     pub(super) fn status(&self) -> Response {
         let now = Instant::now();
         let slots: Vec<Status> = self.supervisor.status().collect();
         let rows: Vec<Row> = slots.iter().map(|one| self.board.row(one.slot.0)).collect();
-        let listeners: Vec<String> = (self.current.iter()).flat_map(Edition::addresses).collect();
+        let listeners: Vec<String> = (self.current.iter()).flat_map(Cycle::addresses).collect();
         let totals = self.board.totals();
         let accept = (self.current.as_ref()).map_or("", |now| accept_name(now.config.accept));
         let generation = self.supervisor.current().map(|generation| generation.0);
-        let holder = self.turn.holder().map(|owner| usize::from(owner.row));
+        let holder = self
+            .accept_mutex
+            .holder()
+            .map(|owner| usize::from(owner.row));
         let uptime = now.saturating_duration_since(self.born).as_secs();
 
-        let elder = self.elder.as_ref().map(|elder| elder.pid);
+        let old_master = self.old_master.as_ref().map(|old_master| old_master.pid);
         let mut text = format!("master {} serves", Pid::own());
         let _never_fails = match generation {
             Some(generation) => write!(text, " generation {generation}"),
             None => write!(text, " nobody"),
         };
         let _never_fails = writeln!(text, ", up {uptime} s, accept {accept}");
-        if let Some(elder) = elder {
-            let _never_fails = writeln!(text, "master {elder}, which it replaced, drains");
+        if let Some(old_master) = old_master {
+            let _never_fails = writeln!(text, "master {old_master}, which it replaced, drains");
         }
         if let Some(pid) = self.supervisor.successor() {
             let _never_fails = writeln!(text, "upgrading to pid {pid}");
@@ -76,7 +79,7 @@ impl Office<'_> {
                 "starting": self.supervisor.incoming().map(|generation| generation.0),
                 "stopping": self.supervisor.is_stopping(),
                 "upgrading": self.supervisor.successor().map(Pid::raw),
-                "replaces": elder,
+                "replaces": old_master,
                 "accept": accept,
                 "listeners": listeners,
                 "workers": workers,
@@ -90,7 +93,8 @@ impl Office<'_> {
 /// Message ids that are told to people.
 const SLOWEST: usize = 5;
 
-/// What is known of the handlers' times in these rows, by id, the slowest first.
+/// What is known of the handlers' times in these rows, by id, the slowest
+/// first.
 fn slowest<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Timing> {
     let mut by_id: BTreeMap<u32, Timing> = BTreeMap::new();
     for timing in rows.flat_map(Row::timings) {

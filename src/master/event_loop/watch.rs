@@ -1,17 +1,18 @@
-//! The master's eye on its workers: looks at them, and does what the watch says.
+//! The master's eye on its workers: looks at them, and does what the watch
+//! says.
 //!
 //! All that it asks is in shared memory and in `/proc`: a worker that hangs, or
 //! was stopped, could answer nothing.
 
 use std::time::{Duration, Instant};
 
-use super::Office;
+use super::Master;
 use crate::config::Config;
 use crate::log;
 use crate::master::supervisor::Stage;
 use crate::master::watchdog::{Periods, Sample, Verdict};
 use crate::scoreboard::Counter;
-use crate::scoreboard::activity::{Sight, Work};
+use crate::scoreboard::activity::{ThreadActivity, Work};
 use crate::sys::clock::coarse_millis;
 use crate::sys::process::{self, Pid};
 use crate::sys::threads;
@@ -30,7 +31,7 @@ impl From<&Config> for Periods {
     }
 }
 
-impl Office<'_> {
+impl Master<'_> {
     /// When to look again, if at all.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.watch.pace().map(|_| self.watch_at)
@@ -55,13 +56,13 @@ impl Office<'_> {
         let slots = self.supervisor.status();
         let runs = slots.filter(|slot| matches!(slot.stage, Stage::Serving | Stage::Draining));
         let samples = runs.filter_map(|slot| {
-            let member = self.crew.with_pid(slot.pid?)?;
+            let member = self.workers.with_pid(slot.pid?)?;
             let owner = member.owner;
             Some(Sample {
                 pid: member.pid,
                 number: slot.number,
                 owner,
-                awake_in: self.turn.awake_in(owner),
+                awake_in: self.accept_mutex.awake_in(owner),
                 desks: self.board.desks(owner.row.into()),
             })
         });
@@ -75,8 +76,8 @@ impl Office<'_> {
         let row = self.board.row(owner.row.into());
         match verdict {
             Verdict::Stuck { first } => {
-                let had_it = self.turn.holder() == Some(owner);
-                self.turn.take_from(owner);
+                let had_it = self.accept_mutex.holder() == Some(owner);
+                self.accept_mutex.take_from(owner);
                 if first {
                     row.count(Counter::Stuck);
                     let then = if had_it { ": another one accepts" } else { "" };
@@ -149,7 +150,7 @@ impl Office<'_> {
     }
 
     /// What the thread of a desk is doing, for people.
-    fn name(&self, sight: Sight) -> String {
+    fn name(&self, sight: ThreadActivity) -> String {
         let Some(work) = sight.work() else {
             return String::new();
         };

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::control::ControlSocket;
 use super::cycle::inherited::Sockets;
-use super::cycle::{Edition, settings};
+use super::cycle::{Cycle, settings};
 use super::daemon::detach::{Detached, Report, detach};
 use super::daemon::service_manager::Notifier;
-use super::event_loop::{Ended, Office, Outfit};
+use super::event_loop::{Ended, Master, Resources};
 use super::exit::{Ending, Exit};
 use super::pid_file::PidFile;
 use super::supervisor::Supervisor;
-use super::upgrade::inheritance::Papers;
-use super::upgrade::life_pipe::Family;
+use super::upgrade::inheritance::Inheritance;
+use super::upgrade::life_pipe::LifePipe;
 use crate::log;
 use crate::master::plan::{Plan, absolute, slots};
 use crate::scoreboard::Scoreboard;
@@ -42,36 +42,37 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
         let text = format!("take over what the service manager hands over: {error}");
         Ending(Exit::Config, text)
     })?;
-    let papers = Papers::take().map_err(|error| Ending(Exit::Config, error.to_string()))?;
-    if let Some(papers) = papers {
-        return succeed(plan, handed, papers);
+    let inheritance =
+        Inheritance::take().map_err(|error| Ending(Exit::Config, error.to_string()))?;
+    if let Some(inheritance) = inheritance {
+        return succeed(plan, handed, inheritance);
     }
     let config = (plan.load)()?;
     log::init(&settings(&config, false)?)
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
     let pid_file = PidFile::lock(&absolute(&config.pid_file)?)?;
     let sockets = Sockets::new(handed.sockets);
-    let edition = Edition::prepare(config, plan.is_daemon, None, sockets, BIND)?;
-    let path = absolute(&edition.config.control_socket)?;
+    let cycle = Cycle::prepare(config, plan.is_daemon, None, sockets, BIND)?;
+    let path = absolute(&cycle.config.control_socket)?;
     let control = ControlSocket::bind(&path).map_err(|error| {
-        edition.unlink_but(&[]);
+        cycle.unlink_but(&[]);
         let text = format!("control socket {}: {error}", path.display());
         Ending(Ending::of(&error), text)
     })?;
-    let board = Scoreboard::for_connections(slots(&edition), edition.limits.connections_max)
+    let board = Scoreboard::for_connections(slots(&cycle), cycle.limits.connections_max)
         .map_err(|error| Ending::internal("make the shared memory", &error))?;
     // In the background the shell is told, and nobody else waits.
     let manager = handed.notify.filter(|_| !plan.is_daemon);
     let notifier = Notifier::new(manager, handed.watchdog, Instant::now());
-    let family = Family::new().map_err(|error| Ending::internal("make a pipe", &error))?;
-    let outfit = Outfit {
+    let life_pipe = LifePipe::new().map_err(|error| Ending::internal("make a pipe", &error))?;
+    let resources = Resources {
         control,
         board,
         notifier,
         pid_file,
-        family,
+        life_pipe,
     };
-    let serve = |report| serve(plan, edition, outfit, report);
+    let serve = |report| serve(plan, cycle, resources, report);
     if !plan.is_daemon {
         return serve(None);
     }
@@ -84,33 +85,33 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
 
 fn serve(
     plan: &Plan<'_>,
-    edition: Edition,
-    outfit: Outfit,
+    cycle: Cycle,
+    resources: Resources,
     report: Option<Report>,
 ) -> Result<(), Ending> {
     log::forked("master");
     title::set(&format!("{}: master", plan.program));
-    let named = log::init(&edition.settings)
+    let named = log::init(&cycle.settings)
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))
-        .and_then(|()| Ok(outfit.pid_file.write(Pid::own())?));
+        .and_then(|()| Ok(resources.pid_file.write(Pid::own())?));
     let ended = match named {
         Ok(()) => {
-            let supervisor = Supervisor::new(edition.policy(outfit.board.rows()));
-            Office::open(plan.clone(), outfit, supervisor, None)
+            let supervisor = Supervisor::new(cycle.policy(resources.board.rows()));
+            Master::open(plan.clone(), resources, supervisor, None)
                 .map_err(|error| Ending::internal("start the master", &error))
         }
         Err(ending) => {
-            outfit.pid_file.remove();
+            resources.pid_file.remove();
             Err(ending)
         }
     };
     match ended {
-        Ok(office) => match office.run(edition, report) {
+        Ok(master) => match master.run(cycle, report) {
             Ended::Gone(result) => result,
-            Ended::Recruit(recruit) => recruit.work(plan.application),
+            Ended::ForkedWorker(forked) => forked.work(plan.application),
         },
         Err(ending) => {
-            edition.unlink_but(&[]);
+            cycle.unlink_but(&[]);
             if let Some(report) = report {
                 report.tell(&Err(ending.clone()));
             }

@@ -7,45 +7,45 @@ use std::time::{Duration, Instant};
 use crate::log;
 use crate::master::control::ControlSocket;
 use crate::master::cycle::inherited::Sockets;
-use crate::master::cycle::{Edition, settings};
+use crate::master::cycle::{Cycle, settings};
 use crate::master::daemon::service_manager::Notifier;
-use crate::master::event_loop::{Ended, Office, Outfit};
+use crate::master::event_loop::{Ended, Master, Resources};
 use crate::master::exit::{Ending, Exit};
 use crate::master::pid_file::PidFile;
 use crate::master::plan::{Plan, absolute, slots};
 use crate::master::supervisor::{Rows, Supervisor};
-use crate::master::upgrade::inheritance::Papers;
-use crate::master::upgrade::links::Elder;
-use crate::master::upgrade::words::{ToElder, tell};
-use crate::net::accept_mutex::Turn;
+use crate::master::upgrade::inheritance::Inheritance;
+use crate::master::upgrade::links::OldMaster;
+use crate::master::upgrade::words::{ToOldMaster, tell};
+use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::Scoreboard;
 use crate::sys::systemd::Handed;
 use crate::sys::title;
 
-/// By how much the epochs of a memory of our own are ahead of the elder's: its
-/// workers may be replaced until it is.
+/// By how much the epochs of a memory of our own are ahead of the old master's:
+/// its workers may be replaced until it is.
 const EPOCHS_AHEAD: u16 = 1 << 12;
 
 /// Runs the new program's master. As [`run`](crate::master::run).
 ///
 /// # Errors
 ///
-/// [`Ending`]; the elder was told.
+/// [`Ending`]; the old master was told.
 pub(in crate::master) fn succeed(
     plan: &Plan<'_>,
     handed: Handed,
-    papers: Papers,
+    inheritance: Inheritance,
 ) -> Result<(), Ending> {
-    let line = Rc::clone(&papers.line);
-    tell(&line, &ToElder::Listens);
-    let prepared = prepare(plan, handed, papers);
-    let (office, edition) = prepared.inspect_err(|Ending(_, text)| {
-        tell(&line, &ToElder::failed(text));
+    let line = Rc::clone(&inheritance.line);
+    tell(&line, &ToOldMaster::Listens);
+    let prepared = prepare(plan, handed, inheritance);
+    let (master, cycle) = prepared.inspect_err(|Ending(_, text)| {
+        tell(&line, &ToOldMaster::failed(text));
     })?;
     drop(line);
-    match office.run(edition, None) {
+    match master.run(cycle, None) {
         Ended::Gone(result) => result,
-        Ended::Recruit(recruit) => recruit.work(plan.application),
+        Ended::ForkedWorker(forked) => forked.work(plan.application),
     }
 }
 
@@ -53,28 +53,28 @@ pub(in crate::master) fn succeed(
 fn prepare<'a>(
     plan: &Plan<'a>,
     handed: Handed,
-    mut papers: Papers,
-) -> Result<(Office<'a>, Edition), Ending> {
+    mut inheritance: Inheritance,
+) -> Result<(Master<'a>, Cycle), Ending> {
     let config = (plan.load)()?;
-    config.can_follow(&papers.started_with)?;
+    config.can_follow(&inheritance.started_with)?;
     log::init(&settings(&config, plan.is_daemon)?)
         .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
     log::forked("master");
     title::set(&format!("{}: master", plan.program));
-    let sockets = Sockets::new(std::mem::take(&mut papers.sockets));
-    let before = papers.as_before();
-    let edition = Edition::prepare(
+    let sockets = Sockets::new(std::mem::take(&mut inheritance.sockets));
+    let before = inheritance.as_before();
+    let cycle = Cycle::prepare(
         config,
         plan.is_daemon,
         Some(&before),
         sockets,
         Duration::ZERO,
     )?;
-    let files = papers.files.clone();
-    match open(plan, handed, papers, &edition) {
-        Ok(office) => Ok((office, edition)),
+    let files = inheritance.files.clone();
+    match open(plan, handed, inheritance, &cycle) {
+        Ok(master) => Ok((master, cycle)),
         Err(ending) => {
-            edition.unlink_but(&files);
+            cycle.unlink_but(&files);
             Err(ending)
         }
     }
@@ -83,65 +83,67 @@ fn prepare<'a>(
 fn open<'a>(
     plan: &Plan<'a>,
     handed: Handed,
-    papers: Papers,
-    edition: &Edition,
-) -> Result<Office<'a>, Ending> {
+    inheritance: Inheritance,
+    cycle: &Cycle,
+) -> Result<Master<'a>, Ending> {
     let failed = |error: std::io::Error| Ending::internal("take over from the old binary", &error);
-    let pid_file = PidFile::inherit(papers.pid_file, &absolute(&edition.config.pid_file)?)?;
-    let path = absolute(&edition.config.control_socket)?;
-    let control = ControlSocket::inherit(papers.control, &path)
+    let pid_file = PidFile::inherit(inheritance.pid_file, &absolute(&cycle.config.pid_file)?)?;
+    let path = absolute(&cycle.config.control_socket)?;
+    let control = ControlSocket::inherit(inheritance.control, &path)
         .map_err(|error| Ending(Exit::Unavailable, format!("{}: {error}", path.display())))?;
-    let shared = Scoreboard::inherit(papers.memory, papers.bells).map_err(failed)?;
-    let shared = shared.filter(|board| has_room(board, edition, papers.taken));
+    let shared = Scoreboard::inherit(inheritance.memory, inheritance.bells).map_err(failed)?;
+    let shared = shared.filter(|board| has_room(board, cycle, inheritance.taken));
     let is_shared = shared.is_some();
-    let board = shared.map_or_else(|| fresh(edition, &papers.epochs), Ok);
+    let board = shared.map_or_else(|| fresh(cycle, &inheritance.epochs), Ok);
     let board = board.map_err(failed)?;
     let taken = if is_shared {
-        papers.taken
+        inheritance.taken
     } else {
         Rows::default()
     };
-    let supervisor = Supervisor::heir(edition.policy(board.rows()), papers.generation, taken);
+    let supervisor =
+        Supervisor::new_master(cycle.policy(board.rows()), inheritance.generation, taken);
     let manager = handed.notify.filter(|_| !plan.is_daemon);
-    let elder = Elder {
-        pid: papers.elder,
-        line: papers.line,
-        elders: papers.elders,
+    let old_master = OldMaster {
+        pid: inheritance.old_master,
+        line: inheritance.line,
+        life: inheritance.life,
         taken,
-        files: papers.files,
+        files: inheritance.files,
         is_shared,
         counted: Vec::new(),
         notifier: Some(Notifier::new(manager, handed.watchdog, Instant::now())),
         is_silent: false,
         introduced: Vec::new(),
     };
-    let outfit = Outfit {
+    let resources = Resources {
         control,
         board,
         notifier: Notifier::default(),
         pid_file,
-        family: papers.family,
+        life_pipe: inheritance.life_pipe,
     };
-    Office::open(plan.clone(), outfit, supervisor, Some(elder)).map_err(failed)
+    Master::open(plan.clone(), resources, supervisor, Some(old_master)).map_err(failed)
 }
 
-/// Whether what `edition` needs fits into the memory of the elder, whose size is
-/// that of its start.
-fn has_room(board: &Scoreboard, edition: &Edition, taken: Rows) -> bool {
+/// Whether what `cycle` needs fits into the memory of the old master, whose
+/// size is that of its start.
+fn has_room(board: &Scoreboard, cycle: &Cycle, taken: Rows) -> bool {
     let rows = board.rows().saturating_sub(taken.iter().count());
-    let limits = &edition.limits;
+    let limits = &cycle.limits;
     let counts = limits.connections_per_ip == 0
         || limits.connections_max <= board.addresses(0).connections();
-    counts && rows >= edition.workers
+    counts && rows >= cycle.workers
 }
 
-/// A memory of our own. Its connections are named unlike those of the elder.
-fn fresh(edition: &Edition, epochs: &[u16]) -> std::io::Result<Scoreboard> {
-    let board = Scoreboard::for_connections(slots(edition), edition.limits.connections_max)?;
-    let turn = Turn::new(board.clone());
+/// A memory of our own. Its connections are named unlike those of the old
+/// master.
+fn fresh(cycle: &Cycle, epochs: &[u16]) -> std::io::Result<Scoreboard> {
+    let board = Scoreboard::for_connections(slots(cycle), cycle.limits.connections_max)?;
+    let mutex = AcceptMutex::new(board.clone());
     let rows = u8::try_from(board.rows()).unwrap_or(u8::MAX);
     for (row, epoch) in (0..rows).zip(epochs) {
-        turn.begin_behind(row, epoch.wrapping_add(EPOCHS_AHEAD));
+        mutex.begin_behind(row, epoch.wrapping_add(EPOCHS_AHEAD));
     }
     Ok(board)
 }

@@ -38,20 +38,20 @@ pub enum Event {
     /// Somebody wants something.
     Ordered(Command),
     /// An upgrade goes on, seen from the master that rules so far.
-    Heir(HeirEvent),
+    NewMaster(NewMasterEvent),
     /// An upgrade goes on, seen from the new master.
-    Elder(ElderEvent),
+    OldMaster(OldMasterEvent),
     /// Workers of somebody else's are gone, and so is the reason to leave their
     /// rows alone.
     Freed(Rows),
-    /// Time passed: [`Supervisor::next_deadline`](super::Supervisor::next_deadline)
-    /// is here.
+    /// Time passed:
+    /// [`Supervisor::next_deadline`](super::Supervisor::next_deadline) is here.
     Tick,
 }
 
-/// What the elder hears of its heir.
+/// What the old master hears of its new one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum HeirEvent {
+pub enum NewMasterEvent {
     /// [`Action::Launch`] was carried out.
     Launched {
         /// The new program.
@@ -79,9 +79,9 @@ pub enum HeirEvent {
     },
 }
 
-/// What the heir hears of its elder.
+/// What the new master hears of its old one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ElderEvent {
+pub enum OldMasterEvent {
     /// It says: rule.
     Promoted,
     /// It says: end.
@@ -136,7 +136,8 @@ pub enum Action {
         /// Whose configuration it runs.
         generation: Generation,
     },
-    /// The process is gone: free the accept turn, fold its row, close its ends.
+    /// The process is gone: free the accept mutex, fold its row, close its
+    /// ends.
     Bury(Pid),
     /// Tell it to drain. A second one for the same worker gives less time.
     Drain {
@@ -170,26 +171,27 @@ pub enum Action {
     },
     /// The new generation was not even begun.
     ReloadRefused(Refusal),
-    /// Start the new program; answer with [`HeirEvent::Launched`] or
-    /// [`HeirEvent::NotLaunched`] before any other event.
+    /// Start the new program; answer with [`NewMasterEvent::Launched`] or
+    /// [`NewMasterEvent::NotLaunched`] before any other event.
     Launch,
-    /// Tell the heir to rule.
+    /// Tell the new master to rule.
     Promote,
-    /// The heir rules: take no more orders. The workers were told to drain.
+    /// The new master rules: take no more orders. The workers were told to
+    /// drain.
     Resign {
         /// The master from now on.
         pid: Pid,
     },
-    /// Tell the heir to end.
-    EndHeir,
+    /// Tell the new master to end.
+    EndNewMaster,
     /// The upgrade is over, and nothing was changed.
     UpgradeFailed(Setback),
-    /// Tell the elder that this one is ready to rule.
+    /// Tell the old master that this one is ready to rule.
     TellReady,
-    /// Name this process in the pid file, take orders, tell the elder.
+    /// Name this process in the pid file, take orders, tell the old master.
     Rule,
-    /// Tell the elder to have left by then.
-    HurryElder {
+    /// Tell the old master to have left by then.
+    HurryOldMaster {
         /// When this master ends at the latest.
         by: Instant,
     },
@@ -234,8 +236,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Places for workers that are made at the least: a small server can be reloaded
-/// into one for a larger machine.
+/// Places for workers that are made at the least: a small server can be
+/// reloaded into one for a larger machine.
 pub const PLACES_MIN: usize = 16;
 
 /// Why a new generation was not begun.
@@ -250,7 +252,7 @@ pub enum Refusal {
     /// What an upgrade that failed has left is not gone yet.
     RollingBack,
     /// The master that this one has replaced still drains.
-    ElderDrains,
+    OldMasterDrains,
     /// The master is process 1: its end would be that of its container.
     FirstProcess,
     /// Too many workers, most likely because old ones are still draining.
@@ -279,7 +281,7 @@ impl fmt::Display for Refusal {
             Self::RollingBack => f.write_str(
                 "an upgrade failed, and not all of what it started has ended; try again soon",
             ),
-            Self::ElderDrains => f.write_str(
+            Self::OldMasterDrains => f.write_str(
                 "the master that was replaced by the last upgrade still drains; wait, or end it \
                  with TERM",
             ),

@@ -21,7 +21,7 @@ impl Supervisor {
 
     pub(super) fn begin(&mut self, workers: usize, now: Instant) {
         let free = self.free_rows().count();
-        let is_first = self.current.is_none() && self.incoming.is_none() && self.is_heir();
+        let is_first = self.current.is_none() && self.incoming.is_none() && self.is_new_master();
         let refusal = if self.phase != Phase::Running {
             Some(Refusal::Stopping)
         } else if let (false, Err(refusal)) = (is_first, self.may_change()) {
@@ -129,7 +129,8 @@ impl Supervisor {
     /// Adds workers to the generation that serves, or takes some away: the last
     /// ones, so that its workers are numbered without a gap.
     pub(super) fn become_so_many(&mut self, count: usize, now: Instant) {
-        // While a reload or an upgrade goes on, its configuration says how many.
+        // While a reload or an upgrade goes on, its configuration says how
+        // many.
         let (Some(current), None, Ok(())) = (self.current, self.incoming, self.may_change()) else {
             return;
         };

@@ -36,7 +36,9 @@ mod random_tests;
 mod tests;
 
 pub use backoff::{FIRST, FORKS, LONGEST, WINDOW};
-pub use event::{Action, Command, ElderEvent, Event, Failure, HeirEvent, PLACES_MIN, Refusal};
+pub use event::{
+    Action, Command, Event, Failure, NewMasterEvent, OldMasterEvent, PLACES_MIN, Refusal,
+};
 pub use rows::Rows;
 pub use slot::{Generation, KILL_GRACE, SERVED, SlotId, Stage, Status};
 pub use upgrade::{Setback, TAKE_OVER};
@@ -57,9 +59,9 @@ pub struct Policy {
     pub shutdown_timeout: Duration,
     /// How long a worker may take to be ready.
     pub ready_timeout: Duration,
-    /// Generations that may live at a time, from 2: the one that serves, the one
-    /// that starts, those that drain. Before there are more, the oldest are cut
-    /// short.
+    /// Generations that may live at a time, from 2: the one that serves, the
+    /// one that starts, those that drain. Before there are more, the oldest are
+    /// cut short.
     pub generations_max: usize,
     /// How long a new binary may take to be ready.
     pub upgrade_timeout: Duration,
@@ -87,14 +89,15 @@ pub struct Supervisor {
     current: Option<Generation>,
     /// The generation that is being started.
     incoming: Option<Generation>,
-    /// How many workers that one is to have, while it waits for older ones to go.
+    /// How many workers that one is to have, while it waits for older ones to
+    /// go.
     postponed: Option<usize>,
     /// The last generation that was begun.
     newest: Generation,
     upgrade: Upgrade,
     reign: Reign,
     /// Whether the master before this one is not gone yet.
-    has_elder: bool,
+    has_old_master: bool,
     /// Rows of workers that are not ours.
     reserved: Rows,
     jitter: Jitter,
@@ -116,7 +119,7 @@ impl Supervisor {
             newest: Generation(0),
             upgrade: Upgrade::None,
             reign: Reign::Ruling,
-            has_elder: false,
+            has_old_master: false,
             reserved: Rows::default(),
             jitter: Jitter(policy.seed),
             actions: Vec::new(),
@@ -145,7 +148,7 @@ impl Supervisor {
             Event::Exited { pid, cause } => self.exited(pid, cause, now),
             Event::Ordered(Command::Stop) => self.stop(now),
             Event::Ordered(Command::Quit) if self.phase == Phase::Running => {
-                self.end_heir(Setback::Overruled, now);
+                self.end_new_master(Setback::Overruled, now);
                 self.leave_all(Leave::By(None), now);
                 self.phase = Phase::Stopping(None);
             }
@@ -162,8 +165,8 @@ impl Supervisor {
                     .extend(pids.into_iter().map(Action::TellReopen));
             }
             Event::Ordered(Command::Upgrade) => self.begin_upgrade(),
-            Event::Heir(event) => self.of_heir(event, now),
-            Event::Elder(event) => self.of_elder(event, now),
+            Event::NewMaster(event) => self.of_new_master(event, now),
+            Event::OldMaster(event) => self.of_old_master(event, now),
             Event::Freed(rows) => self.reserved.remove(rows),
             Event::Ordered(Command::Quit | Command::Winch) | Event::Tick => {}
         }
@@ -182,8 +185,8 @@ impl Supervisor {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let slots = self.occupied().filter_map(|(_, slot)| slot.deadline());
-        let elder = self.waits_for_elder().flatten();
-        slots.chain(self.upgrade_deadline()).chain(elder).min()
+        let old_master = self.waits_for_old_master().flatten();
+        slots.chain(self.upgrade_deadline()).chain(old_master).min()
     }
 
     /// How many more workers there is room for.
@@ -281,16 +284,16 @@ impl Supervisor {
     fn stop(&mut self, now: Instant) {
         match self.phase {
             Phase::Running | Phase::Stopping(None) => {
-                self.end_heir(Setback::Overruled, now);
+                self.end_new_master(Setback::Overruled, now);
                 let leave = self.drained_by(now);
                 self.leave_all(leave, now);
                 let by = now + self.policy.shutdown_timeout;
-                self.hurry_elder(by);
+                self.hurry_old_master(by);
                 self.phase = Phase::Stopping(Some(by));
             }
             Phase::Stopping(Some(_)) => {
                 self.leave_all(Leave::Now, now);
-                self.hurry_elder(now);
+                self.hurry_old_master(now);
                 self.phase = Phase::Stopping(Some(now));
             }
             Phase::Exited => {}

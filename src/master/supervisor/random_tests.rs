@@ -15,8 +15,8 @@ enum Step {
     AllReady,
     Die(u8),
     /// The new program goes one step further, or dies.
-    Heir(bool),
-    /// What a dead heir has left is gone.
+    NewMaster(bool),
+    /// What a dead new master has left is gone.
     Freed,
     /// Forks fail from now on, or work again.
     Forks(bool),
@@ -41,13 +41,13 @@ fn step() -> impl Strategy<Value = Step> {
         6 => any::<u8>().prop_map(Step::Die),
         1 => any::<bool>().prop_map(Step::Forks),
         2 => order.prop_map(Step::Order),
-        2 => prop::bool::weighted(0.6).prop_map(Step::Heir),
+        2 => prop::bool::weighted(0.6).prop_map(Step::NewMaster),
         1 => Just(Step::Freed),
     ]
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum HeirStep {
+enum NewMasterStep {
     Started,
     Listens,
     Ready,
@@ -69,7 +69,7 @@ struct World {
     end_ordered: bool,
     exited: bool,
     /// The new program that lives, and how far it is.
-    heir: Option<(Pid, HeirStep)>,
+    new_master: Option<(Pid, NewMasterStep)>,
     /// Rows that are not to be touched.
     lent: Rows,
     /// Rows that were ours when the new program was started.
@@ -103,7 +103,7 @@ impl World {
             requested: 0,
             end_ordered: false,
             exited: false,
-            heir: None,
+            new_master: None,
             lent: Rows::default(),
             ours: Rows::default(),
             forks: HashMap::new(),
@@ -139,8 +139,8 @@ impl World {
                     self.die(pid);
                 }
             }
-            Step::Heir(goes_on) => self.heir_step(goes_on),
-            Step::Freed if self.heir.is_none() => {
+            Step::NewMaster(goes_on) => self.new_master_step(goes_on),
+            Step::Freed if self.new_master.is_none() => {
                 let rows = std::mem::take(&mut self.lent);
                 self.tell(Event::Freed(rows));
             }
@@ -150,24 +150,26 @@ impl World {
         }
     }
 
-    fn heir_step(&mut self, goes_on: bool) {
-        let Some((pid, step)) = self.heir else { return };
+    fn new_master_step(&mut self, goes_on: bool) {
+        let Some((pid, step)) = self.new_master else {
+            return;
+        };
         if !goes_on {
-            self.heir_dies();
+            self.new_master_dies();
             return;
         }
         let (step, event) = match step {
-            HeirStep::Started => (HeirStep::Listens, HeirEvent::Listens),
-            HeirStep::Listens => (HeirStep::Ready, HeirEvent::Ready),
-            HeirStep::Promoted => (HeirStep::Rules, HeirEvent::TookOver),
-            HeirStep::Ready | HeirStep::Rules => return,
+            NewMasterStep::Started => (NewMasterStep::Listens, NewMasterEvent::Listens),
+            NewMasterStep::Listens => (NewMasterStep::Ready, NewMasterEvent::Ready),
+            NewMasterStep::Promoted => (NewMasterStep::Rules, NewMasterEvent::TookOver),
+            NewMasterStep::Ready | NewMasterStep::Rules => return,
         };
-        self.heir = Some((pid, step));
-        self.tell(Event::Heir(event));
+        self.new_master = Some((pid, step));
+        self.tell(Event::NewMaster(event));
     }
 
-    fn heir_dies(&mut self) {
-        let Some((_, step)) = self.heir.take() else {
+    fn new_master_dies(&mut self) {
+        let Some((_, step)) = self.new_master.take() else {
             return;
         };
         // It was told at its start which rows are not its own, those of workers
@@ -178,10 +180,10 @@ impl World {
             .filter(|slot| !self.ours.contains(*slot))
             .collect();
         let cause = Cause::Exited(1);
-        if step != HeirStep::Rules {
+        if step != NewMasterStep::Rules {
             self.lent.add(used);
         }
-        self.tell(Event::Heir(HeirEvent::Gone { cause, used }));
+        self.tell(Event::NewMaster(NewMasterEvent::Gone { cause, used }));
     }
 
     fn pick(&self, pick: u8) -> Option<Pid> {
@@ -258,23 +260,27 @@ impl World {
                     slot, generation, ..
                 } => self.fork(slot, generation),
                 Action::ReloadDone { .. } => self.wanted = self.requested,
-                Action::Kill(pid) if self.heir.is_some_and(|(heir, _)| heir == pid) => {
-                    self.heir_dies();
+                Action::Kill(pid)
+                    if self
+                        .new_master
+                        .is_some_and(|(new_master, _)| new_master == pid) =>
+                {
+                    self.new_master_dies();
                 }
                 Action::Launch => self.launch(),
                 Action::Promote => {
-                    let heir = self.heir.as_mut().expect("somebody is promoted");
-                    heir.1 = HeirStep::Promoted;
+                    let new_master = self.new_master.as_mut().expect("somebody is promoted");
+                    new_master.1 = NewMasterStep::Promoted;
                 }
                 Action::Resign { pid } => {
-                    assert_eq!(self.heir, Some((pid, HeirStep::Rules)));
+                    assert_eq!(self.new_master, Some((pid, NewMasterStep::Rules)));
                     self.end_ordered = true;
                     self.wanted = 0;
                 }
-                Action::EndHeir => assert!(self.heir.is_some(), "nobody is to end"),
+                Action::EndNewMaster => assert!(self.new_master.is_some(), "nobody is to end"),
                 Action::UpgradeFailed(_) => assert!(!self.supervisor.is_replaced()),
-                Action::TellReady | Action::Rule | Action::HurryElder { .. } => {
-                    panic!("{action:?} is not for an elder")
+                Action::TellReady | Action::Rule | Action::HurryOldMaster { .. } => {
+                    panic!("{action:?} is not for an old master")
                 }
                 Action::Drain { pid, .. } | Action::Kill(pid) | Action::TellReopen(pid) => {
                     let lives = self.living.iter().any(|(living, _)| *living == pid);
@@ -283,7 +289,9 @@ impl World {
                 Action::Exit => {
                     assert!(self.end_ordered, "exit without an order");
                     assert!(self.living.is_empty(), "exit with living workers");
-                    let is_left = self.heir.is_none_or(|(_, step)| step == HeirStep::Rules);
+                    let is_left = self
+                        .new_master
+                        .is_none_or(|(_, step)| step == NewMasterStep::Rules);
                     assert!(is_left, "exit with a child that does not rule");
                     assert!(!self.exited, "exit twice");
                     self.exited = true;
@@ -297,16 +305,16 @@ impl World {
     }
 
     fn launch(&mut self) {
-        assert!(self.heir.is_none(), "two new programs");
+        assert!(self.new_master.is_none(), "two new programs");
         if !self.forks_work {
-            self.tell(Event::Heir(HeirEvent::NotLaunched));
+            self.tell(Event::NewMaster(NewMasterEvent::NotLaunched));
             return;
         }
         let pid = Pid::new(self.next_pid).unwrap();
         self.next_pid += 1;
         self.ours = self.supervisor.rows();
-        self.heir = Some((pid, HeirStep::Started));
-        self.tell(Event::Heir(HeirEvent::Launched { pid }));
+        self.new_master = Some((pid, NewMasterStep::Started));
+        self.tell(Event::NewMaster(NewMasterEvent::Launched { pid }));
     }
 
     fn fork(&mut self, slot: SlotId, generation: Generation) {
@@ -384,7 +392,7 @@ impl World {
             self.die(pid);
         }
         if !self.supervisor.is_replaced() {
-            self.heir_dies();
+            self.new_master_dies();
         }
         assert!(self.exited, "no exit after the last worker");
         assert_eq!(self.supervisor.status().count(), 0);

@@ -1,40 +1,44 @@
 //! The upgrade of the binary: one master rules, and another one comes up beside
-//! it. The elder is the one that rules at first; the heir is the new program.
+//! it. The old master is the one that rules at first; the new master is the new
+//! program.
 //!
 //! ```text
-//! elder:            launched           ready            took over
+//! old master:       launched           ready            took over
 //!   None --> Launching --> Starting ---------> TakingOver ---------> Done
 //!    ^                        |  late, stop       |  late, died        |
 //!    |                        v                   v                    v
 //!    +------ gone -------- Ending <---------------+             drains, leaves
 //!
-//! heir:       all workers ready         told to take over
+//! new master: all workers ready         told to take over
 //!   Starting ----------------> Ready ---------------------> Ruling
 //!      |                         |                             ^
-//!      +-- the elder died -------+-----------------------------+
+//!      +-- the old master died -------+-----------------------------+
 //! ```
 //!
 //! Invariants:
-//! - The elder rules until the heir has said that it does. Whatever happens to
-//!   the heir before leaves the elder and its workers as they are.
-//! - An heir rules when it was told to, or when nobody else is left to.
-//! - No two workers are ever in one row: the heir is given the rows that the
-//!   elder does not use, the elder takes no further ones meanwhile, and rows of
-//!   processes that nobody here is the parent of are left alone until told free.
+//! - The old master rules until the new master has said that it does. Whatever
+//!   happens to the new master before leaves the old master and its workers as
+//!   they are.
+//! - A new master rules when it was told to, or when nobody else is left to.
+//! - No two workers are ever in one row: the new master is given the rows that
+//!   the old master does not use, the old master takes no further ones
+//!   meanwhile, and rows of processes that nobody here is the parent of are
+//!   left alone until told free.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::event::{Action, ElderEvent, HeirEvent, Refusal};
+use super::event::{Action, NewMasterEvent, OldMasterEvent, Refusal};
 use super::rows::Rows;
 use super::slot::{Generation, KILL_GRACE, Leave, SlotId};
 use super::{Phase, Policy, Supervisor};
 use crate::sys::process::{Cause, Pid};
 
-/// How long an heir may take that was told to take over: a few system calls.
+/// How long a new master may take that was told to take over: a few system
+/// calls.
 pub const TAKE_OVER: Duration = Duration::from_secs(5);
 
-/// What became of the new program, as the elder knows it.
+/// What became of the new program, as the old master knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Upgrade {
     None,
@@ -62,7 +66,7 @@ pub(super) enum Upgrade {
 /// Whether this master rules.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reign {
-    /// Its workers are not all ready. `alone`: the elder is gone.
+    /// Its workers are not all ready. `alone`: the old master is gone.
     Starting {
         alone: bool,
     },
@@ -95,15 +99,15 @@ impl fmt::Display for Setback {
 }
 
 impl Supervisor {
-    /// The supervisor of an heir: its generations are counted behind
-    /// `generation`, and `taken` are rows of the elder's workers.
+    /// The supervisor of a new master: its generations are counted behind
+    /// `generation`, and `taken` are rows of the old master's workers.
     #[must_use]
-    pub fn heir(policy: Policy, generation: Generation, taken: Rows) -> Self {
+    pub fn new_master(policy: Policy, generation: Generation, taken: Rows) -> Self {
         Self {
             newest: generation,
             reserved: taken,
             reign: Reign::Starting { alone: false },
-            has_elder: true,
+            has_old_master: true,
             ..Self::new(policy)
         }
     }
@@ -120,7 +124,7 @@ impl Supervisor {
 
     /// Whether this one came up beside another master and does not rule yet.
     #[must_use]
-    pub fn is_heir(&self) -> bool {
+    pub fn is_new_master(&self) -> bool {
         self.reign != Reign::Ruling
     }
 
@@ -132,8 +136,8 @@ impl Supervisor {
 
     /// Whether the master before this one still drains.
     #[must_use]
-    pub fn has_elder(&self) -> bool {
-        self.has_elder
+    pub fn has_old_master(&self) -> bool {
+        self.has_old_master
     }
 
     /// The process that is being started as the next master, or is it.
@@ -182,8 +186,8 @@ impl Supervisor {
         if self.incoming.is_some() {
             return Err(Refusal::Busy);
         }
-        if self.has_elder {
-            return Err(Refusal::ElderDrains);
+        if self.has_old_master {
+            return Err(Refusal::OldMasterDrains);
         }
         if self.reserved != Rows::default() {
             return Err(Refusal::RollingBack);
@@ -211,38 +215,38 @@ impl Supervisor {
         }
     }
 
-    /// What the elder hears of its heir.
-    pub(super) fn of_heir(&mut self, event: HeirEvent, now: Instant) {
+    /// What the old master hears of its new one.
+    pub(super) fn of_new_master(&mut self, event: NewMasterEvent, now: Instant) {
         match (event, self.upgrade) {
-            (HeirEvent::Launched { pid }, Upgrade::Launching) => {
+            (NewMasterEvent::Launched { pid }, Upgrade::Launching) => {
                 let by = now + self.policy.upgrade_timeout;
                 let listens = false;
                 self.upgrade = Upgrade::Starting { pid, by, listens };
                 if self.phase != Phase::Running {
-                    self.end_heir(Setback::Overruled, now);
+                    self.end_new_master(Setback::Overruled, now);
                 }
             }
-            (HeirEvent::NotLaunched, Upgrade::Launching) => {
+            (NewMasterEvent::NotLaunched, Upgrade::Launching) => {
                 self.upgrade = Upgrade::None;
                 let failed = Action::UpgradeFailed(Setback::CannotLaunch);
                 self.actions.push(failed);
             }
-            (HeirEvent::Listens, Upgrade::Starting { pid, by, .. }) => {
+            (NewMasterEvent::Listens, Upgrade::Starting { pid, by, .. }) => {
                 let listens = true;
                 self.upgrade = Upgrade::Starting { pid, by, listens };
             }
-            (HeirEvent::Ready, Upgrade::Starting { pid, .. }) => {
+            (NewMasterEvent::Ready, Upgrade::Starting { pid, .. }) => {
                 let by = now + TAKE_OVER;
                 self.upgrade = Upgrade::TakingOver { pid, by };
                 self.actions.push(Action::Promote);
             }
-            (HeirEvent::TookOver, Upgrade::TakingOver { pid, .. }) => {
+            (NewMasterEvent::TookOver, Upgrade::TakingOver { pid, .. }) => {
                 self.upgrade = Upgrade::Done { pid };
                 self.actions.push(Action::Resign { pid });
                 self.stop(now);
             }
-            (HeirEvent::Gone { cause, used }, _) => self.heir_gone(cause, used),
-            (HeirEvent::Hurry { by }, Upgrade::Done { .. }) => {
+            (NewMasterEvent::Gone { cause, used }, _) => self.new_master_gone(cause, used),
+            (NewMasterEvent::Hurry { by }, Upgrade::Done { .. }) => {
                 for index in 0..self.slots.len() {
                     self.dismiss(SlotId(index), Leave::By(Some(by)), now);
                 }
@@ -252,7 +256,7 @@ impl Supervisor {
         }
     }
 
-    fn heir_gone(&mut self, cause: Cause, used: Rows) {
+    fn new_master_gone(&mut self, cause: Cause, used: Rows) {
         match std::mem::replace(&mut self.upgrade, Upgrade::None) {
             Upgrade::Starting { .. } | Upgrade::TakingOver { .. } => {
                 let failed = Action::UpgradeFailed(Setback::Died(cause));
@@ -270,15 +274,15 @@ impl Supervisor {
         self.reserved.add(used);
     }
 
-    /// Rolls back, if there is an heir that does not rule yet.
-    pub(super) fn end_heir(&mut self, reason: Setback, now: Instant) {
+    /// Rolls back, if there is a new master that does not rule yet.
+    pub(super) fn end_new_master(&mut self, reason: Setback, now: Instant) {
         let (pid, by) = match self.upgrade {
             // It may have to drain workers that were ready before the others.
             Upgrade::Starting {
                 pid, listens: true, ..
             } => {
                 let grace = self.policy.shutdown_timeout + 2 * KILL_GRACE;
-                self.actions.push(Action::EndHeir);
+                self.actions.push(Action::EndNewMaster);
                 (pid, Some(now + grace))
             }
             // It would not hear, or could rule at any moment: only a dead one
@@ -299,7 +303,7 @@ impl Supervisor {
     pub(super) fn carry_upgrade_on(&mut self, now: Instant) {
         match self.upgrade {
             Upgrade::Starting { by, .. } | Upgrade::TakingOver { by, .. } if by <= now => {
-                self.end_heir(Setback::NotReady, now);
+                self.end_new_master(Setback::NotReady, now);
             }
             Upgrade::Ending { pid, by: Some(by) } if by <= now => {
                 self.upgrade = Upgrade::Ending { pid, by: None };
@@ -322,19 +326,19 @@ impl Supervisor {
         }
     }
 
-    /// What the heir hears of its elder.
-    pub(super) fn of_elder(&mut self, event: ElderEvent, now: Instant) {
+    /// What the new master hears of its old one.
+    pub(super) fn of_old_master(&mut self, event: OldMasterEvent, now: Instant) {
         match (event, self.reign) {
-            (ElderEvent::Promoted | ElderEvent::Silent, Reign::Ready) => self.rule(),
-            (ElderEvent::Silent, Reign::Starting { .. }) => {
+            (OldMasterEvent::Promoted | OldMasterEvent::Silent, Reign::Ready) => self.rule(),
+            (OldMasterEvent::Silent, Reign::Starting { .. }) => {
                 self.reign = Reign::Starting { alone: true };
             }
-            (ElderEvent::Ended, Reign::Starting { .. } | Reign::Ready) => self.stop(now),
-            (ElderEvent::Left { rows }, _) => {
-                self.has_elder = false;
+            (OldMasterEvent::Ended, Reign::Starting { .. } | Reign::Ready) => self.stop(now),
+            (OldMasterEvent::Left { rows }, _) => {
+                self.has_old_master = false;
                 self.reserved.remove(rows);
             }
-            (ElderEvent::Promoted | ElderEvent::Ended | ElderEvent::Silent, _) => {}
+            (OldMasterEvent::Promoted | OldMasterEvent::Ended | OldMasterEvent::Silent, _) => {}
         }
     }
 
@@ -355,34 +359,35 @@ impl Supervisor {
         self.actions.push(Action::Rule);
     }
 
-    /// An elder that drains ends with its heir: at the same time at the latest.
-    pub(super) fn hurry_elder(&mut self, by: Instant) {
-        if self.has_elder && self.reign == Reign::Ruling {
-            self.actions.push(Action::HurryElder { by });
+    /// An old master that drains ends with its new one: at the same time at the
+    /// latest.
+    pub(super) fn hurry_old_master(&mut self, by: Instant) {
+        if self.has_old_master && self.reign == Reign::Ruling {
+            self.actions.push(Action::HurryOldMaster { by });
         }
     }
 
-    /// Until when the end waits for the elder's; `None` when it does not.
-    pub(super) fn waits_for_elder(&self) -> Option<Option<Instant>> {
+    /// Until when the end waits for the old master's; `None` when it does not.
+    pub(super) fn waits_for_old_master(&self) -> Option<Option<Instant>> {
         let Phase::Stopping(by) = self.phase else {
             return None;
         };
-        let waits = self.has_elder && self.reign == Reign::Ruling;
+        let waits = self.has_old_master && self.reign == Reign::Ruling;
         waits.then(|| by.map(|by| by + 2 * KILL_GRACE))
     }
 
     /// Whether nothing but the order to leave is missing.
     pub(super) fn is_empty(&self, now: Instant) -> bool {
-        let has_heir = matches!(
+        let has_new_master = matches!(
             self.upgrade,
             Upgrade::Launching
                 | Upgrade::Starting { .. }
                 | Upgrade::TakingOver { .. }
                 | Upgrade::Ending { .. }
         );
-        let waits = self.waits_for_elder();
+        let waits = self.waits_for_old_master();
         let waits = waits.is_some_and(|until| until.is_none_or(|until| until > now));
-        !has_heir && !waits && self.occupied().next().is_none()
+        !has_new_master && !waits && self.occupied().next().is_none()
     }
 }
 
@@ -404,7 +409,7 @@ mod tests {
 
     const EXITED: Cause = Cause::Exited(3);
 
-    fn the_heir() -> Pid {
+    fn the_new_master() -> Pid {
         Pid::new(500).unwrap()
     }
 
@@ -435,17 +440,22 @@ mod tests {
             (play, actions)
         }
 
-        fn elder() -> Self {
+        fn old_master() -> Self {
             Self::of(Supervisor::new(POLICY)).0
         }
 
-        /// As [`Self::elder`], and an upgrade goes on.
+        /// As [`Self::old_master`], and an upgrade goes on.
         fn upgrading() -> Self {
-            let mut play = Self::elder();
+            let mut play = Self::old_master();
             let launch = play.tell(Event::Ordered(Command::Upgrade));
             assert_eq!(launch, [Action::Launch]);
-            assert_eq!(play.heir(HeirEvent::Launched { pid: the_heir() }), []);
-            assert_eq!(play.heir(HeirEvent::Listens), []);
+            assert_eq!(
+                play.new_master(NewMasterEvent::Launched {
+                    pid: the_new_master()
+                }),
+                []
+            );
+            assert_eq!(play.new_master(NewMasterEvent::Listens), []);
             play
         }
 
@@ -464,13 +474,13 @@ mod tests {
             all
         }
 
-        fn heir(&mut self, event: HeirEvent) -> Vec<Action> {
-            self.tell(Event::Heir(event))
+        fn new_master(&mut self, event: NewMasterEvent) -> Vec<Action> {
+            self.tell(Event::NewMaster(event))
         }
 
         fn gone(&mut self, used: &[usize]) -> Vec<Action> {
             let used = rows(used);
-            self.heir(HeirEvent::Gone {
+            self.new_master(NewMasterEvent::Gone {
                 cause: EXITED,
                 used,
             })
@@ -494,16 +504,18 @@ mod tests {
     }
 
     #[test]
-    fn the_elder_steps_down_when_the_heir_rules_and_leaves_after_its_last_worker() {
+    fn the_old_master_steps_down_when_the_new_master_rules_and_leaves_after_its_last_worker() {
         let mut play = Play::upgrading();
-        assert_eq!(play.heir(HeirEvent::Ready), [Action::Promote]);
+        assert_eq!(play.new_master(NewMasterEvent::Ready), [Action::Promote]);
         assert!(!play.supervisor.is_ruling());
         let expected = [
-            Action::Resign { pid: the_heir() },
+            Action::Resign {
+                pid: the_new_master(),
+            },
             play.drains(100),
             play.drains(101),
         ];
-        assert_eq!(play.heir(HeirEvent::TookOver), expected);
+        assert_eq!(play.new_master(NewMasterEvent::TookOver), expected);
         assert!(play.supervisor.is_replaced());
         assert_eq!(play.exited(100).len(), 1, "buried, not replaced");
         // Even when the new master dies.
@@ -516,7 +528,7 @@ mod tests {
         for is_promoted in [false, true] {
             let mut play = Play::upgrading();
             if is_promoted {
-                play.heir(HeirEvent::Ready);
+                play.new_master(NewMasterEvent::Ready);
             }
             let failed = Action::UpgradeFailed(Setback::Died(EXITED));
             assert_eq!(play.gone(&[]), [failed]);
@@ -530,12 +542,12 @@ mod tests {
         let mut play = Play::upgrading();
         assert_eq!(play.wait(POLICY.upgrade_timeout - SECOND), []);
         let failed = Action::UpgradeFailed(Setback::NotReady);
-        assert_eq!(play.wait(SECOND), [Action::EndHeir, failed]);
-        assert_eq!(play.heir(HeirEvent::Ready), [], "too late");
+        assert_eq!(play.wait(SECOND), [Action::EndNewMaster, failed]);
+        assert_eq!(play.new_master(NewMasterEvent::Ready), [], "too late");
         assert_eq!(play.supervisor.may_change(), Err(Refusal::RollingBack));
         assert_eq!(
             play.wait(POLICY.shutdown_timeout + 2 * KILL_GRACE),
-            [Action::Kill(the_heir())]
+            [Action::Kill(the_new_master())]
         );
         assert_eq!(play.gone(&[]), []);
         assert_eq!(play.supervisor.may_upgrade(), Ok(()));
@@ -543,12 +555,14 @@ mod tests {
 
     #[test]
     fn one_that_does_not_listen_is_killed_at_once() {
-        let mut play = Play::elder();
+        let mut play = Play::old_master();
         play.tell(Event::Ordered(Command::Upgrade));
-        play.heir(HeirEvent::Launched { pid: the_heir() });
+        play.new_master(NewMasterEvent::Launched {
+            pid: the_new_master(),
+        });
         let failed = Action::UpgradeFailed(Setback::NotReady);
         let late = play.wait(POLICY.upgrade_timeout);
-        assert_eq!(late, [Action::Kill(the_heir()), failed]);
+        assert_eq!(late, [Action::Kill(the_new_master()), failed]);
         play.gone(&[]);
         assert_eq!(play.supervisor.may_upgrade(), Ok(()));
     }
@@ -556,20 +570,23 @@ mod tests {
     #[test]
     fn one_that_was_told_to_rule_and_does_not_is_killed_at_once() {
         let mut play = Play::upgrading();
-        play.heir(HeirEvent::Ready);
+        play.new_master(NewMasterEvent::Ready);
         let failed = Action::UpgradeFailed(Setback::NotReady);
-        assert_eq!(play.wait(TAKE_OVER), [Action::Kill(the_heir()), failed]);
-        assert_eq!(play.heir(HeirEvent::TookOver), [], "it is dead");
+        assert_eq!(
+            play.wait(TAKE_OVER),
+            [Action::Kill(the_new_master()), failed]
+        );
+        assert_eq!(play.new_master(NewMasterEvent::TookOver), [], "it is dead");
         assert_eq!(play.gone(&[]), []);
         assert!(!play.supervisor.is_replaced());
     }
 
     #[test]
     fn one_that_cannot_be_started_is_told_at_once() {
-        let mut play = Play::elder();
+        let mut play = Play::old_master();
         play.tell(Event::Ordered(Command::Upgrade));
         let failed = Action::UpgradeFailed(Setback::CannotLaunch);
-        assert_eq!(play.heir(HeirEvent::NotLaunched), [failed]);
+        assert_eq!(play.new_master(NewMasterEvent::NotLaunched), [failed]);
         assert_eq!(play.supervisor.may_upgrade(), Ok(()));
     }
 
@@ -604,11 +621,11 @@ mod tests {
     #[test]
     fn stop_ends_the_new_one_first_and_waits_for_it() {
         for (event, ends) in [
-            (None, Action::EndHeir),
-            (Some(HeirEvent::Ready), Action::Kill(the_heir())),
+            (None, Action::EndNewMaster),
+            (Some(NewMasterEvent::Ready), Action::Kill(the_new_master())),
         ] {
             let mut play = Play::upgrading();
-            event.map(|event| play.heir(event));
+            event.map(|event| play.new_master(event));
             let actions = play.tell(Event::Ordered(Command::Stop));
             let failed = Action::UpgradeFailed(Setback::Overruled);
             assert_eq!(actions[..2], [ends, failed]);
@@ -646,7 +663,7 @@ mod tests {
 
     #[test]
     fn process_one_is_never_upgraded() {
-        let mut play = Play::elder();
+        let mut play = Play::old_master();
         let is_first_process = true;
         play.supervisor.set_policy(Policy {
             is_first_process,
@@ -657,14 +674,14 @@ mod tests {
         assert!(!Refusal::FirstProcess.is_passing());
     }
 
-    /// The heir of a master whose workers are in rows 0 and 2.
-    fn heir() -> (Play, Vec<Action>) {
-        Play::of(Supervisor::heir(POLICY, Generation(7), rows(&[0, 2])))
+    /// The new master of a master whose workers are in rows 0 and 2.
+    fn new_master() -> (Play, Vec<Action>) {
+        Play::of(Supervisor::new_master(POLICY, Generation(7), rows(&[0, 2])))
     }
 
     #[test]
-    fn an_heir_keeps_to_free_rows_says_that_it_is_ready_and_rules_when_told() {
-        let (mut play, actions) = heir();
+    fn an_new_master_keeps_to_free_rows_says_that_it_is_ready_and_rules_when_told() {
+        let (mut play, actions) = new_master();
         let generation = Generation(8);
         assert_eq!(
             actions,
@@ -672,54 +689,60 @@ mod tests {
         );
         assert_eq!(play.supervisor.rows(), rows(&[1, 3]));
         assert_eq!(play.supervisor.may_change(), Err(Refusal::Upgrading));
-        let promoted = play.tell(Event::Elder(ElderEvent::Promoted));
+        let promoted = play.tell(Event::OldMaster(OldMasterEvent::Promoted));
         assert_eq!(promoted, [Action::Rule]);
         assert_eq!(play.supervisor.may_change(), Ok(()));
-        assert_eq!(play.supervisor.may_upgrade(), Err(Refusal::ElderDrains));
-        let left = ElderEvent::Left {
+        assert_eq!(play.supervisor.may_upgrade(), Err(Refusal::OldMasterDrains));
+        let left = OldMasterEvent::Left {
             rows: rows(&[0, 2]),
         };
-        play.tell(Event::Elder(left));
+        play.tell(Event::OldMaster(left));
         assert_eq!(play.supervisor.may_upgrade(), Ok(()));
     }
 
     #[test]
-    fn an_heir_rules_when_nobody_else_is_left_to() {
-        let (mut play, _) = heir();
-        assert_eq!(play.tell(Event::Elder(ElderEvent::Silent)), [Action::Rule]);
+    fn an_new_master_rules_when_nobody_else_is_left_to() {
+        let (mut play, _) = new_master();
+        assert_eq!(
+            play.tell(Event::OldMaster(OldMasterEvent::Silent)),
+            [Action::Rule]
+        );
 
-        let supervisor = Supervisor::heir(POLICY, Generation(7), rows(&[0]));
+        let supervisor = Supervisor::new_master(POLICY, Generation(7), rows(&[0]));
         let mut orphan = supervisor;
         let now = Instant::now();
-        assert_eq!(orphan.on_event(Event::Elder(ElderEvent::Silent), now), []);
+        assert_eq!(
+            orphan.on_event(Event::OldMaster(OldMasterEvent::Silent), now),
+            []
+        );
         let (_, actions) = Play::of(orphan);
         assert_eq!(actions.last(), Some(&Action::Rule));
     }
 
     #[test]
-    fn an_heir_that_is_not_wanted_ends_without_waiting_for_the_elder() {
-        let (mut play, _) = heir();
-        let drains = play.tell(Event::Elder(ElderEvent::Ended));
+    fn an_new_master_that_is_not_wanted_ends_without_waiting_for_the_old_master() {
+        let (mut play, _) = new_master();
+        let drains = play.tell(Event::OldMaster(OldMasterEvent::Ended));
         assert_eq!(drains, [play.drains(100), play.drains(101)]);
         play.exited(100);
         assert_eq!(play.exited(101).last(), Some(&Action::Exit));
     }
 
     #[test]
-    fn a_stop_is_over_when_the_elder_has_left_or_is_late() {
+    fn a_stop_is_over_when_the_old_master_has_left_or_is_late() {
         for waits in [true, false] {
-            let (mut play, _) = heir();
-            play.tell(Event::Elder(ElderEvent::Promoted));
+            let (mut play, _) = new_master();
+            play.tell(Event::OldMaster(OldMasterEvent::Promoted));
             let stopping = play.tell(Event::Ordered(Command::Stop));
             let by = play.now + POLICY.shutdown_timeout;
             assert!(
-                stopping.contains(&Action::HurryElder { by }),
+                stopping.contains(&Action::HurryOldMaster { by }),
                 "{stopping:?}"
             );
             play.exited(100);
-            assert_eq!(play.exited(101).len(), 1, "the elder lives");
+            assert_eq!(play.exited(101).len(), 1, "the old master lives");
             if waits {
-                let left = Event::Elder(ElderEvent::Left {
+                let left = Event::OldMaster(OldMasterEvent::Left {
                     rows: rows(&[0, 2]),
                 });
                 assert_eq!(play.tell(left), [Action::Exit]);
@@ -732,12 +755,12 @@ mod tests {
     }
 
     #[test]
-    fn an_elder_ends_with_its_heir_at_the_latest() {
+    fn an_old_master_ends_with_its_new_master_at_the_latest() {
         let mut play = Play::upgrading();
-        play.heir(HeirEvent::Ready);
-        play.heir(HeirEvent::TookOver);
+        play.new_master(NewMasterEvent::Ready);
+        play.new_master(NewMasterEvent::TookOver);
         let by = play.now + SECOND;
-        let hurried = play.heir(HeirEvent::Hurry { by });
+        let hurried = play.new_master(NewMasterEvent::Hurry { by });
         let drain = |raw| {
             let deadline = Some(by);
             let pid = Pid::new(raw).unwrap();

@@ -1,5 +1,6 @@
-//! What an heir inherits over the exec: the number of each descriptor and what
-//! it is for, as JSON in one variable. Read once, before any thread, and removed.
+//! What a new master inherits over the exec: the number of each descriptor and
+//! what it is for, as JSON in one variable. Read once, before any thread, and
+//! removed.
 //!
 //! Both binaries have to understand it, so fields are only ever added, with a
 //! default.
@@ -12,7 +13,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::life_pipe::Family;
+use super::life_pipe::LifePipe;
 use crate::master::cycle::Before;
 use crate::master::cycle::socket_file::SocketFile;
 use crate::master::supervisor::{Generation, Rows, SlotId};
@@ -27,45 +28,48 @@ const NAME: &str = "PURLIN_UPGRADE";
 /// Changes when an older binary could not go on with what is written.
 const VERSION: u32 = 1;
 
-/// The papers as they are written.
+/// The inheritance as it is written.
 #[derive(Debug, Deserialize, Serialize)]
 struct Written {
     version: u32,
-    /// The line to the elder.
+    /// The line to the old master.
     line: RawFd,
     pid_file: RawFd,
     control: RawFd,
     memory: RawFd,
     bells: Vec<RawFd>,
-    /// The end of the elder's family.
-    elders: RawFd,
-    /// Both ends of the heir's.
-    family: (RawFd, RawFd),
+    /// The end of the old master's life pipe.
+    #[serde(rename = "elders")]
+    old_life: RawFd,
+    /// Both ends of the new master's.
+    #[serde(rename = "life_pipe")]
+    life_pipe: (RawFd, RawFd),
     /// For each worker, or once for all: configured address and socket.
     listeners: Vec<Vec<(String, RawFd)>>,
     /// Unix sockets among them: path, device, inode.
     files: Vec<(PathBuf, u64, u64)>,
     /// The service manager's: name and socket.
     sockets: Vec<(String, RawFd)>,
-    /// Rows of the elder's workers.
+    /// Rows of the old master's workers.
     taken: Vec<usize>,
     /// The newest worker of each row.
     epochs: Vec<u16>,
     generation: u64,
     /// Keys that only a start can change, as they are in force.
     started_with: Vec<(String, String)>,
-    elder: i32,
+    #[serde(rename = "old_master")]
+    old_master: i32,
 }
 
-/// What the elder puts in.
-pub(in crate::master) struct Estate<'a> {
+/// What the old master puts in.
+pub(in crate::master) struct Bequest<'a> {
     pub(in crate::master) line: &'a Channel,
     pub(in crate::master) pid_file: BorrowedFd<'a>,
     pub(in crate::master) control: BorrowedFd<'a>,
     pub(in crate::master) memory: BorrowedFd<'a>,
     pub(in crate::master) bells: Vec<BorrowedFd<'a>>,
-    pub(in crate::master) elders: BorrowedFd<'a>,
-    pub(in crate::master) family: &'a Family,
+    pub(in crate::master) life: BorrowedFd<'a>,
+    pub(in crate::master) life_pipe: &'a LifePipe,
     pub(in crate::master) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
     pub(in crate::master) files: &'a [SocketFile],
     pub(in crate::master) sockets: Vec<(&'a str, BorrowedFd<'a>)>,
@@ -75,7 +79,7 @@ pub(in crate::master) struct Estate<'a> {
     pub(in crate::master) started_with: Vec<(String, String)>,
 }
 
-impl Estate<'_> {
+impl Bequest<'_> {
     /// The variable that tells of it.
     ///
     /// # Errors
@@ -95,10 +99,10 @@ impl Estate<'_> {
             control: raw(&self.control),
             memory: raw(&self.memory),
             bells: self.bells.iter().map(raw).collect(),
-            elders: raw(&self.elders),
-            family: (
-                self.family.reader.as_raw_fd(),
-                self.family.writer.as_raw_fd(),
+            old_life: raw(&self.life),
+            life_pipe: (
+                self.life_pipe.reader.as_raw_fd(),
+                self.life_pipe.writer.as_raw_fd(),
             ),
             listeners: self.listeners.iter().map(set).collect(),
             files: self.files.iter().map(SocketFile::parts).collect(),
@@ -109,7 +113,7 @@ impl Estate<'_> {
             epochs: self.epochs.to_vec(),
             generation: self.generation.0,
             started_with: self.started_with.clone(),
-            elder: crate::sys::process::Pid::own().raw(),
+            old_master: crate::sys::process::Pid::own().raw(),
         };
         Ok((NAME, serde_json::to_string(&written)?.into()))
     }
@@ -121,9 +125,9 @@ impl Estate<'_> {
             self.pid_file,
             self.control,
             self.memory,
-            self.elders,
-            self.family.reader.as_fd(),
-            self.family.writer.as_fd(),
+            self.life,
+            self.life_pipe.reader.as_fd(),
+            self.life_pipe.writer.as_fd(),
         ];
         all.extend(&self.bells);
         all.extend(self.listeners.iter().flatten().map(|(_, socket)| *socket));
@@ -132,16 +136,16 @@ impl Estate<'_> {
     }
 }
 
-/// What the heir has in its hands.
+/// What the new master has in its hands.
 #[derive(Debug)]
-pub(in crate::master) struct Papers {
+pub(in crate::master) struct Inheritance {
     pub(in crate::master) line: Rc<Channel>,
     pub(in crate::master) pid_file: OwnedFd,
     pub(in crate::master) control: OwnedFd,
     pub(in crate::master) memory: OwnedFd,
     pub(in crate::master) bells: Vec<OwnedFd>,
-    pub(in crate::master) elders: OwnedFd,
-    pub(in crate::master) family: Family,
+    pub(in crate::master) life: OwnedFd,
+    pub(in crate::master) life_pipe: LifePipe,
     pub(in crate::master) listeners: Vec<Vec<(Address, OwnedFd)>>,
     pub(in crate::master) files: Vec<SocketFile>,
     pub(in crate::master) sockets: Vec<Inherited>,
@@ -149,15 +153,15 @@ pub(in crate::master) struct Papers {
     pub(in crate::master) epochs: Vec<u16>,
     pub(in crate::master) generation: Generation,
     pub(in crate::master) started_with: Vec<(String, String)>,
-    pub(in crate::master) elder: i32,
+    pub(in crate::master) old_master: i32,
 }
 
-impl Papers {
+impl Inheritance {
     /// Takes them, if there are any.
     ///
     /// # Errors
     ///
-    /// What stands in the variable is not what an elder writes.
+    /// What stands in the variable is not what an old master writes.
     pub(in crate::master) fn take() -> io::Result<Option<Self>> {
         let Some(text) = exec::take_variable(NAME)? else {
             return Ok(None);
@@ -200,15 +204,15 @@ impl Papers {
             Ok((address, exec::adopt(number)?))
         };
         let set = |set: Vec<_>| set.into_iter().map(socket).collect::<io::Result<_>>();
-        let (reader, writer) = written.family;
+        let (reader, writer) = written.life_pipe;
         Ok(Self {
             line: Rc::new(exec::adopt(written.line)?.into()),
             pid_file: exec::adopt(written.pid_file)?,
             control: exec::adopt(written.control)?,
             memory: exec::adopt(written.memory)?,
             bells: bells.collect::<io::Result<_>>()?,
-            elders: exec::adopt(written.elders)?,
-            family: Family {
+            life: exec::adopt(written.old_life)?,
+            life_pipe: LifePipe {
                 reader: exec::adopt(reader)?,
                 writer: exec::adopt(writer)?,
             },
@@ -234,7 +238,7 @@ impl Papers {
             epochs: written.epochs,
             generation: Generation(written.generation),
             started_with: written.started_with,
-            elder: written.elder,
+            old_master: written.old_master,
         })
     }
 }
@@ -246,24 +250,24 @@ mod tests {
     #[test]
     fn papers_of_another_version_or_none_at_all_are_refused() {
         for text in ["", "{}", "{\"version\":1}"] {
-            assert!(Papers::read(text).is_err(), "{text}");
+            assert!(Inheritance::read(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn what_the_elder_writes_names_every_descriptor_that_stays_open() {
+    fn what_the_old_master_writes_names_every_descriptor_that_stays_open() {
         let (line, other) = Channel::pair().unwrap();
-        let family = Family::new().unwrap();
+        let life_pipe = LifePipe::new().unwrap();
         let address: Address = "127.0.0.1:0".parse().unwrap();
         let file = other.as_fd();
-        let estate = Estate {
+        let bequest = Bequest {
             line: &line,
             pid_file: file,
             control: file,
             memory: file,
             bells: vec![file, file],
-            elders: file,
-            family: &family,
+            life: file,
+            life_pipe: &life_pipe,
             listeners: vec![vec![(&address, file)]],
             files: &[],
             sockets: vec![("web", file)],
@@ -272,9 +276,9 @@ mod tests {
             generation: Generation(4),
             started_with: vec![("accept".into(), "\"mutex\"".into())],
         };
-        let (_, text) = estate.variable().unwrap();
+        let (_, text) = bequest.variable().unwrap();
         let written: Written = serde_json::from_str(text.to_str().unwrap()).unwrap();
-        assert_eq!(estate.descriptors().len(), 7 + 2 + 1 + 1);
+        assert_eq!(bequest.descriptors().len(), 7 + 2 + 1 + 1);
         assert_eq!(written.line, line.as_fd().as_raw_fd());
         assert_eq!(written.listeners[0][0].0, "127.0.0.1:0");
         assert_eq!((written.taken, written.generation), (vec![3], 4));

@@ -1,20 +1,20 @@
 //! A master and its workers, as seen by those who are not their parent: a pipe
 //! whose writing end they all hold, and nobody else does. Its end-of-file says
-//! that the last of them is gone, however that came about; until then their rows
-//! of the shared memory may be written.
+//! that the last of them is gone, however that came about; until then their
+//! rows of the shared memory may be written.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Both ends, as the master of the family holds them.
+/// Both ends, as the master holds them.
 #[derive(Debug)]
-pub(in crate::master) struct Family {
+pub(in crate::master) struct LifePipe {
     pub(in crate::master) reader: OwnedFd,
     pub(in crate::master) writer: OwnedFd,
 }
 
-impl Family {
-    /// A family of one: whoever has this.
+impl LifePipe {
+    /// Held by one: whoever has this.
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl Family {
     /// # Errors
     ///
     /// `EMFILE` or `ENFILE`.
-    pub(in crate::master) fn member(&self) -> io::Result<OwnedFd> {
+    pub(in crate::master) fn hold(&self) -> io::Result<OwnedFd> {
         self.writer.try_clone()
     }
 
@@ -50,16 +50,16 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_last_member() {
-        let family = Family::new().unwrap();
+        let life_pipe = LifePipe::new().unwrap();
         let epoll = Epoll::new().unwrap();
-        epoll.add(&family.reader, Interest::Read, 1).unwrap();
+        epoll.add(&life_pipe.reader, Interest::Read, 1).unwrap();
         let mut events = Events::with_capacity(4);
         let mut is_over = || {
             let found = epoll.wait(&mut events, Some(Duration::ZERO)).unwrap();
             found.count() == 1
         };
-        let member = family.member().unwrap();
-        let Family { reader, writer } = family;
+        let member = life_pipe.hold().unwrap();
+        let LifePipe { reader, writer } = life_pipe;
         drop(writer);
         assert!(!is_over());
         drop(member);

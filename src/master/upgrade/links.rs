@@ -11,11 +11,11 @@ use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::process::Pid;
 
 /// The master before this one, until it is gone.
-pub(in crate::master) struct Elder {
+pub(in crate::master) struct OldMaster {
     pub(in crate::master) pid: i32,
     pub(in crate::master) line: Rc<Channel>,
-    /// The end of its family.
-    pub(in crate::master) elders: OwnedFd,
+    /// The end of its life pipe.
+    pub(in crate::master) life: OwnedFd,
     /// Rows of its workers.
     pub(in crate::master) taken: Rows,
     /// Unix sockets that it made.
@@ -24,7 +24,8 @@ pub(in crate::master) struct Elder {
     pub(in crate::master) is_shared: bool,
     /// What it had counted when we took over.
     pub(in crate::master) counted: Vec<(String, u64)>,
-    /// Ours to the service manager, for as long as that listens to the elder.
+    /// Ours to the service manager, for as long as that listens to the old
+    /// master.
     pub(in crate::master) notifier: Option<Notifier>,
     /// Whether its line is closed.
     pub(in crate::master) is_silent: bool,
@@ -32,7 +33,7 @@ pub(in crate::master) struct Elder {
     pub(in crate::master) introduced: Vec<(usize, Pid)>,
 }
 
-impl Elder {
+impl OldMaster {
     /// Has `epoll` tell of it.
     pub(in crate::master) fn listen(
         &self,
@@ -40,7 +41,7 @@ impl Elder {
         (line, end): (u64, u64),
     ) -> std::io::Result<()> {
         epoll.add(&*self.line, Interest::Read, line)?;
-        epoll.add(&self.elders, Interest::Read, end)
+        epoll.add(&self.life, Interest::Read, end)
     }
 
     /// The Unix sockets that it made.
@@ -50,10 +51,10 @@ impl Elder {
 }
 
 /// A new program that was started.
-pub(in crate::master) struct Launched {
+pub(in crate::master) struct NewMaster {
     pub(in crate::master) line: Channel,
-    /// The end of its family.
-    pub(in crate::master) heirs: OwnedFd,
+    /// The end of its life pipe.
+    pub(in crate::master) life: OwnedFd,
     /// The workers of each row when it was started.
     pub(in crate::master) epochs: Vec<u16>,
     /// Rows in which ours were.

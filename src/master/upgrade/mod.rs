@@ -2,7 +2,7 @@
 //! in [`supervisor`](super::supervisor).
 //!
 //! ```text
-//! elder                                             heir
+//! old master                                        new master
 //!   | exec, with descriptors and a variable  ------> | configuration, workers
 //!   | <------------------------- it listens, ready   |
 //!   | leaves the control socket alone                |
@@ -14,18 +14,23 @@
 //! ```
 //!
 //! The two are joined by one line, a [`Channel`](crate::sys::channel::Channel)
-//! that the elder makes and the heir inherits. It lives until the elder has
-//! left, carries datagrams ([`words`]) and, with them, descriptors: whatever the
-//! workers of one master are to hand to those of the other is introduced here,
-//! by a word of its own that carries one end of a line.
+//! that the old master makes and the new master inherits. It lives until the
+//! old master has left, carries datagrams ([`words`]) and, with them,
+//! descriptors: whatever the workers of one master are to hand to those of the
+//! other is introduced here, by a word of its own that carries one end of a
+//! line.
 //!
 //! When somebody is killed:
-//! - The heir, before it took over: the elder goes on, or takes its name and its
-//!   control socket back. The heir's workers lose their master and drain.
-//! - The heir, afterwards: it was the master; all workers drain and leave.
-//! - The elder, before: the heir rules as soon as its workers are ready.
-//! - The elder, afterwards: its workers drain. What they count after the heir
-//!   took over is lost if the two binaries do not share their memory.
+//! - The new master, before it took over: the old master goes on, or takes its
+//!   name and its control socket back. The new master's workers lose their
+//!   master and drain.
+//! - The new master, afterwards: it was the master; all workers drain and
+//!   leave.
+//! - The old master, before: the new master rules as soon as its workers are
+//!   ready.
+//! - The old master, afterwards: its workers drain. What they count after the
+//!   new master took over is lost if the two binaries do not share their
+//!   memory.
 //!
 //! All of it on the master's thread, and never waiting.
 

@@ -1,6 +1,6 @@
-//! What an elder and its heir tell each other, as datagrams of JSON: the two may
-//! be of different versions, which skip what they do not know. Pure but for the
-//! sending.
+//! What an old master and its new one tell each other, as datagrams of JSON:
+//! the two may be of different versions, which skip what they do not know. Pure
+//! but for the sending.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,24 +18,24 @@ const TEXT_MAX: usize = 4096;
 /// Room for the longest word: a hundred counters with their names.
 const WORD_MAX: usize = 64 << 10;
 
-/// From the elder.
+/// From the old master.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::master) enum ToHeir {
+pub(in crate::master) enum ToNewMaster {
     /// Rule. What was counted so far, for those who do not share the memory.
     TakeOver(Vec<(String, u64)>),
     /// The service manager was told who rules; it listens to nobody else.
     Named,
     /// End: the upgrade is rolled back.
     End,
-    /// All of the elder's workers are gone. What was counted in all.
+    /// All of the old master's workers are gone. What was counted in all.
     Left(Vec<(String, u64)>),
 }
 
-/// From the heir.
+/// From the new master.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::master) enum ToElder {
+pub(in crate::master) enum ToOldMaster {
     /// It has begun, and listens.
     Listens,
     /// All workers are ready.
@@ -46,12 +46,12 @@ pub(in crate::master) enum ToElder {
     Failed(String),
     /// It is ending: have left within so many milliseconds.
     Hurry(u64),
-    /// A line to a worker of this generation comes along, for one of the elder's
-    /// workers: which of them, from 0.
+    /// A line to a worker of this generation comes along, for one of the old
+    /// master's workers: which of them, from 0.
     Successor { number: usize, generation: u64 },
 }
 
-impl ToElder {
+impl ToOldMaster {
     /// Cut at a sane length.
     pub(in crate::master) fn failed(text: &str) -> Self {
         Self::Failed(text.chars().take(TEXT_MAX).collect())
@@ -117,35 +117,35 @@ mod tests {
 
     #[test]
     fn what_is_said_is_heard_and_the_unknown_is_skipped() {
-        let (elder, heir) = Channel::pair().unwrap();
+        let (old_master, new_master) = Channel::pair().unwrap();
         let counted = vec![("messages_handled".to_owned(), u64::MAX)];
         let words = [
-            ToHeir::TakeOver(counted.clone()),
-            ToHeir::Named,
-            ToHeir::End,
-            ToHeir::Left(counted),
+            ToNewMaster::TakeOver(counted.clone()),
+            ToNewMaster::Named,
+            ToNewMaster::End,
+            ToNewMaster::Left(counted),
         ];
         for word in &words {
-            tell(&elder, &"dance");
-            tell(&elder, word);
+            tell(&old_master, &"dance");
+            tell(&old_master, word);
         }
         for word in words {
-            let Heard::Word::<ToHeir>(heard) = hear(&heir) else {
+            let Heard::Word::<ToNewMaster>(heard) = hear(&new_master) else {
                 panic!("{word:?} was not heard");
             };
             assert_eq!(heard, word);
         }
-        assert!(matches!(hear::<ToHeir>(&heir), Heard::Nothing));
-        drop(elder);
-        assert!(matches!(hear::<ToHeir>(&heir), Heard::Silence));
-        tell(&heir, &ToElder::Ready);
+        assert!(matches!(hear::<ToNewMaster>(&new_master), Heard::Nothing));
+        drop(old_master);
+        assert!(matches!(hear::<ToNewMaster>(&new_master), Heard::Silence));
+        tell(&new_master, &ToOldMaster::Ready);
     }
 
     #[test]
     fn long_texts_are_cut_and_still_words() {
-        let (elder, heir) = Channel::pair().unwrap();
-        tell(&heir, &ToElder::failed(&"ü".repeat(10_000)));
-        let Heard::Word(ToElder::Failed(text)) = hear(&elder) else {
+        let (old_master, new_master) = Channel::pair().unwrap();
+        tell(&new_master, &ToOldMaster::failed(&"ü".repeat(10_000)));
+        let Heard::Word(ToOldMaster::Failed(text)) = hear(&old_master) else {
             panic!("nothing was heard");
         };
         assert_eq!(text.chars().count(), TEXT_MAX);

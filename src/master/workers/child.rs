@@ -26,15 +26,15 @@ use crate::worker::{self, Application, Control, Farewell, Limits, Listed, Order,
 const SPARE_DESCRIPTORS: u64 = 64;
 
 /// A process that is about to be a worker.
-pub(in crate::master) struct Recruit {
+pub(in crate::master) struct ForkedWorker {
     pub(in crate::master) program: String,
     pub(in crate::master) number: usize,
     pub(in crate::master) generation: Generation,
     pub(in crate::master) channel: Channel,
     /// What it works with, and the names of its listeners.
     pub(in crate::master) setup: io::Result<(Setup, Vec<SocketName>)>,
-    /// Held until the end: see `upgrade::Family`.
-    pub(in crate::master) family: io::Result<OwnedFd>,
+    /// Held until the end: see `upgrade::LifePipe`.
+    pub(in crate::master) life_pipe: io::Result<OwnedFd>,
     /// The log, where it differs from the master's.
     pub(in crate::master) settings: Option<Settings>,
     pub(in crate::master) identity: Option<Identity>,
@@ -43,7 +43,7 @@ pub(in crate::master) struct Recruit {
     pub(in crate::master) patience: Duration,
 }
 
-impl Recruit {
+impl ForkedWorker {
     /// Serves until it is told to leave.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Recruit {
         let prepared = (self.settings.as_ref())
             .map_or(Ok(()), log::init)
             .and(self.setup)
-            .and_then(|setup| Ok((setup, self.family?)))
+            .and_then(|setup| Ok((setup, self.life_pipe?)))
             .map_err(internal);
         let ((setup, names), _member) = prepared.map_err(&failed)?;
         keep_to(self.core);
@@ -136,8 +136,8 @@ fn become_user(identity: Option<&Identity>) -> Result<(), Ending> {
 /// The orders of the master; its end is one as well.
 struct Line {
     channel: Arc<Channel>,
-    /// Readable while the channel is, until the master is gone: an ended channel
-    /// would be readable for ever.
+    /// Readable while the channel is, until the master is gone: an ended
+    /// channel would be readable for ever.
     ears: Epoll,
     patience: Duration,
     orphaned: bool,

@@ -18,7 +18,7 @@ use crate::sys::process::Pid;
 use message::{TEXT_MAX, ToMaster, ToWorker};
 
 /// A living worker, or one that was not buried yet.
-pub(in crate::master) struct Member {
+pub(in crate::master) struct WorkerProcess {
     pub(in crate::master) pid: Pid,
     pub(in crate::master) slot: SlotId,
     pub(in crate::master) number: usize,
@@ -35,7 +35,7 @@ pub(in crate::master) struct Member {
     pub(in crate::master) hung_up: bool,
 }
 
-impl Member {
+impl WorkerProcess {
     pub(in crate::master) fn new(
         pid: Pid,
         (slot, number, generation): (SlotId, usize, Generation),
@@ -130,26 +130,26 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
 
 /// All of them.
 #[derive(Default)]
-pub(in crate::master) struct Crew(Vec<Member>);
+pub(in crate::master) struct Workers(Vec<WorkerProcess>);
 
-impl Crew {
-    pub(in crate::master) fn add(&mut self, member: Member) {
+impl Workers {
+    pub(in crate::master) fn add(&mut self, member: WorkerProcess) {
         self.0.push(member);
     }
 
-    pub(in crate::master) fn in_slot(&mut self, slot: SlotId) -> Option<&mut Member> {
+    pub(in crate::master) fn in_slot(&mut self, slot: SlotId) -> Option<&mut WorkerProcess> {
         self.0.iter_mut().find(|member| member.slot == slot)
     }
 
-    pub(in crate::master) fn with_pid(&mut self, pid: Pid) -> Option<&mut Member> {
+    pub(in crate::master) fn with_pid(&mut self, pid: Pid) -> Option<&mut WorkerProcess> {
         self.0.iter_mut().find(|member| member.pid == pid)
     }
 
-    pub(in crate::master) fn all(&mut self) -> impl Iterator<Item = &mut Member> {
+    pub(in crate::master) fn all(&mut self) -> impl Iterator<Item = &mut WorkerProcess> {
         self.0.iter_mut()
     }
 
-    pub(in crate::master) fn remove(&mut self, pid: Pid) -> Option<Member> {
+    pub(in crate::master) fn remove(&mut self, pid: Pid) -> Option<WorkerProcess> {
         let index = self.0.iter().position(|member| member.pid == pid)?;
         // Its pid may be another one's soon.
         for member in &mut self.0 {

@@ -1,12 +1,12 @@
-//! The scoreboard's words and bells, as the turn's.
+//! The scoreboard's words and bells, as the accept mutex's.
 
 use super::Words;
 use crate::scoreboard::{Counter, Scoreboard};
 use crate::sys::sync::AtomicU64;
 
 impl Words for Scoreboard {
-    fn turn(&self) -> &AtomicU64 {
-        known(self.turn())
+    fn mutex(&self) -> &AtomicU64 {
+        known(self.accept_mutex())
     }
 
     fn rows(&self) -> usize {
@@ -39,7 +39,7 @@ fn known(word: &AtomicU64) -> &AtomicU64 {
     word
 }
 
-/// Loom knows its own words alone; the model of the turn has such ones.
+/// Loom knows its own words alone; the model of the mutex has such ones.
 #[cfg(loom)]
 fn known(_: &std::sync::atomic::AtomicU64) -> &AtomicU64 {
     unreachable!("no model runs on shared memory")

@@ -1,4 +1,4 @@
-//! The accept turn: which of the workers accepts connections now.
+//! The accept mutex: which of the workers accepts connections now.
 //!
 //! ```text
 //!          hand over: balance, 64 accepts       all full
@@ -11,7 +11,7 @@
 //! One shared word names the holder; nobody ever waits for it. The others
 //! sleep in epoll until their bell rings. Only the holder has the listeners
 //! in its epoll: it takes them out *before* it moves the word, and asks
-//! [`Seat::check`] after every wait and before it accepts.
+//! [`Contender::check`] after every wait and before it accepts.
 //!
 //! Invariant: the word names a worker that is [`Standing::Open`] and has been
 //! rung, or somebody alive is about to move it or to ring. Whoever moves the
@@ -20,8 +20,8 @@
 //! one of two who do so at once sees the other. What the dead left undone, the
 //! master does when it reaps them. So nobody polls, and no owner is waited for.
 //!
-//! Pure: the words and the bells are the caller's. A `Seat` belongs to one
-//! reactor thread, the rest of [`Turn`] to the master.
+//! Pure: the words and the bells are the caller's. A `Contender` belongs to one
+//! reactor thread, the rest of [`AcceptMutex`] to the master.
 
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::{AtomicU64, Ordering, fence};
@@ -35,12 +35,12 @@ mod loom_tests;
 
 pub use names::{Owner, Standing};
 
-/// Accepts after which the turn goes on, so that short connections are spread.
+/// Accepts after which the mutex goes on, so that short connections are spread.
 pub const ACCEPTS_MAX: u32 = 64;
 /// Live connections by which the holder may be ahead of the least loaded.
 pub const AHEAD_MAX: u64 = 8;
 
-/// Nobody holds the turn, because nobody has room.
+/// Nobody holds the mutex, because nobody has room.
 const PARKED: u64 = 0;
 
 /// The shared words and the bells, wherever they are.
@@ -48,7 +48,7 @@ const PARKED: u64 = 0;
 /// All words start at 0. A row belongs to one worker process at a time.
 pub trait Words {
     /// Names the holder.
-    fn turn(&self) -> &AtomicU64;
+    fn mutex(&self) -> &AtomicU64;
     /// How many rows there are, at most 256.
     fn rows(&self) -> usize;
     /// The row's epoch and standing.
@@ -63,20 +63,20 @@ pub trait Words {
     fn ring(&self, row: usize);
 }
 
-/// The turn, as every process sees it.
+/// The mutex, as every process sees it.
 #[derive(Clone, Debug)]
-pub struct Turn<W>(W);
+pub struct AcceptMutex<W>(W);
 
-impl<W: Words> Turn<W> {
-    /// The turn that these words hold.
+impl<W: Words> AcceptMutex<W> {
+    /// The mutex that these words hold.
     pub fn new(words: W) -> Self {
         Self(words)
     }
 
-    /// Who holds the turn; `None` when it is parked.
+    /// Who holds the mutex; `None` when it is parked.
     #[must_use]
     pub fn holder(&self) -> Option<Owner> {
-        Owner::from_word(self.0.turn().load(Ordering::Acquire))
+        Owner::from_word(self.0.mutex().load(Ordering::Acquire))
     }
 
     /// Whether the worker lives, and what it can do.
@@ -120,20 +120,20 @@ impl<W: Words> Turn<W> {
     /// Takes note of a death, and puts right what `dead` may have left undone.
     /// The master calls it for each worker it reaped, before it forks again.
     ///
-    /// The holder's bell is rung in any case: `dead` may have handed the turn
+    /// The holder's bell is rung in any case: `dead` may have handed the mutex
     /// over and not lived to ring it.
     pub fn release_dead(&self, dead: Owner) {
-        // "Dead" first: a peer that hands the turn to `dead` right now sees it
+        // "Dead" first: a peer that hands the mutex to `dead` right now sees it
         // here, or its handing over is seen below.
         self.stand(dead, Standing::Dead);
-        let word = self.0.turn().load(Ordering::Acquire);
+        let word = self.0.mutex().load(Ordering::Acquire);
         match Owner::from_word(word) {
             Some(holder) if self.standing(holder) == Standing::Open => self.0.ring(holder.row()),
             _ => self.pass_on(word),
         }
     }
 
-    /// Takes the turn from `stuck`, if it has it, and lets nobody give it the
+    /// Takes the mutex from `stuck`, if it has it, and lets nobody give it the
     /// turn before its loop has gone on. False: it could not have had it.
     pub fn take_from(&self, stuck: Owner) -> bool {
         let open = Standing::Open.life(stuck.epoch);
@@ -149,12 +149,13 @@ impl<W: Words> Turn<W> {
         true
     }
 
-    /// Has the loop of a worker go on that may sleep: it may have the turn again.
+    /// Has the loop of a worker go on that may sleep: it may have the mutex
+    /// again.
     pub fn wake(&self, worker: Owner) {
         self.0.ring(worker.row());
     }
 
-    /// Moves the turn from where it is to the least loaded that is open, or
+    /// Moves the mutex from where it is to the least loaded that is open, or
     /// parks it. Does nothing when somebody else moved it first.
     fn pass_on(&self, mut from: u64) {
         loop {
@@ -170,7 +171,7 @@ impl<W: Words> Turn<W> {
         }
     }
 
-    /// Whether the turn, just moved, may stay with `to`.
+    /// Whether the mutex, just moved, may stay with `to`.
     fn is_well_placed(&self, to: Option<Owner>) -> bool {
         fence(Ordering::SeqCst);
         match to {
@@ -181,7 +182,7 @@ impl<W: Words> Turn<W> {
 
     /// Moves the word and wakes who has it now.
     fn shift(&self, from: u64, to: u64) -> bool {
-        let moved = swap(self.0.turn(), from, to);
+        let moved = swap(self.0.mutex(), from, to);
         if let (true, Some(to)) = (moved, Owner::from_word(to)) {
             kill_point(Spot::TurnMoved);
             self.0.ring(to.row());
@@ -220,21 +221,21 @@ fn swap(word: &AtomicU64, from: u64, to: u64) -> bool {
         .is_ok()
 }
 
-/// One worker's place at the turn. Its reactor alone uses it.
+/// One worker's place at the mutex. Its reactor alone uses it.
 #[derive(Debug)]
-pub struct Seat<W> {
-    turn: Turn<W>,
+pub struct Contender<W> {
+    mutex: AcceptMutex<W>,
     me: Owner,
-    /// Accepts since the turn came.
+    /// Accepts since the mutex came.
     accepts: u32,
 }
 
-impl<W: Words> Seat<W> {
-    /// The place of `me`, as [`Turn::admit`] named it. It gets nothing before
-    /// [`open`](Self::open).
-    pub fn new(turn: Turn<W>, me: Owner) -> Self {
+impl<W: Words> Contender<W> {
+    /// The place of `me`, as [`AcceptMutex::admit`] named it. It gets nothing
+    /// before [`open`](Self::open).
+    pub fn new(mutex: AcceptMutex<W>, me: Owner) -> Self {
         Self {
-            turn,
+            mutex,
             me,
             accepts: 0,
         }
@@ -244,26 +245,26 @@ impl<W: Words> Seat<W> {
     /// out of epoll; when it says yes, put them in.
     ///
     /// Ask after every wait and before every accept: the master may have taken
-    /// the turn away while this process was stopped.
+    /// the mutex away while this process was stopped.
     pub fn check(&mut self) -> bool {
-        if self.turn.standing(self.me) == Standing::Stuck {
+        if self.mutex.standing(self.me) == Standing::Stuck {
             self.open();
         }
-        self.turn.holder() == Some(self.me)
+        self.mutex.holder() == Some(self.me)
     }
 
     /// There is room: at the start, and after [`fill`](Self::fill) when a slot
     /// is free again. Takes a parked turn; returns whether that happened.
     pub fn open(&mut self) -> bool {
-        self.turn.stand(self.me, Standing::Open);
-        let taken = swap(self.turn.0.turn(), PARKED, self.me.word());
+        self.mutex.stand(self.me, Standing::Open);
+        let taken = swap(self.mutex.0.mutex(), PARKED, self.me.word());
         if taken {
             self.accepts = 0;
         }
         taken
     }
 
-    /// There is no room left; the turn, if held, goes to somebody who has.
+    /// There is no room left; the mutex, if held, goes to somebody who has.
     /// Take the listeners out of epoll before.
     pub fn fill(&mut self) {
         self.leave(Standing::Full);
@@ -275,10 +276,10 @@ impl<W: Words> Seat<W> {
     }
 
     fn leave(&mut self, standing: Standing) {
-        self.turn.stand(self.me, standing);
+        self.mutex.stand(self.me, standing);
         self.accepts = 0;
-        if self.turn.holder() == Some(self.me) {
-            self.turn.pass_on(self.me.word());
+        if self.mutex.holder() == Some(self.me) {
+            self.mutex.pass_on(self.me.word());
         }
     }
 
@@ -287,32 +288,32 @@ impl<W: Words> Seat<W> {
         self.accepts = self.accepts.saturating_add(count);
     }
 
-    /// Who should have the turn instead, if anybody. For the holder, before and
-    /// after it accepts; its live connections are counted by then.
+    /// Who should have the mutex instead, if anybody. For the holder, before
+    /// and after it accepts; its live connections are counted by then.
     #[must_use]
     pub fn successor(&self) -> Option<Owner> {
-        let own = self.turn.0.live(self.me.row()).load(Ordering::Relaxed);
-        let (peer, live) = self.turn.least_loaded(Some(self.me))?;
+        let own = self.mutex.0.live(self.me.row()).load(Ordering::Relaxed);
+        let (peer, live) = self.mutex.least_loaded(Some(self.me))?;
         let is_ahead = own > live.saturating_add(AHEAD_MAX);
         // A peer that is ahead itself would send it right back.
         let is_enough = self.accepts >= ACCEPTS_MAX && live <= own.saturating_add(AHEAD_MAX);
         (is_ahead || is_enough).then_some(peer)
     }
 
-    /// Gives the turn to `peer`. Take the listeners out of epoll before.
+    /// Gives the mutex to `peer`. Take the listeners out of epoll before.
     ///
-    /// Returns whether the turn came back, because the peer died or closed
+    /// Returns whether the mutex came back, because the peer died or closed
     /// meanwhile; then put them in again.
     #[must_use]
     pub fn hand_over(&mut self, peer: Owner) -> bool {
         self.accepts = 0;
-        if !self.turn.shift(self.me.word(), peer.word()) {
+        if !self.mutex.shift(self.me.word(), peer.word()) {
             return false;
         }
-        if self.turn.is_well_placed(Some(peer)) {
+        if self.mutex.is_well_placed(Some(peer)) {
             return false;
         }
-        swap(self.turn.0.turn(), peer.word(), self.me.word())
+        swap(self.mutex.0.mutex(), peer.word(), self.me.word())
     }
 }
 
@@ -324,13 +325,13 @@ mod tests {
 
     #[derive(Debug, Default)]
     struct Memory {
-        turn: AtomicU64,
+        mutex: AtomicU64,
         rows: [[AtomicU64; 5]; 4],
     }
 
     impl Words for Arc<Memory> {
-        fn turn(&self) -> &AtomicU64 {
-            &self.turn
+        fn mutex(&self) -> &AtomicU64 {
+            &self.mutex
         }
         fn rows(&self) -> usize {
             self.rows.len()
@@ -364,23 +365,23 @@ mod tests {
         }
     }
 
-    type Seats = [Seat<Arc<Memory>>; 4];
+    type Seats = [Contender<Arc<Memory>>; 4];
 
-    /// Four open workers; row 0 holds the turn.
-    fn four() -> (Arc<Memory>, Turn<Arc<Memory>>, Seats) {
+    /// Four open workers; row 0 holds the mutex.
+    fn four() -> (Arc<Memory>, AcceptMutex<Arc<Memory>>, Seats) {
         let memory = Arc::new(Memory::default());
-        let turn = Turn::new(Arc::clone(&memory));
-        let seats = [0, 1, 2, 3].map(|row| {
-            let mut seat = Seat::new(turn.clone(), turn.admit(row));
-            assert_eq!(seat.open(), row == 0, "the first one takes it");
-            seat
+        let mutex = AcceptMutex::new(Arc::clone(&memory));
+        let contenders = [0, 1, 2, 3].map(|row| {
+            let mut contender = Contender::new(mutex.clone(), mutex.admit(row));
+            assert_eq!(contender.open(), row == 0, "the first one takes it");
+            contender
         });
-        (memory, turn, seats)
+        (memory, mutex, contenders)
     }
 
     #[test]
     fn the_turn_goes_to_the_least_loaded_when_the_holder_is_ahead() {
-        let (memory, _, seats) = four();
+        let (memory, _, contenders) = four();
         for (live, expected) in [
             ([0, 0, 0, 0], None),
             ([8, 0, 0, 0], None),
@@ -390,51 +391,51 @@ mod tests {
             ([109, 200, 200, 100], Some(3)),
         ] {
             memory.set_live(live);
-            let successor = seats[0].successor().map(|owner| owner.row);
+            let successor = contenders[0].successor().map(|owner| owner.row);
             assert_eq!(successor, expected, "{live:?}");
         }
     }
 
     #[test]
     fn after_sixty_four_accepts_it_goes_round_unless_it_would_come_right_back() {
-        let (memory, _, mut seats) = four();
-        seats[0].accepted(ACCEPTS_MAX - 1);
-        assert_eq!(seats[0].successor(), None);
-        seats[0].accepted(1);
+        let (memory, _, mut contenders) = four();
+        contenders[0].accepted(ACCEPTS_MAX - 1);
+        assert_eq!(contenders[0].successor(), None);
+        contenders[0].accepted(1);
         for (live, expected) in [
             ([5, 5, 5, 5], Some(1)),
             ([5, 13, 13, 13], Some(1)),
             ([5, 14, 14, 14], None),
         ] {
             memory.set_live(live);
-            let successor = seats[0].successor().map(|owner| owner.row);
+            let successor = contenders[0].successor().map(|owner| owner.row);
             assert_eq!(successor, expected, "{live:?}");
         }
         memory.set_live([0; 4]);
         let mut holder = 0;
         for expected in [1, 2, 3, 0] {
-            seats[holder].accepted(ACCEPTS_MAX);
-            let next = seats[holder].successor().unwrap();
-            assert!(!seats[holder].hand_over(next));
-            assert!(!seats[holder].check());
+            contenders[holder].accepted(ACCEPTS_MAX);
+            let next = contenders[holder].successor().unwrap();
+            assert!(!contenders[holder].hand_over(next));
+            assert!(!contenders[holder].check());
             holder = expected;
-            assert!(seats[holder].check());
+            assert!(contenders[holder].check());
             assert_eq!(memory.rings(holder), 1);
-            assert_eq!(seats[holder].successor(), None, "counted anew");
+            assert_eq!(contenders[holder].successor(), None, "counted anew");
         }
     }
 
     #[test]
     fn eight_hundred_idle_connections_are_spread_evenly() {
-        let (memory, turn, mut seats) = four();
+        let (memory, mutex, mut contenders) = four();
         for _ in 0..800 {
-            let holder = turn.holder().unwrap().row();
-            if let Some(next) = seats[holder].successor() {
-                assert!(!seats[holder].hand_over(next));
+            let holder = mutex.holder().unwrap().row();
+            if let Some(next) = contenders[holder].successor() {
+                assert!(!contenders[holder].hand_over(next));
             }
-            let holder = turn.holder().unwrap().row();
-            assert!(seats[holder].check());
-            seats[holder].accepted(1);
+            let holder = mutex.holder().unwrap().row();
+            assert!(contenders[holder].check());
+            contenders[holder].accepted(1);
             memory.rows[holder][1].fetch_add(1, Ordering::Relaxed);
         }
         let live: Vec<u64> = memory
@@ -447,73 +448,83 @@ mod tests {
 
     #[test]
     fn the_dead_lose_the_turn_to_the_least_loaded_of_the_living() {
-        let (memory, turn, mut seats) = four();
+        let (memory, mutex, mut contenders) = four();
         memory.set_live([0, 7, 5, 6]);
-        turn.release_dead(seats[0].me);
-        assert_eq!(turn.holder(), Some(seats[2].me));
+        mutex.release_dead(contenders[0].me);
+        assert_eq!(mutex.holder(), Some(contenders[2].me));
         assert_eq!(memory.rings(2), 1);
-        let newborn = turn.admit(0);
-        assert_ne!(newborn, seats[0].me);
-        assert!(!seats[0].check(), "a name is never used twice");
-        turn.release_dead(seats[1].me);
-        assert_eq!(turn.holder(), Some(seats[2].me), "it was not the holder");
+        let newborn = mutex.admit(0);
+        assert_ne!(newborn, contenders[0].me);
+        assert!(!contenders[0].check(), "a name is never used twice");
+        mutex.release_dead(contenders[1].me);
+        assert_eq!(
+            mutex.holder(),
+            Some(contenders[2].me),
+            "it was not the holder"
+        );
         assert_eq!(memory.rings(2), 1, "rung for one who may have died before");
     }
 
     #[test]
     fn handing_it_to_the_dead_brings_it_back() {
-        let (_, turn, mut seats) = four();
-        let dead = seats[1].me;
-        turn.release_dead(dead);
-        assert!(seats[0].hand_over(dead));
-        assert!(seats[0].check());
-        let other = turn.admit(1);
+        let (_, mutex, mut contenders) = four();
+        let dead = contenders[1].me;
+        mutex.release_dead(dead);
+        assert!(contenders[0].hand_over(dead));
+        assert!(contenders[0].check());
+        let other = mutex.admit(1);
         assert!(
-            seats[0].hand_over(dead),
+            contenders[0].hand_over(dead),
             "the row lives, the worker does not"
         );
-        assert!(seats[0].hand_over(other), "not open yet");
+        assert!(contenders[0].hand_over(other), "not open yet");
     }
 
     #[test]
     fn a_full_worker_gives_it_away_and_it_is_parked_when_all_are_full() {
-        let (_, turn, mut seats) = four();
-        for (row, seat) in seats.iter_mut().enumerate() {
-            assert!(seat.check(), "{row} is the first with room");
-            seat.fill();
+        let (_, mutex, mut contenders) = four();
+        for (row, contender) in contenders.iter_mut().enumerate() {
+            assert!(contender.check(), "{row} is the first with room");
+            contender.fill();
         }
-        assert_eq!(turn.holder(), None);
-        assert!(seats[2].open());
-        assert!(!seats[1].open());
-        assert_eq!(turn.holder(), Some(seats[2].me));
-        seats[2].drain();
-        assert_eq!(turn.holder(), Some(seats[1].me));
+        assert_eq!(mutex.holder(), None);
+        assert!(contenders[2].open());
+        assert!(!contenders[1].open());
+        assert_eq!(mutex.holder(), Some(contenders[2].me));
+        contenders[2].drain();
+        assert_eq!(mutex.holder(), Some(contenders[1].me));
     }
 
     #[test]
     fn a_loop_is_judged_while_it_is_awake_alone() {
-        let (memory, turn, seats) = four();
+        let (memory, mutex, contenders) = four();
         let [loops, asleep] = [&memory.rows[0][2], &memory.rows[0][3]];
         loops.store(7, Ordering::Relaxed);
-        assert_eq!(turn.awake_in(seats[0].me), Some(7));
+        assert_eq!(mutex.awake_in(contenders[0].me), Some(7));
         asleep.store(1, Ordering::Relaxed);
-        assert_eq!(turn.awake_in(seats[0].me), None);
+        assert_eq!(mutex.awake_in(contenders[0].me), None);
     }
 
     #[test]
     fn a_stuck_holder_loses_it_and_nobody_gives_it_back_before_it_goes_on() {
-        let (memory, turn, mut seats) = four();
-        assert!(turn.take_from(seats[0].me));
-        assert!(!turn.take_from(seats[0].me), "it cannot have it any more");
-        assert_eq!(turn.holder(), Some(seats[1].me));
-        assert_eq!(memory.rings(0), 1, "it is to look as soon as it can");
-        assert!(!seats[1].hand_over(seats[2].me));
-        assert!(seats[2].hand_over(seats[0].me), "not to the stuck one");
-        assert!(!seats[0].check());
+        let (memory, mutex, mut contenders) = four();
+        assert!(mutex.take_from(contenders[0].me));
         assert!(
-            !seats[2].hand_over(seats[0].me),
+            !mutex.take_from(contenders[0].me),
+            "it cannot have it any more"
+        );
+        assert_eq!(mutex.holder(), Some(contenders[1].me));
+        assert_eq!(memory.rings(0), 1, "it is to look as soon as it can");
+        assert!(!contenders[1].hand_over(contenders[2].me));
+        assert!(
+            contenders[2].hand_over(contenders[0].me),
+            "not to the stuck one"
+        );
+        assert!(!contenders[0].check());
+        assert!(
+            !contenders[2].hand_over(contenders[0].me),
             "it went on: trusted again"
         );
-        assert!(seats[0].check());
+        assert!(contenders[0].check());
     }
 }

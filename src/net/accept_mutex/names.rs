@@ -1,4 +1,4 @@
-//! Who holds the turn and what a worker can do with it, as shared words.
+//! Who holds the mutex and what a worker can do with it, as shared words.
 //!
 //! ```text
 //!         63        33   32   31     24 23     16 15             0
@@ -41,20 +41,20 @@ impl Owner {
     }
 }
 
-/// What a worker can do with the turn.
+/// What a worker can do with the mutex.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Standing {
     /// There is no such process (any more).
     Dead,
     /// Forked, not ready.
     Starting,
-    /// Ready, with room: the only ones to get the turn.
+    /// Ready, with room: the only ones to get the mutex.
     Open,
     /// Out of slots or descriptors for now.
     Full,
     /// Accepts no more, for good.
     Draining,
-    /// Its event loop did not advance; the watchdog took the turn from it.
+    /// Its event loop did not advance; the watchdog took the mutex from it.
     Stuck,
 }
 

@@ -1,9 +1,9 @@
 //! What tells a loop that is stuck from one that sleeps, for the master's eye.
 
-use super::{Owner, Turn, Words};
+use super::{AcceptMutex, Owner, Words};
 use crate::sys::sync::Ordering;
 
-impl<W: Words> Turn<W> {
+impl<W: Words> AcceptMutex<W> {
     /// The turn of its event loop in which `worker` is awake; `None` while the
     /// loop sleeps: it has said so, and is not judged.
     ///

@@ -65,7 +65,7 @@ impl HttpServer {
     }
 
     /// The content of a stream is written, as much of it as there will be.
-    pub(super) fn settle(stream: &mut Streaming, turn: &mut Turn<'_>) {
+    pub(super) fn note_end(stream: &mut Streaming, turn: &mut Turn<'_>) {
         if let Some(sending) = stream.sending.take() {
             receipt(*sending, turn);
         }
@@ -82,7 +82,7 @@ impl HttpServer {
                     .take()
                     .and_then(|sending| app.receipt(*sending));
                 if let Some(receipt) = receipt {
-                    receipt.settle(unsent);
+                    receipt.complete(unsent);
                 }
             }
             Some(Owed::Answer {

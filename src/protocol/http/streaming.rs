@@ -1,4 +1,5 @@
-//! A response under way: what its source gives, as chunks, and when it is asked.
+//! A response under way: what its source gives, as chunks, and when it is
+//! asked.
 //!
 //! ```text
 //!   size in hex CRLF data CRLF ... 0 CRLF [trailers] CRLF
@@ -16,7 +17,8 @@ use crate::protocol::{CloseMode, Lane, Step, Turn};
 /// chunk.
 const AROUND: usize = 32;
 
-/// Trailers that would say how the message is framed or routed (RFC 9110, 6.5.1).
+/// Trailers that would say how the message is framed or routed (RFC 9110,
+/// 6.5.1).
 const NO_TRAILERS: [&str; 6] = [
     "connection",
     "content-length",
@@ -188,7 +190,7 @@ impl HttpServer {
             }
         }
         let close = (!rest.keeps).then_some(CloseMode::Flush);
-        Self::settle(rest, turn);
+        Self::note_end(rest, turn);
         self.owed = None;
         self.responded(close)
     }
@@ -198,7 +200,7 @@ impl HttpServer {
         let Some(Owed::Rest(mut rest)) = self.owed.take().map(|owed| *owed) else {
             return;
         };
-        Self::settle(&mut rest, turn);
+        Self::note_end(&mut rest, turn);
     }
 
     /// The worker will end soon, and with it the connection.
@@ -219,7 +221,7 @@ impl HttpServer {
         if self.is_waiting()
             && let Some(Owed::Rest(mut rest)) = self.owed.take().map(|owed| *owed)
         {
-            Self::settle(&mut rest, turn);
+            Self::note_end(&mut rest, turn);
         }
         self.end(Step::Close(CloseMode::Flush))
     }
@@ -423,7 +425,8 @@ mod tests {
 
     proptest! {
         /// Our own reader of chunks gets back what the source gave, and no call
-        /// writes more than there is room for, beside the head and the last words.
+        /// writes more than there is room for, beside the head and the last
+        /// words.
         #[test]
         fn chunks_are_read_as_they_were_given(
             parts_given in proptest::collection::vec(

@@ -1,6 +1,6 @@
 //! The times by which a connection is judged: relaxed atomic words in
-//! milliseconds of the coarse clock, 0 for "never" and "not now". Each is a fact
-//! of its own; who reads an old one looks again later.
+//! milliseconds of the coarse clock, 0 for "never" and "not now". Each is a
+//! fact of its own; who reads an old one looks again later.
 
 use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -11,10 +11,11 @@ fn word(bytes: usize) -> u32 {
 
 /// What threads of a worker note about one connection.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Clocks {
     /// The protocol's heartbeat message arrived; noted only if a limit asks.
     pub(crate) beat: AtomicU64,
-    /// A message other than a heartbeat came or went; noted only if a limit asks.
+    /// A message other than a heartbeat came or went; noted only if a limit
+    /// asks.
     pub(crate) spoken: AtomicU64,
     /// A business thread was done with messages of the peer.
     pub(crate) served: AtomicU64,
@@ -40,7 +41,7 @@ pub(crate) struct Pulse {
     pub(crate) unserved: AtomicU32,
 }
 
-impl Pulse {
+impl Clocks {
     pub(crate) fn new() -> Self {
         Self {
             beat: AtomicU64::new(0),
@@ -58,14 +59,15 @@ impl Pulse {
         }
     }
 
-    /// The kernel took bytes or refused the first ones at `now`, and holds `held`.
+    /// The kernel took bytes or refused the first ones at `now`, and holds
+    /// `held`.
     pub(crate) fn progressed(&self, now: u64, held: usize) {
         self.held.store(word(held), Ordering::Relaxed);
         self.progress.store(now, Ordering::Relaxed);
     }
 
-    /// The peer need not wait for the server any more, and has all its time from
-    /// here.
+    /// The peer need not wait for the server any more, and has all its time
+    /// from here.
     pub(crate) fn thaw(&self, now: u64) {
         self.arrived(0);
         self.thawed.store(now, Ordering::Relaxed);

@@ -9,15 +9,15 @@ use crate::protocol::Protocol;
 const KINDS: usize = 16;
 
 /// One shelf for each protocol; `ROOM` things fit without an allocation.
-pub(crate) struct Shelves<T, const ROOM: usize>(Vec<(Arc<dyn Protocol>, Vec<T>)>);
+pub(crate) struct FreeLists<T, const ROOM: usize>(Vec<(Arc<dyn Protocol>, Vec<T>)>);
 
-impl<T, const ROOM: usize> Default for Shelves<T, ROOM> {
+impl<T, const ROOM: usize> Default for FreeLists<T, ROOM> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T, const ROOM: usize> Shelves<T, ROOM> {
+impl<T, const ROOM: usize> FreeLists<T, ROOM> {
     /// The shelf of `protocol`; `None`: there are too many kinds.
     pub(crate) fn of(&mut self, protocol: &Arc<dyn Protocol>) -> Option<&mut Vec<T>> {
         let mut found = self.0.iter().position(|(of, _)| Arc::ptr_eq(of, protocol));
@@ -30,7 +30,7 @@ impl<T, const ROOM: usize> Shelves<T, ROOM> {
     }
 }
 
-impl<T, const ROOM: usize> fmt::Debug for Shelves<T, ROOM> {
+impl<T, const ROOM: usize> fmt::Debug for FreeLists<T, ROOM> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lengths = self.0.iter().map(|(_, shelf)| shelf.len());
         f.debug_list().entries(lengths).finish()

@@ -17,7 +17,7 @@
 //! of one connection run one at a time, in order. A mailbox that was swapped
 //! out looks empty; that is why `Running` decides and not emptiness. Whoever
 //! moves the state to `Queued` puts the connection into the run queue, exactly
-//! once: every method that does so returns `true` in [`After::schedule`].
+//! once: every method that does so returns `true` in [`FollowUp::schedule`].
 //!
 //! The lock is a leaf: nothing else is locked and no system call is made under
 //! it. The byte count and the pause flag live under it too, so that a pause by
@@ -48,7 +48,7 @@ enum State {
 /// What the caller has to do after it touched a mailbox.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[must_use]
-pub(crate) struct After {
+pub(crate) struct FollowUp {
     /// Put the connection into the run queue.
     pub(crate) schedule: bool,
     /// Tell the reactor to read again.
@@ -79,7 +79,7 @@ struct Inner<T> {
     ended: bool,
 }
 
-impl After {
+impl FollowUp {
     /// Both.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
@@ -90,19 +90,19 @@ impl After {
 }
 
 impl<T> Inner<T> {
-    fn queue(&mut self) -> After {
+    fn queue(&mut self) -> FollowUp {
         self.state = State::Queued;
-        After {
+        FollowUp {
             schedule: true,
             resume: false,
         }
     }
 
-    fn queue_if(&mut self, state: State) -> After {
+    fn queue_if(&mut self, state: State) -> FollowUp {
         if self.state == state {
             self.queue()
         } else {
-            After::default()
+            FollowUp::default()
         }
     }
 
@@ -113,7 +113,7 @@ impl<T> Inner<T> {
         }
     }
 
-    fn consumed(&mut self, bytes: usize, high: usize) -> After {
+    fn consumed(&mut self, bytes: usize, high: usize) -> FollowUp {
         self.bytes -= bytes;
         let resume = self.read_paused
             && self.bytes <= high / 2
@@ -121,7 +121,7 @@ impl<T> Inner<T> {
         if resume {
             self.read_paused = false;
         }
-        After {
+        FollowUp {
             schedule: false,
             resume,
         }
@@ -160,7 +160,7 @@ impl<T> Mailbox<T> {
 
     /// Posts something that is not from the peer's stream, behind what waits.
     /// `None`: nobody will serve this connection any more.
-    pub(crate) fn post(&self, item: T) -> Option<After> {
+    pub(crate) fn post(&self, item: T) -> Option<FollowUp> {
         let mut inner = self.lock();
         if inner.ended || inner.state == State::Closing {
             return None;
@@ -170,7 +170,7 @@ impl<T> Mailbox<T> {
     }
 
     /// As [`Self::post`], but in front when messages wait for an event.
-    pub(crate) fn post_event(&self, item: T) -> Option<After> {
+    pub(crate) fn post_event(&self, item: T) -> Option<FollowUp> {
         let mut inner = self.lock();
         if inner.ended || inner.state == State::Closing {
             return None;
@@ -185,7 +185,7 @@ impl<T> Mailbox<T> {
 
     /// Posts a reply that was put off: in front when everything waits for it.
     /// `None`: nobody will serve this connection any more.
-    pub(crate) fn post_reply(&self, item: T) -> Option<After> {
+    pub(crate) fn post_reply(&self, item: T) -> Option<FollowUp> {
         let mut inner = self.lock();
         if inner.ended || inner.state == State::Closing {
             return None;
@@ -201,7 +201,7 @@ impl<T> Mailbox<T> {
     /// Posts an order to close in front of what waits; it runs even when the
     /// peer does not read its replies or a reply is owed.
     /// `None`: the connection closes already.
-    pub(crate) fn post_close(&self, item: T) -> Option<After> {
+    pub(crate) fn post_close(&self, item: T) -> Option<FollowUp> {
         let mut inner = self.lock();
         if inner.ended || inner.state == State::Closing {
             return None;
@@ -209,7 +209,7 @@ impl<T> Mailbox<T> {
         inner.items.push_front(item);
         Some(match inner.state {
             State::Idle | State::AwaitReply | State::AwaitRoom | State::AwaitEvent => inner.queue(),
-            State::Queued | State::Running | State::Closing => After::default(),
+            State::Queued | State::Running | State::Closing => FollowUp::default(),
         })
     }
 
@@ -219,14 +219,14 @@ impl<T> Mailbox<T> {
     /// # Panics
     ///
     /// When the end was posted before: a connection ends once.
-    pub(crate) fn end(&self, item: T) -> (Items<T>, After) {
+    pub(crate) fn end(&self, item: T) -> (Items<T>, FollowUp) {
         let mut inner = self.lock();
         assert!(!inner.ended, "a connection ends once");
         inner.ended = true;
         let dropped = std::mem::take(&mut inner.items);
         inner.items.push_back(item);
         let after = match inner.state {
-            State::Queued | State::Running => After::default(),
+            State::Queued | State::Running => FollowUp::default(),
             State::Idle
             | State::AwaitReply
             | State::AwaitRoom
@@ -246,8 +246,8 @@ impl<T> Mailbox<T> {
         free
     }
 
-    /// As [`Self::begin_inline`], before [`Self::end`]: also if the end is all that
-    /// may still run.
+    /// As [`Self::begin_inline`], before [`Self::end`]: also if the end is all
+    /// that may still run.
     pub(crate) fn begin_last(&self) -> bool {
         let mut inner = self.lock();
         let may = matches!(inner.state, State::Idle | State::Closing);
@@ -272,7 +272,7 @@ impl<T> Mailbox<T> {
 
     /// Everything taken is done, `done` bytes of it. Gives what came meanwhile,
     /// or ends the turn if nothing did.
-    pub(crate) fn finish(&self, done: usize, high: usize) -> (Option<Items<T>>, After) {
+    pub(crate) fn finish(&self, done: usize, high: usize) -> (Option<Items<T>>, FollowUp) {
         let mut inner = self.lock();
         let after = inner.consumed(done, high);
         if inner.items.is_empty() {
@@ -284,18 +284,18 @@ impl<T> Mailbox<T> {
 
     /// The budget is used: what is left goes to the front, the connection to
     /// the tail of the run queue.
-    pub(crate) fn requeue(&self, done: usize, high: usize, left: Items<T>) -> After {
+    pub(crate) fn requeue(&self, done: usize, high: usize, left: Items<T>) -> FollowUp {
         let mut inner = self.lock();
         let resume = inner.consumed(done, high).resume;
         inner.put_back(left);
         if inner.items.is_empty() {
             inner.state = State::Idle;
-            return After {
+            return FollowUp {
                 schedule: false,
                 resume,
             };
         }
-        After {
+        FollowUp {
             resume,
             ..inner.queue()
         }
@@ -309,7 +309,7 @@ impl<T> Mailbox<T> {
         high: usize,
         left: Items<T>,
         is_urgent: impl Fn(&T) -> bool,
-    ) -> After {
+    ) -> FollowUp {
         self.wait(State::AwaitReply, done, high, left, is_urgent)
     }
 
@@ -322,7 +322,7 @@ impl<T> Mailbox<T> {
         high: usize,
         left: Items<T>,
         is_urgent: impl Fn(&T) -> bool,
-    ) -> After {
+    ) -> FollowUp {
         self.wait(State::AwaitRoom, done, high, left, is_urgent)
     }
 
@@ -333,7 +333,7 @@ impl<T> Mailbox<T> {
         high: usize,
         left: Items<T>,
         is_urgent: impl Fn(&T) -> bool,
-    ) -> After {
+    ) -> FollowUp {
         self.wait(State::AwaitEvent, done, high, left, is_urgent)
     }
 
@@ -344,20 +344,20 @@ impl<T> Mailbox<T> {
         high: usize,
         left: Items<T>,
         is_urgent: impl Fn(&T) -> bool,
-    ) -> After {
+    ) -> FollowUp {
         let mut inner = self.lock();
         inner.state = state;
         let resume = inner.consumed(done, high).resume;
         // It may be among what is left: events run behind older messages.
         inner.put_back(left);
         let Some(item) = inner.items.remove_first(is_urgent) else {
-            return After {
+            return FollowUp {
                 schedule: false,
                 resume,
             };
         };
         inner.items.push_front(item);
-        After {
+        FollowUp {
             resume,
             ..inner.queue()
         }
@@ -369,21 +369,21 @@ impl<T> Mailbox<T> {
     }
 
     /// There is room again: the turn goes on if it waited for that.
-    pub(crate) fn room_made(&self, high: usize) -> After {
+    pub(crate) fn room_made(&self, high: usize) -> FollowUp {
         let mut inner = self.lock();
         if inner.state != State::AwaitRoom {
-            return After::default();
+            return FollowUp::default();
         }
         let waits = !inner.items.is_empty();
         inner.state = State::Idle;
         let resume = inner.consumed(0, high).resume;
         if !waits {
-            return After {
+            return FollowUp {
                 schedule: false,
                 resume,
             };
         }
-        After {
+        FollowUp {
             resume,
             ..inner.queue()
         }
@@ -391,13 +391,13 @@ impl<T> Mailbox<T> {
 
     /// Nothing will be served any more but the end. What waits is given back to
     /// be dropped; if the end has come already, it is scheduled.
-    pub(crate) fn close(&self) -> (Items<T>, After) {
+    pub(crate) fn close(&self) -> (Items<T>, FollowUp) {
         let mut inner = self.lock();
         if inner.ended {
             return (Items::default(), inner.queue());
         }
         inner.state = State::Closing;
-        (std::mem::take(&mut inner.items), After::default())
+        (std::mem::take(&mut inner.items), FollowUp::default())
     }
 
     /// Whether the peer has reason to be silent: we owe it something, or do
@@ -428,11 +428,11 @@ mod tests {
     use super::*;
 
     const HIGH: usize = 100;
-    const SCHEDULE: After = After {
+    const SCHEDULE: FollowUp = FollowUp {
         schedule: true,
         resume: false,
     };
-    const NOTHING: After = After {
+    const NOTHING: FollowUp = FollowUp {
         schedule: false,
         resume: false,
     };
@@ -561,7 +561,7 @@ mod tests {
         );
         assert_eq!(
             mailbox.room_made(HIGH),
-            After {
+            FollowUp {
                 schedule: true,
                 resume: true
             }
@@ -836,8 +836,9 @@ mod loom_tests {
         });
     }
 
-    /// The reactor, which would end the connection alone, against a post: either
-    /// it takes the last turn and the post comes to nobody, or the pool has both.
+    /// The reactor, which would end the connection alone, against a post:
+    /// either it takes the last turn and the post comes to nobody, or the pool
+    /// has both.
     #[test]
     fn loom_the_last_turn_is_one() {
         loom::model(|| {

@@ -3,7 +3,7 @@
 //! | part | who |
 //! |---|---|
 //! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
-//! | `heard`, `pulse`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
+//! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
@@ -28,13 +28,14 @@ use crate::protocol::{CloseMode, Event, Protocol};
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
-use clocks::Pulse;
+use clocks::Clocks;
 use mailbox::Mailbox;
 use outbound::Outbound;
 use parts::Parts;
 
 /// What waits in a mailbox. What every connection has is stored in place, so
-/// that opening and ending one allocates nothing; rare and large events are not.
+/// that opening and ending one allocates nothing; rare and large events are
+/// not.
 pub(crate) enum Item {
     /// Whole messages.
     Units(Bytes),
@@ -122,7 +123,7 @@ pub(crate) struct Connection {
     pub(crate) opened: u64,
     /// When the peer's last whole message arrived; 0: none yet.
     pub(crate) heard: AtomicU64,
-    pub(crate) pulse: Pulse,
+    pub(crate) clocks: Clocks,
     /// Bytes that wait to be sent, pushes on their way to the sender included.
     pub(crate) queued: AtomicUsize,
     /// A file is among what waits to be sent; its bytes are not in `queued`,
@@ -151,7 +152,7 @@ impl Connection {
             unknown_id: UnknownId::default(),
             opened: 0,
             heard: AtomicU64::new(0),
-            pulse: Pulse::new(),
+            clocks: Clocks::new(),
             queued: AtomicUsize::new(0),
             in_file: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -204,27 +205,27 @@ impl Connection {
     /// So many messages more are left to business threads.
     pub(crate) fn owe(&self, messages: usize) {
         if let Ok(count @ 1..) = u32::try_from(messages) {
-            self.pulse.unserved.fetch_add(count, Ordering::Relaxed);
+            self.clocks.unserved.fetch_add(count, Ordering::Relaxed);
         }
     }
 
     /// A business thread has served so many messages.
     pub(crate) fn served(&self, messages: usize) {
         if let Ok(count @ 1..) = u32::try_from(messages) {
-            self.pulse.unserved.fetch_sub(count, Ordering::Relaxed);
+            self.clocks.unserved.fetch_sub(count, Ordering::Relaxed);
         }
     }
 
-    /// Messages that nobody has served. A server that counted one twice must not
-    /// look as if it had lost billions.
+    /// Messages that nobody has served. A server that counted one twice must
+    /// not look as if it had lost billions.
     pub(crate) fn owed(&self) -> u32 {
-        let owed = self.pulse.unserved.load(Ordering::Relaxed);
+        let owed = self.clocks.unserved.load(Ordering::Relaxed);
         owed.cast_signed().max(0).cast_unsigned()
     }
 
     /// Nothing more will be served.
     pub(crate) fn served_all(&self) {
-        self.pulse.unserved.store(0, Ordering::Relaxed);
+        self.clocks.unserved.store(0, Ordering::Relaxed);
     }
 
     /// When its last whole message came, or when it was accepted.
@@ -252,13 +253,13 @@ impl Connection {
         self.unsent() > mark || self.is_in_file()
     }
 
-    /// Whether the peer has taken nothing of what the kernel holds for it. If it
-    /// has, that is noted.
+    /// Whether the peer has taken nothing of what the kernel holds for it. If
+    /// it has, that is noted.
     pub(crate) fn is_stuck(&self) -> bool {
         let held = socket::unacknowledged(self.socket());
-        let drained = self.pulse.has_drained(held);
+        let drained = self.clocks.has_drained(held);
         if drained {
-            self.pulse.progressed(coarse_millis(), held);
+            self.clocks.progressed(coarse_millis(), held);
         }
         !drained
     }
@@ -269,7 +270,7 @@ impl Connection {
         self.protocol = None;
         self.became = OnceLock::new();
         self.heard.store(0, Ordering::Relaxed);
-        self.pulse = Pulse::new();
+        self.clocks = Clocks::new();
         self.queued.store(0, Ordering::Relaxed);
         self.in_file.store(false, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);

@@ -131,11 +131,11 @@ impl Outbound {
     /// nothing waits.
     pub(crate) fn append_receipt(&mut self, behind: u64, receipt: Box<dyn Receipt>) {
         match &mut self.queue {
-            None => receipt.settle(0),
+            None => receipt.complete(0),
             Some(queue) => {
                 let at = queue.put.saturating_sub(behind);
                 queue.receipts.push_back((at, receipt));
-                queue.settle();
+                queue.complete_receipts();
             }
         }
     }
@@ -160,7 +160,7 @@ impl Outbound {
         queue.out += match sent {
             Sent::Bytes(bytes) | Sent::File(bytes) => bytes as u64,
         };
-        queue.settle();
+        queue.complete_receipts();
         // A drained connection is idle again and holds no buffer.
         if queue.pieces.is_empty() {
             self.queue = None;
@@ -168,13 +168,13 @@ impl Outbound {
         Ok(sent)
     }
 
-    /// Takes everything unsent out, in pieces of whole messages if nothing of it
-    /// was ever sent and no file is among it.
+    /// Takes everything unsent out, in pieces of whole messages if nothing of
+    /// it was ever sent and no file is among it.
     pub(crate) fn take(&mut self) -> Vec<Bytes> {
         let mut queue = self.queue.take().unwrap_or_default();
         queue.seal();
         let receipts = queue.receipts.drain(..);
-        receipts.for_each(|(_, receipt)| receipt.settle(0));
+        receipts.for_each(|(_, receipt)| receipt.complete(0));
         let pieces = queue.pieces.iter().filter_map(Piece::bytes);
         pieces.cloned().collect()
     }
@@ -183,7 +183,7 @@ impl Outbound {
     pub(crate) fn clear(&mut self) -> usize {
         self.queue.take().map_or(0, |mut queue| {
             for (at, receipt) in queue.receipts.drain(..) {
-                receipt.settle(at.saturating_sub(queue.out));
+                receipt.complete(at.saturating_sub(queue.out));
             }
             let pieces = queue.pieces.iter().filter_map(Piece::bytes);
             pieces.map(Bytes::len).sum::<usize>() + queue.tail.len()
@@ -200,10 +200,10 @@ impl Queue {
     }
 
     /// Tells those who wait for bytes that are out.
-    fn settle(&mut self) {
+    fn complete_receipts(&mut self) {
         let out = self.out;
         while let Some((_, receipt)) = self.receipts.pop_front_if(|(at, _)| *at <= out) {
-            receipt.settle(0);
+            receipt.complete(0);
         }
     }
 

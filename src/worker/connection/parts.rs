@@ -2,10 +2,10 @@
 //! it for a turn.
 //!
 //! Most connections are idle, and most idle ones have nothing that their parts
-//! would have to remember: no reply is owed, the state has no bytes, no room was
-//! joined. Such parts go back behind the turn to the thread that ran it, where
-//! the next turn of any connection finds them warm; an idle connection holds
-//! none. A connection with something to remember keeps its own.
+//! would have to remember: no reply is owed, the state has no bytes, no room
+//! was joined. Such parts go back behind the turn to the thread that ran it,
+//! where the next turn of any connection finds them warm; an idle connection
+//! holds none. A connection with something to remember keeps its own.
 //!
 //! ```text
 //!   turn begins: the connection's own, else the thread's shelf, else the worker's
@@ -15,8 +15,8 @@
 //!
 //! Invariant: parts on a shelf remember nothing of anybody.
 
-use super::free_lists::Shelves;
-use crate::dispatch::service::Seat;
+use super::free_lists::FreeLists;
+use crate::dispatch::service::Dispatcher;
 use crate::protocol::Server;
 
 /// Parts of one kind that the worker keeps for its threads.
@@ -25,7 +25,7 @@ pub(crate) const COMMON: usize = 1024;
 /// Serves one connection at a time.
 pub(crate) struct Parts {
     pub(crate) server: Box<dyn Server>,
-    pub(crate) app: Box<dyn Seat>,
+    pub(crate) app: Box<dyn Dispatcher>,
 }
 
 impl Parts {
@@ -35,4 +35,4 @@ impl Parts {
 }
 
 /// Parts that wait for any thread of the worker.
-pub(crate) type Common = Shelves<Box<Parts>, COMMON>;
+pub(crate) type Common = FreeLists<Box<Parts>, COMMON>;

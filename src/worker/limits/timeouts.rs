@@ -19,9 +19,9 @@ use crate::sys::clock::millis;
 /// How soon a connection that is busy is looked at again.
 const BUSY: u64 = 500;
 
-/// One connection, at one moment. Times as in `pulse`.
+/// One connection, at one moment. Times as in `clocks`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Signs {
+pub(crate) struct Snapshot {
     pub(crate) now: u64,
     pub(crate) opened: u64,
     pub(crate) heard: u64,
@@ -41,11 +41,11 @@ pub(crate) struct Signs {
 
 /// What to do when the time has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Deed {
+pub(crate) enum TimeoutAction {
     /// Close it, counted under this name.
     Close(Option<Counter>),
-    /// Tell the peer that its message did not come in time, and close it, counted
-    /// under this name.
+    /// Tell the peer that its message did not come in time, and close it,
+    /// counted under this name.
     Refuse(Counter),
     /// Close it unless the peer has taken some of what the kernel holds.
     Unstall,
@@ -56,94 +56,105 @@ pub(crate) enum Deed {
 }
 
 /// What is due first, and when. `None`: nothing will ever be.
-pub(crate) fn next(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
-    if signs.closing {
-        let at = signs.progress.saturating_add(millis(limits.linger));
-        return Some((at, Deed::Close(None)));
+pub(crate) fn next(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
+    if snapshot.closing {
+        let at = snapshot.progress.saturating_add(millis(limits.linger));
+        return Some((at, TimeoutAction::Close(None)));
     }
-    let stall = limits.send_stall.filter(|_| signs.progress != 0);
-    let stall = stall.map(|limit| (signs.progress.saturating_add(millis(limit)), Deed::Unstall));
-    if signs.busy {
-        let look = (signs.now.saturating_add(BUSY), Deed::Look);
+    let stall = limits.send_stall.filter(|_| snapshot.progress != 0);
+    let stall = stall.map(|limit| {
+        (
+            snapshot.progress.saturating_add(millis(limit)),
+            TimeoutAction::Unstall,
+        )
+    });
+    if snapshot.busy {
+        let look = (snapshot.now.saturating_add(BUSY), TimeoutAction::Look);
         return stall.into_iter().chain([look]).min_by_key(|due| due.0);
     }
     let due = [
         stall,
-        first_message(signs, limits),
-        silence(signs, limits),
-        ping(signs, limits),
-        idle(signs, limits),
-        receive(signs, limits),
+        first_message(snapshot, limits),
+        silence(snapshot, limits),
+        ping(snapshot, limits),
+        idle(snapshot, limits),
+        receive(snapshot, limits),
     ];
     due.into_iter().flatten().min_by_key(|due| due.0)
 }
 
-fn close(since: u64, limit: Option<Duration>, counter: Counter) -> Option<(u64, Deed)> {
+fn close(since: u64, limit: Option<Duration>, counter: Counter) -> Option<(u64, TimeoutAction)> {
     let at = since.saturating_add(millis(limit?));
-    Some((at, Deed::Close(Some(counter))))
+    Some((at, TimeoutAction::Close(Some(counter))))
 }
 
-fn first_message(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
-    let limit = millis(limits.first_message.filter(|_| signs.heard == 0)?);
+fn first_message(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
+    let limit = millis(limits.first_message.filter(|_| snapshot.heard == 0)?);
     let counter = Counter::FirstMessageTimeout;
     // Long, and steady: it will be whole.
-    let since = signs.opened.max(flowed(signs, limits));
-    let deed = match signs.started {
-        0 => Deed::Close(Some(counter)),
-        _ => Deed::Refuse(counter),
+    let since = snapshot.opened.max(flowed(snapshot, limits));
+    let action = match snapshot.started {
+        0 => TimeoutAction::Close(Some(counter)),
+        _ => TimeoutAction::Refuse(counter),
     };
-    Some((since.saturating_add(limit), deed))
+    Some((since.saturating_add(limit), action))
 }
 
 /// Time that the bytes of an unfinished message buy: slower than the rate, and
 /// it runs out.
-fn bought(signs: &Signs, limits: &Limits) -> u64 {
+fn bought(snapshot: &Snapshot, limits: &Limits) -> u64 {
     let rate = limits.receive_rate as u64;
-    let arrived = signs.arrived.saturating_mul(1000);
+    let arrived = snapshot.arrived.saturating_mul(1000);
     arrived.checked_div(rate).unwrap_or(0)
 }
 
 /// Since when nothing has proved life.
-fn silent_since(signs: &Signs, limits: &Limits) -> u64 {
+fn silent_since(snapshot: &Snapshot, limits: &Limits) -> u64 {
     let proof = match limits.proof {
-        Proof::Any => signs.heard.max(signs.served).max(flowed(signs, limits)),
-        Proof::Heartbeat => signs.beat,
+        Proof::Any => snapshot
+            .heard
+            .max(snapshot.served)
+            .max(flowed(snapshot, limits)),
+        Proof::Heartbeat => snapshot.beat,
     };
-    proof.max(signs.opened).max(signs.thawed)
+    proof.max(snapshot.opened).max(snapshot.thawed)
 }
 
-fn silence(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
-    let since = silent_since(signs, limits);
+fn silence(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
+    let since = silent_since(snapshot, limits);
     close(since, limits.silence, Counter::HeartbeatTimeout)
 }
 
-fn ping(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
-    let since = silent_since(signs, limits).max(signs.pinged);
-    Some((since.saturating_add(millis(limits.ping?)), Deed::Ping))
+fn ping(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
+    let since = silent_since(snapshot, limits).max(snapshot.pinged);
+    Some((
+        since.saturating_add(millis(limits.ping?)),
+        TimeoutAction::Ping,
+    ))
 }
 
-fn idle(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
-    let spoken = signs.spoken.max(flowed(signs, limits));
-    let since = spoken.max(signs.opened).max(signs.thawed);
+fn idle(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
+    let spoken = snapshot.spoken.max(flowed(snapshot, limits));
+    let since = spoken.max(snapshot.opened).max(snapshot.thawed);
     close(since, limits.idle, Counter::IdleTimeout)
 }
 
 /// Until when an unfinished message has arrived at the rate; 0: there is none.
-fn flowed(signs: &Signs, limits: &Limits) -> u64 {
-    if signs.started == 0 {
+fn flowed(snapshot: &Snapshot, limits: &Limits) -> u64 {
+    if snapshot.started == 0 {
         return 0;
     }
-    signs.started.saturating_add(bought(signs, limits))
+    snapshot.started.saturating_add(bought(snapshot, limits))
 }
 
-fn receive(signs: &Signs, limits: &Limits) -> Option<(u64, Deed)> {
-    if signs.started == 0 || limits.receive_rate == 0 {
+fn receive(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
+    if snapshot.started == 0 || limits.receive_rate == 0 {
         return None;
     }
-    let since = signs.started.max(signs.thawed);
-    let at = since.saturating_add(bought(signs, limits));
+    let since = snapshot.started.max(snapshot.thawed);
+    let at = since.saturating_add(bought(snapshot, limits));
     let at = at.saturating_add(millis(limits.receive_grace));
-    Some((at, Deed::Refuse(Counter::ReceiveTooSlow)))
+    Some((at, TimeoutAction::Refuse(Counter::ReceiveTooSlow)))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -164,16 +175,16 @@ mod tests {
         }
     }
 
-    fn closed(at: u64, counter: Counter) -> Option<(u64, Deed)> {
-        Some((at, Deed::Close(Some(counter))))
+    fn closed(at: u64, counter: Counter) -> Option<(u64, TimeoutAction)> {
+        Some((at, TimeoutAction::Close(Some(counter))))
     }
 
-    fn refused(at: u64, counter: Counter) -> Option<(u64, Deed)> {
-        Some((at, Deed::Refuse(counter)))
+    fn refused(at: u64, counter: Counter) -> Option<(u64, TimeoutAction)> {
+        Some((at, TimeoutAction::Refuse(counter)))
     }
 
     /// Accepted at 100, now 1000.
-    const NEW: Signs = Signs {
+    const NEW: Snapshot = Snapshot {
         now: 1000,
         opened: 100,
         heard: 0,
@@ -189,7 +200,7 @@ mod tests {
         busy: false,
     };
 
-    const HEARD: Signs = Signs { heard: 200, ..NEW };
+    const HEARD: Snapshot = Snapshot { heard: 200, ..NEW };
 
     #[test]
     fn the_first_that_is_due_is_what_happens() {
@@ -213,35 +224,35 @@ mod tests {
             ..limits()
         };
         let silent = |at| closed(at, Counter::HeartbeatTimeout);
-        let stalled = Some((330, Deed::Unstall));
-        let look = Some((1500, Deed::Look));
+        let stalled = Some((330, TimeoutAction::Unstall));
+        let look = Some((1500, TimeoutAction::Look));
         #[rustfmt::skip]
         let cases = [
             ("no message yet", limits(), NEW, closed(110, Counter::FirstMessageTimeout)),
-            ("a first one drips", limits(), Signs { started: 101, ..NEW }, refused(111, Counter::FirstMessageTimeout)),
-            ("a first one flows", limits(), Signs { started: 101, arrived: 2, ..NEW }, refused(131, Counter::FirstMessageTimeout)),
+            ("a first one drips", limits(), Snapshot { started: 101, ..NEW }, refused(111, Counter::FirstMessageTimeout)),
+            ("a first one flows", limits(), Snapshot { started: 101, arrived: 2, ..NEW }, refused(131, Counter::FirstMessageTimeout)),
             ("spoke", limits(), HEARD, silent(260)),
-            ("is long and flows", limits(), Signs { started: 210, arrived: 79, ..HEARD }, refused(1020, Counter::ReceiveTooSlow)),
-            ("was served later", limits(), Signs { served: 220, ..HEARD }, silent(280)),
-            ("was paused", limits(), Signs { thawed: 300, ..HEARD }, silent(360)),
-            ("is busy", limits(), Signs { busy: true, ..HEARD }, look),
-            ("is busy and stuck", limits(), Signs { busy: true, progress: 300, ..HEARD }, stalled),
-            ("data is no ping", pings, Signs { served: 300, ..HEARD }, silent(160)),
-            ("a ping is", pings, Signs { beat: 250, ..HEARD }, silent(310)),
-            ("is asked", server, HEARD, Some((225, Deed::Ping))),
-            ("was asked", server, Signs { pinged: 225, ..HEARD }, Some((250, Deed::Ping))),
-            ("was asked twice", server, Signs { pinged: 250, ..HEARD }, silent(260)),
-            ("pings are idle", idle, Signs { spoken: 180, ..HEARD }, closed(230, Counter::IdleTimeout)),
-            ("a push is not", idle, Signs { spoken: 290, ..HEARD }, silent(260)),
-            ("one byte", limits(), Signs { started: 200, arrived: 1, ..HEARD }, refused(230, Counter::ReceiveTooSlow)),
-            ("in time", limits(), Signs { started: 200, arrived: 9, ..HEARD }, refused(310, Counter::ReceiveTooSlow)),
-            ("a pause is no slowness", limits(), Signs { started: 200, arrived: 1, thawed: 210, ..HEARD }, refused(240, Counter::ReceiveTooSlow)),
-            ("stuck", limits(), Signs { progress: 210, ..HEARD }, Some((240, Deed::Unstall))),
-            ("closing", limits(), Signs { closing: true, progress: 210, ..HEARD }, Some((215, Deed::Close(None)))),
-            ("all off", off, Signs { started: 200, progress: 210, ..NEW }, None),
+            ("is long and flows", limits(), Snapshot { started: 210, arrived: 79, ..HEARD }, refused(1020, Counter::ReceiveTooSlow)),
+            ("was served later", limits(), Snapshot { served: 220, ..HEARD }, silent(280)),
+            ("was paused", limits(), Snapshot { thawed: 300, ..HEARD }, silent(360)),
+            ("is busy", limits(), Snapshot { busy: true, ..HEARD }, look),
+            ("is busy and stuck", limits(), Snapshot { busy: true, progress: 300, ..HEARD }, stalled),
+            ("data is no ping", pings, Snapshot { served: 300, ..HEARD }, silent(160)),
+            ("a ping is", pings, Snapshot { beat: 250, ..HEARD }, silent(310)),
+            ("is asked", server, HEARD, Some((225, TimeoutAction::Ping))),
+            ("was asked", server, Snapshot { pinged: 225, ..HEARD }, Some((250, TimeoutAction::Ping))),
+            ("was asked twice", server, Snapshot { pinged: 250, ..HEARD }, silent(260)),
+            ("pings are idle", idle, Snapshot { spoken: 180, ..HEARD }, closed(230, Counter::IdleTimeout)),
+            ("a push is not", idle, Snapshot { spoken: 290, ..HEARD }, silent(260)),
+            ("one byte", limits(), Snapshot { started: 200, arrived: 1, ..HEARD }, refused(230, Counter::ReceiveTooSlow)),
+            ("in time", limits(), Snapshot { started: 200, arrived: 9, ..HEARD }, refused(310, Counter::ReceiveTooSlow)),
+            ("a pause is no slowness", limits(), Snapshot { started: 200, arrived: 1, thawed: 210, ..HEARD }, refused(240, Counter::ReceiveTooSlow)),
+            ("stuck", limits(), Snapshot { progress: 210, ..HEARD }, Some((240, TimeoutAction::Unstall))),
+            ("closing", limits(), Snapshot { closing: true, progress: 210, ..HEARD }, Some((215, TimeoutAction::Close(None)))),
+            ("all off", off, Snapshot { started: 200, progress: 210, ..NEW }, None),
         ];
-        for (name, limits, signs, expected) in cases {
-            assert_eq!(next(&signs, &limits), expected, "{name}");
+        for (name, limits, snapshot, expected) in cases {
+            assert_eq!(next(&snapshot, &limits), expected, "{name}");
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) enum ToReactor {
     /// The flood guard's delay is over.
     Thaw(ConnId),
     /// End this connection; counted under the name, if any.
-    Decide(ConnId, CloseMode, Option<Counter>),
+    End(ConnId, CloseMode, Option<Counter>),
     /// The worker holds too many bytes: close whoever holds the most.
     Relieve,
     /// A slot of the pool is free again.

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Allocates nothing once a slot was used before: the connection, its cutter
-//! and its parts stay with the slot. Whoever is turned away is reset: the client
-//! sees an error rather than an empty answer, and the kernel keeps nothing.
+//! and its parts stay with the slot. Whoever is turned away is reset: the
+//! client sees an error rather than an empty answer, and the kernel keeps
+//! nothing.
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,15 +31,15 @@ use crate::worker::connection::{Connection, Item};
 use crate::worker::limits::admission::{Entrance, Greeting};
 use crate::worker::setup::Listening;
 
-/// Connections let in from one backlog before its listener is closed: new ones may
-/// come as fast.
+/// Connections let in from one backlog before its listener is closed: new ones
+/// may come as fast.
 const LAST_ACCEPTS: usize = 4096;
 
 impl Reactor<'_> {
     /// Takes connections from the backlog of a listener.
     pub(super) fn accept(&mut self, listener: usize) {
         self.shared.row.count(Counter::AcceptEvents);
-        for taken in 0..self.share.batch() {
+        for taken in 0..self.accept_mode.batch() {
             if !self.may_accept() {
                 return;
             }
@@ -64,8 +65,9 @@ impl Reactor<'_> {
         }
     }
 
-    /// Nobody will accept any more: lets in whoever waits in the backlogs, before
-    /// the listeners are closed. The kernel may have had their requests for long.
+    /// Nobody will accept any more: lets in whoever waits in the backlogs,
+    /// before the listeners are closed. The kernel may have had their requests
+    /// for long.
     pub(super) fn empty_backlogs(&mut self) {
         for listener in 0..self.listeners.len() {
             for _ in 0..LAST_ACCEPTS {
@@ -91,7 +93,7 @@ impl Reactor<'_> {
         if let Some(vacancy) = self.shared.pool.vacancy() {
             return Some(vacancy);
         }
-        self.see_out();
+        self.close_left();
         self.shared.wants_vacancy.store(true, Ordering::SeqCst);
         // Looked at again: the recycler may have freed one before it could see
         // that it is wanted.
@@ -150,9 +152,9 @@ impl Reactor<'_> {
             Ok(address) => {
                 kill_point(Spot::AddressCounted);
                 match self.register(vacancy, socket, peer) {
-                    Some(guest) => {
+                    Some(accepted) => {
                         kill_point(Spot::Registered);
-                        self.settle(guest, listened, address);
+                        self.place(accepted, listened, address);
                     }
                     None => admission.leave(address),
                 }
@@ -161,12 +163,16 @@ impl Reactor<'_> {
     }
 
     /// Lets in somebody whose socket is registered already, or turns it away.
-    pub(super) fn admit(&mut self, guest: Guest, listened: Listened) -> Option<Arc<Connection>> {
+    pub(super) fn admit(
+        &mut self,
+        accepted: Accepted,
+        listened: Listened,
+    ) -> Option<Arc<Connection>> {
         let access = &listened.entrance.access;
-        match self.shared.admission.admit(access, guest.peer, self.now) {
-            Ok(address) => Some(self.settle(guest, listened, address)),
+        match self.shared.admission.admit(access, accepted.peer, self.now) {
+            Ok(address) => Some(self.place(accepted, listened, address)),
             Err(counter) => {
-                self.turn_away(guest, counter, &counter.reason());
+                self.turn_away(accepted, counter, &counter.reason());
                 None
             }
         }
@@ -178,7 +184,7 @@ impl Reactor<'_> {
         vacancy: Vacancy<Connection>,
         socket: OwnedFd,
         peer: Peer,
-    ) -> Option<Guest> {
+    ) -> Option<Accepted> {
         let interest = self.shared.limits.trigger.interest();
         if (self.epoll)
             .add(&socket, interest, vacancy.id().word())
@@ -188,7 +194,7 @@ impl Reactor<'_> {
             self.shared.pool.return_vacancy(vacancy);
             return None;
         }
-        Some(Guest {
+        Some(Accepted {
             vacancy,
             socket,
             peer,
@@ -196,16 +202,16 @@ impl Reactor<'_> {
     }
 
     /// Closes somebody who does not get in, and says so in the log.
-    pub(super) fn turn_away(&mut self, guest: Guest, counter: Counter, reason: &dyn Display) {
-        self.shared.refused(guest.peer, counter, reason);
-        self.discard(guest);
+    pub(super) fn turn_away(&mut self, accepted: Accepted, counter: Counter, reason: &dyn Display) {
+        self.shared.refused(accepted.peer, counter, reason);
+        self.discard(accepted);
     }
 
     /// Resets a connection that never moved into its slot.
-    pub(super) fn discard(&mut self, guest: Guest) {
-        let _gone = self.epoll.delete(&guest.socket);
-        socket::reset(guest.socket);
-        self.shared.pool.return_vacancy(guest.vacancy);
+    pub(super) fn discard(&mut self, accepted: Accepted) {
+        let _gone = self.epoll.delete(&accepted.socket);
+        socket::reset(accepted.socket);
+        self.shared.pool.return_vacancy(accepted.vacancy);
         // As when the recycler frees one.
         if self.shared.wants_vacancy.swap(false, Ordering::SeqCst) {
             self.accept_again();
@@ -213,17 +219,17 @@ impl Reactor<'_> {
     }
 
     /// A connection moves into its slot.
-    fn settle(
+    fn place(
         &mut self,
-        guest: Guest,
+        accepted: Accepted,
         listened: Listened,
         address: Option<Hash>,
     ) -> Arc<Connection> {
-        let Guest {
+        let Accepted {
             mut vacancy,
             socket,
             peer,
-        } = guest;
+        } = accepted;
         let slot = vacancy.id().slot();
         if self.inbound.len() <= slot {
             self.inbound.resize_with(slot + 1, Inbound::default);
@@ -237,8 +243,8 @@ impl Reactor<'_> {
         conn.protocol = Some(listened.protocol);
         conn.unknown_id = listened.unknown_id;
         conn.count(address);
-        let conn = self.shared.pool.settle(vacancy);
-        self.inbound[slot].settle(Arc::clone(&conn));
+        let conn = self.shared.pool.place(vacancy);
+        self.inbound[slot].place(Arc::clone(&conn));
         self.live += 1;
         self.shared.row.count(Counter::Accepted);
         self.shared.row.count(Counter::Live);
@@ -250,8 +256,8 @@ impl Reactor<'_> {
         conn
     }
 
-    /// A connection, of which nothing was served yet, speaks `protocol` from now
-    /// on. False: it ends already.
+    /// A connection, of which nothing was served yet, speaks `protocol` from
+    /// now on. False: it ends already.
     pub(super) fn turn_into(
         &mut self,
         conn: &Arc<Connection>,
@@ -264,10 +270,10 @@ impl Reactor<'_> {
         let turned = conn.turn_into(protocol);
         if turned {
             *lock(&conn.turn) = None;
-            let mut unfinished = self.cutters.lend(protocol, false);
+            let mut unfinished = self.cutters.acquire(protocol, false);
             if let Some(mut old) = self.inbound[conn.id.slot()].unfinished.take() {
                 std::mem::swap(&mut unfinished.partial, &mut old.partial);
-                self.cutters.take_back(&before, old);
+                self.cutters.release(&before, old);
             }
             self.inbound[conn.id.slot()].unfinished = Some(unfinished);
         }
@@ -302,13 +308,13 @@ impl Reactor<'_> {
 
 /// A connection that has a slot reserved and its socket in the epoll under the
 /// slot's name.
-pub(super) struct Guest {
+pub(super) struct Accepted {
     vacancy: Vacancy<Connection>,
     pub(super) socket: OwnedFd,
     pub(super) peer: Peer,
 }
 
-impl Guest {
+impl Accepted {
     pub(super) fn id(&self) -> ConnId {
         self.vacancy.id()
     }

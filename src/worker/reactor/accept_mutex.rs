@@ -1,25 +1,25 @@
 //! Whose the listeners are now: this worker's alone, everybody's, or theirs
-//! who hold the accept turn.
+//! who hold the accept mutex.
 //!
 //! ```text
-//!             the turn comes            full, out of descriptors
-//! NotOurTurn --------------> Yes ---------------------------------> PoolFull,
+//!             the mutex comes            full, out of descriptors
+//! NotHolder --------------> Yes ---------------------------------> PoolFull,
 //!      ^  <----------------/                                   OutOfDescriptors
 //!      |    handed over, taken away                                   |
 //!      +--------------------------------------------------------------+
 //!                     a slot is free again, 100 ms passed
 //! ```
 //!
-//! Without a turn, `NotOurTurn` is passed through at once.
+//! Without a mutex, `NotHolder` is passed through at once.
 //!
 //! Invariant: the listeners are in the epoll exactly while the state is `Yes`;
-//! they leave it *before* the turn does. All of it on the reactor thread.
+//! they leave it *before* the mutex does. All of it on the reactor thread.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::{Accepting, LISTENER, Reactor, TURN_BELL};
-use crate::net::accept_mutex::{Owner, Seat, Turn};
+use super::{ACCEPT_BELL, Accepting, LISTENER, Reactor};
+use crate::net::accept_mutex::{AcceptMutex, Contender, Owner};
 use crate::scoreboard::{Counter, Scoreboard};
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};
@@ -34,7 +34,7 @@ const BATCH: usize = 64;
 const EXCLUSIVE_ACCEPTS: u32 = 16;
 
 /// This worker's share of the listeners.
-pub(in crate::worker) enum Share {
+pub(in crate::worker) enum AcceptMode {
     /// Nobody else accepts from these sockets.
     Own,
     /// Others do, whenever the kernel wakes them.
@@ -42,23 +42,23 @@ pub(in crate::worker) enum Share {
         /// Since the registration.
         accepts: u32,
     },
-    /// Whoever holds the turn does.
-    Turn {
-        seat: Seat<Scoreboard>,
+    /// Whoever holds the mutex does.
+    Mutex {
+        contender: Contender<Scoreboard>,
         board: Scoreboard,
         row: usize,
     },
 }
 
-impl Share {
+impl AcceptMode {
     pub(in crate::worker) fn new(accept: Accept, row: u8, epoch: u16) -> Self {
         match accept {
             Accept::Alone | Accept::ReusePort => Self::Own,
             Accept::Exclusive => Self::Exclusive { accepts: 0 },
-            Accept::Turn(board) => {
-                let turn = Turn::new(board.clone());
-                Self::Turn {
-                    seat: Seat::new(turn, Owner { row, epoch }),
+            Accept::Mutex(board) => {
+                let mutex = AcceptMutex::new(board.clone());
+                Self::Mutex {
+                    contender: Contender::new(mutex, Owner { row, epoch }),
                     board,
                     row: row.into(),
                 }
@@ -67,21 +67,21 @@ impl Share {
     }
 
     /// Connections that may be taken at once. From a shared listener only the
-    /// one that was announced: no call is in vain, and whoever has the turn
+    /// one that was announced: no call is in vain, and whoever has the mutex
     /// next, or was woken beside us, takes the next.
     pub(super) const fn batch(&self) -> usize {
         match self {
             Self::Own => BATCH,
-            Self::Exclusive { .. } | Self::Turn { .. } => 1,
+            Self::Exclusive { .. } | Self::Mutex { .. } => 1,
         }
     }
 
-    /// Whether nobody is known to accept from these sockets, after this worker has
-    /// left.
+    /// Whether nobody is known to accept from these sockets, after this worker
+    /// has left.
     pub(super) fn is_left_by_all(&self) -> bool {
         match self {
             Self::Own | Self::Exclusive { .. } => true,
-            Self::Turn { board, .. } => Turn::new(board.clone()).holder().is_none(),
+            Self::Mutex { board, .. } => AcceptMutex::new(board.clone()).holder().is_none(),
         }
     }
 }
@@ -93,20 +93,25 @@ impl Reactor<'_> {
     ///
     /// Those of epoll: without listeners the worker is of no use.
     pub(super) fn begin_accepting(&mut self) -> io::Result<()> {
-        if let Share::Turn { seat, board, row } = &mut self.share {
+        if let AcceptMode::Mutex {
+            contender,
+            board,
+            row,
+        } = &mut self.accept_mode
+        {
             self.epoll
-                .add(board.bell(*row), Interest::Read, TURN_BELL)?;
-            seat.open();
+                .add(board.bell(*row), Interest::Read, ACCEPT_BELL)?;
+            contender.open();
         } else {
             self.watch_listeners()?;
             self.accepting = Accepting::Yes;
         }
-        self.keep_turn();
+        self.check_accept_mutex();
         Ok(())
     }
 
-    /// Accepts from `socket` as from listener `like`: the worker that it belonged
-    /// to leaves.
+    /// Accepts from `socket` as from listener `like`: the worker that it
+    /// belonged to leaves.
     pub(super) fn adopt(&mut self, like: usize, socket: OwnedFd) {
         let Some(like) = self.listeners.get(like) else {
             // None of them: the worker drains.
@@ -122,56 +127,58 @@ impl Reactor<'_> {
         self.listeners.push(adopted);
     }
 
-    /// Our bell has rung. It must be silent before the turn is looked at: the
-    /// other order would lose a turn that comes in between.
-    pub(super) fn answer_turn_bell(&mut self) {
-        if let Share::Turn { board, row, .. } = &self.share {
+    /// Our bell has rung. It must be silent before the mutex is looked at: the
+    /// other order would lose a mutex that comes in between.
+    pub(super) fn answer_accept_bell(&mut self) {
+        if let AcceptMode::Mutex { board, row, .. } = &self.accept_mode {
             board.bell(*row).hush();
             self.shared.row.count(Counter::TurnWakes);
         }
-        self.keep_turn();
+        self.check_accept_mutex();
     }
 
-    /// Brings the epoll in line with the turn: it may have come, or have been
-    /// taken away while this process was stopped. After every wait.
-    pub(super) fn keep_turn(&mut self) {
-        let Share::Turn { seat, .. } = &mut self.share else {
+    /// Brings the epoll in line with the mutex: it may have come, or have been
+    /// taken away while this process was stopped. FollowUp every wait.
+    pub(super) fn check_accept_mutex(&mut self) {
+        let AcceptMode::Mutex { contender, .. } = &mut self.accept_mode else {
             return;
         };
-        match (self.accepting, seat.check()) {
-            (Accepting::NotOurTurn, true) => {
+        match (self.accepting, contender.check()) {
+            (Accepting::NotHolder, true) => {
                 self.shared.row.count(Counter::TurnsTaken);
                 kill_point(Spot::TurnCame);
                 self.resume_accepting();
             }
             (Accepting::Yes, false) => {
                 self.unwatch_listeners();
-                self.accepting = Accepting::NotOurTurn;
+                self.accepting = Accepting::NotHolder;
             }
             _ => {}
         }
     }
 
-    /// Whether to accept now. Gives the turn away when it is another's due.
+    /// Whether to accept now. Gives the mutex away when it is another's due.
     pub(super) fn may_accept(&mut self) -> bool {
-        self.keep_turn();
-        while let (Accepting::Yes, Share::Turn { seat, .. }) = (self.accepting, &self.share) {
-            let Some(peer) = seat.successor() else {
+        self.check_accept_mutex();
+        while let (Accepting::Yes, AcceptMode::Mutex { contender, .. }) =
+            (self.accepting, &self.accept_mode)
+        {
+            let Some(peer) = contender.successor() else {
                 break;
             };
-            self.hand_over_turn(peer);
+            self.hand_over_accept_mutex(peer);
         }
         self.accepting == Accepting::Yes
     }
 
-    fn hand_over_turn(&mut self, peer: Owner) {
+    fn hand_over_accept_mutex(&mut self, peer: Owner) {
         self.unwatch_listeners();
         kill_point(Spot::ListenersUnwatched);
-        self.accepting = Accepting::NotOurTurn;
-        let Share::Turn { seat, .. } = &mut self.share else {
+        self.accepting = Accepting::NotHolder;
+        let AcceptMode::Mutex { contender, .. } = &mut self.accept_mode else {
             return;
         };
-        if seat.hand_over(peer) {
+        if contender.hand_over(peer) {
             // The peer died or filled up meanwhile.
             self.resume_accepting();
         } else {
@@ -181,9 +188,9 @@ impl Reactor<'_> {
 
     /// Takes note of an accepted connection, which is counted already.
     pub(super) fn accepted_one(&mut self) {
-        match &mut self.share {
-            Share::Own => {}
-            Share::Exclusive { accepts } => {
+        match &mut self.accept_mode {
+            AcceptMode::Own => {}
+            AcceptMode::Exclusive { accepts } => {
                 *accepts += 1;
                 if *accepts >= EXCLUSIVE_ACCEPTS {
                     *accepts = 0;
@@ -191,15 +198,15 @@ impl Reactor<'_> {
                     self.resume_accepting();
                 }
             }
-            Share::Turn { seat, .. } => {
-                seat.accepted(1);
+            AcceptMode::Mutex { contender, .. } => {
+                contender.accepted(1);
                 self.may_accept();
             }
         }
     }
 
     /// Stops accepting for this reason; clients wait in the kernel's backlog,
-    /// or for the next worker to have the turn.
+    /// or for the next worker to have the mutex.
     pub(super) fn pause_accepting(&mut self, why: Accepting) {
         if self.accepting == Accepting::Over {
             return;
@@ -208,11 +215,11 @@ impl Reactor<'_> {
             self.unwatch_listeners();
         }
         self.accepting = why;
-        if let Share::Turn { seat, .. } = &mut self.share {
+        if let AcceptMode::Mutex { contender, .. } = &mut self.accept_mode {
             if why == Accepting::Over {
-                seat.drain();
+                contender.drain();
             } else {
-                seat.fill();
+                contender.fill();
             }
         }
     }
@@ -225,10 +232,10 @@ impl Reactor<'_> {
         ) {
             return;
         }
-        if let Share::Turn { seat, .. } = &mut self.share {
-            seat.open();
-            self.accepting = Accepting::NotOurTurn;
-            self.keep_turn();
+        if let AcceptMode::Mutex { contender, .. } = &mut self.accept_mode {
+            contender.open();
+            self.accepting = Accepting::NotHolder;
+            self.check_accept_mutex();
         } else {
             self.resume_accepting();
         }
@@ -241,16 +248,16 @@ impl Reactor<'_> {
         } else {
             // None of them is registered; the kernel's memory is as scarce as
             // descriptors.
-            self.accepting = Accepting::NotOurTurn;
+            self.accepting = Accepting::NotHolder;
             self.pause_accepting(Accepting::out_of_descriptors(self.now));
         }
     }
 
     /// Registers all listeners or none.
     fn watch_listeners(&self) -> io::Result<()> {
-        let interest = match self.share {
-            Share::Own | Share::Turn { .. } => Interest::Read,
-            Share::Exclusive { .. } => Interest::ReadExclusive,
+        let interest = match self.accept_mode {
+            AcceptMode::Own | AcceptMode::Mutex { .. } => Interest::Read,
+            AcceptMode::Exclusive { .. } => Interest::ReadExclusive,
         };
         let watched = (0..)
             .zip(&self.listeners)

@@ -27,7 +27,7 @@ use crate::worker::turn;
 impl Reactor<'_> {
     /// Ends a connection: nobody finds it any more, nothing is read, its last
     /// turn is scheduled. Asked twice, it does nothing.
-    pub(super) fn decide(&mut self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
+    pub(super) fn end_connection(&mut self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
         if self.fate(id.slot()) == Some(Fate::Offered) {
             return self.close_when_known(id, mode, counter);
         }
@@ -80,15 +80,16 @@ impl Reactor<'_> {
     }
 
     /// Whether the end of its peer's stream is the end of this connection:
-    /// nothing waits or runs, nothing is remembered, nothing is unsent. A server
-    /// that rests answers that event with a close, see
+    /// nothing waits or runs, nothing is remembered, nothing is unsent. A
+    /// server that rests answers that event with a close, see
     /// [`Server::rests`](crate::protocol::Server::rests).
     pub(super) fn is_done(&self, conn: &Connection) -> bool {
         !conn.mailbox.is_busy() && remembers_nothing(conn)
     }
 
     /// The mailbox is given its last item, the end: whoever has a part in it
-    /// follows. This thread alone, if it can. `watched`: the epoll still has it.
+    /// follows. This thread alone, if it can. `watched`: the epoll still has
+    /// it.
     pub(super) fn leave(&mut self, conn: Arc<Connection>, watched: bool) {
         let mine = !self.service.sees_off() && conn.mailbox.begin_last();
         let (dropped, after) = conn.mailbox.end(Item::Ended);
@@ -114,15 +115,16 @@ impl Reactor<'_> {
         }
     }
 
-    /// Closes those who have left. Behind a batch of events, as whoever read the
-    /// end still holds the connection.
-    pub(super) fn see_out(&mut self) {
+    /// Closes those who have left. Behind a batch of events, as whoever read
+    /// the end still holds the connection.
+    pub(super) fn close_left(&mut self) {
         let mut left = std::mem::take(&mut self.left);
         for conn in left.drain(..) {
             match self.shared.give_back(conn) {
                 Ok(true) => self.accept_again(),
                 Ok(false) => {}
-                // Held by somebody who looked it up: the recycler waits for that.
+                // Held by somebody who looked it up: the recycler waits for
+                // that.
                 Err(conn) => {
                     let _gone = self.epoll.delete(conn.socket());
                     self.shared.to_recycler.post(ToRecycler::Left(conn));

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::protocol::{Cutter, Protocol};
-use crate::worker::connection::free_lists::Shelves;
+use crate::worker::connection::free_lists::FreeLists;
 
 /// Cutters that wait for somebody to be read.
 const SPARE: usize = 64;
@@ -24,12 +24,12 @@ pub(super) struct Unfinished {
 
 /// Those that wait, by protocol.
 #[derive(Default)]
-pub(super) struct Cutters(Shelves<Box<Unfinished>, SPARE>);
+pub(super) struct Cutters(FreeLists<Box<Unfinished>, SPARE>);
 
 impl Cutters {
     /// A cutter for a stream of `protocol` that stands between two messages,
     /// or, unless it has `begun`, before the first.
-    pub(super) fn lend(&mut self, protocol: &Arc<dyn Protocol>, begun: bool) -> Box<Unfinished> {
+    pub(super) fn acquire(&mut self, protocol: &Arc<dyn Protocol>, begun: bool) -> Box<Unfinished> {
         let mut lent = self.0.of(protocol).and_then(Vec::pop).unwrap_or_else(|| {
             Box::new(Unfinished {
                 cutter: protocol.cutter(),
@@ -46,7 +46,7 @@ impl Cutters {
 
     /// Takes back what a stream of `protocol` needs no more: that there is
     /// nothing to remember is the caller's to know.
-    pub(super) fn take_back(&mut self, protocol: &Arc<dyn Protocol>, mut back: Box<Unfinished>) {
+    pub(super) fn release(&mut self, protocol: &Arc<dyn Protocol>, mut back: Box<Unfinished>) {
         if let Some(shelf) = self.0.of(protocol)
             && shelf.len() < SPARE
         {

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::drain_report::Ledger;
+use super::drain_report::DrainReport;
 use super::{Accepting, End, Reactor};
 use crate::protocol::Event;
 use crate::scoreboard::Counter;
@@ -33,7 +33,7 @@ const LAST_READ: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Drain {
     /// What there was to be done when it began.
-    pub(super) ledger: Ledger,
+    pub(super) report: DrainReport,
     until: Option<u64>,
     /// When those who still talk are told as well.
     talk_until: u64,
@@ -101,11 +101,11 @@ impl Reactor<'_> {
         let frames = |listening: &Listening| listening.protocol.is_session();
         let adds_up = self.listeners.iter().all(frames);
         self.pause_accepting(Accepting::Over);
-        if fate == Fate::Warned && self.share.is_left_by_all() {
+        if fate == Fate::Warned && self.accept_mode.is_left_by_all() {
             self.empty_backlogs();
         }
         self.drain = Some(Drain {
-            ledger: Ledger::open(&self.shared.row, self.live, adds_up, self.now),
+            report: DrainReport::open(&self.shared.row, self.live, adds_up, self.now),
             until,
             talk_until: self.now.saturating_add(half),
             look_at: 0,
@@ -183,8 +183,8 @@ impl Reactor<'_> {
         last.saturating_add(idle) <= self.now
     }
 
-    /// The worker drains: tells a peer whose format has words for it, so that it
-    /// stops asking and comes back elsewhere.
+    /// The worker drains: tells a peer whose format has words for it, so that
+    /// it stops asking and comes back elsewhere.
     pub(super) fn warn(&mut self, slot: usize) {
         let conn = self.inbound[slot].conn();
         if let Some(conn) = conn.filter(|conn| conn.protocol().warns()).cloned() {
@@ -221,7 +221,7 @@ impl Reactor<'_> {
         self.hand_over_idle();
         self.dismiss_silent();
         let drain = self.drain.as_ref()?;
-        let is_empty = self.live == 0 && self.lobby.is_empty();
+        let is_empty = self.live == 0 && self.proxy_wait.is_empty();
         if is_empty && self.shared.row.read(Counter::Quarantined) == 0 {
             return Some(End::Drained);
         }

@@ -27,15 +27,16 @@ impl Counts {
 
 /// A drain that goes on.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct DrainReport {
     before: Counts,
     connections: usize,
-    /// Each message is counted once where it arrives and once where it is served.
+    /// Each message is counted once where it arrives and once where it is
+    /// served.
     adds_up: bool,
     began: u64,
 }
 
-impl Ledger {
+impl DrainReport {
     /// `adds_up`: only frames are spoken. A request over HTTP may be cut and
     /// served in several parts.
     pub(super) fn open(row: &Row, connections: usize, adds_up: bool, now: u64) -> Self {
@@ -47,7 +48,8 @@ impl Ledger {
         }
     }
 
-    /// The drain is over; nobody serves any more. Whoever is still there was cut.
+    /// The drain is over; nobody serves any more. Whoever is still there was
+    /// cut.
     pub(super) fn close(&self, row: &Row, inbound: &[Inbound], now: u64) -> Drained {
         let cut = inbound.iter().filter_map(|inbound| inbound.conn());
         let owed: u64 = cut.map(|conn| u64::from(conn.owed())).sum();
@@ -80,8 +82,8 @@ pub struct Drained {
     /// Those that were served: by a handler, or by the rule for heartbeats and
     /// for ids that no handler claims.
     pub answered: u64,
-    /// Those that were not, because their connection ended first: its peer broke
-    /// a rule or was gone, a handler closed it, or time was up.
+    /// Those that were not, because their connection ended first: its peer
+    /// broke a rule or was gone, a handler closed it, or time was up.
     pub refused: u64,
 }
 
@@ -122,17 +124,17 @@ mod tests {
         row.add(Counter::HandledInline, 3);
         row.add(Counter::ServedByPool, 4);
         row.add(Counter::Dropped, 1);
-        let ledger = Ledger::open(&row, 7, true, 1000);
+        let report = DrainReport::open(&row, 7, true, 1000);
         row.add(Counter::Received, 5);
         row.add(Counter::ServedByPool, 6);
         row.add(Counter::Dropped, 1);
-        let drained = ledger.close(&row, &[], 2500);
+        let drained = report.close(&row, &[], 2500);
         assert_eq!(
             drained.to_string(),
             "drained in 1.50 s: 7 connections; 7 messages received = 6 answered + 1 refused"
         );
         row.add(Counter::Received, 2);
-        let text = ledger.close(&row, &[], 2500).to_string();
+        let text = report.close(&row, &[], 2500).to_string();
         assert!(text.ends_with("+ 1 refused + 2 unaccounted for"), "{text}");
     }
 }

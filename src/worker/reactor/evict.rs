@@ -1,9 +1,9 @@
 //! Making room in a full pool: whoever keeps the server waiting goes first.
 //!
-//! A client that drips its message, or never reads its replies, holds a slot for
-//! the price of a byte now and then. While other clients wait for a slot, the
-//! one that has been like that for longest is closed for each of them. On the
-//! reactor.
+//! A client that drips its message, or never reads its replies, holds a slot
+//! for the price of a byte now and then. While other clients wait for a slot,
+//! the one that has been like that for longest is closed for each of them. On
+//! the reactor.
 
 use super::Reactor;
 use super::inbound::Inbound;
@@ -36,7 +36,7 @@ impl Reactor<'_> {
                 self.waited_for.push((since, id));
                 return since.saturating_add(least);
             }
-            self.decide(id, CloseMode::Abort, Some(Counter::MadeRoom));
+            self.end_connection(id, CloseMode::Abort, Some(Counter::MadeRoom));
             break;
         }
         self.now.saturating_add(least)
@@ -49,21 +49,22 @@ impl Reactor<'_> {
     }
 }
 
-/// Since when the server waits for this peer: for its first message, for the rest
-/// of one that arrives more slowly than `rate`, or for it to take what was sent.
+/// Since when the server waits for this peer: for its first message, for the
+/// rest of one that arrives more slowly than `rate`, or for it to take what was
+/// sent.
 fn waited_since(inbound: &Inbound, rate: usize) -> Option<u64> {
     let conn = inbound.conn()?;
     if conn.heard.load(Ordering::Relaxed) == 0 {
         return Some(conn.opened);
     }
     let noted = |since: u64| (since != 0).then_some(since);
-    let started = noted(conn.pulse.started.load(Ordering::Relaxed)).filter(|_| inbound.reading);
+    let started = noted(conn.clocks.started.load(Ordering::Relaxed)).filter(|_| inbound.reading);
     // An upload that keeps its pace keeps nobody waiting.
-    let arrived = conn.pulse.arrived.load(Ordering::Relaxed);
+    let arrived = conn.clocks.arrived.load(Ordering::Relaxed);
     let bought = u64::from(arrived)
         .saturating_mul(1000)
         .checked_div(rate as u64);
     let started = started.map(|at| at.saturating_add(bought.unwrap_or(0)));
-    let stalled = noted(conn.pulse.progress.load(Ordering::Relaxed)).filter(|_| conn.is_stuck());
+    let stalled = noted(conn.clocks.progress.load(Ordering::Relaxed)).filter(|_| conn.is_stuck());
     started.into_iter().chain(stalled).min()
 }

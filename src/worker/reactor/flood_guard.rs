@@ -103,12 +103,12 @@ pub(super) fn hear(
     }
     let beats = cutter.heartbeats(units);
     if beats > 0 {
-        conn.pulse.beat.store(now, Ordering::Relaxed);
+        conn.clocks.beat.store(now, Ordering::Relaxed);
     }
     // Part of a message is none that could be a heartbeat.
     if beats < messages.max(1) {
-        conn.pulse.spoken.store(now, Ordering::Relaxed);
-        conn.pulse.owed.store(true, Ordering::Relaxed);
+        conn.clocks.spoken.store(now, Ordering::Relaxed);
+        conn.clocks.owed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -147,31 +147,31 @@ pub(super) fn keep(
     came: Came,
     now: u64,
 ) {
-    let pulse = &conn.pulse;
-    let started = pulse.started.load(Ordering::Relaxed);
+    let clocks = &conn.clocks;
+    let started = clocks.started.load(Ordering::Relaxed);
     if came.kept == 0 && !came.passed_on {
         if started != 0 {
-            pulse.started.store(0, Ordering::Relaxed);
+            clocks.started.store(0, Ordering::Relaxed);
         }
         return;
     }
     let begins = came.begins || started == 0;
     let rate = shared.limits.receive_rate as u64;
     if begins {
-        pulse.started.store(now, Ordering::Relaxed);
-        pulse.arrived(0);
+        clocks.started.store(now, Ordering::Relaxed);
+        clocks.arrived(0);
     } else {
-        let since = started.max(pulse.thawed.load(Ordering::Relaxed));
+        let since = started.max(clocks.thawed.load(Ordering::Relaxed));
         let due = now.saturating_sub(since).saturating_mul(rate) / 1000;
-        let arrived = pulse.arrived.load(Ordering::Relaxed) as usize;
+        let arrived = clocks.arrived.load(Ordering::Relaxed) as usize;
         let arrived = arrived.saturating_add(came.bytes);
         if rate > 0 && arrived as u64 >= due {
             // What came sooner than it had to does not count for later: whoever
             // stops has the grace and no more.
-            pulse.started.store(now, Ordering::Relaxed);
-            pulse.arrived(0);
+            clocks.started.store(now, Ordering::Relaxed);
+            clocks.arrived(0);
         } else {
-            pulse.arrived(arrived);
+            clocks.arrived(arrived);
         }
     }
     // A look that is registered finds this message, too. One that is near may

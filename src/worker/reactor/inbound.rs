@@ -47,7 +47,7 @@ impl Inbound {
     }
 
     /// A connection moves in.
-    pub(super) fn settle(&mut self, conn: Arc<Connection>) {
+    pub(super) fn place(&mut self, conn: Arc<Connection>) {
         *self = Self {
             conn: Some(conn),
             reading: true,
@@ -65,7 +65,7 @@ impl Inbound {
     /// Forgets the stream; tells how many bytes of it were kept.
     pub(super) fn forget(&mut self) -> usize {
         if let Some(conn) = &self.conn {
-            conn.pulse.started.store(0, Ordering::Relaxed);
+            conn.clocks.started.store(0, Ordering::Relaxed);
         }
         let forgotten = self.unfinished.take();
         forgotten.map_or(0, |unfinished| unfinished.partial.len())

@@ -14,7 +14,7 @@ use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::Reactor;
 use crate::worker::reactor::flood_guard::Admitted;
-use crate::worker::turn::{self, Budget, Ran, Settled, Why, write};
+use crate::worker::turn::{self, Budget, StopReason, TurnEnd, TurnRun, write};
 
 impl Reactor<'_> {
     /// Serves messages on this thread, if nothing of the connection waits or
@@ -33,7 +33,7 @@ impl Reactor<'_> {
         let shared = self.shared;
         let mut parts = kept
             .take()
-            .unwrap_or_else(|| self.lender.lend(shared, self.service, conn));
+            .unwrap_or_else(|| self.lender.acquire(shared, self.service, conn));
         let mut budget = Budget::inline(shared);
         let mut done = 0;
         let why = loop {
@@ -61,32 +61,32 @@ impl Reactor<'_> {
             let blocked = conn.is_full(shared.limits.outbound_high) || budget.is_spent();
             let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
             if !goes_on {
-                break Why::from_step(step, close, done < units);
+                break StopReason::from_step(step, close, done < units);
             }
         };
         drop(outbound);
         shared
             .row
             .add_alone(Counter::HandledInline, budget.messages() as u64);
-        if done == 0 && why == Why::Over {
-            self.lender.take_back(shared, conn, parts, &mut kept);
+        if done == 0 && why == StopReason::Over {
+            self.lender.release(shared, conn, parts, &mut kept);
             drop(kept);
             self.give_up_inline(conn);
             return false;
         }
         // Behind a close or a refusal, what is left is never served.
         conn.owe(messages.saturating_sub(budget.messages()));
-        self.settle_inline(conn, (parts, kept), done..units, why);
+        self.finish_inline(conn, (parts, kept), done..units, why);
         true
     }
 
     /// Ends an inline turn that left these units of the scratch.
-    fn settle_inline(
+    fn finish_inline(
         &mut self,
         conn: &Arc<Connection>,
         (mut parts, mut kept): (Box<Parts>, MutexGuard<'_, Option<Box<Parts>>>),
         rest: Range<usize>,
-        why: Why,
+        why: StopReason,
     ) {
         let shared = self.shared;
         let mut left = Items::default();
@@ -97,21 +97,21 @@ impl Reactor<'_> {
             conn.mailbox.adopt(rest.len());
             shared.buffered(rest.len());
         }
-        if why == Why::AwaitRoom {
+        if why == StopReason::AwaitRoom {
             left.push_front(Item::Room);
         }
-        let ran = Ran {
+        let ran = TurnRun {
             done: 0,
             left,
             why,
             beside: None,
         };
-        let Settled { more, after, close } = turn::settle(shared, conn, &mut parts, ran);
-        self.lender.take_back(shared, conn, parts, &mut kept);
+        let TurnEnd { more, after, close } = turn::finish(shared, conn, &mut parts, ran);
+        self.lender.release(shared, conn, parts, &mut kept);
         drop(kept);
         self.follow(conn, after);
         if let Some(mode) = close {
-            self.decide(conn.id, mode, None);
+            self.end_connection(conn.id, mode, None);
         }
         if let Some(more) = more {
             // Posted by others while this ran; theirs is the pool's to serve.

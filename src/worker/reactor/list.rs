@@ -54,7 +54,7 @@ impl Reactor<'_> {
         if lives.and_then(|inbound| inbound.find(id)).is_none() {
             return false;
         }
-        self.decide(id, CloseMode::Flush, Some(Counter::Kicked));
+        self.end_connection(id, CloseMode::Flush, Some(Counter::Kicked));
         true
     }
 }

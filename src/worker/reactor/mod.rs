@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::connection::mailbox::After;
+use super::connection::mailbox::FollowUp;
 use super::limits::Yield;
 use super::queues::letters::ToReactor;
 use super::setup::{Control, Listening, Order};
@@ -46,13 +46,13 @@ use crate::sys::channel::Channel;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
 use crate::sys::{process, socket};
-use accept_mutex::Share;
+use accept_mutex::AcceptMode;
 use cutters::Cutters;
 use drain::{DRAIN, Drain};
 use drain_report::Drained;
-use handover::Giving;
+use handover::Successors;
 use inbound::Inbound;
-use proxy_wait::Lobby;
+use proxy_wait::ProxyWait;
 
 /// Events taken from the kernel at once.
 const BATCH: usize = 512;
@@ -69,7 +69,7 @@ const RETRY: u64 = 100;
 
 const BELL: u64 = u64::MAX;
 const CONTROL: u64 = u64::MAX - 1;
-const TURN_BELL: u64 = u64::MAX - 2;
+const ACCEPT_BELL: u64 = u64::MAX - 2;
 /// Every line to another worker.
 const HANDOVER: u64 = u64::MAX - 3;
 /// Listener `n` has this token less `n`. No connection has such a name: the
@@ -87,7 +87,7 @@ pub(super) struct Reactor<'a> {
     cutters: Cutters,
     lender: Lender,
     /// Who has not been introduced by a proxy yet.
-    lobby: Lobby,
+    proxy_wait: ProxyWait,
     scratch: Vec<u8>,
     buffer: Vec<u8>,
     /// Turns to hand to the business threads after this batch of events.
@@ -100,11 +100,11 @@ pub(super) struct Reactor<'a> {
     /// In a full pool, who has kept the server waiting and since when, the
     /// longest last.
     waited_for: Vec<(u64, ConnId)>,
-    share: Share,
+    accept_mode: AcceptMode,
     control: &'a mut dyn Control,
     drain: Option<Drain>,
     /// Those to whom connections go when this worker drains.
-    giving: Giving,
+    successors: Successors,
     /// Lines to those who drain.
     predecessors: Vec<Channel>,
     now: u64,
@@ -117,7 +117,7 @@ enum Accepting {
     /// The listeners are in the epoll.
     Yes,
     /// Another worker does, or nobody is ready yet.
-    NotOurTurn,
+    NotHolder,
     /// Every slot is taken: the recycler tells when one is free, and at this
     /// time one may be made free.
     PoolFull { until: u64 },
@@ -131,7 +131,7 @@ impl Accepting {
     /// When to try again unasked.
     const fn until(self) -> Option<u64> {
         match self {
-            Self::PoolFull { until: u64::MAX } | Self::Yes | Self::NotOurTurn | Self::Over => None,
+            Self::PoolFull { until: u64::MAX } | Self::Yes | Self::NotHolder | Self::Over => None,
             Self::PoolFull { until } | Self::OutOfDescriptors { until } => Some(until),
         }
     }
@@ -143,7 +143,7 @@ impl Accepting {
     }
 }
 
-/// Why the loop ended.
+/// StopReason the loop ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
     /// Everybody was served and is gone.
@@ -159,7 +159,7 @@ impl<'a> Reactor<'a> {
         shared: &'a Arc<Shared>,
         service: &'a dyn Service,
         listeners: Vec<Listening>,
-        share: Share,
+        accept_mode: AcceptMode,
         control: &'a mut dyn Control,
     ) -> io::Result<Self> {
         for listening in &listeners {
@@ -174,18 +174,18 @@ impl<'a> Reactor<'a> {
             inbound: Vec::new(),
             cutters: Cutters::default(),
             lender: Lender::default(),
-            lobby: Lobby::default(),
+            proxy_wait: ProxyWait::default(),
             scratch: vec![0; SCRATCH],
             buffer: Vec::new(),
             ready: Vec::with_capacity(BATCH),
             again: Vec::new(),
             left: Vec::with_capacity(BATCH),
-            accepting: Accepting::NotOurTurn,
+            accepting: Accepting::NotHolder,
             waited_for: Vec::new(),
-            share,
+            accept_mode,
             control,
             drain: None,
-            giving: Giving::default(),
+            successors: Successors::default(),
             predecessors: Vec::new(),
             now: coarse_millis(),
             live: 0,
@@ -214,7 +214,7 @@ impl<'a> Reactor<'a> {
             batch.extend(self.epoll.wait(&mut events, timeout)?);
             self.shared.row.wake_up();
             self.now = coarse_millis();
-            self.keep_turn();
+            self.check_accept_mutex();
             if batch.is_empty() && waiting && self.shared.queue.wake_if_waiting() {
                 self.shared.row.count(Counter::Wakes);
             }
@@ -224,10 +224,10 @@ impl<'a> Reactor<'a> {
                     return Ok(end);
                 }
             }
-            self.see_out();
+            self.close_left();
             self.retry_accepting();
             self.dismiss_late();
-            self.hand_over();
+            self.schedule_ready();
             self.time_turn();
             if let Some(end) = self.drained() {
                 return Ok(end);
@@ -264,14 +264,14 @@ impl<'a> Reactor<'a> {
             let until = self.accepting.until();
             until.map(|until| Duration::from_millis(until.saturating_sub(self.now).max(1)))
         };
-        (self.lobby.shorten(timeout, self.now), waiting)
+        (self.proxy_wait.shorten(timeout, self.now), waiting)
     }
 
     fn handle(&mut self, event: Event) -> io::Result<Option<End>> {
         match event.token {
             BELL => return Ok(self.read_letters()),
             CONTROL => return Ok(self.obey()),
-            TURN_BELL => self.answer_turn_bell(),
+            ACCEPT_BELL => self.answer_accept_bell(),
             HANDOVER => self.hear_lines(),
             token if LISTENER - token < self.listeners.len() as u64 => {
                 self.accept(usize::try_from(LISTENER - token).unwrap_or(usize::MAX));
@@ -292,7 +292,7 @@ impl<'a> Reactor<'a> {
             match letter {
                 ToReactor::Resume(id) => self.resume(id),
                 ToReactor::Thaw(id) => self.thaw(id),
-                ToReactor::Decide(id, mode, counter) => self.decide(id, mode, counter),
+                ToReactor::End(id, mode, counter) => self.end_connection(id, mode, counter),
                 ToReactor::Relieve => self.relieve(),
                 ToReactor::Vacancy => self.accept_again(),
                 ToReactor::ThreadDied => return Some(End::ThreadDied),
@@ -325,7 +325,7 @@ impl<'a> Reactor<'a> {
     /// Hands the batch to the business threads: one lock, at most one wake, and
     /// the core, so that the woken thread serves the whole batch before the
     /// next one is read.
-    fn hand_over(&mut self) {
+    fn schedule_ready(&mut self) {
         let handed = !self.ready.is_empty();
         let woke = self.shared.queue.push_all(&mut self.ready);
         if woke {
@@ -343,13 +343,13 @@ impl<'a> Reactor<'a> {
     }
 
     /// As [`Shared::follow`], but schedules with the rest of the batch.
-    pub(super) fn follow(&mut self, conn: &Arc<Connection>, after: After) {
+    pub(super) fn follow(&mut self, conn: &Arc<Connection>, after: FollowUp) {
         if after.schedule {
             self.ready.push(Job::Turn(Arc::clone(conn)));
         }
         self.shared.follow(
             conn,
-            After {
+            FollowUp {
                 schedule: false,
                 ..after
             },
@@ -371,7 +371,7 @@ impl<'a> Reactor<'a> {
     pub(super) fn account(&self) -> Option<Drained> {
         let drain = self.drain.as_ref()?;
         let row = &self.shared.row;
-        Some(drain.ledger.close(row, &self.inbound, coarse_millis()))
+        Some(drain.report.close(row, &self.inbound, coarse_millis()))
     }
 
     /// The worker holds too much: closes whoever holds the most.
@@ -386,7 +386,7 @@ impl<'a> Reactor<'a> {
             .filter_map(|inbound| inbound.conn().map(|conn| (inbound.held(conn), conn.id)))
             .max();
         if let Some((_, id)) = largest {
-            self.decide(id, CloseMode::Abort, Some(Counter::BufferedOverflow));
+            self.end_connection(id, CloseMode::Abort, Some(Counter::BufferedOverflow));
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Connections whose proxy has not said yet whom it speaks for.
 //!
 //! They have a slot of the pool reserved, whose name is their token in the
-//! reactor's epoll, but do not live in it: nobody finds them, no handler hears of
-//! them, and no limit counts them, before the header is whole and the peer is
-//! known. All of it on the reactor thread.
+//! reactor's epoll, but do not live in it: nobody finds them, no handler hears
+//! of them, and no limit counts them, before the header is whole and the peer
+//! is known. All of it on the reactor thread.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::Reactor;
-use super::accept::{Guest, Listened};
+use super::accept::{Accepted, Listened};
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::proxy::{self, Header, Origin};
 use crate::scoreboard::Counter;
@@ -22,23 +22,23 @@ use crate::worker::limits::Trigger;
 
 /// Who waits, by name.
 #[derive(Default)]
-pub(super) struct Lobby {
-    waiting: HashMap<ConnId, Arrival>,
+pub(super) struct ProxyWait {
+    waiting: HashMap<ConnId, Waiting>,
     /// When to look at whom, in that order: all wait equally long. Those who
     /// left are still in it.
     due: VecDeque<(u64, ConnId)>,
 }
 
 /// Somebody who waits.
-struct Arrival {
-    guest: Guest,
+struct Waiting {
+    accepted: Accepted,
     listened: Listened,
     until: u64,
     /// What came of the header.
     partial: Vec<u8>,
 }
 
-impl Lobby {
+impl ProxyWait {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -52,20 +52,20 @@ impl Lobby {
         Some(timeout.map_or(wait, |timeout| timeout.min(wait)))
     }
 
-    fn enter(&mut self, arrival: Arrival) {
-        let id = arrival.guest.id();
-        self.due.push_back((arrival.until, id));
-        self.waiting.insert(id, arrival);
+    fn enter(&mut self, waiting: Waiting) {
+        let id = waiting.accepted.id();
+        self.due.push_back((waiting.until, id));
+        self.waiting.insert(id, waiting);
     }
 
     /// Somebody whose time is up.
-    fn late(&mut self, now: u64) -> Option<Arrival> {
+    fn late(&mut self, now: u64) -> Option<Waiting> {
         if self.waiting.is_empty() {
             self.due.clear();
         }
         while let Some((until, id)) = self.due.pop_front_if(|(until, _)| *until <= now) {
             // A slot may be another's by now.
-            if (self.waiting.get(&id)).is_some_and(|arrival| arrival.until == until) {
+            if (self.waiting.get(&id)).is_some_and(|waiting| waiting.until == until) {
                 return self.waiting.remove(&id);
             }
         }
@@ -82,12 +82,12 @@ impl Reactor<'_> {
         socket: OwnedFd,
         peer: Peer,
     ) {
-        let Some(guest) = self.register(vacancy, socket, peer) else {
+        let Some(accepted) = self.register(vacancy, socket, peer) else {
             return;
         };
         let wait = millis(self.shared.limits.proxy_header);
-        self.lobby.enter(Arrival {
-            guest,
+        self.proxy_wait.enter(Waiting {
+            accepted,
             listened,
             until: self.now.saturating_add(wait),
             partial: Vec::new(),
@@ -96,26 +96,27 @@ impl Reactor<'_> {
 
     /// The socket of `id` is readable. False: it does not wait for a header.
     pub(super) fn read_header(&mut self, id: ConnId, ends: bool) -> bool {
-        // Asked for every event of every connection; most servers have no proxy.
-        if self.lobby.is_empty() {
+        // Asked for every event of every connection; most servers have no
+        // proxy.
+        if self.proxy_wait.is_empty() {
             return false;
         }
-        let Some(mut arrival) = self.lobby.waiting.remove(&id) else {
+        let Some(mut waiting) = self.proxy_wait.waiting.remove(&id) else {
             return false;
         };
-        let kept = arrival.partial.len();
-        self.scratch[..kept].copy_from_slice(&arrival.partial);
+        let kept = waiting.partial.len();
+        self.scratch[..kept].copy_from_slice(&waiting.partial);
         self.shared.row.add_alone(Counter::Reads, 1);
-        let came = match socket::receive(&arrival.guest.socket, &mut self.scratch[kept..]) {
+        let came = match socket::receive(&waiting.accepted.socket, &mut self.scratch[kept..]) {
             Ok(came @ 1..) => came,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.lobby.waiting.insert(id, arrival);
+                self.proxy_wait.waiting.insert(id, waiting);
                 return true;
             }
             // How a proxy looks whether we live; not worth a line.
             Ok(0) | Err(_) => {
                 self.shared.row.count(Counter::EndedBeforeHeader);
-                self.discard(arrival.guest);
+                self.discard(waiting.accepted);
                 return true;
             }
         };
@@ -123,13 +124,13 @@ impl Reactor<'_> {
         let all = kept + came;
         match proxy::parse(&self.scratch[..all]) {
             Ok(Header::Incomplete) => {
-                arrival.partial.clear();
-                arrival.partial.extend_from_slice(&self.scratch[..all]);
-                self.lobby.waiting.insert(id, arrival);
+                waiting.partial.clear();
+                waiting.partial.extend_from_slice(&self.scratch[..all]);
+                self.proxy_wait.waiting.insert(id, waiting);
             }
-            Ok(Header::Complete { len, origin }) => self.introduce(arrival, origin, len..all, ends),
+            Ok(Header::Complete { len, origin }) => self.introduce(waiting, origin, len..all, ends),
             Err(malformed) => {
-                self.turn_away(arrival.guest, Counter::RefusedHeader, &malformed);
+                self.turn_away(waiting.accepted, Counter::RefusedHeader, &malformed);
             }
         }
         true
@@ -139,23 +140,23 @@ impl Reactor<'_> {
     /// stands behind the header in the scratch.
     fn introduce(
         &mut self,
-        arrival: Arrival,
+        waiting: Waiting,
         origin: Origin,
         sent: std::ops::Range<usize>,
         ends: bool,
     ) {
-        let Arrival {
-            mut guest,
+        let Waiting {
+            mut accepted,
             listened,
             ..
-        } = arrival;
+        } = waiting;
         match origin {
             Origin::Unknown => {}
-            Origin::Tcp(address) => guest.peer = Peer::Tcp(address),
-            Origin::Unix => guest.peer = Peer::Unix,
+            Origin::Tcp(address) => accepted.peer = Peer::Tcp(address),
+            Origin::Unix => accepted.peer = Peer::Unix,
         }
-        let id = guest.id();
-        let Some(conn) = self.admit(guest, listened) else {
+        let id = accepted.id();
+        let Some(conn) = self.admit(accepted, listened) else {
             return;
         };
         let filled = sent.end == self.scratch.len();
@@ -172,9 +173,9 @@ impl Reactor<'_> {
 
     /// Closes those who have kept us waiting for too long.
     pub(super) fn dismiss_late(&mut self) {
-        while let Some(arrival) = self.lobby.late(self.now) {
+        while let Some(waiting) = self.proxy_wait.late(self.now) {
             let counter = Counter::RefusedLate;
-            self.turn_away(arrival.guest, counter, &counter.reason());
+            self.turn_away(waiting.accepted, counter, &counter.reason());
         }
     }
 }

@@ -87,7 +87,7 @@ impl Reactor<'_> {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => {
-                self.decide(conn.id, CloseMode::Abort, Some(Counter::Broken));
+                self.end_connection(conn.id, CloseMode::Abort, Some(Counter::Broken));
                 0
             }
         }
@@ -106,7 +106,7 @@ impl Reactor<'_> {
     fn unfinished(&mut self, conn: &Connection) -> Box<Unfinished> {
         let inbound = &mut self.inbound[conn.id.slot()];
         let unfinished = inbound.unfinished.take();
-        unfinished.unwrap_or_else(|| self.cutters.lend(conn.protocol(), inbound.begun))
+        unfinished.unwrap_or_else(|| self.cutters.acquire(conn.protocol(), inbound.begun))
     }
 
     /// Keeps it with the connection, if it is a message at all.
@@ -114,7 +114,7 @@ impl Reactor<'_> {
         let inbound = &mut self.inbound[conn.id.slot()];
         if unfinished.partial.is_empty() && unfinished.cutter.rests() {
             inbound.begun = true;
-            self.cutters.take_back(conn.protocol(), unfinished);
+            self.cutters.release(conn.protocol(), unfinished);
         } else {
             inbound.unfinished = Some(unfinished);
         }
@@ -206,7 +206,7 @@ impl Reactor<'_> {
     fn then(&mut self, conn: &Arc<Connection>, then: Then) {
         match then {
             // Not before the first message, or the connection ends already.
-            Then::Become(_) => self.decide(conn.id, CloseMode::Abort, None),
+            Then::Become(_) => self.end_connection(conn.id, CloseMode::Abort, None),
             Then::Read | Then::ReadOn => self.delay(conn),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
@@ -238,7 +238,7 @@ impl Reactor<'_> {
                 self.shared.buffered(bytes);
                 self.follow(
                     conn,
-                    crate::worker::connection::mailbox::After {
+                    crate::worker::connection::mailbox::FollowUp {
                         schedule,
                         resume: false,
                     },
@@ -276,7 +276,7 @@ impl Reactor<'_> {
             self.shared.row.count(Counter::Truncated);
         }
         if self.is_done(conn) {
-            return self.decide(conn.id, CloseMode::Flush, None);
+            return self.end_connection(conn.id, CloseMode::Flush, None);
         }
         self.stop_reading(conn);
         self.post_event(conn, Event::Eof);
@@ -311,7 +311,7 @@ impl Reactor<'_> {
         if std::mem::take(&mut inbound.reading) {
             let _gone = self.epoll.delete(conn.socket());
         }
-        conn.pulse.delayed.store(true, Ordering::Relaxed);
+        conn.clocks.delayed.store(true, Ordering::Relaxed);
         let until = self.now.saturating_add(u64::from(inbound.delay));
         self.shared.heartbeat.thaw(conn.id, until);
     }
@@ -346,8 +346,8 @@ impl Reactor<'_> {
             return;
         }
         inbound.reading = true;
-        conn.pulse.thaw(self.now);
-        conn.pulse.delayed.store(false, Ordering::Relaxed);
+        conn.clocks.thaw(self.now);
+        conn.clocks.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll
             .add(
@@ -358,7 +358,7 @@ impl Reactor<'_> {
             .is_err()
         {
             self.inbound[id.slot()].reading = false;
-            self.decide(id, CloseMode::Abort, Some(Counter::Broken));
+            self.end_connection(id, CloseMode::Abort, Some(Counter::Broken));
         }
     }
 }

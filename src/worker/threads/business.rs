@@ -12,12 +12,12 @@ use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::sync::lock;
 use crate::worker::connection::items::Items;
-use crate::worker::connection::mailbox::After;
+use crate::worker::connection::mailbox::FollowUp;
 use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::shared::{Job, Shared};
 use crate::worker::turn::lend::Lender;
-use crate::worker::turn::{self, Budget, Settled};
+use crate::worker::turn::{self, Budget, TurnEnd};
 
 /// Batches that a turn serves before it goes to the tail of the run queue.
 const ROUNDS: usize = 4;
@@ -52,12 +52,12 @@ fn take_turn(
     let mut kept = lock(&conn.turn);
     let mut parts = kept
         .take()
-        .unwrap_or_else(|| lender.lend(shared, service, conn));
+        .unwrap_or_else(|| lender.acquire(shared, service, conn));
     let close = serve(shared, conn, &mut parts, items, buffer);
-    lender.take_back(shared, conn, parts, &mut kept);
+    lender.release(shared, conn, parts, &mut kept);
     drop(kept);
     if let Some(mode) = close {
-        shared.decide(conn.id, mode, None);
+        shared.ask_end(conn.id, mode, None);
     }
 }
 
@@ -74,7 +74,7 @@ fn serve(
     for _ in 0..ROUNDS {
         let mut ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
         ran.write(shared, conn, buffer);
-        let Settled { more, after, close } = turn::settle(shared, conn, parts, ran);
+        let TurnEnd { more, after, close } = turn::finish(shared, conn, parts, ran);
         follow(shared, conn, after);
         match more {
             None => return close,
@@ -87,13 +87,13 @@ fn serve(
 }
 
 /// As [`Shared::follow`], by a thread that takes the next job itself.
-fn follow(shared: &Shared, conn: &Arc<Connection>, after: After) {
+fn follow(shared: &Shared, conn: &Arc<Connection>, after: FollowUp) {
     if after.schedule && shared.queue.push_own(Job::Turn(Arc::clone(conn))) {
         shared.row.count(Counter::Wakes);
     }
     shared.follow(
         conn,
-        After {
+        FollowUp {
             schedule: false,
             ..after
         },

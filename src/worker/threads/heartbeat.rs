@@ -11,7 +11,7 @@ use crate::scoreboard::Counter;
 use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::sync::{AtomicU64, Ordering, lock};
 use crate::worker::connection::{Connection, Item};
-use crate::worker::limits::timeouts::{self, Deed, Signs};
+use crate::worker::limits::timeouts::{self, Snapshot, TimeoutAction};
 use crate::worker::queues::deadlines::Due;
 use crate::worker::queues::letters::ToReactor;
 use crate::worker::shared::{Job, Shared};
@@ -49,29 +49,29 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
         return;
     };
     let now = coarse_millis();
-    let Some((at, deed)) = timeouts::next(&signs(&conn, now), &shared.limits) else {
+    let Some((at, action)) = timeouts::next(&snapshot(&conn, now), &shared.limits) else {
         return;
     };
     if at > now {
         return shared.heartbeat.watch(slot, at);
     }
-    match deed {
-        Deed::Close(counter) => return close(shared, &conn, counter),
-        Deed::Refuse(counter) if !refuse(shared, &conn, counter) => {
+    match action {
+        TimeoutAction::Close(counter) => return close(shared, &conn, counter),
+        TimeoutAction::Refuse(counter) if !refuse(shared, &conn, counter) => {
             return close(shared, &conn, Some(counter));
         }
-        Deed::Unstall if conn.is_stuck() => {
-            return shared.decide(id, CloseMode::Abort, Some(Counter::SendStalled));
+        TimeoutAction::Unstall if conn.is_stuck() => {
+            return shared.ask_end(id, CloseMode::Abort, Some(Counter::SendStalled));
         }
-        Deed::Ping => {
-            conn.pulse.pinged.store(now, Ordering::Relaxed);
+        TimeoutAction::Ping => {
+            conn.clocks.pinged.store(now, Ordering::Relaxed);
             if shared.post(id, Item::from(Event::Ping)) {
                 shared.row.count(Counter::Pings);
             }
         }
-        Deed::Refuse(_) | Deed::Unstall | Deed::Look => {}
+        TimeoutAction::Refuse(_) | TimeoutAction::Unstall | TimeoutAction::Look => {}
     }
-    if let Some((at, _)) = timeouts::next(&signs(&conn, now), &shared.limits) {
+    if let Some((at, _)) = timeouts::next(&snapshot(&conn, now), &shared.limits) {
         shared.heartbeat.watch(slot, at.max(now + 1));
     }
 }
@@ -83,7 +83,7 @@ fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
     } else {
         CloseMode::Flush
     };
-    shared.decide(conn.id, mode, counter);
+    shared.ask_end(conn.id, mode, counter);
 }
 
 /// Has the peer told that its message is late, in the connection's turn. False:
@@ -102,24 +102,26 @@ fn refuse(shared: &Shared, conn: &Connection, counter: Counter) -> bool {
 }
 
 /// What is known of a connection.
-fn signs(conn: &Connection, now: u64) -> Signs {
+fn snapshot(conn: &Connection, now: u64) -> Snapshot {
     // A file that is on its way has the time of any other reply.
     let last_words = conn.unsent() > 0 && !conn.is_in_file();
     let closing = last_words && lock(&conn.outbound).flush_then_close;
-    let (pulse, read) = (&conn.pulse, |word: &AtomicU64| word.load(Ordering::Relaxed));
-    Signs {
+    let (clocks, read) = (&conn.clocks, |word: &AtomicU64| {
+        word.load(Ordering::Relaxed)
+    });
+    Snapshot {
         now,
         opened: conn.opened,
         heard: read(&conn.heard),
-        beat: read(&pulse.beat),
-        spoken: read(&pulse.spoken),
-        served: read(&pulse.served),
-        thawed: read(&pulse.thawed),
-        pinged: read(&pulse.pinged),
-        started: read(&pulse.started),
-        arrived: u64::from(pulse.arrived.load(Ordering::Relaxed)),
-        progress: read(&pulse.progress),
+        beat: read(&clocks.beat),
+        spoken: read(&clocks.spoken),
+        served: read(&clocks.served),
+        thawed: read(&clocks.thawed),
+        pinged: read(&clocks.pinged),
+        started: read(&clocks.started),
+        arrived: u64::from(clocks.arrived.load(Ordering::Relaxed)),
+        progress: read(&clocks.progress),
         closing,
-        busy: conn.mailbox.is_busy() || pulse.delayed.load(Ordering::Relaxed),
+        busy: conn.mailbox.is_busy() || clocks.delayed.load(Ordering::Relaxed),
     }
 }

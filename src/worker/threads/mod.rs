@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
 use super::queues::letters::ToReactor;
-use super::reactor::accept_mutex::Share;
+use super::reactor::accept_mutex::AcceptMode;
 use super::reactor::drain_report::Drained;
 use super::reactor::{End, Reactor};
 use super::setup::{Control, Setup};
 use super::shared::Shared;
-use crate::dispatch::service::{Application, Service, Surroundings};
+use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::log::access_log;
 use crate::sys::epoll::Epoll;
 
@@ -32,7 +32,7 @@ pub struct Farewell {
     pub drained: Option<Drained>,
 }
 
-/// Why a worker could not start, or cannot go on.
+/// StopReason a worker could not start, or cannot go on.
 #[derive(Debug)]
 pub enum Failure {
     /// The user's `data` or `started` said no: the operator's to mend.
@@ -82,25 +82,25 @@ pub fn run(
         setup.epoch,
         setup.limits,
     )?);
-    let surroundings = Surroundings {
-        outlet: Arc::clone(&shared) as Arc<_>,
+    let surroundings = WorkerContext {
+        worker: Arc::clone(&shared) as Arc<_>,
         row: shared.row.clone(),
     };
     let service: Arc<dyn Service> = application
         .start(surroundings)
         .map_err(Failure::Start)?
         .into();
-    let crew = Crew::default();
+    let threads = Threads::default();
     let _end_all = EndAll(&shared);
-    start_threads(&shared, &service, &crew)?;
-    let share = Share::new(setup.accept, setup.number, setup.epoch);
-    let mut reactor = Reactor::new(&shared, &*service, setup.listeners, share, control)?;
+    start_threads(&shared, &service, &threads)?;
+    let accept_mode = AcceptMode::new(setup.accept, setup.number, setup.epoch);
+    let mut reactor = Reactor::new(&shared, &*service, setup.listeners, accept_mode, control)?;
     ready();
-    let end = shared.row.at_desk(0, || reactor.run())?;
+    let end = shared.row.at_work(0, || reactor.run())?;
     // What is left may take its time, and is not the loop's.
     shared.row.fall_asleep();
     shared.end();
-    crew.wait(GRACE);
+    threads.wait(GRACE);
     let drained = reactor.account();
     drop(reactor);
     let cut = match end {
@@ -114,23 +114,27 @@ pub fn run(
     Ok(Farewell { cut, drained })
 }
 
-fn start_threads(shared: &Arc<Shared>, service: &Arc<dyn Service>, crew: &Crew) -> io::Result<()> {
+fn start_threads(
+    shared: &Arc<Shared>,
+    service: &Arc<dyn Service>,
+    threads: &Threads,
+) -> io::Result<()> {
     for n in 1..=shared.limits.business_threads {
         let (mine, service) = (Arc::clone(shared), Arc::clone(service));
-        crew.start(shared, format!("business-{n}"), move || {
-            mine.row.at_desk(n, || business::run(&mine, &*service));
+        threads.start(shared, format!("business-{n}"), move || {
+            mine.row.at_work(n, || business::run(&mine, &*service));
             Ok(())
         })?;
     }
     let mine = Arc::clone(shared);
-    crew.start(shared, "sender".into(), move || sender::run(&mine))?;
+    threads.start(shared, "sender".into(), move || sender::run(&mine))?;
     // Its descriptor is made here: once clients are accepted there may be none.
     let (mine, epoll) = (Arc::clone(shared), Epoll::new()?);
-    crew.start(shared, "recycler".into(), move || {
+    threads.start(shared, "recycler".into(), move || {
         recycler::run(&mine, epoll)
     })?;
     let (mine, periods) = (Arc::clone(shared), service.periods());
-    crew.start(shared, "heartbeat".into(), move || {
+    threads.start(shared, "heartbeat".into(), move || {
         heartbeat::run(&mine, &periods);
         Ok(())
     })
@@ -138,9 +142,9 @@ fn start_threads(shared: &Arc<Shared>, service: &Arc<dyn Service>, crew: &Crew) 
 
 /// The threads that have not returned yet.
 #[derive(Clone, Debug, Default)]
-struct Crew(Arc<(Mutex<usize>, Condvar)>);
+struct Threads(Arc<(Mutex<usize>, Condvar)>);
 
-impl Crew {
+impl Threads {
     /// Starts a thread whose end, however it comes, ends the worker.
     fn start(
         &self,
@@ -148,8 +152,8 @@ impl Crew {
         name: String,
         work: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
-        let member = Member {
-            crew: self.clone(),
+        let member = ThreadGuard {
+            threads: self.clone(),
             shared: Arc::clone(shared),
         };
         *self.0.0.lock().expect("only numbers are changed under it") += 1;
@@ -180,17 +184,17 @@ impl Crew {
 }
 
 /// Tells the reactor when its thread ends, on unwinding as well.
-struct Member {
-    crew: Crew,
+struct ThreadGuard {
+    threads: Threads,
     shared: Arc<Shared>,
 }
 
-impl Drop for Member {
+impl Drop for ThreadGuard {
     fn drop(&mut self) {
         if !self.shared.is_ending() {
             self.shared.to_reactor.post(ToReactor::ThreadDied);
         }
-        let (count, changed) = &*self.crew.0;
+        let (count, changed) = &*self.threads.0;
         *count.lock().expect("only numbers are changed under it") -= 1;
         changed.notify_all();
     }

@@ -117,7 +117,7 @@ fn write_more(shared: &Arc<Shared>, conn: &Arc<Connection>) {
         .rearm(conn.socket(), Interest::WriteOnce, conn.id.word())
         .is_err()
     {
-        shared.decide(conn.id, CloseMode::Abort, Some(Counter::Broken));
+        shared.ask_end(conn.id, CloseMode::Abort, Some(Counter::Broken));
     }
     written(shared, conn, &outbound);
 }
@@ -126,7 +126,7 @@ fn write_more(shared: &Arc<Shared>, conn: &Arc<Connection>) {
 /// that waited for room.
 fn written(shared: &Arc<Shared>, conn: &Arc<Connection>, outbound: &Outbound) {
     if outbound.is_empty() && outbound.flush_then_close {
-        shared.decide(conn.id, CloseMode::Flush, None);
+        shared.ask_end(conn.id, CloseMode::Flush, None);
     }
     shared.follow(conn, write::look_for_room(shared, conn));
 }

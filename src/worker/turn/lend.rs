@@ -6,7 +6,7 @@ use crate::dispatch::service::Service;
 use crate::protocol::Protocol;
 use crate::sys::sync::lock;
 use crate::worker::connection::Connection;
-use crate::worker::connection::free_lists::Shelves;
+use crate::worker::connection::free_lists::FreeLists;
 use crate::worker::connection::parts::{COMMON, Parts};
 use crate::worker::shared::Shared;
 
@@ -15,11 +15,11 @@ const OWN: usize = 32;
 
 /// What lends parts to connections; each thread that runs turns has its own.
 #[derive(Debug, Default)]
-pub(crate) struct Lender(Shelves<Box<Parts>, { OWN + 1 }>);
+pub(crate) struct Lender(FreeLists<Box<Parts>, { OWN + 1 }>);
 
 impl Lender {
     /// Parts for the turn of `conn`, which has none of its own.
-    pub(crate) fn lend(
+    pub(crate) fn acquire(
         &mut self,
         shared: &Shared,
         service: &dyn Service,
@@ -29,7 +29,7 @@ impl Lender {
         let mut parts = self.find(shared, protocol).unwrap_or_else(|| {
             Box::new(Parts {
                 server: protocol.server(),
-                app: service.seat(),
+                app: service.dispatcher(),
             })
         });
         parts
@@ -51,7 +51,7 @@ impl Lender {
 
     /// The turn of `conn` is over: gives what it has to remember to the
     /// connection, whose place for it is `kept`.
-    pub(crate) fn take_back(
+    pub(crate) fn release(
         &mut self,
         shared: &Shared,
         conn: &Connection,

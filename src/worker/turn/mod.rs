@@ -9,7 +9,7 @@ pub(super) mod write;
 use std::sync::Arc;
 
 use super::connection::items::Items;
-use super::connection::mailbox::After;
+use super::connection::mailbox::FollowUp;
 use super::connection::parts::Parts;
 use super::connection::{Connection, Item};
 use super::queues::letters::ToRecycler;
@@ -76,21 +76,21 @@ impl Budget {
 }
 
 /// What a turn came to.
-pub(crate) struct Ran {
+pub(crate) struct TurnRun {
     /// Bytes of units that are done and were counted in the mailbox.
     pub(crate) done: usize,
     /// What could not run.
     pub(crate) left: Items<Item>,
-    pub(crate) why: Why,
+    pub(crate) why: StopReason,
     /// What goes with the bytes of the buffer.
     pub(crate) beside: Option<Box<Beside>>,
 }
 
-impl Ran {
+impl TurnRun {
     /// Writes what the turn has to say.
     pub(crate) fn write(&mut self, shared: &Shared, conn: &Connection, buffer: &mut Vec<u8>) {
         let beside = self.beside.take();
-        if self.why == Why::Close(CloseMode::Abort) {
+        if self.why == StopReason::Close(CloseMode::Abort) {
             write::abandon(&lock(&conn.outbound), buffer, beside);
         } else if let Some(beside) = beside {
             write::reply_beside(shared, conn, &mut lock(&conn.outbound), buffer, *beside);
@@ -100,9 +100,9 @@ impl Ran {
     }
 }
 
-/// Why a turn stopped.
+/// StopReason a turn stopped.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Why {
+pub(crate) enum StopReason {
     /// Nothing is left.
     Done,
     /// The budget is used, or enough bytes wait to be written, or what is left
@@ -120,7 +120,7 @@ pub(crate) enum Why {
     Ended,
 }
 
-impl Why {
+impl StopReason {
     /// What `step` means when `rest` tells whether bytes of the unit are left.
     pub(crate) fn from_step(step: Step, close: Option<CloseMode>, rest: bool) -> Self {
         match (step, close) {
@@ -145,9 +145,9 @@ pub(crate) fn run(
     mut items: Items<Item>,
     budget: &mut Budget,
     buffer: &mut Vec<u8>,
-) -> Ran {
+) -> TurnRun {
     let (mut done, before, mut looks) = (0, budget.messages(), 0);
-    let mut why = Why::Done;
+    let mut why = StopReason::Done;
     let mut turn = Turn {
         lane: Lane::Pool,
         out: Out::new(std::mem::take(buffer), &**conn.protocol()),
@@ -166,34 +166,34 @@ pub(crate) fn run(
             if rest {
                 items.push_front(Item::Units(units.slice(served..)));
             }
-            Why::from_step(step, turn.out.close, rest)
+            StopReason::from_step(step, turn.out.close, rest)
         } else {
             tell(&mut *parts.server, item, &mut turn)
         };
         spoke |= !by_itself && turn.out.pending() > before;
         if is_reply {
-            conn.pulse.thaw(coarse_millis());
+            conn.clocks.thaw(coarse_millis());
         }
-        if why != Why::Done {
+        if why != StopReason::Done {
             break;
         }
         looks += usize::from(!items.is_empty());
         if !items.is_empty() && turn.over() {
-            why = Why::Over;
+            why = StopReason::Over;
             break;
         }
     }
-    if why == Why::AwaitRoom {
+    if why == StopReason::AwaitRoom {
         items.push_front(Item::Room);
     }
     *buffer = turn.out.bytes;
     let beside = turn.out.beside;
     served(shared, conn, done, budget.messages() - before - looks);
     if spoke {
-        conn.pulse.spoken.store(coarse_millis(), Ordering::Relaxed);
+        conn.clocks.spoken.store(coarse_millis(), Ordering::Relaxed);
     }
     parts.app.counted();
-    Ran {
+    TurnRun {
         done,
         left: items,
         why,
@@ -201,17 +201,18 @@ pub(crate) fn run(
     }
 }
 
-/// Takes note of the messages that a turn served, and of the bytes that are done.
+/// Takes note of the messages that a turn served, and of the bytes that are
+/// done.
 fn served(shared: &Shared, conn: &Connection, bytes: usize, messages: usize) {
     conn.served(messages);
     shared.row.add(Counter::ServedByPool, messages as u64);
     if bytes > 0 {
-        conn.pulse.served(coarse_millis());
+        conn.clocks.served(coarse_millis());
     }
 }
 
 /// Passes on what is no message.
-fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> Why {
+fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason {
     let event = match item {
         Item::Opened => Event::Opened,
         Item::Eof => Event::Eof,
@@ -222,28 +223,29 @@ fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> Why {
         Item::Room => Event::Room,
         Item::Wake => Event::Wake,
         Item::Large(large) => *large,
-        Item::Close(mode) => return Why::Close(mode),
-        Item::Ended => return Why::Ended,
+        Item::Close(mode) => return StopReason::Close(mode),
+        Item::Ended => return StopReason::Ended,
         // The caller serves them.
-        Item::Units(_) => return Why::Done,
+        Item::Units(_) => return StopReason::Done,
     };
     let step = server.event(event, turn);
-    Why::from_step(step, turn.out.close, false)
+    StopReason::from_step(step, turn.out.close, false)
 }
 
-/// How a turn ended. The caller carries it out: what `After` says, then a close,
-/// which the reactor decides, behind the return of the connection's parts.
+/// How a turn ended. The caller carries it out: what `FollowUp` says, then a
+/// close, which the reactor decides, behind the return of the connection's
+/// parts.
 #[derive(Default)]
 #[must_use]
-pub(crate) struct Settled {
+pub(crate) struct TurnEnd {
     /// The turn goes on with these.
     pub(crate) more: Option<Items<Item>>,
-    pub(crate) after: After,
+    pub(crate) after: FollowUp,
     pub(crate) close: Option<CloseMode>,
 }
 
-impl From<After> for Settled {
-    fn from(after: After) -> Self {
+impl From<FollowUp> for TurnEnd {
+    fn from(after: FollowUp) -> Self {
         Self {
             after,
             ..Self::default()
@@ -253,27 +255,27 @@ impl From<After> for Settled {
 
 /// Ends a turn, or gives the items with which it goes on. The replies have been
 /// written.
-pub(crate) fn settle(
+pub(crate) fn finish(
     shared: &Arc<Shared>,
     conn: &Arc<Connection>,
     parts: &mut Parts,
-    ran: Ran,
-) -> Settled {
-    let Ran {
+    ran: TurnRun,
+) -> TurnEnd {
+    let TurnRun {
         done, left, why, ..
     } = ran;
     let high = shared.limits.mailbox_high;
     // Who waits for room waits for as much as `look_for_room` does.
-    let parts_of_room = if why == Why::AwaitRoom { 2 } else { 1 };
+    let parts_of_room = if why == StopReason::AwaitRoom { 2 } else { 1 };
     let mark = shared.limits.outbound_high / parts_of_room;
     match why {
-        Why::Ended => {
+        StopReason::Ended => {
             end(shared, conn, parts);
-            Settled::default()
+            TurnEnd::default()
         }
-        Why::Close(mode) => close(shared, conn, parts, mode),
-        Why::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
-        Why::AwaitReply => {
+        StopReason::Close(mode) => close(shared, conn, parts, mode),
+        StopReason::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
+        StopReason::AwaitReply => {
             consumed(shared, done);
             let ends_or_replies = Item::ends_or_replies;
             let mailbox = &conn.mailbox;
@@ -281,24 +283,24 @@ pub(crate) fn settle(
                 .await_reply(done, high, left, ends_or_replies)
                 .into()
         }
-        Why::AwaitEvent => {
+        StopReason::AwaitEvent => {
             consumed(shared, done);
             let mailbox = &conn.mailbox;
             mailbox.await_event(done, high, left, Item::is_event).into()
         }
-        Why::Done | Why::Over | Why::AwaitRoom if conn.is_full(mark) => {
+        StopReason::Done | StopReason::Over | StopReason::AwaitRoom if conn.is_full(mark) => {
             consumed(shared, done);
             let after = conn.mailbox.await_room(done, high, left, Item::ends);
             after.and(write::look_for_room(shared, conn)).into()
         }
-        Why::Over | Why::AwaitRoom => {
+        StopReason::Over | StopReason::AwaitRoom => {
             consumed(shared, done);
             conn.mailbox.requeue(done, high, left).into()
         }
-        Why::Done => {
+        StopReason::Done => {
             consumed(shared, done);
             let (more, after) = conn.mailbox.finish(done, high);
-            Settled {
+            TurnEnd {
                 more,
                 ..after.into()
             }
@@ -311,7 +313,7 @@ fn consumed(shared: &Shared, bytes: usize) {
 }
 
 /// The peer broke a rule: say so, tell it, close.
-fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refusal) -> Settled {
+fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refusal) -> TurnEnd {
     shared.row.count(refusal.counter);
     shared.peer_fault(conn.id, conn.peer, refusal.counter, &refusal.detail);
     write::reply(
@@ -325,7 +327,7 @@ fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refus
 
 /// Nothing of this connection is served any more; the reactor ends it, once
 /// everything is sent if `mode` says so.
-fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode) -> Settled {
+fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode) -> TurnEnd {
     let (dropped, after) = conn.mailbox.close();
     drop(dropped);
     if mode == CloseMode::Done {
@@ -334,14 +336,14 @@ fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode)
     }
     let mut outbound = lock(&conn.outbound);
     if mode == CloseMode::Abort || outbound.is_empty() {
-        return Settled {
+        return TurnEnd {
             close: Some(mode),
             ..after.into()
         };
     }
     outbound.flush_then_close = true;
     let held = socket::unacknowledged(conn.socket());
-    conn.pulse.progressed(coarse_millis(), held);
+    conn.clocks.progressed(coarse_millis(), held);
     drop(outbound);
     shared.watch_flush(conn.id);
     after.into()

@@ -15,7 +15,7 @@ use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, More};
 use crate::sys::sync::Ordering;
 use crate::worker::connection::Connection;
-use crate::worker::connection::mailbox::After;
+use crate::worker::connection::mailbox::FollowUp;
 use crate::worker::connection::outbound::{FILE_ROUND, Outbound, Sent, send_part};
 use crate::worker::shared::Shared;
 
@@ -93,7 +93,7 @@ pub(crate) fn reply_beside(
         if taken {
             outbound.append_receipt(all.saturating_sub(at), receipt);
         } else {
-            receipt.settle(outbound.left() + at);
+            receipt.complete(outbound.left() + at);
         }
     }
 }
@@ -102,12 +102,12 @@ pub(crate) fn reply_beside(
 pub(crate) fn abandon(outbound: &Outbound, bytes: &mut Vec<u8>, beside: Option<Box<Beside>>) {
     bytes.clear();
     for (at, receipt) in beside.map(|beside| beside.receipts).unwrap_or_default() {
-        receipt.settle(outbound.left() + at as u64);
+        receipt.complete(outbound.left() + at as u64);
     }
 }
 
-/// As [`reply`], with parts of files in it: their first round goes out here, the
-/// sender does the rest.
+/// As [`reply`], with parts of files in it: their first round goes out here,
+/// the sender does the rest.
 fn with_files(
     shared: &Shared,
     conn: &Connection,
@@ -221,7 +221,7 @@ pub(crate) fn flush(
     if sent > 0 {
         if outbound.armed && !outbound.is_empty() {
             let held = socket::unacknowledged(conn.socket());
-            conn.pulse.progressed(coarse_millis(), held);
+            conn.clocks.progressed(coarse_millis(), held);
         }
         shared.row.add(Counter::BytesOut, sent as u64);
         shared.unqueued(conn, bytes);
@@ -236,7 +236,7 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
         (true, false) => return,
         (true, true) => {
             outbound.armed = false;
-            conn.pulse.progressed(0, 0);
+            conn.clocks.progressed(0, 0);
             shared.row.count(Counter::WriteDisarmed);
             shared.room.delete(conn.socket())
         }
@@ -257,7 +257,7 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
 fn watch_stall(shared: &Shared, conn: &Connection) {
     let now = coarse_millis();
     let held = socket::unacknowledged(conn.socket());
-    conn.pulse.progressed(now, held);
+    conn.clocks.progressed(now, held);
     if let Some(limit) = shared.limits.send_stall {
         let at = now.saturating_add(millis(limit));
         shared.heartbeat.watch(conn.id.slot(), at);
@@ -267,7 +267,7 @@ fn watch_stall(shared: &Shared, conn: &Connection) {
 /// A write failed: because of the file that it sent from, or of the network.
 fn failed(shared: &Shared, conn: &Connection, error: &io::Error) {
     if socket::is_of_file(error) {
-        shared.decide(conn.id, CloseMode::Abort, Some(Counter::FileCut));
+        shared.ask_end(conn.id, CloseMode::Abort, Some(Counter::FileCut));
     } else {
         broken(shared, conn);
     }
@@ -275,17 +275,17 @@ fn failed(shared: &Shared, conn: &Connection, error: &io::Error) {
 
 /// The network failed under this connection.
 fn broken(shared: &Shared, conn: &Connection) {
-    shared.decide(conn.id, CloseMode::Abort, Some(Counter::Broken));
+    shared.ask_end(conn.id, CloseMode::Abort, Some(Counter::Broken));
 }
 
 /// Lets a turn go on that waits for room, if there is room.
-pub(crate) fn look_for_room(shared: &Shared, conn: &Arc<Connection>) -> After {
+pub(crate) fn look_for_room(shared: &Shared, conn: &Arc<Connection>) -> FollowUp {
     if !conn.is_full(shared.limits.outbound_high / 2) {
         if conn.mailbox.awaits_room() {
-            conn.pulse.thaw(coarse_millis());
+            conn.clocks.thaw(coarse_millis());
         }
         conn.mailbox.room_made(shared.limits.mailbox_high)
     } else {
-        After::default()
+        FollowUp::default()
     }
 }

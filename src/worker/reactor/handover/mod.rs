@@ -14,8 +14,8 @@
 //! # What is promised
 //!
 //! - It moves when nothing of it waits or runs: between two messages, with all
-//!   replies written. Along go the start of an unfinished message (at most
-//!   64 KiB), the user, the rooms, the clocks of every deadline, the count of its
+//!   replies written. Along go the start of an unfinished message (at most 64
+//!   KiB), the user, the rooms, the clocks of every deadline, the count of its
 //!   address, and the state, if that has no bytes or is a
 //!   [`Handover`](crate::dispatch::Handover). Its name
 //!   ([`ConnId`](crate::net::ConnId)) is another one afterwards. `opened` and
@@ -25,34 +25,38 @@
 //! - A push of the worker that leaves, by name, room or user, reaches the
 //!   connection if it came before the verdict: it is held back and sent after
 //!   it. One that was on its way to the sender when the verdict came is counted
-//!   `stale`; later ones do not find the connection there. A close is passed on.
-//! - It is in one worker at a time. The one that stays touches neither socket nor
-//!   rooms before its verdict is in the line; the one that leaves keeps everything
-//!   until it has read it, and goes on with the connection when the line ends
-//!   without. So when either is killed, at whatever point, the client sees at
-//!   worst a close; and what the dead one had counted, the master clears.
-//! - For the moment between the two, an address is counted twice: at its limit a
-//!   new connection of it may be refused then, but none is admitted beyond it.
+//!   `stale`; later ones do not find the connection there. A close is passed
+//!   on.
+//! - It is in one worker at a time. The one that stays touches neither socket
+//!   nor rooms before its verdict is in the line; the one that leaves keeps
+//!   everything until it has read it, and goes on with the connection when the
+//!   line ends without. So when either is killed, at whatever point, the client
+//!   sees at worst a close; and what the dead one had counted, the master
+//!   clears.
+//! - For the moment between the two, an address is counted twice: at its limit
+//!   a new connection of it may be refused then, but none is admitted beyond
+//!   it.
 //!
-//! What is busy is tried again until half of the time for the drain is over. What
-//! has a timer of [`Ctx::after`](crate::dispatch::Ctx::after) (a function cannot
-//! go to another process), a state that cannot go along, or a listener that the
-//! new configuration does not have, leaves as ever, counted with the reason under
-//! `connections_not_handed_over_…`. Over HTTP there is no state, so a connection
-//! goes whenever it is between two requests.
+//! What is busy is tried again until half of the time for the drain is over.
+//! What has a timer of [`Ctx::after`](crate::dispatch::Ctx::after) (a function
+//! cannot go to another process), a state that cannot go along, or a listener
+//! that the new configuration does not have, leaves as ever, counted with the
+//! reason under `connections_not_handed_over_…`. Over HTTP there is no state,
+//! so a connection goes whenever it is between two requests.
 //!
 //! # Lines
 //!
 //! A line is a pair of sockets that the master makes and gives to both workers
-//! ([`Order::Successor`](crate::worker::Order), [`Order::Predecessor`](crate::worker::Order)); it
-//! keeps no end, so a worker's death ends its lines. Over an upgrade the new
-//! master makes them and passes the ends for the old workers to their own master.
-//! An offer waits for its
-//! verdicts before the next one goes over the same line. Both halves of this
-//! module run on the reactors, never block, and cost nothing while nobody drains.
+//! ([`Order::Successor`](crate::worker::Order),
+//! [`Order::Predecessor`](crate::worker::Order)); it keeps no end, so a
+//! worker's death ends its lines. Over an upgrade the new master makes them and
+//! passes the ends for the old workers to their own master. An offer waits for
+//! its verdicts before the next one goes over the same line. Both halves of
+//! this module run on the reactors, never block, and cost nothing while nobody
+//! drains.
 
 mod receive;
 mod record;
 mod send;
 
-pub(super) use send::Giving;
+pub(super) use send::Successors;

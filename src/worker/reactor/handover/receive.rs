@@ -34,7 +34,8 @@ struct Arrival {
 impl Reactor<'_> {
     /// A worker that leaves can offer connections from now on.
     pub(in crate::worker) fn meet_predecessor(&mut self, channel: Channel) {
-        // Whoever leaves as well takes nothing: the other end sees the line end.
+        // Whoever leaves as well takes nothing: the other end sees the line
+        // end.
         if self.drain.is_some() {
             return;
         }
@@ -93,8 +94,9 @@ impl Reactor<'_> {
         }
     }
 
-    /// Decides about an offer. False: the verdict could not be sent, so the other
-    /// worker has to keep what it offered, and learns that by the line's end.
+    /// Decides about an offer. False: the verdict could not be sent, so the
+    /// other worker has to keep what it offered, and learns that by the line's
+    /// end.
     fn consider(&mut self, line: usize, records: Vec<Record>, sockets: Vec<OwnedFd>) -> bool {
         let mut verdicts = Vec::with_capacity(records.len());
         let mut arrivals = Vec::with_capacity(records.len());
@@ -225,15 +227,15 @@ impl Reactor<'_> {
         if self.inbound.len() <= slot {
             self.inbound.resize_with(slot + 1, Inbound::default);
         }
-        let conn = self.shared.pool.settle(vacancy);
+        let conn = self.shared.pool.place(vacancy);
         let begun = record.clocks[0] != 0;
         let inbound = &mut self.inbound[slot];
-        inbound.settle(Arc::clone(&conn));
+        inbound.place(Arc::clone(&conn));
         inbound.begun = begun;
         inbound.meter = Meter::of([record.clocks[8], record.clocks[9]]);
         if !record.partial.is_empty() {
             self.shared.buffered(record.partial.len());
-            let mut unfinished = self.cutters.lend(&protocol, begun);
+            let mut unfinished = self.cutters.acquire(&protocol, begun);
             unfinished.partial = record.partial;
             inbound.unfinished = Some(unfinished);
         }
@@ -264,7 +266,7 @@ impl Reactor<'_> {
             Some(CloseMode::Flush | CloseMode::Done) => {
                 let _closes_already = shared.post(id, Item::Close(CloseMode::Flush));
             }
-            Some(CloseMode::Abort) => self.decide(id, CloseMode::Abort, None),
+            Some(CloseMode::Abort) => self.end_connection(id, CloseMode::Abort, None),
             None => {}
         }
     }
@@ -289,7 +291,7 @@ fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool
     }
     let mut parts = Box::new(Parts {
         server: conn.protocol().server(),
-        app: service.seat(),
+        app: service.dispatcher(),
     });
     parts.server.go_on(record.rest);
     let (id, peer, unknown_id) = (conn.id, conn.peer, conn.unknown_id);
@@ -306,19 +308,19 @@ fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
 
 /// See `clocks` on the other side.
 fn set_clocks(conn: &mut Connection, record: &Record) {
-    let (pulse, clocks) = (&conn.pulse, &record.clocks);
+    let (clocks, sent) = (&conn.clocks, &record.clocks);
     let words = [
         &conn.heard,
-        &pulse.beat,
-        &pulse.spoken,
-        &pulse.served,
-        &pulse.thawed,
-        &pulse.pinged,
-        &pulse.started,
+        &clocks.beat,
+        &clocks.spoken,
+        &clocks.served,
+        &clocks.thawed,
+        &clocks.pinged,
+        &clocks.started,
     ];
-    for (word, clock) in words.into_iter().zip(clocks) {
+    for (word, clock) in words.into_iter().zip(sent) {
         word.store(*clock, Ordering::Relaxed);
     }
-    pulse.arrived(record.partial.len());
-    conn.opened = clocks[7];
+    clocks.arrived(record.partial.len());
+    conn.opened = sent[7];
 }

@@ -7,10 +7,10 @@
 //!   Rest: what came for one of them meanwhile ---------->
 //! ```
 //!
-//! The two may be different binaries. The first byte of a datagram is the form of
-//! all that follows; whoever reads another one closes the line.
+//! The two may be different binaries. The first byte of a datagram is the form
+//! of all that follows; whoever reads another one closes the line.
 
-use crate::dispatch::handover::{Luggage, State};
+use crate::dispatch::handover::{MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
@@ -22,8 +22,8 @@ const FORM: u8 = 1;
 /// Connections in one offer; the kernel takes 253 descriptors a datagram.
 pub(super) const CONNECTIONS: usize = 32;
 
-/// Bytes of an offer before it is full; the largest record may go beyond it. The
-/// kernel takes 200 kB a datagram.
+/// Bytes of an offer before it is full; the largest record may go beyond it.
+/// The kernel takes 200 kB a datagram.
 pub(super) const OFFER: usize = 64 * 1024;
 
 /// Bytes of the start of a message, or of a state, that go along at most.
@@ -32,8 +32,8 @@ pub(super) const PART: usize = 64 * 1024;
 /// Bytes of the largest record.
 pub(super) const RECORD: usize = OFFER + PART;
 
-/// The clocks of a connection: see `clocks` in `giving`. The first tells when a
-/// whole message was last heard.
+/// The clocks of a connection: see `clocks` in `successors`. The first tells
+/// when a whole message was last heard.
 pub(super) const CLOCKS: usize = 10;
 
 /// One connection.
@@ -47,7 +47,7 @@ pub(super) struct Record {
     pub(super) clocks: [u64; CLOCKS],
     /// Of the protocol's server.
     pub(super) rest: u32,
-    pub(super) luggage: Luggage,
+    pub(super) luggage: MovedState,
     /// The start of an unfinished message.
     pub(super) partial: Vec<u8>,
 }
@@ -61,7 +61,7 @@ pub(super) enum Verdict {
     Refused(Reason),
 }
 
-/// Why not.
+/// StopReason not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reason {
     /// Its listener is gone, or speaks something else.
@@ -191,7 +191,7 @@ impl Record {
         let rooms = from.number()?;
         let user = if has_user { Some(from.string()?) } else { None };
         let rooms = (0..rooms).map(|_| from.string()).collect::<Option<_>>()?;
-        let luggage = Luggage { state, user, rooms };
+        let luggage = MovedState { state, user, rooms };
         let partial = from.text()?.to_vec();
         Some(Self {
             listener,
@@ -327,7 +327,7 @@ mod tests {
             peer: Peer::Tcp("[::1]:9".parse().expect("an address")),
             clocks: std::array::from_fn(|n| n as u64 + 1),
             rest: 3,
-            luggage: Luggage {
+            luggage: MovedState {
                 state: State::Bytes {
                     version: 7,
                     bytes: b"state".to_vec(),
@@ -343,7 +343,7 @@ mod tests {
         let conn = ConnId::first(3, 2, 1);
         let bare = Record {
             peer: Peer::Unix,
-            luggage: Luggage {
+            luggage: MovedState {
                 state: State::Empty,
                 user: None,
                 rooms: Vec::new(),

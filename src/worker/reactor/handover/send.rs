@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::record::{CLOCKS, Message, OFFER, Offer, PART, RECORD, Record, Verdict};
-use crate::dispatch::handover::{Luggage, State, Stays};
+use crate::dispatch::handover::{CannotMove, MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
@@ -24,9 +24,10 @@ use crate::worker::turn::write;
 
 /// What a worker knows of those that stay. Empty until it is told to leave.
 #[derive(Default)]
-pub(in crate::worker) struct Giving {
+pub(in crate::worker) struct Successors {
     lines: Vec<Line>,
-    /// What is spoken on each listener, and its address; the listeners are gone.
+    /// What is spoken on each listener, and its address; the listeners are
+    /// gone.
     origins: Vec<(Arc<dyn Protocol>, String)>,
     /// The slot that is looked at next.
     next: usize,
@@ -58,7 +59,7 @@ enum Packed {
     Never(Counter),
 }
 
-impl Giving {
+impl Successors {
     /// A line to offer over: of the newest generation, with nothing offered.
     fn free(&mut self) -> Option<usize> {
         let newest = self.newest();
@@ -80,7 +81,7 @@ impl Giving {
 
 impl Reactor<'_> {
     pub(in crate::worker) fn has_successor(&self) -> bool {
-        !self.giving.lines.is_empty()
+        !self.successors.lines.is_empty()
     }
 
     /// A worker that stays can be asked from now on.
@@ -89,7 +90,7 @@ impl Reactor<'_> {
             ::log::error!("listen to a new worker: {error}; connections are not handed to it");
             return;
         }
-        self.giving.lines.push(Line {
+        self.successors.lines.push(Line {
             channel,
             generation,
             offered: Vec::new(),
@@ -104,19 +105,19 @@ impl Reactor<'_> {
     pub(in crate::worker) fn remember_origins(&mut self) {
         let origins = self.listeners.iter();
         let origins = origins.map(|one| (Arc::clone(&one.protocol), one.address.to_string()));
-        self.giving.origins = origins.collect();
+        self.successors.origins = origins.collect();
     }
 
     /// Begins to look for idle connections from the first slot.
     pub(in crate::worker) fn look_for_idle(&mut self) {
-        self.giving.next = 0;
+        self.successors.next = 0;
         self.hand_over_idle();
     }
 
     /// Goes on to offer what is idle, as far as there are lines.
     pub(in crate::worker) fn hand_over_idle(&mut self) {
-        while self.giving.next < self.inbound.len() {
-            let Some(line) = self.giving.free() else {
+        while self.successors.next < self.inbound.len() {
+            let Some(line) = self.successors.free() else {
                 return;
             };
             self.offer(line);
@@ -127,9 +128,9 @@ impl Reactor<'_> {
     fn offer(&mut self, line: usize) {
         let mut offer = Offer::default();
         let mut offered = Vec::new();
-        while !offer.is_full() && self.giving.next < self.inbound.len() {
-            let slot = self.giving.next;
-            self.giving.next += 1;
+        while !offer.is_full() && self.successors.next < self.inbound.len() {
+            let slot = self.successors.next;
+            self.successors.next += 1;
             if !matches!(self.fate(slot), Some(Fate::Open | Fate::Warned)) {
                 continue;
             }
@@ -152,11 +153,11 @@ impl Reactor<'_> {
             return;
         }
         let sockets: Vec<BorrowedFd<'_>> = offered.iter().map(|one| one.conn.socket()).collect();
-        match self.giving.lines[line]
+        match self.successors.lines[line]
             .channel
             .send(offer.datagram(), &sockets)
         {
-            Ok(()) => self.giving.lines[line].offered = offered,
+            Ok(()) => self.successors.lines[line].offered = offered,
             Err(error) => self.could_not_offer(line, offered, &error),
         }
     }
@@ -174,14 +175,14 @@ impl Reactor<'_> {
             // Too much is on its way: tried again when all are looked at again.
             Some(libc::EMSGSIZE) => {}
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ETOOMANYREFS) => {
-                self.giving.next = self.inbound.len();
+                self.successors.next = self.inbound.len();
             }
             _ => self.end_line(line),
         }
     }
 
-    /// Takes the turn of an idle connection and everything that goes along. From
-    /// then on nobody here reads it or writes to it.
+    /// Takes the turn of an idle connection and everything that goes along.
+    /// From then on nobody here reads it or writes to it.
     fn pack(&mut self, slot: usize) -> Packed {
         let inbound = &self.inbound[slot];
         let Some(conn) = inbound.conn().cloned() else {
@@ -219,7 +220,7 @@ impl Reactor<'_> {
     /// Where `conn` came in, and what it speaks, for the other worker.
     fn origin(&self, conn: &Connection) -> Option<(String, String)> {
         let own = conn.protocol.as_ref()?;
-        let mut origins = self.giving.origins.iter();
+        let mut origins = self.successors.origins.iter();
         let (_, address) = origins.find(|(protocol, _)| Arc::ptr_eq(protocol, own))?;
         Some((address.clone(), conn.protocol().name()?))
     }
@@ -246,7 +247,7 @@ impl Reactor<'_> {
         };
         self.give_up_inline(&conn);
         if let Some((mode, counter)) = close {
-            self.decide(conn.id, mode, counter);
+            self.end_connection(conn.id, mode, counter);
         }
     }
 
@@ -258,7 +259,7 @@ impl Reactor<'_> {
         counter: Option<Counter>,
     ) {
         let mut offered = self
-            .giving
+            .successors
             .lines
             .iter_mut()
             .flat_map(|line| &mut line.offered);
@@ -272,7 +273,7 @@ impl Reactor<'_> {
     /// What the workers that stay have said.
     pub(super) fn hear_successors(&mut self) {
         let mut line = 0;
-        while line < self.giving.lines.len() {
+        while line < self.successors.lines.len() {
             if self.hear_successor(line) {
                 line += 1;
             } else {
@@ -286,14 +287,16 @@ impl Reactor<'_> {
     fn hear_successor(&mut self, line: usize) -> bool {
         let mut gone = false;
         loop {
-            let received = self.giving.lines[line].channel.receive(&mut self.scratch);
+            let received = self.successors.lines[line]
+                .channel
+                .receive(&mut self.scratch);
             match received {
                 Ok(Received::Datagram(len, _)) => {
                     let message = Message::parse(&self.scratch[..len]);
                     let Some(Message::Verdicts(verdicts)) = message else {
                         return false;
                     };
-                    self.settle_offer(line, &verdicts);
+                    self.answer_offer(line, &verdicts);
                 }
                 Ok(Received::Nothing) => return true,
                 // That it left something unread is said once, before what it
@@ -304,8 +307,8 @@ impl Reactor<'_> {
         }
     }
 
-    fn settle_offer(&mut self, line: usize, verdicts: &[Verdict]) {
-        let offered = std::mem::take(&mut self.giving.lines[line].offered);
+    fn answer_offer(&mut self, line: usize, verdicts: &[Verdict]) {
+        let offered = std::mem::take(&mut self.successors.lines[line].offered);
         let mut verdicts = verdicts.iter();
         for one in offered {
             match verdicts.next() {
@@ -355,7 +358,7 @@ impl Reactor<'_> {
 
     /// Sends what came for a connection while it changed its worker.
     fn pass_on(&self, line: usize, conn: ConnId, held: &[Bytes], close: Option<CloseMode>) {
-        let channel = &self.giving.lines[line].channel;
+        let channel = &self.successors.lines[line].channel;
         let send = |pushes: &[u8], close| {
             let pushes = pushes.to_vec();
             let rest = Message::Rest {
@@ -387,7 +390,7 @@ impl Reactor<'_> {
     fn end_line(&mut self, line: usize) {
         let Line {
             channel, offered, ..
-        } = self.giving.lines.remove(line);
+        } = self.successors.lines.remove(line);
         let _gone = self.epoll.delete(&channel);
         for one in offered {
             self.shared.row.count(Counter::HandoverUndone);
@@ -400,9 +403,9 @@ impl Reactor<'_> {
 
     /// Lines to workers that are about to leave themselves are of no use.
     fn leave_old_lines(&mut self) {
-        let newest = self.giving.newest();
+        let newest = self.successors.newest();
         let is_useless = |line: &Line| line.generation < newest && line.offered.is_empty();
-        while let Some(line) = self.giving.lines.iter().position(is_useless) {
+        while let Some(line) = self.successors.lines.iter().position(is_useless) {
             self.end_line(line);
         }
     }
@@ -425,12 +428,12 @@ fn pack(
             parts.server.rest().ok_or(Packed::Busy)?,
             parts.app.pack().map_err(|stays| {
                 Packed::Never(match stays {
-                    Stays::State => Counter::NotHandedState,
-                    Stays::Timer => Counter::NotHandedTimer,
+                    CannotMove::State => Counter::NotHandedState,
+                    CannotMove::Timer => Counter::NotHandedTimer,
                 })
             })?,
         ),
-        None => (0, Luggage::default()),
+        None => (0, MovedState::default()),
     };
     if matches!(&luggage.state, State::Bytes { bytes, .. } if bytes.len() > PART) {
         return Err(Packed::Never(Counter::NotHandedSize));
@@ -449,15 +452,15 @@ fn pack(
 
 /// The times by which the connection is judged; the clock is the machine's.
 fn clocks(inbound: &Inbound, conn: &Connection) -> [u64; CLOCKS] {
-    let pulse = &conn.pulse;
+    let clocks = &conn.clocks;
     let words = [
         &conn.heard,
-        &pulse.beat,
-        &pulse.spoken,
-        &pulse.served,
-        &pulse.thawed,
-        &pulse.pinged,
-        &pulse.started,
+        &clocks.beat,
+        &clocks.spoken,
+        &clocks.served,
+        &clocks.thawed,
+        &clocks.pinged,
+        &clocks.started,
     ];
     let mut clocks = [0; CLOCKS];
     for (clock, word) in clocks.iter_mut().zip(words) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::harness::{Client, wait_until};
 use purlin::config::Config;
-use purlin::net::accept_mutex::Turn;
+use purlin::net::accept_mutex::AcceptMutex;
 use purlin::prelude::*;
 use purlin::scoreboard::{Counter, Scoreboard};
 use purlin::sys::epoll::duplicate;
@@ -20,7 +20,7 @@ use purlin::worker::{self, Accept, Control, Failure, Farewell, Limits, Listening
 
 #[derive(Clone, Copy, Debug)]
 enum Mode {
-    Turn,
+    Mutex,
     Exclusive,
     ReusePort,
 }
@@ -85,7 +85,7 @@ impl Crew {
             listeners[0] = Listening {
                 socket: match mode {
                     Mode::ReusePort if n > 0 => socket::listen(&Address::Tcp(at), 511, true),
-                    Mode::Turn | Mode::Exclusive | Mode::ReusePort => duplicate(&first),
+                    Mode::Mutex | Mode::Exclusive | Mode::ReusePort => duplicate(&first),
                 }
                 .unwrap(),
                 address: Address::Tcp(at),
@@ -110,7 +110,7 @@ impl Crew {
     }
 
     fn holder(&self) -> Option<usize> {
-        let holder = Turn::new(self.board.clone()).holder();
+        let holder = AcceptMutex::new(self.board.clone()).holder();
         holder.map(|holder| holder.row.into())
     }
 }
@@ -133,11 +133,11 @@ fn begin(
     limits: Limits,
 ) -> Worker {
     let number = u8::try_from(n).unwrap();
-    let owner = Turn::new(board.clone()).admit(number);
+    let owner = AcceptMutex::new(board.clone()).admit(number);
     let setup = Setup {
         listeners,
         accept: match mode {
-            Mode::Turn => Accept::Turn(board.clone()),
+            Mode::Mutex => Accept::Mutex(board.clone()),
             Mode::Exclusive => Accept::Exclusive,
             Mode::ReusePort => Accept::ReusePort,
         },
@@ -164,7 +164,7 @@ fn begin(
 
 #[test]
 fn idle_connections_are_spread_evenly_and_no_accept_is_in_vain() {
-    let crew = Crew::start(Mode::Turn, 4, 1024);
+    let crew = Crew::start(Mode::Mutex, 4, 1024);
     let clients: Vec<Client> = (0..800).map(|_| Client::connect(crew.at)).collect();
     wait_until("all are accepted", || crew.sum(Counter::Live) == 800);
     let live = crew.read(Counter::Live);
@@ -177,7 +177,7 @@ fn idle_connections_are_spread_evenly_and_no_accept_is_in_vain() {
 
 #[test]
 fn churn_is_spread_over_the_workers() {
-    let crew = Crew::start(Mode::Turn, 4, 1024);
+    let crew = Crew::start(Mode::Mutex, 4, 1024);
     for n in 0..800_u32 {
         let mut client = Client::connect(crew.at);
         assert_eq!(client.call(1, &n.to_be_bytes()).1, n.to_be_bytes());
@@ -193,12 +193,12 @@ fn churn_is_spread_over_the_workers() {
 
 #[test]
 fn a_full_worker_parks_and_the_others_go_on() {
-    let crew = Crew::start(Mode::Turn, 2, 16);
+    let crew = Crew::start(Mode::Mutex, 2, 16);
     let mut clients: Vec<Client> = (0..32).map(|_| Client::connect(crew.at)).collect();
     wait_until("both are full", || crew.sum(Counter::Live) == 32);
     let mut waits = Client::connect(crew.at);
     waits.send(&crate::harness::comm(2, b"patience"));
-    wait_until("the turn is parked", || crew.holder().is_none());
+    wait_until("the accept mutex is parked", || crew.holder().is_none());
     assert_eq!(crew.sum(Counter::Accepted), 32);
     drop(clients.pop());
     assert_eq!(waits.comm().1, b"patience");
@@ -207,7 +207,7 @@ fn a_full_worker_parks_and_the_others_go_on() {
 
 #[test]
 fn a_holder_that_drains_hands_the_turn_on() {
-    let mut crew = Crew::start(Mode::Turn, 3, 64);
+    let mut crew = Crew::start(Mode::Mutex, 3, 64);
     for left in (1..3).rev() {
         let holder = crew.holder().unwrap();
         crew.workers[holder].drain();
@@ -223,7 +223,7 @@ fn a_holder_that_drains_hands_the_turn_on() {
 
 #[test]
 fn every_mode_serves_every_client() {
-    for mode in [Mode::Turn, Mode::Exclusive, Mode::ReusePort] {
+    for mode in [Mode::Mutex, Mode::Exclusive, Mode::ReusePort] {
         let crew = Crew::start(mode, 4, 1024);
         let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(crew.at)).collect();
         for client in &mut clients {
