@@ -104,7 +104,7 @@ impl<S: Default + Send + 'static> Test<S> {
                     let (token, answer) = self.wait_any(conn);
                     server.event(Event::Reply(token, answer), &mut turn)
                 }
-                Step::AwaitRoom => server.event(Event::Room, &mut turn),
+                Step::AwaitWritable => server.event(Event::Writable, &mut turn),
                 Step::Refuse(refusal) => {
                     let answer = refusal.answer;
                     assert!(!answer.is_empty(), "the request is {}", refusal.detail);

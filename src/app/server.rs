@@ -106,7 +106,7 @@ impl Server {
     ) -> Result<Self, SpawnError> {
         let protocols = listener::protocols(config).map_err(SpawnError::Config)?;
         if let Some(path) = &config.http.access_log {
-            crate::log::open_journal(path).map_err(SpawnError::System)?;
+            crate::log::open_access_log(path).map_err(SpawnError::System)?;
         }
         let listeners = worker::bind(config, protocols).map_err(SpawnError::Bind)?;
         let addresses = listeners

@@ -22,7 +22,7 @@ use crate::dispatch::ctx::Timers;
 use crate::dispatch::service::Service;
 use crate::net::ConnId;
 use crate::protocol::http::{
-    Access, AccessFormat, Fill, Incoming, Intake, Request, Response, Room, Sending, Served,
+    Access, AccessFormat, ChunkBuf, Fill, Incoming, Intake, Request, Response, Sending, Served,
     Spooling, Stream, Wanted,
 };
 use crate::protocol::{
@@ -39,7 +39,7 @@ pub(super) struct ConnDispatcher<S> {
     current: Current<S>,
 }
 
-/// Who sits here now. Apart from the core, so that both can be borrowed.
+/// The connection that is served now. Apart from the core, so that both can be borrowed.
 struct Current<S> {
     state: Option<S>,
     conn: ConnId,
@@ -229,7 +229,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
         served.unwrap_or(Served::Done)
     }
 
-    fn fill(&mut self, stream: &mut Stream, room: &mut Room<'_>) -> Fill {
+    fn fill(&mut self, stream: &mut Stream, room: &mut ChunkBuf<'_>) -> Fill {
         let Self { core, current } = self;
         let row = core.hub.row();
         let what = || "the source of a streamed response".to_owned();
@@ -324,14 +324,14 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
     }
 
     fn counted(&mut self) {
-        activity::rest();
+        activity::end();
         let handled = std::mem::take(&mut self.current.handled);
         if handled > 0 {
             self.core.hub.row().add(Counter::Handled, handled);
         }
     }
 
-    fn rests(&self) -> bool {
+    fn is_idle(&self) -> bool {
         let Current {
             state,
             timers,
@@ -425,7 +425,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         );
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
-        activity::rest();
+        activity::end();
     }
 }
 
@@ -442,7 +442,7 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
         let run = || (self.hooks.every[job].1)(&self.hub);
         activity::begin(Work::Job(u32::try_from(job).unwrap_or(u32::MAX)));
         guard(self.hub.row(), || format!("periodic job {job}"), run);
-        activity::rest();
+        activity::end();
     }
 
     fn greets(&self) -> bool {

@@ -133,7 +133,7 @@ pub trait Dispatcher: crate::protocol::Dispatch {
 
     /// Whether nothing of the connection is in the dispatcher: another may take
     /// it, and this connection any other dispatcher.
-    fn rests(&self) -> bool;
+    fn is_idle(&self) -> bool;
 
     /// The connection is over: runs `closed`, leaves rooms, drops the state.
     fn leave(&mut self);

@@ -21,7 +21,7 @@ const BATCH: usize = 128 * 1024;
 const ROOM: usize = 4 * 1024 * 1024;
 
 /// What waits, and who writes it.
-struct Journal {
+struct AccessLog {
     waiting: Mutex<Waiting>,
     changed: Condvar,
     /// Lines lost, and not yet told to anybody.
@@ -39,7 +39,7 @@ struct Waiting {
     hurry: bool,
 }
 
-static JOURNAL: Journal = Journal {
+static ACCESS_LOG: AccessLog = AccessLog {
     waiting: Mutex::new(Waiting {
         lines: Vec::new(),
         count: 0,
@@ -51,7 +51,7 @@ static JOURNAL: Journal = Journal {
     lost: AtomicU64::new(0),
 };
 
-impl Journal {
+impl AccessLog {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Lines are whole whenever the lock is free.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,12 +94,12 @@ impl Journal {
 
 /// Records a whole line; tells how many were lost since somebody was told last.
 pub fn record(line: &[u8]) -> u64 {
-    let journal = &JOURNAL;
-    let mut waiting = journal.lock();
+    let access_log = &ACCESS_LOG;
+    let mut waiting = access_log.lock();
     waiting.begun = waiting.begun || begin();
     if !waiting.begun || waiting.lines.len() + line.len() > ROOM {
         drop(waiting);
-        journal.lost.fetch_add(1, Ordering::Relaxed);
+        access_log.lost.fetch_add(1, Ordering::Relaxed);
     } else {
         waiting.lines.extend_from_slice(line);
         waiting.count += 1;
@@ -107,34 +107,34 @@ pub fn record(line: &[u8]) -> u64 {
         drop(waiting);
         // The first of a batch, and the one that fills it.
         if len == line.len() || (len >= BATCH && len - line.len() < BATCH) {
-            journal.changed.notify_all();
+            access_log.changed.notify_all();
         }
     }
-    if journal.lost.load(Ordering::Relaxed) == 0 {
+    if access_log.lost.load(Ordering::Relaxed) == 0 {
         return 0;
     }
-    journal.lost.swap(0, Ordering::Relaxed)
+    access_log.lost.swap(0, Ordering::Relaxed)
 }
 
 /// Starts the thread that writes: with the first line, so behind every fork.
 fn begin() -> bool {
     let writer = thread::Builder::new().name("access-log".into());
-    writer.spawn(|| JOURNAL.write()).is_ok()
+    writer.spawn(|| ACCESS_LOG.write()).is_ok()
 }
 
 /// Waits until every line is written that was recorded before, at most for
 /// `patience`: the disk may hang.
 pub fn flush(patience: Duration) {
     let until = Instant::now() + patience;
-    let mut waiting = JOURNAL.lock();
+    let mut waiting = ACCESS_LOG.lock();
     while waiting.writing || !waiting.lines.is_empty() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
         }
         waiting.hurry = true;
-        JOURNAL.changed.notify_all();
-        waiting = (JOURNAL.changed.wait_timeout(waiting, left))
+        ACCESS_LOG.changed.notify_all();
+        waiting = (ACCESS_LOG.changed.wait_timeout(waiting, left))
             .unwrap_or_else(PoisonError::into_inner)
             .0;
     }

@@ -38,7 +38,7 @@ pub(super) struct Logger {
     stderr_trouble: Trouble,
     file_trouble: Trouble,
     syslog_trouble: Trouble,
-    journal_trouble: Trouble,
+    access_trouble: Trouble,
 }
 
 /// Everything a line needs; replaced as a whole.
@@ -53,9 +53,9 @@ struct State {
     path: Option<PathBuf>,
     file: Option<Arc<Sink>>,
     syslog: Option<Arc<Syslog>>,
-    /// As `path` and `file`, of the journal.
-    journal_path: Option<PathBuf>,
-    journal: Option<Arc<Sink>>,
+    /// As `path` and `file`, of the access log.
+    access_path: Option<PathBuf>,
+    access_log: Option<Arc<Sink>>,
 }
 
 impl Default for Logger {
@@ -71,13 +71,13 @@ impl Default for Logger {
                 path: None,
                 file: None,
                 syslog: None,
-                journal_path: None,
-                journal: None,
+                access_path: None,
+                access_log: None,
             })),
             stderr_trouble: Trouble::default(),
             file_trouble: Trouble::default(),
             syslog_trouble: Trouble::default(),
-            journal_trouble: Trouble::default(),
+            access_trouble: Trouble::default(),
         }
     }
 }
@@ -86,11 +86,15 @@ impl Logger {
     pub(super) fn configure(&self, settings: &Settings) -> io::Result<()> {
         let path = settings.file.as_ref().map(path::absolute).transpose()?;
         let file = path.as_deref().map(Sink::file).transpose()?;
-        let journal_path = settings.journal.as_ref().map(path::absolute).transpose()?;
-        let journal = journal_path.as_deref().map(Sink::file).transpose()?;
+        let access_path = settings
+            .access_log
+            .as_ref()
+            .map(path::absolute)
+            .transpose()?;
+        let access_log = access_path.as_deref().map(Sink::file).transpose()?;
         self.change(|state| {
-            state.journal_path = journal_path;
-            state.journal = journal.map(Arc::new);
+            state.access_path = access_path;
+            state.access_log = access_log.map(Arc::new);
             state.format = settings.format;
             state.to_stderr = settings.stderr;
             state.path = path;
@@ -100,7 +104,7 @@ impl Logger {
         });
         self.file_trouble.forget();
         self.syslog_trouble.forget();
-        self.journal_trouble.forget();
+        self.access_trouble.forget();
         Ok(())
     }
 
@@ -127,50 +131,50 @@ impl Logger {
     pub(super) fn reopen(&self) -> io::Result<()> {
         let state = self.state();
         let open = |path: &Option<PathBuf>| path.as_deref().map(Sink::file).transpose();
-        let (file, journal) = (open(&state.path)?, open(&state.journal_path)?);
+        let (file, access_log) = (open(&state.path)?, open(&state.access_path)?);
         self.change(|state| {
             state.file = file.map(Arc::new).or(state.file.take());
-            state.journal = journal.map(Arc::new).or(state.journal.take());
+            state.access_log = access_log.map(Arc::new).or(state.access_log.take());
         });
         self.file_trouble.forget();
-        self.journal_trouble.forget();
+        self.access_trouble.forget();
         Ok(())
     }
 
-    pub(super) fn open_journal(&self, path: &path::Path) -> io::Result<()> {
+    pub(super) fn open_access_log(&self, path: &path::Path) -> io::Result<()> {
         let path = path::absolute(path)?;
-        let journal = Arc::new(Sink::file(&path)?);
+        let access_log = Arc::new(Sink::file(&path)?);
         self.change(|state| {
-            state.journal_path = Some(path);
-            state.journal = Some(journal);
+            state.access_path = Some(path);
+            state.access_log = Some(access_log);
         });
-        self.journal_trouble.forget();
+        self.access_trouble.forget();
         Ok(())
     }
 
-    /// Writes whole lines to the journal; tells whether they are there.
+    /// Writes whole lines to the access log; tells whether they are there.
     pub(super) fn put_access(&self, lines: &[u8]) -> bool {
         let state = self.state();
-        let Some(journal) = &state.journal else {
+        let Some(access_log) = &state.access_log else {
             return false;
         };
-        let written = journal.put(lines);
+        let written = access_log.put(lines);
         let is_there = written.is_ok();
-        self.journal_trouble.note(written, "access log", &state);
+        self.access_trouble.note(written, "access log", &state);
         is_there
     }
 
-    pub(super) fn journal_descriptor(&self) -> io::Result<Option<OwnedFd>> {
+    pub(super) fn access_descriptor(&self) -> io::Result<Option<OwnedFd>> {
         let state = self.state();
-        let journal = state.journal.as_ref();
-        journal
-            .map(|journal| journal.as_fd().try_clone_to_owned())
+        let access_log = state.access_log.as_ref();
+        access_log
+            .map(|access_log| access_log.as_fd().try_clone_to_owned())
             .transpose()
     }
 
-    pub(super) fn adopt_journal(&self, file: OwnedFd) {
-        self.change(|state| state.journal = Some(Arc::new(Sink::adopted(file))));
-        self.journal_trouble.forget();
+    pub(super) fn adopt_access_log(&self, file: OwnedFd) {
+        self.change(|state| state.access_log = Some(Arc::new(Sink::adopted(file))));
+        self.access_trouble.forget();
     }
 
     pub(super) fn file_descriptor(&self) -> io::Result<Option<OwnedFd>> {

@@ -59,7 +59,7 @@ pub struct Settings {
     /// Which syslog, if any.
     pub syslog: Option<SyslogTarget>,
     /// Where what is [recorded](access_log) goes, if anywhere; as `file`.
-    pub journal: Option<PathBuf>,
+    pub access_log: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -70,7 +70,7 @@ impl Default for Settings {
             file: None,
             stderr: true,
             syslog: None,
-            journal: None,
+            access_log: None,
         }
     }
 }
@@ -110,7 +110,7 @@ pub fn init(settings: &Settings) -> io::Result<()> {
 ///
 /// As [`init`].
 pub fn probe(settings: &Settings) -> io::Result<()> {
-    let mut paths = settings.file.iter().chain(&settings.journal);
+    let mut paths = settings.file.iter().chain(&settings.access_log);
     paths.try_for_each(|path| sink::Sink::file(path).map(drop))
 }
 
@@ -164,32 +164,32 @@ pub fn adopt(file: OwnedFd) {
     }
 }
 
-/// As [`file_descriptor`], of the journal.
+/// As [`file_descriptor`], of the access log.
 ///
 /// # Errors
 ///
 /// As there.
-pub fn journal_descriptor() -> io::Result<Option<OwnedFd>> {
-    LOGGER.get().map_or(Ok(None), Logger::journal_descriptor)
+pub fn access_descriptor() -> io::Result<Option<OwnedFd>> {
+    LOGGER.get().map_or(Ok(None), Logger::access_descriptor)
 }
 
-/// As [`adopt`], of the journal.
-pub fn adopt_journal(file: OwnedFd) {
+/// As [`adopt`], of the access log.
+pub fn adopt_access_log(file: OwnedFd) {
     if let Some(logger) = LOGGER.get() {
-        logger.adopt_journal(file);
+        logger.adopt_access_log(file);
     }
 }
 
-/// Opens the journal alone, for a server that is part of another program.
+/// Opens the access log alone, for a server that is part of another program.
 ///
 /// # Errors
 ///
 /// The file cannot be opened.
-pub fn open_journal(path: &std::path::Path) -> io::Result<()> {
-    LOGGER.get_or_init(Logger::default).open_journal(path)
+pub fn open_access_log(path: &std::path::Path) -> io::Result<()> {
+    LOGGER.get_or_init(Logger::default).open_access_log(path)
 }
 
-/// Writes whole lines to the journal; tells whether they are there.
+/// Writes whole lines to the access log; tells whether they are there.
 fn put_access(lines: &[u8]) -> bool {
     LOGGER.get().is_some_and(|logger| logger.put_access(lines))
 }

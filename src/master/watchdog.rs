@@ -76,7 +76,7 @@ pub(super) struct Sample {
     /// The turn of its loop; `None` while that sleeps.
     pub(super) awake_in: Option<u64>,
     /// Its threads, that of the loop first.
-    pub(super) desks: Vec<ThreadActivity>,
+    pub(super) activities: Vec<ThreadActivity>,
 }
 
 /// What to do about a worker.
@@ -110,7 +110,7 @@ struct Seen {
     pid: Pid,
     awake_in: Option<u64>,
     looks: u32,
-    desks: Vec<(ThreadActivity, u32)>,
+    activities: Vec<(ThreadActivity, u32)>,
     /// Looks since it was told to abort.
     aborting: Option<u32>,
 }
@@ -179,7 +179,7 @@ impl Seen {
             pid: sample.pid,
             awake_in: sample.awake_in,
             looks: 0,
-            desks: sample.desks.iter().map(|&sight| (sight, 0)).collect(),
+            activities: sample.activities.iter().map(|&sight| (sight, 0)).collect(),
             aborting: None,
         }
     }
@@ -190,15 +190,17 @@ impl Seen {
         let goes_on = !is_stopped && (!same || sample.awake_in.is_none());
         self.looks = if goes_on { 0 } else { self.looks + 1 };
         self.awake_in = sample.awake_in;
-        let before = std::mem::take(&mut self.desks);
+        let before = std::mem::take(&mut self.activities);
         let looks = |n: usize, sight: &ThreadActivity| match before.get(n) {
             // Nobody works while the whole process is stopped.
             Some((old, looks)) if old == sight && is_stopped => *looks,
             Some((old, looks)) if old == sight => looks + 1,
             _ => 0,
         };
-        let desks = sample.desks.iter().enumerate();
-        self.desks = desks.map(|(n, sight)| (*sight, looks(n, sight))).collect();
+        let activities = sample.activities.iter().enumerate();
+        self.activities = activities
+            .map(|(n, sight)| (*sight, looks(n, sight)))
+            .collect();
         self.aborting = self.aborting.map(|looks| looks + 1);
     }
 
@@ -232,7 +234,7 @@ impl Seen {
 
     fn judge_desks(&self, periods: &Periods, verdicts: &mut Vec<Verdict>) {
         if let (Some(looks), Some(slow)) = (periods.looks(periods.slow), periods.slow) {
-            let slow_ones = self.desks.iter().filter(|(sight, same)| {
+            let slow_ones = self.activities.iter().filter(|(sight, same)| {
                 // Once, whatever becomes of it.
                 *same == looks && sight.work().is_some()
             });
@@ -241,7 +243,7 @@ impl Seen {
         let Some((looks, abort)) = periods.looks(periods.abort).zip(periods.abort) else {
             return;
         };
-        let pool = self.desks.get(1..).unwrap_or_default();
+        let pool = self.activities.get(1..).unwrap_or_default();
         let is_busy = |(sight, _): &(ThreadActivity, u32)| sight.work().is_some();
         let shortest = pool.iter().map(|(_, same)| *same).min();
         if shortest == Some(looks) && pool.iter().all(is_busy) {
@@ -276,7 +278,7 @@ mod tests {
             number: 0,
             owner: Owner { row: 0, epoch: 1 },
             awake_in,
-            desks: (1..)
+            activities: (1..)
                 .zip(words)
                 .map(|(thread, &word)| ThreadActivity { thread, word })
                 .collect(),
@@ -364,7 +366,7 @@ mod tests {
         let mut watch = Watch::new(PERIODS);
         for word in SEVEN {
             let busy = sample(None, &[IDLE, word, IDLE]);
-            let sight = busy.desks[1];
+            let sight = busy.activities[1];
             let slow = Verdict::Slow(sight, 2 * SECOND);
             assert_eq!(looks(&mut watch, &busy, 30), [(9, slow)], "{word:x}");
         }

@@ -100,14 +100,14 @@ impl Server for Undecided {
             | Event::Ping
             | Event::Reply(..)
             | Event::Timer(_)
-            | Event::Room
+            | Event::Writable
             | Event::Wake => Step::Next,
             Event::Refused(refusal) => Step::Refuse(refusal),
             Event::Eof | Event::GoAway => Step::Close(CloseMode::Flush),
         }
     }
 
-    fn rests(&self) -> bool {
+    fn is_idle(&self) -> bool {
         true
     }
 

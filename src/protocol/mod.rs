@@ -118,7 +118,7 @@ pub trait Cutter: Send {
     /// Whether it remembers nothing, the last bytes that it saw having ended
     /// with a message: it may cut another connection, which [`Self::resume`]
     /// tells.
-    fn rests(&self) -> bool {
+    fn is_idle(&self) -> bool {
         false
     }
 
@@ -126,7 +126,7 @@ pub trait Cutter: Send {
     fn reset(&mut self);
 
     /// Forgets the connection; goes on with one that has had messages before
-    /// and of which nothing has to be remembered, see [`Self::rests`].
+    /// and of which nothing has to be remembered, see [`Self::is_idle`].
     fn resume(&mut self) {
         self.reset();
     }
@@ -189,22 +189,22 @@ pub trait Server: Send {
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
 
     /// Whether it remembers nothing of its connection, so that another one may
-    /// serve the next turn, and this one another connection. A server that rests
+    /// serve the next turn, and this one another connection. An idle server
     /// has no other answer to [`Event::Eof`] than a close, and may not be asked.
-    fn rests(&self) -> bool {
+    fn is_idle(&self) -> bool {
         false
     }
 
     /// What another process has to know to go on with this connection, if that
     /// is a number: nothing is owed, nothing of a message is kept. `None`: the
     /// connection stays here for now. Asked when no message waits.
-    fn rest(&self) -> Option<u32> {
-        self.rests().then_some(0)
+    fn snapshot(&self) -> Option<u32> {
+        self.is_idle().then_some(0)
     }
 
-    /// Goes on where another process's server had this [`rest`](Self::rest).
-    fn go_on(&mut self, rest: u32) {
-        let _nothing_to_know = rest;
+    /// Goes on where another process's server had this [`snapshot`](Self::snapshot).
+    fn restore(&mut self, snapshot: u32) {
+        let _nothing_to_know = snapshot;
     }
 
     /// The connection is over: nothing is served or written any more, and so
@@ -236,8 +236,8 @@ pub enum Event {
     Ping,
     /// A timer set through [`Dispatch`] fell due.
     Timer(u64),
-    /// Enough of what was written is out: comes behind [`Step::AwaitRoom`].
-    Room,
+    /// Enough of what was written is out: comes behind [`Step::AwaitWritable`].
+    Writable,
     /// What [`Step::AwaitEvent`] waits for may be there: look again.
     Wake,
 }
@@ -251,9 +251,9 @@ pub enum Step {
     NotInline,
     /// Nothing may run before the [`Event::Reply`] that is owed.
     AwaitReply,
-    /// Nothing may run before [`Event::Room`], on the business pool: there is
+    /// Nothing may run before [`Event::Writable`], on the business pool: there is
     /// more to write than may wait to be sent.
-    AwaitRoom,
+    AwaitWritable,
     /// No message may run before an event says what comes next; any event may.
     AwaitEvent,
     /// The connection is over.
@@ -338,7 +338,7 @@ pub trait Dispatch: Send {
 
     /// Asks the source of a streamed response for more. Never panics: a panic is
     /// a failure of the source.
-    fn fill(&mut self, stream: &mut http::Stream, room: &mut http::Room<'_>) -> http::Fill {
+    fn fill(&mut self, stream: &mut http::Stream, room: &mut http::ChunkBuf<'_>) -> http::Fill {
         stream.fill(room)
     }
 

@@ -19,15 +19,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Row, Scoreboard};
 use crate::sys::{own_word, threads};
 
-/// Desks of a row: that of the reactor, then those of the business threads.
-pub const DESKS: usize = 257;
+/// Activities of a row: that of the reactor, then those of the business threads.
+pub const ACTIVITIES: usize = 257;
 
-/// Words of a desk: a cache line, so that threads do not wait for each other.
-const DESK_WORDS: usize = super::LINE_WORDS;
-/// Words of the desks of one row.
-pub(super) const DESKS_WORDS: usize = DESKS * DESK_WORDS;
+/// Words of an activity: a cache line, so that threads do not wait for each other.
+const ACTIVITY_WORDS: usize = super::LINE_WORDS;
+/// Words of the activities of one row.
+pub(super) const ACTIVITIES_WORDS: usize = ACTIVITIES * ACTIVITY_WORDS;
 
-/// The thread that sits there; 0: nobody.
+/// The thread whose it is; 0: nobody.
 const THREAD: usize = 0;
 /// What it is doing.
 const WORK: usize = 1;
@@ -99,7 +99,7 @@ impl fmt::Display for Work {
     }
 }
 
-/// The calling thread begins `work`. Does nothing on threads without a desk.
+/// The calling thread begins `work`. Does nothing on threads without one.
 #[inline]
 pub fn begin(work: Work) {
     own_word::change(|word| (word & SERIALS).wrapping_add(SERIAL) | work.code());
@@ -107,14 +107,14 @@ pub fn begin(work: Work) {
 
 /// The calling thread runs no code of the user's any more.
 #[inline]
-pub fn rest() {
+pub fn end() {
     own_word::change(|word| word & SERIALS);
 }
 
-/// A desk, as somebody else sees it.
+/// What a thread does, as somebody else sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ThreadActivity {
-    /// The number of the thread that sits there.
+    /// The number of the thread.
     pub thread: i32,
     /// The same as long as it is at the same work.
     pub word: u64,
@@ -129,21 +129,21 @@ impl ThreadActivity {
 }
 
 impl Row {
-    /// Runs `work` on the calling thread, which sits at desk `n` meanwhile.
+    /// Runs `work` on the calling thread, as thread `n` of its worker.
     /// Where there is none, nobody sees what the thread does.
     pub fn at_work<R>(&self, n: usize, work: impl FnOnce() -> R) -> R {
-        if n >= DESKS {
+        if n >= ACTIVITIES {
             return work();
         }
-        let desk = &self.words[self.desks + n * DESK_WORDS..][..DESK_WORDS];
+        let activity = &self.words[self.activities + n * ACTIVITY_WORDS..][..ACTIVITY_WORDS];
         let thread = u64::try_from(threads::own_id()).unwrap_or(0);
-        desk[THREAD].store(thread, Ordering::Relaxed);
-        let _left = Left(&desk[THREAD]);
-        own_word::with(&desk[WORK], work)
+        activity[THREAD].store(thread, Ordering::Relaxed);
+        let _left = Left(&activity[THREAD]);
+        own_word::with(&activity[WORK], work)
     }
 }
 
-/// Leaves the desk, on unwinding as well.
+/// Ends the activity, on unwinding as well.
 struct Left<'a>(&'a AtomicU64);
 
 impl Drop for Left<'_> {
@@ -153,17 +153,17 @@ impl Drop for Left<'_> {
 }
 
 impl Scoreboard {
-    /// The desks of row `n` up to the first empty one; the reactor's is first.
+    /// The activities of row `n` up to the first empty one; the reactor's is first.
     ///
     /// # Panics
     ///
     /// When there is no such row.
     #[must_use]
-    pub fn desks(&self, n: usize) -> Vec<ThreadActivity> {
-        let desks = self.desk_words(n).chunks_exact(DESK_WORDS);
-        let sights = desks.map(|desk| ThreadActivity {
-            thread: i32::try_from(desk[THREAD].load(Ordering::Relaxed)).unwrap_or(0),
-            word: desk[WORK].load(Ordering::Relaxed),
+    pub fn activities(&self, n: usize) -> Vec<ThreadActivity> {
+        let activities = self.desk_words(n).chunks_exact(ACTIVITY_WORDS);
+        let sights = activities.map(|activity| ThreadActivity {
+            thread: i32::try_from(activity[THREAD].load(Ordering::Relaxed)).unwrap_or(0),
+            word: activity[WORK].load(Ordering::Relaxed),
         });
         sights.take_while(|sight| sight.thread != 0).collect()
     }
@@ -190,19 +190,19 @@ mod tests {
         let board = Scoreboard::new(2).unwrap();
         let mut seen = std::collections::HashSet::new();
         board.row(1).at_work(0, || {
-            assert_eq!(board.desks(1)[0].work(), None);
+            assert_eq!(board.activities(1)[0].work(), None);
             for work in [ALL, ALL].concat() {
                 begin(work);
-                let sight = board.desks(1)[0];
+                let sight = board.activities(1)[0];
                 assert_eq!(sight.thread, threads::own_id());
                 assert_eq!(sight.work(), Some(work));
                 assert!(seen.insert(sight.word), "{work} once more is another");
             }
-            rest();
-            assert_eq!(board.desks(1)[0].work(), None);
+            end();
+            assert_eq!(board.activities(1)[0].work(), None);
         });
-        assert_eq!(board.desks(1), [], "it has left");
-        assert_eq!(board.desks(0), [], "nobody ever sat here");
+        assert_eq!(board.activities(1), [], "it has left");
+        assert_eq!(board.activities(0), [], "nobody ever sat here");
     }
 
     #[test]
@@ -225,10 +225,14 @@ mod tests {
         row.at_work(0, || {
             row.at_work(1, || {
                 begin(Work::Opened);
-                let works: Vec<_> = board.desks(0).iter().map(|desk| desk.work()).collect();
+                let works: Vec<_> = board
+                    .activities(0)
+                    .iter()
+                    .map(|activity| activity.work())
+                    .collect();
                 assert_eq!(works, [None, Some(Work::Opened)]);
             });
-            row.at_work(DESKS, || assert_eq!(board.desks(0).len(), 1));
+            row.at_work(ACTIVITIES, || assert_eq!(board.activities(0).len(), 1));
         });
     }
 
@@ -239,7 +243,7 @@ mod tests {
         row.at_work(0, || {
             begin(Work::Message(1));
             board.fold(0);
-            assert_eq!(board.desks(0), []);
+            assert_eq!(board.activities(0), []);
         });
     }
 }

@@ -6,12 +6,12 @@
 //! +-------+--------+------+----------+-------+--------+-------+---~~~---+
 //! | magic | layout | turn | sequence | table | totals | row 0 | row ... |
 //! +-------+--------+------+----------+-------+--------+-------+---~~~---+
-//! | desks of row 0 | desks of row ... | addresses |
+//! | activity of row 0 | activity of row ... | addresses |
 //! +----------------+---~~~------------+-----------+
 //! ```
 //!
 //! `table` is the size of each table of the addresses. What no thread ever
-//! touched of the desks and the addresses has no memory.
+//! touched of the activities and the addresses has no memory.
 //!
 //! Made by the master before any fork; every worker inherits it, and so does
 //! the master of the next program: then two masters fold, each the rows of its
@@ -24,7 +24,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::activity::DESKS_WORDS;
+use super::activity::ACTIVITIES_WORDS;
 use super::addresses::{Addresses, Region};
 use super::{ASLEEP, BUCKET, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::eventfd::Bell;
@@ -84,8 +84,8 @@ impl Scoreboard {
             (1..=255).contains(&rows),
             "{rows} rows cannot be told apart"
         );
-        let region = Region::new(desks(rows, rows), connections);
-        let words = SharedWords::new(desks(rows, rows) + region.len(rows))?;
+        let region = Region::new(activities(rows, rows), connections);
+        let words = SharedWords::new(activities(rows, rows) + region.len(rows))?;
         region.prepare(&words);
         words[TABLE].store(region.size as u64, Ordering::Relaxed);
         words[LAYOUT].store(layout(), Ordering::Relaxed);
@@ -114,8 +114,8 @@ impl Scoreboard {
             return Ok(None);
         }
         let table = header(TABLE).and_then(|table| usize::try_from(table).ok());
-        let region = Region::of_size(desks(rows, rows), table.unwrap_or(0));
-        let expected = desks(rows, rows).saturating_add(region.len(rows));
+        let region = Region::of_size(activities(rows, rows), table.unwrap_or(0));
+        let expected = activities(rows, rows).saturating_add(region.len(rows));
         if words.len() != expected || !region.size.is_power_of_two() {
             return Ok(None);
         }
@@ -149,7 +149,7 @@ impl Scoreboard {
             words: Arc::clone(&self.words),
             start: self.start(n),
             rows: self.rows(),
-            desks: desks(self.rows(), n),
+            activities: activities(self.rows(), n),
             addresses: Some(self.addresses(n)),
         }
     }
@@ -206,10 +206,10 @@ impl Scoreboard {
         &self.words[self.start(n) + counter as usize]
     }
 
-    /// The words of the desks of row `n`.
+    /// The words of the activities of row `n`.
     pub(super) fn desk_words(&self, n: usize) -> &[AtomicU64] {
         assert!(n < self.rows(), "row {n} of {}", self.rows());
-        &self.words[desks(self.rows(), n)..][..DESKS_WORDS]
+        &self.words[activities(self.rows(), n)..][..ACTIVITIES_WORDS]
     }
 
     fn start(&self, n: usize) -> usize {
@@ -244,8 +244,8 @@ impl Scoreboard {
         let sequence = &self.words[SEQUENCE];
         let _ours = sequence.compare_exchange(odd, odd + 1, Ordering::Release, Ordering::Relaxed);
         self.addresses(n).forget();
-        let desks = desks(self.rows(), n);
-        self.words.clear(desks..desks + DESKS_WORDS);
+        let activities = activities(self.rows(), n);
+        self.words.clear(activities..activities + ACTIVITIES_WORDS);
     }
 
     /// Waits for another master's fold, which takes a microsecond unless that
@@ -358,10 +358,10 @@ impl Row {
     }
 }
 
-/// Where the desks of row `n` of so many begin; behind the last row's, where
+/// Where the activities of row `n` of so many begin; behind the last row's, where
 /// all of them end.
-const fn desks(rows: usize, n: usize) -> usize {
-    ROWS + rows * ROW_WORDS + n * DESKS_WORDS
+const fn activities(rows: usize, n: usize) -> usize {
+    ROWS + rows * ROW_WORDS + n * ACTIVITIES_WORDS
 }
 
 /// A number that differs when the meaning of the words does (FNV-1a of the
@@ -370,7 +370,15 @@ fn layout() -> u64 {
     let names = Counter::ALL
         .iter()
         .flat_map(|counter| counter.name().bytes().chain([0]));
-    let places = [TOTALS, ROWS, ROW_WORDS, LIFE, ASLEEP, BUCKET, DESKS_WORDS];
+    let places = [
+        TOTALS,
+        ROWS,
+        ROW_WORDS,
+        LIFE,
+        ASLEEP,
+        BUCKET,
+        ACTIVITIES_WORDS,
+    ];
     let places = places.into_iter().flat_map(usize::to_le_bytes);
     names
         .chain(places)
@@ -464,9 +472,9 @@ mod tests {
             let table = (0..4).flat_map(|bucket| addresses.bucket(n, bucket));
             let table: Vec<_> = table.map(|word| &raw const *word).collect();
             assert_eq!(table.len(), 4 * super::super::BUCKET);
-            let desks = board.desk_words(n).iter().map(|word| &raw const *word);
+            let activities = board.desk_words(n).iter().map(|word| &raw const *word);
             let of_row = counters.chain(others).chain(table);
-            of_row.chain(desks).collect::<Vec<_>>()
+            of_row.chain(activities).collect::<Vec<_>>()
         });
         let addresses = board.addresses(0);
         let living = [0, 1, 2, 3].map(|group| &raw const *addresses.living(group));

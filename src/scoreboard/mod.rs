@@ -302,8 +302,8 @@ pub struct Row {
     start: usize,
     /// Rows of the whole scoreboard; 0: this one is alone.
     rows: usize,
-    /// Where the desks begin.
-    desks: usize,
+    /// Where the activities begin.
+    activities: usize,
     addresses: Option<Addresses>,
 }
 
@@ -315,10 +315,10 @@ impl Row {
     /// As [`SharedWords::new`].
     pub fn alone() -> std::io::Result<Self> {
         Ok(Self {
-            words: Arc::new(SharedWords::new(ROW_WORDS + activity::DESKS_WORDS)?),
+            words: Arc::new(SharedWords::new(ROW_WORDS + activity::ACTIVITIES_WORDS)?),
             start: 0,
             rows: 0,
-            desks: ROW_WORDS,
+            activities: ROW_WORDS,
             addresses: None,
         })
     }

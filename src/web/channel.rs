@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dispatch::{Listening, Waker};
-use crate::protocol::http::{Fill, Room, Source, Stream};
+use crate::protocol::http::{ChunkBuf, Fill, Source, Stream};
 use crate::sys::clock::coarse_millis;
 use crate::sys::sync::{Mutex, lock};
 
@@ -180,7 +180,7 @@ struct Receiver {
 }
 
 impl Source for Receiver {
-    fn fill(&mut self, room: &mut Room<'_>) -> Fill {
+    fn fill(&mut self, room: &mut ChunkBuf<'_>) -> Fill {
         let mut inner = lock(&self.channel.inner);
         inner.woken = false;
         let put = room.put(&inner.queue);
@@ -234,7 +234,7 @@ impl Beat {
     }
 
     /// The connection has looked, and something was sent, or not.
-    fn keep(&mut self, spoke: bool, room: &mut Room<'_>, waker: &Waker) {
+    fn keep(&mut self, spoke: bool, room: &mut ChunkBuf<'_>, waker: &Waker) {
         let now = coarse_millis();
         if spoke {
             self.last = now;

@@ -83,7 +83,7 @@ pub use http::Http;
 pub use multipart::{Multipart, Part};
 pub use site::Routes;
 
-pub use crate::protocol::http::{Fill, Room, Source, Stream};
+pub use crate::protocol::http::{ChunkBuf, Fill, Source, Stream};
 
 use self::method::Method;
 use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply, into_memory};

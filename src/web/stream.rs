@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use bytes::{Buf, Bytes};
 
 use crate::body::{Answer, IntoReply};
-use crate::protocol::http::{Content, Fill, Room, Source, Stream};
+use crate::protocol::http::{ChunkBuf, Content, Fill, Source, Stream};
 
 impl Stream {
     /// Of the items of an iterator, each asked for when there is room for it.
@@ -68,7 +68,7 @@ struct Items<I> {
 }
 
 impl<I: Iterator<Item = Result<Bytes, String>> + Send> Source for Items<I> {
-    fn fill(&mut self, room: &mut Room<'_>) -> Fill {
+    fn fill(&mut self, room: &mut ChunkBuf<'_>) -> Fill {
         loop {
             let put = room.put(&self.rest);
             self.rest.advance(put);
@@ -87,7 +87,7 @@ impl<I: Iterator<Item = Result<Bytes, String>> + Send> Source for Items<I> {
 struct Reader<R>(R);
 
 impl<R: Read + Send> Source for Reader<R> {
-    fn fill(&mut self, room: &mut Room<'_>) -> Fill {
+    fn fill(&mut self, room: &mut ChunkBuf<'_>) -> Fill {
         match room.read(&mut self.0) {
             Ok(0) => Fill::End,
             Ok(_) => Fill::More,

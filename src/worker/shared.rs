@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) to_recycler: Letters<ToRecycler>,
     pub(crate) heartbeat: Heartbeat,
     /// Tells the sender who has room; anyone registers, the sender waits.
-    pub(crate) room: Epoll,
+    pub(crate) writable_epoll: Epoll,
     /// The reactor has no slot to accept into and wants to hear of one.
     pub(crate) wants_vacancy: AtomicBool,
     relief_asked: AtomicBool,
@@ -73,7 +73,7 @@ impl Shared {
             to_sender: Letters::new()?,
             to_recycler: Letters::new()?,
             heartbeat: Heartbeat::default(),
-            room: Epoll::new()?,
+            writable_epoll: Epoll::new()?,
             wants_vacancy: AtomicBool::new(false),
             relief_asked: AtomicBool::new(false),
             faults: Limiter::new(Counter::ALL.len(), FAULTS_PER_SECOND),

@@ -174,7 +174,7 @@ pub(in crate::master) fn settings(config: &Config, is_daemon: bool) -> Result<Se
         file: config.log.file.clone().or(beside),
         stderr: !is_daemon,
         syslog: syslog.map_err(|error: String| config.refuse("log.syslog", &error))?,
-        journal: config.http.access_log.clone(),
+        access_log: config.http.access_log.clone(),
     })
 }
 

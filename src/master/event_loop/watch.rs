@@ -63,7 +63,7 @@ impl Master<'_> {
                 number: slot.number,
                 owner,
                 awake_in: self.accept_mutex.awake_in(owner),
-                desks: self.board.desks(owner.row.into()),
+                activities: self.board.activities(owner.row.into()),
             })
         });
         samples.collect()
@@ -142,14 +142,17 @@ impl Master<'_> {
         };
         for mut thread in threads {
             thread.name = thread_name(pid, thread.id);
-            let desk = sample.desks.iter().find(|desk| desk.thread == thread.id);
-            let work = desk.filter(|desk| desk.work().is_some());
-            let work = work.map_or("no handler".to_owned(), |desk| self.name(*desk));
+            let activity = sample
+                .activities
+                .iter()
+                .find(|activity| activity.thread == thread.id);
+            let work = activity.filter(|activity| activity.work().is_some());
+            let work = work.map_or("no handler".to_owned(), |activity| self.name(*activity));
             log::error!("worker {number}, pid {pid}, thread {thread}, {work}");
         }
     }
 
-    /// What the thread of a desk is doing, for people.
+    /// What a thread is doing, for people.
     fn name(&self, sight: ThreadActivity) -> String {
         let Some(work) = sight.work() else {
             return String::new();

@@ -217,7 +217,7 @@ impl Control for Line {
                     }
                 }
                 Some(ToWorker::ReopenAccess) => {
-                    files.pop().into_iter().for_each(log::adopt_journal);
+                    files.pop().into_iter().for_each(log::adopt_access_log);
                 }
                 Some(ToWorker::LogLevel(level)) => log::set_level(level),
                 Some(ToWorker::List) => {

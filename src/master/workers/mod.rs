@@ -1,4 +1,4 @@
-//! The worker processes as the master knows them: who sits in which slot, and
+//! The worker processes as the master knows them: which slot each has, and
 //! the line to each. The master's thread alone uses it.
 
 pub(super) mod child;
@@ -110,7 +110,7 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
     kill_point(Spot::Telling);
     let log = match message {
         ToWorker::Reopen => log::file_descriptor()?,
-        ToWorker::ReopenAccess => log::journal_descriptor()?,
+        ToWorker::ReopenAccess => log::access_descriptor()?,
         ToWorker::Drain(_)
         | ToWorker::Successor(_)
         | ToWorker::Predecessor

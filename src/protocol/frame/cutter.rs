@@ -92,7 +92,7 @@ impl Cutter for FrameCutter {
         found
     }
 
-    fn rests(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.trusted
     }
 

@@ -256,7 +256,7 @@ impl Server for FrameServer {
             Event::Refused(refusal) => return self.end(Step::Refuse(refusal)),
             Event::Eof | Event::GoAway => return self.end(Step::Close(CloseMode::Flush)),
             // Frames wait for neither.
-            Event::Room | Event::Wake => {}
+            Event::Writable | Event::Wake => {}
         }
         match turn.out.close {
             Some(mode) => self.close(mode, &mut turn.out),
@@ -264,18 +264,18 @@ impl Server for FrameServer {
         }
     }
 
-    fn rests(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.owed.is_empty() && self.then.is_none() && !self.deaf && self.asked == 0
     }
 
     /// The heartbeats of ours that the peer has not answered.
-    fn rest(&self) -> Option<u32> {
-        let rests = self.owed.is_empty() && self.then.is_none() && !self.deaf;
-        rests.then_some(self.asked)
+    fn snapshot(&self) -> Option<u32> {
+        let is_idle = self.owed.is_empty() && self.then.is_none() && !self.deaf;
+        is_idle.then_some(self.asked)
     }
 
-    fn go_on(&mut self, rest: u32) {
-        self.asked = rest;
+    fn restore(&mut self, snapshot: u32) {
+        self.asked = snapshot;
     }
 
     fn reset(&mut self) {

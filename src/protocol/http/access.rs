@@ -338,7 +338,8 @@ mod tests {
     const SECONDS: u64 = 784_111_777;
 
     fn line(format: AccessFormat, request: &str, id: &str) -> String {
-        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::super::FIELDS_MAX];
+        let mut room: head::FieldSlots<'_> =
+            [const { MaybeUninit::uninit() }; super::super::FIELDS_MAX];
         let read = head::read(request.as_bytes(), &mut room);
         let access = Access {
             head: read.ok().map(|(head, _)| head),

@@ -54,7 +54,7 @@ pub(super) enum Scanned {
 
 /// What a body may have.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct ChunkLimits {
     /// Bytes in all its chunks.
     pub(super) data: usize,
     /// Bytes of its trailers.
@@ -63,7 +63,7 @@ pub(super) struct Room {
     pub(super) fields: usize,
 }
 
-impl Room {
+impl ChunkLimits {
     /// For a body of at most `data` bytes. Its trailers are fields as those of
     /// the head, and have as much room.
     pub(super) const fn new(data: usize, limits: &Limits) -> Self {
@@ -94,7 +94,7 @@ impl ChunkScan {
     pub(super) fn scan(
         &mut self,
         bytes: &[u8],
-        room: Room,
+        room: ChunkLimits,
         mut piece: impl FnMut(Piece<'_>),
     ) -> Result<Scanned, Bad> {
         loop {

@@ -5,7 +5,7 @@
 //! head of a client that waits for our word before it sends a body.
 
 use super::Limits;
-use super::chunks::{ChunkScan, Room, Scanned};
+use super::chunks::{ChunkLimits, ChunkScan, Scanned};
 use super::refusal::Bad;
 use super::scan::{HeadEnd, HeadScan, Length};
 use crate::protocol::{Cut, Cutter, Then};
@@ -104,8 +104,8 @@ impl HttpCutter {
 
     /// The head is known: is the body there?
     fn body(&mut self, bytes: &[u8]) -> Result<Option<Unit>, Bad> {
-        let kept = Room::new(self.limits.kept(), &self.limits);
-        let any = Room::new(usize::MAX, &self.limits);
+        let kept = ChunkLimits::new(self.limits.kept(), &self.limits);
+        let any = ChunkLimits::new(usize::MAX, &self.limits);
         match &mut self.phase {
             Phase::Head(_) => Ok(None),
             Phase::Fixed(total) if bytes.len() < *total => Ok(None),
@@ -185,7 +185,7 @@ impl Cutter for HttpCutter {
         }
     }
 
-    fn rests(&self) -> bool {
+    fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Head(_))
     }
 

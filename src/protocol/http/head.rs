@@ -7,7 +7,7 @@ use super::refusal::Bad;
 use super::scan::{Length, trim};
 
 /// Room for the fields of a head.
-pub(super) type Room<'a> = [MaybeUninit<httparse::Header<'a>>; FIELDS_MAX];
+pub(super) type FieldSlots<'a> = [MaybeUninit<httparse::Header<'a>>; FIELDS_MAX];
 
 /// Request line and fields.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ pub(super) struct Meaning {
 /// What is wrong with it. The cutter has found its end, so nothing is missing.
 pub(super) fn read<'a>(
     bytes: &'a [u8],
-    room: &'a mut Room<'a>,
+    room: &'a mut FieldSlots<'a>,
 ) -> Result<(Head<'a>, Meaning), Bad> {
     let mut request = httparse::Request::new(&mut []);
     let parsed = request.parse_with_uninit_headers(bytes, room);

@@ -36,7 +36,7 @@ pub use date::http_date;
 pub use head::{Fields, Head};
 pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};
 pub use response::{Content, Piece, Response, reason};
-pub use source::{Fill, Room, Source, Stream};
+pub use source::{ChunkBuf, Fill, Source, Stream};
 pub use trailers::Trailers;
 
 use std::fmt;

@@ -91,7 +91,8 @@ impl HttpServer {
                 response,
                 ..
             }) => {
-                let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+                let mut room: head::FieldSlots<'_> =
+                    [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
                 let head = head::read(&head, &mut room).ok();
                 let micros = app.micros().saturating_sub(asked.since);
                 let access = Access {

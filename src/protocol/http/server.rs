@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::chunks::{ChunkScan, Piece, Room, Scanned};
+use super::chunks::{ChunkLimits, ChunkScan, Piece, Scanned};
 use super::head::{self, Head, Meaning};
 use super::intake::{Incoming, Received, Wanted};
 use super::refusal::{self, Bad};
@@ -73,7 +73,7 @@ impl HttpServer {
         if self.upload.is_some() {
             return self.go_on(units, turn);
         }
-        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
         let bytes = units.bytes();
         let (head, meaning) = head::read(bytes, &mut room)?;
         let behind = units.slice(meaning.len..bytes.len());
@@ -102,7 +102,7 @@ impl HttpServer {
             }
             Length::Chunked => {
                 let (mut whole, mut lines) = (Vec::new(), Vec::new());
-                let room = Room::new(max, &self.settings.limits);
+                let room = ChunkLimits::new(max, &self.settings.limits);
                 let scanned = ChunkScan::default().scan(units.bytes(), room, |piece| match piece {
                     Piece::Data(data) => whole.extend_from_slice(data),
                     Piece::Trailer(line) => trailers::keep(line, &mut lines),
@@ -231,7 +231,7 @@ impl HttpServer {
         body: Body<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Step>, Stop> {
-        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
         let (head, _) = head::read(&upload.head, &mut room)?;
         let asked = Asked {
             keeps: upload.asked.keeps && !self.leaves,
@@ -291,7 +291,7 @@ impl HttpServer {
 
     /// Answers a request whose body is not read to its end, with an error.
     fn fail(&mut self, upload: &Upload, error: &Error, turn: &mut Turn<'_>) -> Step {
-        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
         let head = head::read(&upload.head, &mut room).ok();
         let head = head.as_ref().map(|(head, _)| head);
         let mut response = head.map_or_else(Response::default, |head| self.response(head, turn));
@@ -347,7 +347,7 @@ impl HttpServer {
         };
         // An answer cannot be put off twice: that is an empty one.
         let _done = response.take(answer);
-        let mut room: head::Room<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
         let head = head
             .as_deref()
             .and_then(|head| head::read(head, &mut room).ok());
@@ -361,7 +361,7 @@ impl HttpServer {
             None => Step::Next,
             Some(Owed::Answer { .. }) => Step::AwaitReply,
             Some(Owed::Rest(rest)) if rest.waits => Step::AwaitEvent,
-            Some(Owed::Rest(_)) => Step::AwaitRoom,
+            Some(Owed::Rest(_)) => Step::AwaitWritable,
         }
     }
 }
@@ -433,7 +433,7 @@ impl Server for HttpServer {
         match event {
             Event::Opened | Event::Ping => self.wait(),
             Event::Draining => self.leave(turn),
-            Event::Room => self.stream(turn).unwrap_or(Step::Next),
+            Event::Writable => self.stream(turn).unwrap_or(Step::Next),
             Event::Wake if self.is_waiting() => self.stream(turn).unwrap_or(Step::Next),
             Event::Wake => self.wait(),
             Event::Timer(token) => {
@@ -451,7 +451,7 @@ impl Server for HttpServer {
         }
     }
 
-    fn rests(&self) -> bool {
+    fn is_idle(&self) -> bool {
         let remembers = self.upload.is_some() || self.owed.is_some() || self.then.is_some();
         !remembers && !self.leaves && !self.deaf
     }

@@ -1,7 +1,7 @@
 //! Content that comes into being while it is sent.
 //!
 //! ```text
-//!   Source --fill--> Room --> out --> peer
+//!   Source --fill--> ChunkBuf --> out --> peer
 //!      ^                                |
 //!      +------- asked again when enough is out
 //! ```
@@ -21,7 +21,7 @@ use crate::protocol::Media;
 /// handler may. It is dropped at the end, and as soon as the client is gone.
 pub trait Source: Send {
     /// Puts what there is into `room`.
-    fn fill(&mut self, room: &mut Room<'_>) -> Fill;
+    fn fill(&mut self, room: &mut ChunkBuf<'_>) -> Fill;
 
     /// Fields behind the content, asked for at its end. Sent only to clients of
     /// HTTP/1.1; those that say how the message is framed are left out.
@@ -50,12 +50,12 @@ pub enum Fill {
 
 /// Where a source puts its bytes.
 #[derive(Debug)]
-pub struct Room<'a> {
+pub struct ChunkBuf<'a> {
     bytes: &'a mut Vec<u8>,
     left: usize,
 }
 
-impl<'a> Room<'a> {
+impl<'a> ChunkBuf<'a> {
     /// Behind `bytes`, for `left` more.
     pub(super) const fn new(bytes: &'a mut Vec<u8>, left: usize) -> Self {
         Self { bytes, left }
@@ -96,7 +96,7 @@ impl<'a> Room<'a> {
 const PIECE: usize = 32 * 1024;
 
 /// Takes what there is room for; full, it takes nothing.
-impl Write for Room<'_> {
+impl Write for ChunkBuf<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(self.put(bytes))
     }
@@ -137,7 +137,7 @@ impl Stream {
     }
 
     /// Asks the source.
-    pub fn fill(&mut self, room: &mut Room<'_>) -> Fill {
+    pub fn fill(&mut self, room: &mut ChunkBuf<'_>) -> Fill {
         let source = self.source.as_mut();
         source.map_or(Fill::End, |source| source.fill(room))
     }

@@ -10,7 +10,7 @@ use super::head::Head;
 use super::response::{Asked, Response, Written};
 use super::scan::is_token;
 use super::server::HttpServer;
-use super::source::{Fill, Room, Stream};
+use super::source::{ChunkBuf, Fill, Stream};
 use crate::protocol::{CloseMode, Lane, Step, Turn};
 
 /// Bytes around the data of a round: the line of a chunk, its end, the last
@@ -73,7 +73,9 @@ impl Streaming {
             Framing::Close => 0,
         };
         bytes.resize(begin + line, b'\n');
-        let fill = turn.app.fill(&mut self.stream, &mut Room::new(bytes, left));
+        let fill = turn
+            .app
+            .fill(&mut self.stream, &mut ChunkBuf::new(bytes, left));
         let bytes = &mut turn.out.bytes;
         let came = bytes.len() - begin - line;
         if self.framing == Framing::Chunks {
@@ -174,11 +176,11 @@ impl HttpServer {
         };
         // A source may block; and what little room is left makes small chunks.
         if turn.lane == Lane::Inline || turn.out.pending() > turn.room / 2 {
-            return Some(Step::AwaitRoom);
+            return Some(Step::AwaitWritable);
         }
         loop {
             match rest.go_on(turn) {
-                Fill::More if turn.over() => return Some(Step::AwaitRoom),
+                Fill::More if turn.over() => return Some(Step::AwaitWritable),
                 Fill::More => {}
                 Fill::Wait => return Some(Step::AwaitEvent),
                 Fill::End => break,
@@ -267,7 +269,7 @@ mod tests {
     }
 
     impl Source for Parts {
-        fn fill(&mut self, room: &mut Room<'_>) -> Fill {
+        fn fill(&mut self, room: &mut ChunkBuf<'_>) -> Fill {
             assert!(room.left() > 0);
             if self.waits && !std::mem::replace(&mut self.waited, true) {
                 return Fill::Wait;
@@ -402,7 +404,7 @@ mod tests {
             came.said.extend(wrote);
             let is_over = done == requests.len() || matches!(step, Step::Close(_));
             event = match step {
-                Step::AwaitRoom => Some(Event::Room),
+                Step::AwaitWritable => Some(Event::Writable),
                 Step::AwaitEvent => events.next(),
                 Step::Next
                 | Step::NotInline
@@ -438,7 +440,7 @@ mod tests {
             let all: Vec<&[u8]> = parts_given.iter().map(|part| &part[..]).collect();
             let came = serve(GET, parts(&all, Fill::End), room, Lane::Pool, Vec::new());
             let (mut scan, mut got) = (ChunkScan::default(), Vec::new());
-            let room_of_body = chunks::Room::new(usize::MAX, &LIMITS);
+            let room_of_body = chunks::ChunkLimits::new(usize::MAX, &LIMITS);
             let end = scan.scan(came.content(), room_of_body, |piece| {
                 if let chunks::Piece::Data(data) = piece {
                     got.extend_from_slice(data);
@@ -523,7 +525,7 @@ mod tests {
             Lane::Inline,
             Vec::new(),
         );
-        assert_eq!(came.steps[0], Step::AwaitRoom);
+        assert_eq!(came.steps[0], Step::AwaitWritable);
         assert!(came.text().contains("abc"));
     }
 
@@ -567,7 +569,7 @@ mod tests {
     fn a_source_whose_drop_panics_harms_nobody() {
         struct Bad;
         impl Source for Bad {
-            fn fill(&mut self, _: &mut Room<'_>) -> Fill {
+            fn fill(&mut self, _: &mut ChunkBuf<'_>) -> Fill {
                 Fill::End
             }
         }

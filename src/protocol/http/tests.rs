@@ -148,7 +148,7 @@ fn serve(parts: &[&[u8]], limits: Limits) -> Came {
                 Step::Next => {}
                 step @ (Step::NotInline
                 | Step::AwaitReply
-                | Step::AwaitRoom
+                | Step::AwaitWritable
                 | Step::AwaitEvent
                 | Step::Close(_)
                 | Step::Refuse(_)) => {

@@ -1,7 +1,7 @@
 //! A body on its way to an intake, and the head that it belongs to.
 
 use super::Limits;
-use super::chunks::{ChunkScan, Piece, Room, Scanned};
+use super::chunks::{ChunkLimits, ChunkScan, Piece, Scanned};
 use super::intake::Intake;
 use super::refusal::Bad;
 use super::response::Asked;
@@ -90,7 +90,7 @@ impl Upload {
             }
             Rest::Chunked(scan) => scan,
         };
-        let room = Room::new(self.max, limits);
+        let room = ChunkLimits::new(self.max, limits);
         let (mut refused, lines) = (None, &mut self.trailers);
         let scanned = scan.scan(bytes, room, |piece| match piece {
             Piece::Data(data) if refused.is_none() => refused = take(data).err(),

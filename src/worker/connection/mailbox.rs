@@ -7,7 +7,7 @@
 //!                      |  requeue (budget)    |  |  | finish: more came
 //!                      +----------------------+  |  +--> (Running goes on)
 //!                      |                         |
-//!                      +-- AwaitReply / AwaitRoom <+
+//!                      +-- AwaitReply / AwaitWritable <+
 //!              the reply came      the sender made room
 //!
 //! `AwaitEvent` is as `AwaitReply`, for any event.
@@ -38,7 +38,7 @@ enum State {
     /// Nothing runs before the reply that is owed.
     AwaitReply,
     /// Nothing runs before the sender has made room.
-    AwaitRoom,
+    AwaitWritable,
     /// No message runs before an event, whatever it is.
     AwaitEvent,
     /// Closed or about to be: only the end may still run.
@@ -117,7 +117,7 @@ impl<T> Inner<T> {
         self.bytes -= bytes;
         let resume = self.read_paused
             && self.bytes <= high / 2
-            && !matches!(self.state, State::AwaitRoom | State::Closing);
+            && !matches!(self.state, State::AwaitWritable | State::Closing);
         if resume {
             self.read_paused = false;
         }
@@ -153,7 +153,7 @@ impl<T> Mailbox<T> {
         inner.items.push_back(item);
         inner.bytes += bytes;
         let schedule = inner.queue_if(State::Idle).schedule;
-        let pause = inner.bytes > high || inner.state == State::AwaitRoom;
+        let pause = inner.bytes > high || inner.state == State::AwaitWritable;
         inner.read_paused |= pause;
         Posted::Waits { schedule, pause }
     }
@@ -208,7 +208,9 @@ impl<T> Mailbox<T> {
         }
         inner.items.push_front(item);
         Some(match inner.state {
-            State::Idle | State::AwaitReply | State::AwaitRoom | State::AwaitEvent => inner.queue(),
+            State::Idle | State::AwaitReply | State::AwaitWritable | State::AwaitEvent => {
+                inner.queue()
+            }
             State::Queued | State::Running | State::Closing => FollowUp::default(),
         })
     }
@@ -229,7 +231,7 @@ impl<T> Mailbox<T> {
             State::Queued | State::Running => FollowUp::default(),
             State::Idle
             | State::AwaitReply
-            | State::AwaitRoom
+            | State::AwaitWritable
             | State::AwaitEvent
             | State::Closing => inner.queue(),
         };
@@ -323,7 +325,7 @@ impl<T> Mailbox<T> {
         left: Items<T>,
         is_urgent: impl Fn(&T) -> bool,
     ) -> FollowUp {
-        self.wait(State::AwaitRoom, done, high, left, is_urgent)
+        self.wait(State::AwaitWritable, done, high, left, is_urgent)
     }
 
     /// The turn waits for an event, which `is_urgent` finds if it has come.
@@ -371,7 +373,7 @@ impl<T> Mailbox<T> {
     /// There is room again: the turn goes on if it waited for that.
     pub(crate) fn room_made(&self, high: usize) -> FollowUp {
         let mut inner = self.lock();
-        if inner.state != State::AwaitRoom {
+        if inner.state != State::AwaitWritable {
             return FollowUp::default();
         }
         let waits = !inner.items.is_empty();
@@ -409,7 +411,7 @@ impl<T> Mailbox<T> {
 
     /// Whether the turn waits for the peer to take its replies.
     pub(crate) fn awaits_room(&self) -> bool {
-        self.lock().state == State::AwaitRoom
+        self.lock().state == State::AwaitWritable
     }
 
     /// Bytes of messages that wait or run.

@@ -46,7 +46,7 @@ pub(crate) enum Item {
     Ping,
     Timer(u64),
     /// Goes before everything when enough is sent.
-    Room,
+    Writable,
     Wake,
     /// A reply that was put off, or a refusal.
     Large(Box<Event>),
@@ -65,7 +65,7 @@ impl From<Event> for Item {
             Event::GoAway => Self::GoAway,
             Event::Ping => Self::Ping,
             Event::Timer(token) => Self::Timer(token),
-            Event::Room => Self::Room,
+            Event::Writable => Self::Writable,
             Event::Wake => Self::Wake,
             event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
         }
@@ -95,7 +95,7 @@ impl Item {
             | Self::GoAway
             | Self::Ping
             | Self::Timer(_)
-            | Self::Room
+            | Self::Writable
             | Self::Wake
             | Self::Close(_)
             | Self::Ended => true,

@@ -30,7 +30,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn is_idle(&self) -> bool {
-        self.server.rests() && self.app.rests()
+        self.server.is_idle() && self.app.is_idle()
     }
 }
 

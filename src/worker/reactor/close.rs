@@ -81,8 +81,8 @@ impl Reactor<'_> {
 
     /// Whether the end of its peer's stream is the end of this connection:
     /// nothing waits or runs, nothing is remembered, nothing is unsent. A
-    /// server that rests answers that event with a close, see
-    /// [`Server::rests`](crate::protocol::Server::rests).
+    /// server that is idle answers that event with a close, see
+    /// [`Server::is_idle`](crate::protocol::Server::is_idle).
     pub(super) fn is_done(&self, conn: &Connection) -> bool {
         !conn.mailbox.is_busy() && remembers_nothing(conn)
     }

@@ -97,8 +97,8 @@ impl Reactor<'_> {
             conn.mailbox.adopt(rest.len());
             shared.buffered(rest.len());
         }
-        if why == StopReason::AwaitRoom {
-            left.push_front(Item::Room);
+        if why == StopReason::AwaitWritable {
+            left.push_front(Item::Writable);
         }
         let ran = TurnRun {
             done: 0,

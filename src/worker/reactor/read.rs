@@ -112,7 +112,7 @@ impl Reactor<'_> {
     /// Keeps it with the connection, if it is a message at all.
     fn keep(&mut self, conn: &Connection, unfinished: Box<Unfinished>) {
         let inbound = &mut self.inbound[conn.id.slot()];
-        if unfinished.partial.is_empty() && unfinished.cutter.rests() {
+        if unfinished.partial.is_empty() && unfinished.cutter.is_idle() {
             inbound.begun = true;
             self.cutters.release(conn.protocol(), unfinished);
         } else {

@@ -110,7 +110,7 @@ impl Recycler<'_> {
                 outbound.armed = false;
                 self.shared.row.count(Counter::WriteDisarmed);
                 // Explicitly: a child process may hold a copy of the descriptor.
-                let _gone = self.shared.room.delete(conn.socket());
+                let _gone = self.shared.writable_epoll.delete(conn.socket());
             }
         }
         let linger = u64::try_from(self.shared.limits.linger.as_millis()).unwrap_or(u64::MAX);

@@ -35,7 +35,7 @@ const BATCH: usize = 4096;
 ///
 /// Those of epoll, none of which the worker can survive.
 pub(crate) fn run(shared: &Arc<Shared>) -> io::Result<()> {
-    let room: &Epoll = &shared.room;
+    let room: &Epoll = &shared.writable_epoll;
     room.add(&shared.to_sender, Interest::Read, BELL)?;
     let mut events = Events::with_capacity(256);
     let mut touched = Touched::default();
@@ -113,7 +113,7 @@ fn write_more(shared: &Arc<Shared>, conn: &Arc<Connection>) {
     if outbound.is_empty() || conn.is_dead() {
         write::arm(shared, conn, &mut outbound);
     } else if shared
-        .room
+        .writable_epoll
         .rearm(conn.socket(), Interest::WriteOnce, conn.id.word())
         .is_err()
     {

@@ -111,7 +111,7 @@ pub(crate) enum StopReason {
     /// A reply is owed, and order matches replies to requests.
     AwaitReply,
     /// There is more to write than may wait to be sent.
-    AwaitRoom,
+    AwaitWritable,
     /// Messages wait for an event.
     AwaitEvent,
     Close(CloseMode),
@@ -129,7 +129,7 @@ impl StopReason {
             (Step::Next, None) => Self::Done,
             (Step::NotInline, _) => Self::Over,
             (Step::AwaitReply, _) => Self::AwaitReply,
-            (Step::AwaitRoom, _) => Self::AwaitRoom,
+            (Step::AwaitWritable, _) => Self::AwaitWritable,
             (Step::AwaitEvent, _) => Self::AwaitEvent,
             (Step::Refuse(refusal), _) => Self::Refuse(refusal),
         }
@@ -183,8 +183,8 @@ pub(crate) fn run(
             break;
         }
     }
-    if why == StopReason::AwaitRoom {
-        items.push_front(Item::Room);
+    if why == StopReason::AwaitWritable {
+        items.push_front(Item::Writable);
     }
     *buffer = turn.out.bytes;
     let beside = turn.out.beside;
@@ -220,7 +220,7 @@ fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason 
         Item::GoAway => Event::GoAway,
         Item::Ping => Event::Ping,
         Item::Timer(token) => Event::Timer(token),
-        Item::Room => Event::Room,
+        Item::Writable => Event::Writable,
         Item::Wake => Event::Wake,
         Item::Large(large) => *large,
         Item::Close(mode) => return StopReason::Close(mode),
@@ -266,7 +266,11 @@ pub(crate) fn finish(
     } = ran;
     let high = shared.limits.mailbox_high;
     // Who waits for room waits for as much as `look_for_room` does.
-    let parts_of_room = if why == StopReason::AwaitRoom { 2 } else { 1 };
+    let parts_of_room = if why == StopReason::AwaitWritable {
+        2
+    } else {
+        1
+    };
     let mark = shared.limits.outbound_high / parts_of_room;
     match why {
         StopReason::Ended => {
@@ -288,12 +292,12 @@ pub(crate) fn finish(
             let mailbox = &conn.mailbox;
             mailbox.await_event(done, high, left, Item::is_event).into()
         }
-        StopReason::Done | StopReason::Over | StopReason::AwaitRoom if conn.is_full(mark) => {
+        StopReason::Done | StopReason::Over | StopReason::AwaitWritable if conn.is_full(mark) => {
             consumed(shared, done);
             let after = conn.mailbox.await_room(done, high, left, Item::ends);
             after.and(write::look_for_room(shared, conn)).into()
         }
-        StopReason::Over | StopReason::AwaitRoom => {
+        StopReason::Over | StopReason::AwaitWritable => {
             consumed(shared, done);
             conn.mailbox.requeue(done, high, left).into()
         }

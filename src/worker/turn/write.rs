@@ -238,13 +238,15 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
             outbound.armed = false;
             conn.clocks.progressed(0, 0);
             shared.row.count(Counter::WriteDisarmed);
-            shared.room.delete(conn.socket())
+            shared.writable_epoll.delete(conn.socket())
         }
         (false, false) => {
             outbound.armed = true;
             watch_stall(shared, conn);
             shared.row.count(Counter::WriteArmed);
-            shared.room.add(conn.socket(), Interest::WriteOnce, token)
+            shared
+                .writable_epoll
+                .add(conn.socket(), Interest::WriteOnce, token)
         }
         (false, true) => return,
     };

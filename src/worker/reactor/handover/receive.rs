@@ -293,7 +293,7 @@ fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool
         server: conn.protocol().server(),
         app: service.dispatcher(),
     });
-    parts.server.go_on(record.rest);
+    parts.server.restore(record.rest);
     let (id, peer, unknown_id) = (conn.id, conn.peer, conn.unknown_id);
     let state = &luggage.state;
     let unpacked = (parts.app).unpack(id, peer, unknown_id, is_session, state);

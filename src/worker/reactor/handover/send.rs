@@ -425,7 +425,7 @@ fn pack(
     }
     let (rest, luggage) = match &*parts {
         Some(parts) => (
-            parts.server.rest().ok_or(Packed::Busy)?,
+            parts.server.snapshot().ok_or(Packed::Busy)?,
             parts.app.pack().map_err(|stays| {
                 Packed::Never(match stays {
                     CannotMove::State => Counter::NotHandedState,
@@ -483,7 +483,7 @@ fn wish(mut waiting: Items<Item>) -> Option<CloseMode> {
         | Item::GoAway
         | Item::Ping
         | Item::Timer(_)
-        | Item::Room
+        | Item::Writable
         | Item::Wake
         | Item::Large(_)
         | Item::Ended => None,
