@@ -59,11 +59,25 @@ const FACE: &[&str] = &["lib"];
 /// Longest function, in lines; most are below 10.
 const FUNCTION_MAX: usize = 70;
 
-/// Longest file without its tests, in lines; most are below 120.
-const FILE_MAX: usize = 500;
+/// Longest file in lines of code: tests, comments and blank lines do not count.
+/// Most are below 120.
+const FILE_MAX: usize = 400;
 
 /// `file` or `file function` that may be longer, and why it is better so.
-const EXCUSED: &[(&str, &str)] = &[];
+const EXCUSED: &[(&str, &str)] = &[
+    (
+        "src/worker/reactor/handover/send.rs",
+        "what packs a connection leaves it next",
+    ),
+    (
+        "src/protocol/http/server.rs",
+        "what reads bodies leaves it next",
+    ),
+    (
+        "src/dispatch/dispatcher.rs",
+        "its half for requests leaves it next",
+    ),
+];
 
 #[test]
 fn the_layering_has_no_cycle() {
@@ -166,12 +180,7 @@ fn functions_and_files_stay_small() {
             needed.push(place);
         };
         let shipped = Shipped::new(&tokens);
-        judge(
-            path.clone(),
-            1,
-            text.lines().count() - shipped.test_lines,
-            FILE_MAX,
-        );
+        judge(path.clone(), 1, shipped.lines(&tokens), FILE_MAX);
         // Tables of cases may be as long as there are cases.
         let product: Vec<Token<'_>> = (0..tokens.len())
             .filter(|at| shipped.contains(*at))
@@ -192,17 +201,20 @@ fn functions_and_files_stay_small() {
 /// Which tokens are part of the product.
 struct Shipped {
     tests: Vec<Range<usize>>,
-    test_lines: usize,
 }
 
 impl Shipped {
     fn new(tokens: &[Token<'_>]) -> Self {
         let tests = source::test_items(tokens);
-        let lines = |item: &Range<usize>| tokens[item.end - 1].line + 1 - tokens[item.start].line;
-        Self {
-            test_lines: tests.iter().map(lines).sum(),
-            tests,
-        }
+        Self { tests }
+    }
+
+    /// How many lines have a token of the product.
+    fn lines(&self, tokens: &[Token<'_>]) -> usize {
+        let shipped = (0..tokens.len()).filter(|at| self.contains(*at));
+        let mut lines: Vec<usize> = shipped.map(|at| tokens[at].line).collect();
+        lines.dedup();
+        lines.len()
     }
 
     fn contains(&self, at: usize) -> bool {

@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod bench;
 mod browser;
+mod circles;
 mod client;
 mod client_restart;
 mod daemon;

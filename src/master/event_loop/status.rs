@@ -16,6 +16,12 @@ use crate::scoreboard::{Counter, Row, Timing};
 use crate::sys::process::Pid;
 
 impl Master<'_> {
+    /// Who holds the accept mutex.
+    fn row_that_accepts(&self) -> Option<usize> {
+        let holder = self.accept_mutex.holder()?;
+        Some(holder.row.into())
+    }
+
     /// The whole report.
     pub(super) fn status(&self) -> Response {
         let now = Instant::now();
@@ -25,10 +31,7 @@ impl Master<'_> {
         let totals = self.board.totals();
         let accept = (self.current.as_ref()).map_or("", |now| accept_name(now.config.accept));
         let generation = self.supervisor.current().map(|generation| generation.0);
-        let holder = self
-            .accept_mutex
-            .holder()
-            .map(|owner| usize::from(owner.row));
+        let holder = self.row_that_accepts();
         let uptime = now.saturating_duration_since(self.born).as_secs();
 
         let old_master = self.old_master.as_ref().map(|old_master| old_master.pid);
