@@ -4,7 +4,7 @@
 CONF ?= conf/purlin.toml
 STRESS ?= --seconds 10
 
-.PHONY: build run test chaos chaos-quick stress loom bench bench-quick micro instructions instructions-check instructions-write deny fuzz install uninstall help
+.PHONY: build run needs test chaos chaos-quick stress loom bench bench-quick micro instructions instructions-check instructions-write deny fuzz install uninstall help
 
 # For packages: `make install DESTDIR=... PREFIX=/usr`.
 PREFIX ?= /usr/local
@@ -16,6 +16,9 @@ build:                ## the daemon, optimised
 
 run: build            ## in the foreground, on the shipped configuration
 	target/release/purlin run -c $(CONF)
+
+needs:                ## installs what the tests use, with apt-get when root
+	tests/needs.sh
 
 test:                 ## formatting, lints, documentation, tests, models
 	cargo fmt --check
