@@ -166,6 +166,7 @@ impl HttpServer {
         let head = &bytes[..meaning.len];
         let upload = Upload::new(head, asked, meaning.length, max, intake);
         self.upload = Some(Box::new(upload));
+        turn.spend();
         Ok((meaning.len, None))
     }
 
@@ -201,6 +202,7 @@ impl HttpServer {
         if !is_whole {
             upload.intake = Some(intake);
             self.upload = Some(upload);
+            turn.spend();
             return Ok((len, None));
         }
         let step = match intake.finish() {
@@ -275,8 +277,12 @@ impl HttpServer {
             Served::NoSuchMethod => {
                 return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
             }
-            Served::Done | Served::NotInline => self.respond(Some(head), asked, response, turn),
+            Served::Done | Served::NotInline => {
+                turn.served_one();
+                self.respond(Some(head), asked, response, turn)
+            }
             Served::Later(token) => {
+                turn.served_one();
                 let owed = Owed::Answer {
                     token,
                     asked,
@@ -313,6 +319,7 @@ impl HttpServer {
             keeps: false,
             ..asked
         };
+        turn.served_one();
         let _whole = self.answer(head, asked, response, turn);
         self.end(Step::Close(CloseMode::Flush))
     }
@@ -418,11 +425,10 @@ impl Server for HttpServer {
                     return (len, self.end(Step::Refuse(refusal)));
                 }
             };
-            let over = turn.over();
             match step {
                 Some(step @ (Step::Close(_) | Step::Refuse(_))) => return (len, step),
                 Some(step) => return (done, step),
-                None if over => return (done, Step::Next),
+                None if turn.is_over() => return (done, Step::Next),
                 None => {}
             }
         }

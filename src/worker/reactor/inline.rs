@@ -14,7 +14,7 @@ use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::Reactor;
 use crate::worker::reactor::flood_guard::Admitted;
-use crate::worker::turn::{self, Budget, StopReason, TurnEnd, TurnRun, write};
+use crate::worker::turn::{self, StopReason, TurnEnd, TurnRun, write};
 
 impl Reactor<'_> {
     /// Serves messages on this thread, if nothing of the connection waits or
@@ -34,14 +34,14 @@ impl Reactor<'_> {
         let mut parts = kept
             .take()
             .unwrap_or_else(|| self.lender.acquire(shared, self.service, conn));
-        let mut budget = Budget::inline(shared);
+        let mut budget = turn::inline_budget(shared);
         let mut done = 0;
         let why = loop {
             let mut turn = Turn {
                 lane: Lane::Inline,
                 out: Out::new(std::mem::take(&mut self.buffer), &**conn.protocol()),
                 app: &mut *parts.app,
-                budget: &mut || budget.spend(),
+                budget: &mut budget,
                 room: shared.limits.outbound_high,
             };
             let rest = Units::borrowed(&self.scratch[done..units]);
@@ -75,6 +75,7 @@ impl Reactor<'_> {
             return false;
         }
         // Behind a close or a refusal, what is left is never served.
+        debug_assert!(budget.messages() <= messages, "one was counted twice");
         conn.owe(messages.saturating_sub(budget.messages()));
         self.finish_inline(conn, (parts, kept), done..units, why);
         true
