@@ -363,6 +363,16 @@ impl HttpServer {
             .unwrap_or(Step::Next)
     }
 
+    /// Goes on, unless a timer has closed the connection: at once, or behind the
+    /// answer that is owed.
+    fn closed(&mut self, mode: Option<CloseMode>) -> Step {
+        match mode {
+            None => self.wait(),
+            Some(CloseMode::Abort) => Step::Close(CloseMode::Abort),
+            Some(mode) => self.end(Step::Close(mode)),
+        }
+    }
+
     pub(super) fn wait(&self) -> Step {
         match self.owed.as_deref() {
             None => Step::Next,
@@ -444,7 +454,7 @@ impl Server for HttpServer {
             Event::Wake => self.wait(),
             Event::Timer(token) => {
                 turn.app.timer(token, &mut turn.out);
-                self.wait()
+                self.closed(turn.out.close.take())
             }
             Event::Reply(token, answer) => self.reply(token, answer, turn),
             Event::Refused(refusal) => {

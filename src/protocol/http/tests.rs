@@ -12,7 +12,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::protocol::{
-    Answer, Budget, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn,
+    Answer, Budget, CloseMode, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn,
 };
 
 const LIMITS: Limits = Limits {
@@ -45,7 +45,14 @@ impl Dispatch for Handlers {
 
     fn opened(&mut self, _: &mut Out<'_>) {}
 
-    fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
+    /// Resets the connection, or closes it.
+    fn timer(&mut self, token: u64, out: &mut Out<'_>) {
+        out.close = match token {
+            0 => None,
+            1 => Some(CloseMode::Flush),
+            _ => Some(CloseMode::Abort),
+        };
+    }
 
     fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
         let Head {
@@ -734,12 +741,36 @@ fn an_answer_that_comes_later_holds_everything_behind_it() {
     ];
     let (said, done, steps) = turn(Lane::Pool, &[&text], events);
     assert_eq!(done, [later.len()]);
-    let close = Step::Close(crate::protocol::CloseMode::Flush);
+    let close = Step::Close(CloseMode::Flush);
     assert_eq!(
         steps,
         [Step::AwaitReply, Step::AwaitReply, Step::AwaitReply, close]
     );
     assert!(said.ends_with("\r\n\r\nnow"), "{said}");
+}
+
+#[test]
+fn a_timer_closes_behind_the_answer_that_is_owed_or_resets_at_once() {
+    let later = "GET /later HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (flush, abort) = (
+        || Step::Close(CloseMode::Flush),
+        || Step::Close(CloseMode::Abort),
+    );
+    for (token, idle, owing) in [
+        (0, Step::Next, Step::AwaitReply),
+        (1, flush(), Step::AwaitReply),
+        (2, abort(), abort()),
+    ] {
+        let (_, _, steps) = turn(Lane::Pool, &[], vec![Event::Timer(token)]);
+        assert_eq!(steps, [idle]);
+        let events = vec![Event::Timer(token)];
+        let (_, _, steps) = turn(Lane::Pool, &[later], events);
+        assert_eq!(steps, [Step::AwaitReply, owing]);
+    }
+    let answer = Event::Reply(1, Answer::None);
+    let (said, _, steps) = turn(Lane::Pool, &[later], vec![Event::Timer(1), answer]);
+    assert_eq!(steps[2], flush());
+    assert!(said.starts_with("HTTP/1.1 204 "), "{said}");
 }
 
 #[test]
@@ -772,7 +803,7 @@ fn a_drain_is_told_with_the_next_response() {
     assert_eq!(server.event(Event::Draining, &mut turn), Step::Next);
     let units = Units::borrowed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     let (_, step) = server.serve(units, &mut turn);
-    assert_eq!(step, Step::Close(crate::protocol::CloseMode::Flush));
+    assert_eq!(step, Step::Close(CloseMode::Flush));
     let said = String::from_utf8_lossy(&turn.out.bytes).into_owned();
     assert!(said.contains("Connection: close\r\n"), "{said}");
 }

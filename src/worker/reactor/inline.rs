@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::protocol::{CloseMode, Lane, Out, Step, Turn, Units};
+use crate::protocol::{Lane, Out, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::sync::{MutexGuard, try_lock};
 use crate::worker::connection::items::Items;
@@ -14,7 +14,7 @@ use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::Reactor;
 use crate::worker::reactor::flood_guard::Admitted;
-use crate::worker::turn::{self, StopReason, TurnEnd, TurnRun, write};
+use crate::worker::turn::{self, StopReason, TurnEnd, TurnRun};
 
 impl Reactor<'_> {
     /// Serves messages on this thread, if nothing of the connection waits or
@@ -47,21 +47,23 @@ impl Reactor<'_> {
             let rest = Units::borrowed(&self.scratch[done..units]);
             let (served, step) = parts.server.serve(rest, &mut turn);
             done += served;
-            let close = turn.out.close;
             self.buffer = turn.out.bytes;
             let beside = turn.out.beside;
             parts.app.counted();
-            if close == Some(CloseMode::Abort) {
-                write::abandon(&outbound, &mut self.buffer, beside);
-            } else if let Some(beside) = beside {
-                write::reply_beside(shared, conn, &mut outbound, &mut self.buffer, *beside);
-            } else {
-                write::reply(shared, conn, &mut outbound, &mut self.buffer);
-            }
+            // Before both become `Over`: whoever may serve the rest is this turn,
+            // or the pool.
+            let goes_on = step == Step::Next && done < units;
+            let why = StopReason::from_step(step, done < units);
+            turn::write_turn(
+                shared,
+                conn,
+                &mut outbound,
+                (&mut self.buffer, beside),
+                &why,
+            );
             let blocked = conn.is_full(shared.limits.outbound_high) || budget.is_spent();
-            let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
-            if !goes_on {
-                break StopReason::from_step(step, close, done < units);
+            if !goes_on || blocked {
+                break why;
             }
         };
         drop(outbound);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::connection::items::Items;
 use super::connection::mailbox::FollowUp;
+use super::connection::outbound::Outbound;
 use super::connection::parts::Parts;
 use super::connection::{Connection, Item};
 use super::queues::letters::ToRecycler;
@@ -57,17 +58,14 @@ impl TurnRun {
     /// Writes what the turn has to say.
     pub(crate) fn write(&mut self, shared: &Shared, conn: &Connection, buffer: &mut Vec<u8>) {
         let beside = self.beside.take();
-        if self.why == StopReason::Close(CloseMode::Abort) {
-            write::abandon(&lock(&conn.outbound), buffer, beside);
-        } else if let Some(beside) = beside {
-            write::reply_beside(shared, conn, &mut lock(&conn.outbound), buffer, *beside);
-        } else if !buffer.is_empty() {
-            write::reply(shared, conn, &mut lock(&conn.outbound), buffer);
+        if !buffer.is_empty() || beside.is_some() {
+            let outbound = &mut lock(&conn.outbound);
+            write_turn(shared, conn, outbound, (buffer, beside), &self.why);
         }
     }
 }
 
-/// StopReason a turn stopped.
+/// Why a turn stopped.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum StopReason {
     /// Nothing is left.
@@ -89,17 +87,35 @@ pub(crate) enum StopReason {
 
 impl StopReason {
     /// What `step` means when `rest` tells whether bytes of the unit are left.
-    pub(crate) fn from_step(step: Step, close: Option<CloseMode>, rest: bool) -> Self {
-        match (step, close) {
-            (Step::Next, Some(mode)) | (Step::Close(mode), _) => Self::Close(mode),
-            (Step::Next, None) if rest => Self::Over,
-            (Step::Next, None) => Self::Done,
-            (Step::NotInline, _) => Self::Over,
-            (Step::AwaitReply, _) => Self::AwaitReply,
-            (Step::AwaitWritable, _) => Self::AwaitWritable,
-            (Step::AwaitEvent, _) => Self::AwaitEvent,
-            (Step::Refuse(refusal), _) => Self::Refuse(refusal),
+    pub(crate) fn from_step(step: Step, rest: bool) -> Self {
+        match step {
+            Step::Next if rest => Self::Over,
+            Step::Next => Self::Done,
+            Step::NotInline => Self::Over,
+            Step::AwaitReply => Self::AwaitReply,
+            Step::AwaitWritable => Self::AwaitWritable,
+            Step::AwaitEvent => Self::AwaitEvent,
+            Step::Close(mode) => Self::Close(mode),
+            Step::Refuse(refusal) => Self::Refuse(refusal),
         }
+    }
+}
+
+/// Writes what a turn has to say that stopped because of `why`. `buffer` is empty
+/// afterwards.
+pub(crate) fn write_turn(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    (buffer, beside): (&mut Vec<u8>, Option<Box<Beside>>),
+    why: &StopReason,
+) {
+    if *why == StopReason::Close(CloseMode::Abort) {
+        write::abandon(outbound, buffer, beside);
+    } else if let Some(beside) = beside {
+        write::reply_beside(shared, conn, outbound, buffer, *beside);
+    } else {
+        write::reply(shared, conn, outbound, buffer);
     }
 }
 
@@ -133,7 +149,7 @@ pub(crate) fn run(
             if rest {
                 items.push_front(Item::Units(units.slice(served..)));
             }
-            StopReason::from_step(step, turn.out.close, rest)
+            StopReason::from_step(step, rest)
         } else {
             let why = tell(&mut *parts.server, item, &mut turn);
             turn.spend();
@@ -196,8 +212,7 @@ fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason 
         // The caller serves them.
         Item::Units(_) => return StopReason::Done,
     };
-    let step = server.event(event, turn);
-    StopReason::from_step(step, turn.out.close, false)
+    StopReason::from_step(server.event(event, turn), false)
 }
 
 /// How a turn ended. The caller carries it out: what `FollowUp` says, then a
