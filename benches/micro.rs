@@ -9,7 +9,9 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use purlin::net::Pool;
 use purlin::protocol::frame::{Frames, Layout, encode};
-use purlin::protocol::{Answer, Dispatch, Lane, Out, Protocol as _, Route, Step, Turn, Units};
+use purlin::protocol::{
+    Answer, Budget, Dispatch, Lane, Out, Protocol as _, Route, Step, Turn, Units,
+};
 use purlin::worker::Exchange;
 
 /// Frames of one read.
@@ -60,7 +62,7 @@ fn codec(criterion: &mut Criterion) {
                     lane: Lane::Inline,
                     out: Out::new(std::mem::take(&mut replies), &protocol),
                     app: &mut echo,
-                    budget: &mut || false,
+                    budget: &mut Budget::unlimited(),
                     room: usize::MAX,
                 };
                 let (done, step) = server.serve(Units::borrowed(black_box(&wire)), &mut turn);

@@ -7,7 +7,7 @@ use purlin::protocol::http::{
     Http1, Incoming, Intake, Limits, Received, Request, Response, Served, Spooling, Taken, Wanted,
 };
 use purlin::protocol::{
-    Answer, Cut, Dispatch, Error, Event, Lane, Out, Protocol, Route, Step, Then, Turn, Units,
+    Answer, Budget, Cut, Dispatch, Error, Event, Lane, Out, Protocol, Route, Step, Then, Turn, Units,
 };
 
 use crate::stream::piece;
@@ -49,7 +49,7 @@ fn serve(mut seed: u64, stream: &[u8], limits: Limits) -> (Vec<Seen>, Option<u16
         lane: Lane::Pool,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
-        budget: &mut || false,
+        budget: &mut Budget::unlimited(),
         room: usize::MAX,
     };
     let (mut at, mut end, mut over) = (0, 0, None);

@@ -17,6 +17,7 @@
 
 mod answer;
 pub mod auto;
+mod budget;
 pub mod first_bytes;
 pub mod frame;
 pub mod http;
@@ -29,6 +30,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use answer::{Answer, Error, Media};
+pub use budget::Budget;
 pub use out::{Beside, FilePart, Out, Receipt, Splice};
 pub use push::{Push, Unsendable, Wire};
 pub use units::{BodyFile, Units};
@@ -137,7 +139,8 @@ pub trait Cutter: Send {
 pub struct Cut {
     /// Length of the prefix that consists of whole messages.
     pub units: usize,
-    /// How many messages that is.
+    /// How many messages begin in it: one that is passed on in parts counts with
+    /// the first of them.
     pub messages: usize,
     /// What to do about the rest.
     pub then: Then,
@@ -182,7 +185,8 @@ pub struct Refusal {
 /// connection's turn: a business thread, or the reactor for inline handlers.
 pub trait Server: Send {
     /// Serves whole messages; returns how many bytes of them are done, and why
-    /// it stopped. Must stop when [`Turn::over`] says so.
+    /// it stopped. Must stop when [`Turn::is_over`] says so, and tell
+    /// [`Turn::served_one`] of each message that its cutter counted, once.
     fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step);
 
     /// Takes note of something that is not a message.
@@ -282,19 +286,30 @@ pub struct Turn<'a> {
     pub out: Out<'a>,
     /// The handlers.
     pub app: &'a mut dyn Dispatch,
-    /// Says when to stop.
-    pub budget: &'a mut dyn FnMut() -> bool,
+    /// Says when to stop, and counts what was served.
+    pub budget: &'a mut Budget,
     /// Stop when this many bytes wait to be written.
     pub room: usize,
 }
 
 impl Turn<'_> {
-    /// Whether to stop, asked after each message: the budget of messages or
-    /// time is used, or enough bytes wait to be written.
-    pub fn over(&mut self) -> bool {
-        // Asked in any case: it counts the messages.
-        let is_spent = (self.budget)();
-        is_spent || self.out.pending() >= self.room
+    /// A message was served: its handler has run, whether it answered or put
+    /// that off, or a rule has answered.
+    pub fn served_one(&mut self) {
+        self.budget.served_one();
+    }
+
+    /// Something was done that takes time and is no message: an event, part of
+    /// a body, part of an answer.
+    pub fn spend(&mut self) {
+        self.budget.spend();
+    }
+
+    /// Whether to stop, asked after each message or part of one: the budget is
+    /// spent, or enough bytes wait to be written.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.budget.is_spent() || self.out.pending() >= self.room
     }
 }
 

@@ -66,7 +66,8 @@ pub struct Beside {
 pub struct Out<'a> {
     /// Encoded messages, in order.
     pub bytes: Vec<u8>,
-    /// Set by a handler that wants the connection closed after its reply.
+    /// Set by a handler that wants the connection closed after its reply. The
+    /// server, which knows what is owed, makes a [`Step`](super::Step) of it.
     pub close: Option<CloseMode>,
     /// Nearly always nothing.
     pub beside: Option<Box<Beside>>,

@@ -17,6 +17,7 @@ mod client_restart;
 mod daemon;
 mod deaths;
 mod doctor;
+mod drain_http;
 mod endurance;
 mod files;
 mod files_answers;

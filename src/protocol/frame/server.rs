@@ -221,7 +221,8 @@ impl Server for FrameServer {
             }
             if route.heartbeat && self.is_answer() {
                 done += frame.total;
-                if turn.over() {
+                turn.served_one();
+                if turn.is_over() {
                     return (done, Step::Next);
                 }
                 continue;
@@ -235,11 +236,11 @@ impl Server for FrameServer {
                 sequence: frame.sequence,
             };
             let step = self.answer(request, &answer, &mut turn.out);
-            let over = turn.over();
+            turn.served_one();
             match (step, turn.out.close) {
                 (_, Some(mode)) => return (done, self.close(mode, &mut turn.out)),
                 (Some(step), None) => return (done, step),
-                (None, None) if over => return (done, Step::Next),
+                (None, None) if turn.is_over() => return (done, Step::Next),
                 (None, None) => {}
             }
         }

@@ -166,6 +166,7 @@ impl HttpServer {
         let head = &bytes[..meaning.len];
         let upload = Upload::new(head, asked, meaning.length, max, intake);
         self.upload = Some(Box::new(upload));
+        turn.spend();
         Ok((meaning.len, None))
     }
 
@@ -201,6 +202,7 @@ impl HttpServer {
         if !is_whole {
             upload.intake = Some(intake);
             self.upload = Some(upload);
+            turn.spend();
             return Ok((len, None));
         }
         let step = match intake.finish() {
@@ -275,8 +277,12 @@ impl HttpServer {
             Served::NoSuchMethod => {
                 return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
             }
-            Served::Done | Served::NotInline => self.respond(Some(head), asked, response, turn),
+            Served::Done | Served::NotInline => {
+                turn.served_one();
+                self.respond(Some(head), asked, response, turn)
+            }
             Served::Later(token) => {
+                turn.served_one();
                 let owed = Owed::Answer {
                     token,
                     asked,
@@ -313,6 +319,7 @@ impl HttpServer {
             keeps: false,
             ..asked
         };
+        turn.served_one();
         let _whole = self.answer(head, asked, response, turn);
         self.end(Step::Close(CloseMode::Flush))
     }
@@ -354,6 +361,16 @@ impl HttpServer {
         let head = head.as_ref().map(|(head, _)| head);
         self.respond(head, asked, response, turn)
             .unwrap_or(Step::Next)
+    }
+
+    /// Goes on, unless a timer has closed the connection: at once, or behind the
+    /// answer that is owed.
+    fn closed(&mut self, mode: Option<CloseMode>) -> Step {
+        match mode {
+            None => self.wait(),
+            Some(CloseMode::Abort) => Step::Close(CloseMode::Abort),
+            Some(mode) => self.end(Step::Close(mode)),
+        }
     }
 
     pub(super) fn wait(&self) -> Step {
@@ -418,11 +435,10 @@ impl Server for HttpServer {
                     return (len, self.end(Step::Refuse(refusal)));
                 }
             };
-            let over = turn.over();
             match step {
                 Some(step @ (Step::Close(_) | Step::Refuse(_))) => return (len, step),
                 Some(step) => return (done, step),
-                None if over => return (done, Step::Next),
+                None if turn.is_over() => return (done, Step::Next),
                 None => {}
             }
         }
@@ -438,7 +454,7 @@ impl Server for HttpServer {
             Event::Wake => self.wait(),
             Event::Timer(token) => {
                 turn.app.timer(token, &mut turn.out);
-                self.wait()
+                self.closed(turn.out.close.take())
             }
             Event::Reply(token, answer) => self.reply(token, answer, turn),
             Event::Refused(refusal) => {

@@ -180,8 +180,12 @@ impl HttpServer {
         }
         loop {
             match rest.go_on(turn) {
-                Fill::More if turn.over() => return Some(Step::AwaitWritable),
-                Fill::More => {}
+                Fill::More => {
+                    turn.spend();
+                    if turn.is_over() {
+                        return Some(Step::AwaitWritable);
+                    }
+                }
                 Fill::Wait => return Some(Step::AwaitEvent),
                 Fill::End => break,
                 Fill::Failed(_) => {
@@ -247,7 +251,7 @@ mod tests {
     use super::super::{Content, Http1, Limits, Request, Response, Served};
     use super::*;
     use crate::protocol::{
-        Answer, CloseMode, Dispatch, Event, Lane, Out, Protocol, Route, Step, Units,
+        Answer, Budget, CloseMode, Dispatch, Event, Lane, Out, Protocol, Route, Step, Units,
     };
 
     const LIMITS: Limits = Limits {
@@ -387,7 +391,7 @@ mod tests {
                 },
                 out: Out::new(Vec::new(), &protocol),
                 app: &mut handlers,
-                budget: &mut || false,
+                budget: &mut Budget::unlimited(),
                 room,
             };
             let step = match event.take() {

@@ -216,11 +216,10 @@ impl Connection {
         }
     }
 
-    /// Messages that nobody has served. A server that counted one twice must
-    /// not look as if it had lost billions.
+    /// Messages that nobody has served. For whoever knows that no message
+    /// comes any more: before that it may be below 0, see [`Clocks::unserved`].
     pub(crate) fn owed(&self) -> u32 {
-        let owed = self.clocks.unserved.load(Ordering::Relaxed);
-        owed.cast_signed().max(0).cast_unsigned()
+        self.clocks.unserved.load(Ordering::Relaxed)
     }
 
     /// Nothing more will be served.

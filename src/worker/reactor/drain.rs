@@ -17,7 +17,6 @@ use crate::protocol::Event;
 use crate::scoreboard::Counter;
 use crate::sys::fault::{Spot, kill_point};
 use crate::worker::connection::Connection;
-use crate::worker::setup::Listening;
 
 /// How often a draining reactor looks whether it is done.
 pub(super) const DRAIN: Duration = Duration::from_millis(20);
@@ -98,14 +97,12 @@ impl Reactor<'_> {
         } else {
             Fate::Warned
         };
-        let frames = |listening: &Listening| listening.protocol.is_session();
-        let adds_up = self.listeners.iter().all(frames);
         self.pause_accepting(Accepting::Over);
         if fate == Fate::Warned && self.accept_mode.is_left_by_all() {
             self.empty_backlogs();
         }
         self.drain = Some(Drain {
-            report: DrainReport::open(&self.shared.row, self.live, adds_up, self.now),
+            report: DrainReport::open(&self.shared.row, self.live, self.now),
             until,
             talk_until: self.now.saturating_add(half),
             look_at: 0,
