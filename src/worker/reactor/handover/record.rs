@@ -377,6 +377,24 @@ mod tests {
         assert_eq!(Message::parse(offer.datagram()), Some(sent));
     }
 
+    /// The worker at the other end may be of another release.
+    #[test]
+    fn the_bytes_of_an_offer_are_those_of_every_release() {
+        let head: &[u8] = b"\x01o\
+            \x0e\0\0\0127.0.0.1:7000\
+            \x06\0\0\0frames\
+            \x07\0\0\0[::1]:9\
+            \x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\
+            \x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\
+            \x09\0\0\0\0\0\0\0\x0a\0\0\0\0\0\0\0";
+        let rest: &[u8] = b"\x03\0\0\0\
+            \x01\x07\0\0\0\x05\0\0\0state\
+            \x01\x02\0\0\0\0\0\0\0\x05\0\0\0lobby\0\0\0\0\
+            \x02\0\0\0\x01\x01";
+        let sent = Message::Offer(vec![record(2)]);
+        assert_eq!(sent.datagram(), [head, rest].concat());
+    }
+
     #[test]
     fn what_is_cut_or_of_another_form_is_nothing() {
         for message in messages() {
