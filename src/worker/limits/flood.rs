@@ -48,7 +48,7 @@ pub enum Action {
 }
 
 /// What one connection has used up.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Meter {
     /// When the last batch came; 0: none yet.
     at: u64,

@@ -55,6 +55,7 @@
 //! this module run on the reactors, never block, and cost nothing while nobody
 //! drains.
 
+mod clocks;
 mod receive;
 mod record;
 mod send;

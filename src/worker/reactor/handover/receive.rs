@@ -15,10 +15,9 @@ use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
-use crate::sys::sync::{Ordering, lock};
+use crate::sys::sync::lock;
 use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
-use crate::worker::limits::flood::Meter;
 use crate::worker::queues::letters::ToSender;
 use crate::worker::reactor::inbound::Inbound;
 use crate::worker::reactor::{HANDOVER, Reactor};
@@ -151,7 +150,7 @@ impl Reactor<'_> {
         }
         conn.unknown_id = listening.unknown_id;
         conn.count(address);
-        set_clocks(conn, &record);
+        record.clocks.restore(conn, record.partial.len());
         let unpacked = unpack(self.service, conn, &record);
         let interest = self.shared.limits.trigger.interest();
         let arrival = Arrival {
@@ -228,11 +227,11 @@ impl Reactor<'_> {
             self.inbound.resize_with(slot + 1, Inbound::default);
         }
         let conn = self.shared.pool.place(vacancy);
-        let begun = record.clocks[0] != 0;
+        let begun = record.clocks.has_begun();
         let inbound = &mut self.inbound[slot];
         inbound.place(Arc::clone(&conn));
         inbound.begun = begun;
-        inbound.meter = Meter::of([record.clocks[8], record.clocks[9]]);
+        inbound.meter = record.clocks.meter;
         if !record.partial.is_empty() {
             self.shared.buffered(record.partial.len());
             let mut unfinished = self.cutters.acquire(&protocol, begun);
@@ -287,7 +286,7 @@ fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool
     let is_member = luggage.user.is_some() || !luggage.rooms.is_empty();
     if luggage.state == State::Empty && !is_member && record.rest == 0 {
         // What has begun elsewhere cannot begin anew.
-        return !is_session || record.clocks[0] == 0 || service.is_stateless();
+        return !is_session || !record.clocks.has_begun() || service.is_stateless();
     }
     let mut parts = Box::new(Parts {
         server: conn.protocol().server(),
@@ -304,23 +303,4 @@ fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool
 /// The parts of a connection that nobody finds.
 fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
     conn.turn.get_mut().expect("nobody else ever held it")
-}
-
-/// See `clocks` on the other side.
-fn set_clocks(conn: &mut Connection, record: &Record) {
-    let (clocks, sent) = (&conn.clocks, &record.clocks);
-    let words = [
-        &conn.heard,
-        &clocks.beat,
-        &clocks.spoken,
-        &clocks.served,
-        &clocks.thawed,
-        &clocks.pinged,
-        &clocks.started,
-    ];
-    for (word, clock) in words.into_iter().zip(sent) {
-        word.store(*clock, Ordering::Relaxed);
-    }
-    clocks.arrived(record.partial.len());
-    conn.opened = sent[7];
 }

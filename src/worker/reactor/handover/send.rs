@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::{CLOCKS, Message, OFFER, Offer, PART, RECORD, Record, Verdict};
+use super::clocks::MovedClocks;
+use super::record::{Message, OFFER, Offer, PART, RECORD, Record, Verdict};
 use crate::dispatch::handover::{CannotMove, MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Protocol};
@@ -443,32 +444,11 @@ fn pack(
         listener,
         protocol,
         peer: conn.peer,
-        clocks: clocks(inbound, conn),
+        clocks: MovedClocks::snapshot(conn, inbound.meter),
         rest,
         luggage,
         partial: inbound.partial().to_vec(),
     }))
-}
-
-/// The times by which the connection is judged; the clock is the machine's.
-fn clocks(inbound: &Inbound, conn: &Connection) -> [u64; CLOCKS] {
-    let clocks = &conn.clocks;
-    let words = [
-        &conn.heard,
-        &clocks.beat,
-        &clocks.spoken,
-        &clocks.served,
-        &clocks.thawed,
-        &clocks.pinged,
-        &clocks.started,
-    ];
-    let mut clocks = [0; CLOCKS];
-    for (clock, word) in clocks.iter_mut().zip(words) {
-        *clock = word.load(Ordering::Relaxed);
-    }
-    clocks[7] = conn.opened;
-    [clocks[8], clocks[9]] = inbound.meter.words();
-    clocks
 }
 
 /// Whether somebody wanted the connection closed.
