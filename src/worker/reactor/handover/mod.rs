@@ -56,6 +56,7 @@
 //! drains.
 
 mod clocks;
+mod pack;
 mod receive;
 mod record;
 mod send;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::pack::{own_parts, unpack};
 use super::record::{Message, Reason, Record, Verdict};
-use crate::dispatch::handover::State;
-use crate::dispatch::service::Service;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::{CloseMode, Protocol};
@@ -16,7 +15,6 @@ use crate::scoreboard::Counter;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
 use crate::sys::sync::lock;
-use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::queues::letters::ToSender;
 use crate::worker::reactor::inbound::Inbound;
@@ -277,30 +275,4 @@ fn is_end(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
     )
-}
-
-/// Gives the connection what its turns have to remember. False: that cannot be
-/// read.
-fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool {
-    let (luggage, is_session) = (&record.luggage, conn.protocol().is_session());
-    let is_member = luggage.user.is_some() || !luggage.rooms.is_empty();
-    if luggage.state == State::Empty && !is_member && record.rest == 0 {
-        // What has begun elsewhere cannot begin anew.
-        return !is_session || !record.clocks.has_begun() || service.is_stateless();
-    }
-    let mut parts = Box::new(Parts {
-        server: conn.protocol().server(),
-        app: service.dispatcher(),
-    });
-    parts.server.restore(record.rest);
-    let (id, peer, unknown_id) = (conn.id, conn.peer, conn.unknown_id);
-    let state = &luggage.state;
-    let unpacked = (parts.app).unpack(id, peer, unknown_id, is_session, state);
-    *own_parts(conn) = unpacked.then_some(parts);
-    unpacked
-}
-
-/// The parts of a connection that nobody finds.
-fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
-    conn.turn.get_mut().expect("nobody else ever held it")
 }
