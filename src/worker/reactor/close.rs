@@ -41,7 +41,7 @@ impl Reactor<'_> {
         let inbound = &mut self.inbound[id.slot()];
         let watched = std::mem::take(&mut inbound.reading);
         let partial = inbound.forget();
-        self.shared.row.subtract(Counter::Buffered, partial as u64);
+        self.shared.unbuffered(partial);
         self.shared.pool.evict(id);
         conn.bury();
         kill_point(Spot::Decided);

@@ -209,9 +209,7 @@ impl Reactor<'_> {
             return;
         }
         let forgotten = self.inbound[slot].forget();
-        self.shared
-            .row
-            .subtract(Counter::Buffered, forgotten as u64);
+        self.shared.unbuffered(forgotten);
         self.stop_reading(&conn);
         self.post_event(&conn, Event::GoAway);
     }

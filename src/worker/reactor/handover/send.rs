@@ -315,7 +315,7 @@ impl Reactor<'_> {
         let inbound = &mut self.inbound[conn.id.slot()];
         let _found = inbound.vacate(conn.id);
         let partial = inbound.forget();
-        shared.row.subtract(Counter::Buffered, partial as u64);
+        shared.unbuffered(partial);
         shared.pool.evict(conn.id);
         conn.bury();
         // Its socket lives on: nobody may shut it down here.
