@@ -17,7 +17,7 @@ use crate::sys::epoll::Interest;
 use crate::sys::sync::lock;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::queues::letters::ToSender;
-use crate::worker::reactor::inbound::Inbound;
+use crate::worker::reactor::accept::Listened;
 use crate::worker::reactor::{HANDOVER, Reactor};
 
 /// A connection that has everything but its place: nobody finds it yet.
@@ -137,17 +137,11 @@ impl Reactor<'_> {
             admission.leave(address);
             return Err(Reason::Full);
         };
-        let id = vacancy.id();
-        let conn = vacancy.tenant();
-        conn.id = id;
-        conn.peer = record.peer;
-        conn.fd = Some(socket);
-        conn.protocol = Some(Arc::clone(&listening.protocol));
+        let listened = Listened::new(listening);
+        let conn = listened.prepare(&mut vacancy, socket, record.peer, address);
         if !Arc::ptr_eq(&protocol, &listening.protocol) {
             let _first_time = conn.turn_into(&protocol);
         }
-        conn.unknown_id = listening.unknown_id;
-        conn.count(address);
         record.clocks.restore(conn, record.partial.len());
         let unpacked = unpack(self.service, conn, &record);
         let interest = self.shared.limits.trigger.interest();
@@ -220,14 +214,9 @@ impl Reactor<'_> {
             record,
             ..
         } = arrival;
-        let slot = vacancy.id().slot();
-        if self.inbound.len() <= slot {
-            self.inbound.resize_with(slot + 1, Inbound::default);
-        }
-        let conn = self.shared.pool.place(vacancy);
-        let begun = record.clocks.has_begun();
+        let conn = self.place(vacancy, Counter::TakenOver);
+        let (slot, begun) = (conn.id.slot(), record.clocks.has_begun());
         let inbound = &mut self.inbound[slot];
-        inbound.place(Arc::clone(&conn));
         inbound.begun = begun;
         inbound.meter = record.clocks.meter;
         if !record.partial.is_empty() {
@@ -236,9 +225,6 @@ impl Reactor<'_> {
             unfinished.partial = record.partial;
             inbound.unfinished = Some(unfinished);
         }
-        self.live += 1;
-        self.shared.row.count(Counter::TakenOver);
-        self.shared.row.count(Counter::Live);
         if let Some(parts) = &mut *lock(&conn.turn) {
             let luggage = &record.luggage;
             parts.app.rejoin(luggage.user.as_deref(), &luggage.rooms);

@@ -312,18 +312,10 @@ impl Reactor<'_> {
     fn give(&mut self, line: usize, offered: Offered, there: ConnId) {
         let Offered { conn, close } = offered;
         let shared = self.shared;
-        let inbound = &mut self.inbound[conn.id.slot()];
-        let _found = inbound.vacate(conn.id);
-        let partial = inbound.forget();
-        shared.unbuffered(partial);
-        shared.pool.evict(conn.id);
-        conn.bury();
+        drop(self.remove(conn.id));
         // Its socket lives on: nobody may shut it down here.
         conn.peer_done.store(true, Ordering::SeqCst);
         shared.admission.leave(conn.uncount());
-        self.live -= 1;
-        shared.row.add(Counter::Quarantined, 1);
-        shared.row.subtract(Counter::Live, 1);
         shared.row.count(Counter::HandedOver);
         let (waiting, _nothing_runs) = conn.mailbox.close();
         if let Some(mut parts) = lock(&conn.turn).take() {
