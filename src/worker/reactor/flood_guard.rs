@@ -108,7 +108,7 @@ pub(super) fn hear(
     // Part of a message is none that could be a heartbeat.
     if beats < messages.max(1) {
         conn.clocks.spoken.store(now, Ordering::Relaxed);
-        conn.clocks.owed.store(true, Ordering::Relaxed);
+        conn.clocks.request_pending.store(true, Ordering::Relaxed);
     }
 }
 
