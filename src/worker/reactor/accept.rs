@@ -184,7 +184,7 @@ impl Reactor<'_> {
         socket: OwnedFd,
         peer: Peer,
     ) -> Option<Accepted> {
-        let interest = self.shared.limits.trigger.interest();
+        let interest = self.shared.limits.interest();
         if (self.epoll)
             .add(&socket, interest, vacancy.id().word())
             .is_err()

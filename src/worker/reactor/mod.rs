@@ -33,11 +33,11 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::connection::mailbox::FollowUp;
-use super::limits::Yield;
 use super::queues::letters::ToReactor;
 use super::setup::{Control, Listening, Order};
 use super::shared::{Job, Shared};
 use super::turn::lend::Lender;
+use crate::config::Yield;
 use crate::dispatch::service::Service;
 use crate::net::ConnId;
 use crate::protocol::CloseMode;

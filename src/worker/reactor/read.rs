@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::Reactor;
 use super::cutters::Unfinished;
 use super::flood_guard::{self, Admitted, Came};
+use crate::config::Trigger;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Then};
 use crate::scoreboard::Counter;
@@ -21,7 +22,6 @@ use crate::sys::socket;
 use crate::sys::sync::Ordering;
 use crate::worker::connection::mailbox::Posted;
 use crate::worker::connection::{Connection, Item};
-use crate::worker::limits::Trigger;
 
 /// A started message up to this length is put in front of the next read; a
 /// longer one is read into memory of its own.
@@ -342,11 +342,7 @@ impl Reactor<'_> {
         conn.clocks.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll
-            .add(
-                conn.socket(),
-                self.shared.limits.trigger.interest(),
-                id.word(),
-            )
+            .add(conn.socket(), self.shared.limits.interest(), id.word())
             .is_err()
         {
             self.inbound[id.slot()].reading = false;

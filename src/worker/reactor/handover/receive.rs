@@ -144,7 +144,7 @@ impl Reactor<'_> {
         }
         record.clocks.restore(conn, record.partial.len());
         let unpacked = unpack(self.service, conn, &record);
-        let interest = self.shared.limits.trigger.interest();
+        let interest = self.shared.limits.interest();
         let arrival = Arrival {
             protocol,
             address,

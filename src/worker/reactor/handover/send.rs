@@ -222,7 +222,7 @@ impl Reactor<'_> {
             write::arm(self.shared, &conn, &mut outbound);
         }
         self.inbound[slot].reading = true;
-        let (interest, token) = (self.shared.limits.trigger.interest(), conn.id.word());
+        let (interest, token) = (self.shared.limits.interest(), conn.id.word());
         let close = match self.epoll.add(conn.socket(), interest, token) {
             Ok(()) => close,
             Err(_) => {
