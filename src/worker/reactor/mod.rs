@@ -148,7 +148,7 @@ impl Accepting {
 pub(super) enum End {
     /// Everybody was served and is gone.
     Drained,
-    /// Time was up, or it was ordered: these connections were cut.
+    /// Time was up: these connections were cut.
     Cut(usize),
     /// A thread of the worker died.
     ThreadDied,
@@ -270,7 +270,7 @@ impl<'a> Reactor<'a> {
     fn handle(&mut self, event: Event) -> io::Result<Option<End>> {
         match event.token {
             BELL => return Ok(self.read_letters()),
-            CONTROL => return Ok(self.obey()),
+            CONTROL => self.obey(),
             ACCEPT_BELL => self.answer_accept_bell(),
             HANDOVER => self.hear_lines(),
             token if LISTENER - token < self.listeners.len() as u64 => {
@@ -301,7 +301,7 @@ impl<'a> Reactor<'a> {
         None
     }
 
-    fn obey(&mut self) -> Option<End> {
+    fn obey(&mut self) {
         while let Some(order) = self.control.order() {
             match order {
                 Order::Drain(patience) => self.begin_drain(patience),
@@ -316,10 +316,8 @@ impl<'a> Reactor<'a> {
                 }
                 Order::Successor(line, generation) => self.meet_successor(line, generation),
                 Order::Predecessor(line) => self.meet_predecessor(line),
-                Order::End => return Some(End::Cut(self.live)),
             }
         }
-        None
     }
 
     /// Hands the batch to the business threads: one lock, at most one wake, and
