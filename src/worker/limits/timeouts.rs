@@ -1,5 +1,5 @@
-//! What is due first of all that a connection can be closed for because time
-//! passed. Pure: the times come in.
+//! Time limits: which expires first for a connection, and what to do then. Pure:
+//! the times come in.
 //!
 //! | what | clock starts |
 //! |---|---|

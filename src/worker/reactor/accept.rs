@@ -1,15 +1,15 @@
 //! Accepting: from the kernel's backlog into a slot of the pool.
 //!
 //! ```text
-//! accept --> whose header is awaited: the lobby --\
-//!        \------------------------------------------> admitted --> settled
-//!                                                  \-> turned away: a reset
+//! accept --> a proxy, whose header is awaited: proxy_wait --\
+//!        \----------------------------------------------------> admitted --> placed
+//!                                                            \-> turned away: a reset
 //! ```
 //!
-//! Allocates nothing once a slot was used before: the connection, its cutter
-//! and its parts stay with the slot. Whoever is turned away is reset: the
-//! client sees an error rather than an empty answer, and the kernel keeps
-//! nothing.
+//! Allocates nothing once a slot was used before: the connection stays with the
+//! slot, and its cutter and its parts are lent to it only while it is read and
+//! served. Whoever is turned away is reset: the client sees an error rather than
+//! an empty answer, and the kernel keeps nothing. On the reactor.
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};

@@ -2,13 +2,13 @@
 //! accepts new ones, and decides which of them live.
 //!
 //! ```text
-//!   epoll --> accept --> settle in the pool
+//!   epoll --> accept --> place in a slot of the pool
 //!         --> read ----> whole messages --> inline handler, or the mailbox
 //!         --> letters -> resume reading, end a connection
 //!         --> control -> drain, end
 //! ```
 //!
-//! Level-triggered. One large buffer is read into for all connections; only the
+//! Level-triggered, unless `worker.trigger` says `edge`. One large buffer is read into for all connections; only the
 //! start of an unfinished message stays with its connection, so an idle one
 //! holds no buffer.
 
@@ -143,7 +143,7 @@ impl Accepting {
     }
 }
 
-/// StopReason the loop ended.
+/// Why the loop ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
     /// Everybody was served and is gone.

@@ -58,7 +58,7 @@ pub(super) enum Verdict {
     Refused(Reason),
 }
 
-/// StopReason not.
+/// Why not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reason {
     /// Its listener is gone, or speaks something else.
