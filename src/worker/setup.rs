@@ -55,8 +55,6 @@ pub struct Setup {
 /// Which of the workers accepts a connection.
 #[derive(Clone, Debug)]
 pub enum Accept {
-    /// This one: nobody else has its listeners.
-    Alone,
     /// The one that holds the turn of this scoreboard; the least loaded has it
     /// next. The worker must have been admitted under its number and epoch.
     Mutex(Scoreboard),
@@ -99,6 +97,4 @@ pub enum Order {
     Successor(Channel, u64),
     /// Take the connections of a worker that drains, over this line.
     Predecessor(Channel),
-    /// Return at once.
-    End,
 }

@@ -23,7 +23,7 @@ const FOLDERS: &[(&str, &[(&str, &str)])] = &[
                 "turn shared setup report queues connection limits",
             ),
             ("turn", "shared queues connection"),
-            ("worker_handle", "shared queues connection limits"),
+            ("worker_handle", "shared queues connection"),
             ("shared", "queues connection limits"),
             ("from_config", "setup limits"),
             ("exchange", "connection"),

@@ -63,7 +63,7 @@ impl Drain {
     }
 
     pub(super) fn set(&mut self, slot: usize, fate: Fate) {
-        // Whoever was in the lobby has a slot that was empty at the start.
+        // Whoever awaited a PROXY header has a slot that was empty at the start.
         if self.fates.len() <= slot {
             self.fates.resize(slot + 1, Fate::Warned);
         }
@@ -206,9 +206,7 @@ impl Reactor<'_> {
             return;
         }
         let forgotten = self.inbound[slot].forget();
-        self.shared
-            .row
-            .subtract(Counter::Buffered, forgotten as u64);
+        self.shared.unbuffered(forgotten);
         self.stop_reading(&conn);
         self.post_event(&conn, Event::GoAway);
     }

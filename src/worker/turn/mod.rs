@@ -296,7 +296,7 @@ pub(crate) fn finish(
 }
 
 fn consumed(shared: &Shared, bytes: usize) {
-    shared.row.subtract(Counter::Buffered, bytes as u64);
+    shared.unbuffered(bytes);
 }
 
 /// The peer broke a rule: say so, tell it, close.
