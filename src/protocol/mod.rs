@@ -307,8 +307,9 @@ pub enum Lane {
     Pool,
 }
 
-/// The handlers of one connection, with its state. Implemented by `dispatch`.
-pub trait Dispatch: Send {
+/// The handlers of one connection, with its state; what they are asked of
+/// requests is HTTP's own. Implemented by `dispatch`.
+pub trait Dispatch: http::Requests {
     /// Whether the handler of `route` may run on the event loop.
     fn inline(&self, route: Route) -> bool;
 
@@ -321,86 +322,6 @@ pub trait Dispatch: Send {
 
     /// Runs a timer of this connection.
     fn timer(&mut self, token: u64, out: &mut Out<'_>);
-
-    /// Runs the handler of a request that names a path instead of an id, with a
-    /// state of its own, and puts what it answered into `response`, unless it
-    /// may not run in `lane`. Never panics, as [`Self::call`].
-    fn request(
-        &mut self,
-        lane: Lane,
-        request: &http::Request<'_>,
-        response: &mut http::Response,
-    ) -> http::Served {
-        let _ = (lane, request);
-        response.error(&Error::new(404, "there are no routes"));
-        http::Served::Done
-    }
-
-    /// Asks the source of a streamed response for more. Never panics: a panic is
-    /// a failure of the source.
-    fn fill(&mut self, stream: &mut http::Stream, room: &mut http::ChunkBuf<'_>) -> http::Fill {
-        stream.fill(room)
-    }
-
-    /// Says what to do with a body that was not whole when its head was, or is
-    /// longer than most. Never panics, as [`Self::call`].
-    fn receive(
-        &mut self,
-        incoming: &http::Incoming<'_>,
-        response: &mut http::Response,
-    ) -> http::Wanted {
-        let _ = response;
-        http::Wanted::Whole { max: incoming.max }
-    }
-
-    /// Something that takes a body for which there is no room in memory.
-    ///
-    /// # Errors
-    ///
-    /// There is no room anywhere: what the peer is told.
-    fn spool(&mut self, spooling: &http::Spooling) -> Result<Box<dyn http::Intake>, Error> {
-        let _ = spooling;
-        Err(Error::new(
-            507,
-            "there is no room for a body of this length",
-        ))
-    }
-
-    /// Gives `intake` the next bytes of its body. Never panics, as [`Self::call`].
-    ///
-    /// # Errors
-    ///
-    /// The body is refused; what the peer is told.
-    fn piece(&mut self, intake: &mut dyn http::Intake, bytes: &[u8]) -> Result<(), Error> {
-        intake.piece(bytes)
-    }
-
-    /// Takes note of an answer, for the access log.
-    fn record(&mut self, access: &http::Access<'_>, format: http::AccessFormat) {
-        let _ = (access, format);
-    }
-
-    /// What takes note of an answer once its content is out, or its connection
-    /// over. `None`: nobody wants to know.
-    fn receipt(&mut self, sending: http::Sending) -> Option<Box<dyn Receipt>> {
-        let _ = sending;
-        None
-    }
-
-    /// A name for a request that came without one.
-    fn request_id(&mut self) -> Box<str> {
-        Box::default()
-    }
-
-    /// Microseconds of a clock that never goes back.
-    fn micros(&self) -> u64 {
-        0
-    }
-
-    /// The time of day in seconds since 1970, for protocols that say it.
-    fn seconds(&self) -> u64 {
-        0
-    }
 }
 
 /// Which handler a message is for.

@@ -73,10 +73,6 @@ const EXCUSED: &[(&str, &str)] = &[
         "src/protocol/http/server.rs",
         "what reads bodies leaves it next",
     ),
-    (
-        "src/dispatch/dispatcher.rs",
-        "its half for requests leaves it next",
-    ),
 ];
 
 #[test]

@@ -244,7 +244,7 @@ mod tests {
 
     use super::super::chunks::{self, ChunkScan};
     use super::super::source::Source;
-    use super::super::{Content, Http1, Limits, Request, Response, Served};
+    use super::super::{Content, Http1, Limits, Request, Requests, Response, Served};
     use super::*;
     use crate::protocol::{
         Answer, CloseMode, Dispatch, Event, Lane, Out, Protocol, Route, Step, Units,
@@ -322,7 +322,9 @@ mod tests {
         fn opened(&mut self, _: &mut Out<'_>) {}
 
         fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
+    }
 
+    impl Requests for Handlers {
         fn request(&mut self, _: Lane, request: &Request<'_>, response: &mut Response) -> Served {
             response.take(match self.0.take() {
                 Some(parts) if request.head.target == "/stream" => {

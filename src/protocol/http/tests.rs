@@ -44,7 +44,9 @@ impl Dispatch for Handlers {
     fn opened(&mut self, _: &mut Out<'_>) {}
 
     fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
+}
 
+impl Requests for Handlers {
     fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
         let Head {
             method,
