@@ -45,7 +45,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Cutter, Lane, Media, Protocol, Push, Server, Units, Unsendable, Wire};
+use super::{Cutter, Lane, Protocol, Push, Server, Units, Unsendable, Wire};
 use crate::scoreboard::Row;
 
 /// Fields that a head may have however it is configured.
@@ -203,19 +203,6 @@ pub enum Served {
     NotInline,
     /// Nothing was done: nobody knows the method.
     NoSuchMethod,
-}
-
-impl Media {
-    /// As the field `Content-Type` says it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bytes => "application/octet-stream",
-            Self::Text => "text/plain; charset=utf-8",
-            Self::Html => "text/html; charset=utf-8",
-            Self::Json => "application/json",
-        }
-    }
 }
 
 #[cfg(all(test, not(loom)))]
