@@ -9,6 +9,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use purlin::net::Pool;
 use purlin::protocol::frame::{Frames, Layout, encode};
+use purlin::protocol::http::Requests;
 use purlin::protocol::{
     Answer, Budget, Dispatch, Lane, Out, Protocol as _, Route, Step, Turn, Units,
 };
@@ -40,6 +41,8 @@ impl Dispatch for Echo {
 
     fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
 }
+
+impl Requests for Echo {}
 
 /// Sixteen frames: cut by the reactor, then decoded, echoed and encoded by
 /// whoever serves them.

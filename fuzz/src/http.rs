@@ -4,7 +4,8 @@
 
 use purlin::prelude::Bytes;
 use purlin::protocol::http::{
-    Http1, Incoming, Intake, Limits, Received, Request, Response, Served, Spooling, Taken, Wanted,
+    Http1, Incoming, Intake, Limits, Received, Request, Requests, Response, Served, Spooling,
+    Taken, Wanted,
 };
 use purlin::protocol::{
     Answer, Budget, Cut, Dispatch, Error, Event, Lane, Out, Protocol, Route, Step, Then, Turn, Units,
@@ -96,7 +97,9 @@ impl Dispatch for Handlers {
     fn opened(&mut self, _: &mut Out<'_>) {}
 
     fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
+}
 
+impl Requests for Handlers {
     fn request(&mut self, _: Lane, request: &Request<'_>, response: &mut Response) -> Served {
         let head = &request.head;
         let taken = request.taken.and_then(Taken::take);

@@ -23,6 +23,7 @@ mod later;
 mod listen;
 mod record;
 mod request_id;
+mod requests;
 mod router;
 pub mod sample;
 pub mod service;

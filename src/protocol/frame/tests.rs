@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::{
     Answer, Budget, CloseMode, Cut, Dispatch, Error, Event, Lane, Media, Out, Route, Step, Then,
-    Turn, Units,
+    Turn, Units, http,
 };
 use crate::scoreboard::Counter;
 
@@ -65,6 +65,8 @@ impl Dispatch for Handlers {
 
     fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
 }
+
+impl http::Requests for Handlers {}
 
 fn frames(layout: &Layout, bodies: &[(u32, &[u8])]) -> Vec<u8> {
     let mut wire = Vec::new();
@@ -694,6 +696,7 @@ fn a_close_waits_for_the_reply_that_its_own_handler_put_off() {
         fn opened(&mut self, _: &mut Out<'_>) {}
         fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
     }
+    impl http::Requests for CloseLater {}
     for (name, waits) in [("comm", Step::AwaitReply), ("rpc", Step::Next)] {
         let layout = layout(name);
         let protocol = Frames::new(layout.clone());

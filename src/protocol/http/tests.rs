@@ -13,6 +13,7 @@ use proptest::sample::select;
 use super::*;
 use crate::protocol::{
     Answer, Budget, CloseMode, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn,
+    Units,
 };
 
 const LIMITS: Limits = Limits {
@@ -53,7 +54,9 @@ impl Dispatch for Handlers {
             _ => Some(CloseMode::Abort),
         };
     }
+}
 
+impl Requests for Handlers {
     fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
         let Head {
             method,

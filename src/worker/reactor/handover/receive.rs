@@ -140,7 +140,7 @@ impl Reactor<'_> {
         let listened = Listened::new(listening);
         let conn = listened.prepare(&mut vacancy, socket, record.peer, address);
         if !Arc::ptr_eq(&protocol, &listening.protocol) {
-            let _first_time = conn.turn_into(&protocol);
+            conn.turn_into(&protocol);
         }
         record.clocks.restore(conn, record.partial.len());
         let unpacked = unpack(self.service, conn, &record);
