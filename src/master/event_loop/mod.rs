@@ -420,6 +420,7 @@ impl<'a> Master<'a> {
                     log::error!("kill worker {pid}: {error}");
                 }
             }
+            Action::TakeOver { .. } => self.take_over(),
             Action::ReloadDone { generation } => self.reload_done(generation),
             Action::ReloadFailed { generation, reason } => {
                 return ControlFlow::Continue(self.reload_failed(generation, reason));

@@ -122,12 +122,11 @@ impl Master<'_> {
         }
     }
 
-    pub(super) fn reload_done(&mut self, generation: Generation) {
+    /// What the generation that was started is made of is in force, before
+    /// anybody is told to drain for it.
+    pub(super) fn take_over(&mut self) {
+        // None: workers came back after a drain, with the cycle that was there.
         let Some(cycle) = self.incoming.take() else {
-            // Workers came back after a drain, with the cycle that was there.
-            let text = format!("generation {} serves again", generation.0);
-            log::info!("ready: {text}");
-            self.notifier.ready(&text);
             return;
         };
         self.wanted = cycle.workers;
@@ -142,17 +141,22 @@ impl Master<'_> {
         for address in cycle.addresses() {
             log::info!("listening on {address}");
         }
-        let (workers, limits) = (cycle.workers, &cycle.limits);
-        let text = format!("generation {} serves: {workers} workers", generation.0);
-        log::info!(
-            "ready: {text}, {} business threads and up to {} connections each",
-            limits.business_threads,
-            limits.connections_max
-        );
-        self.notifier.ready(&text);
         if let Some(before) = self.current.replace(cycle) {
             before.unlink_but(self.files_in_use());
         }
+    }
+
+    pub(super) fn reload_done(&mut self, generation: Generation) {
+        let workers = self.wanted;
+        let text = format!("generation {} serves: {workers} workers", generation.0);
+        if let Some(Cycle { limits, .. }) = &self.current {
+            log::info!(
+                "ready: {text}, {} business threads and up to {} connections each",
+                limits.business_threads,
+                limits.connections_max
+            );
+        }
+        self.notifier.ready(&text);
         let done = Response::new(Exit::Ok as u8, text);
         self.clients
             .answer_all(&[Command::Reload], &done, &self.epoll);

@@ -683,10 +683,12 @@ mod tests {
     fn an_new_master_keeps_to_free_rows_says_that_it_is_ready_and_rules_when_told() {
         let (mut play, actions) = new_master();
         let generation = Generation(8);
-        assert_eq!(
-            actions,
-            [Action::ReloadDone { generation }, Action::TellReady]
-        );
+        let expected = [
+            Action::TakeOver { generation },
+            Action::ReloadDone { generation },
+            Action::TellReady,
+        ];
+        assert_eq!(actions, expected);
         assert_eq!(play.supervisor.rows(), rows(&[1, 3]));
         assert_eq!(play.supervisor.may_change(), Err(Refusal::Upgrading));
         let promoted = play.tell(Event::OldMaster(OldMasterEvent::Promoted));
