@@ -22,6 +22,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::exit::{Ending, Exit};
 use crate::sys::process::Pid;
 
 /// Times that a file is tried which others just look at, or just unlinked.
@@ -72,6 +73,17 @@ impl Error for PidFileError {
             Self::Unusable(_, error) => Some(error),
             Self::Running(..) | Self::Foreign(_) => None,
         }
+    }
+}
+
+impl From<PidFileError> for Ending {
+    fn from(error: PidFileError) -> Self {
+        let exit = match &error {
+            PidFileError::Running(..) => Exit::Running,
+            PidFileError::Foreign(_) => Exit::Config,
+            PidFileError::Unusable(_, cause) => Self::of(cause),
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -320,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_new_master_writes_its_name_into_the_same_file_and_the_old_master_leaves_it() {
+    fn a_new_master_writes_its_name_into_the_same_file_and_the_old_master_leaves_it() {
         let (_folder, path) = folder();
         let old_master = PidFile::lock(&path).unwrap();
         old_master.write(Pid::own()).unwrap();

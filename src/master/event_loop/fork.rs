@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Ended, Master, WORKER};
+use super::{Leave, Master, WORKER};
 use crate::log;
 use crate::master::supervisor::{Event, Generation, SlotId};
 use crate::master::workers::WorkerProcess;
@@ -21,14 +21,14 @@ impl Master<'_> {
         slot: SlotId,
         number: usize,
         generation: Generation,
-    ) -> ControlFlow<Ended, Event> {
+    ) -> ControlFlow<Leave, Event> {
         let row = u8::try_from(slot.0).expect("there are at most 255 slots");
         let owner = self.accept_mutex.admit(row);
         let forked = Channel::pair().and_then(|ends| Ok((ends, process::fork()?)));
         match forked {
             Ok(((_, theirs), Fork::Child)) => {
                 let forked = self.forked(theirs, owner, number, generation);
-                ControlFlow::Break(Ended::ForkedWorker(Box::new(forked)))
+                ControlFlow::Break(Leave::ForkedWorker(Box::new(forked)))
             }
             Ok(((ours, _), Fork::Parent(pid))) => {
                 kill_point(Spot::HasForked);

@@ -81,8 +81,16 @@ pub(in crate::master) enum Ended {
     ForkedWorker(Box<ForkedWorker>),
 }
 
+/// Why the loop is left.
+pub(super) enum Leave {
+    /// Everybody is gone.
+    Gone,
+    /// This is another process now.
+    ForkedWorker(Box<ForkedWorker>),
+}
+
 /// Goes on, or leaves the loop.
-pub(super) type Step = ControlFlow<Ended>;
+pub(super) type Step = ControlFlow<Leave>;
 
 /// What a master needs beside its configuration.
 pub(in crate::master) struct Resources {
@@ -194,14 +202,16 @@ impl<'a> Master<'a> {
         self.report = report;
         let mut step = self.begin(first);
         let mut events = Events::with_capacity(64);
-        while step.is_continue() {
-            step = self.turn(&mut events);
-        }
-        match step {
-            ControlFlow::Break(Ended::Gone(_)) => Ended::Gone(self.close()),
-            // A worker: dropping only closes.
-            ControlFlow::Break(forked) => forked,
-            ControlFlow::Continue(()) => unreachable!("the loop went on"),
+        let leave = loop {
+            match step {
+                Step::Continue(()) => step = self.turn(&mut events),
+                Step::Break(leave) => break leave,
+            }
+        };
+        match leave {
+            Leave::Gone => Ended::Gone(self.close()),
+            // Dropping what was the master's only closes it.
+            Leave::ForkedWorker(forked) => Ended::ForkedWorker(forked),
         }
     }
 
@@ -338,11 +348,11 @@ impl<'a> Master<'a> {
                 let status = self.status();
                 self.clients.answer(client, &status, &self.epoll);
             }
-            command @ (control::Command::Drain
-            | control::Command::Workers(_)
-            | control::Command::LogLevel(_)
-            | control::Command::Connections
-            | control::Command::Kick(_)) => self.operate(client, command)?,
+            control::Command::Drain => self.drain(client)?,
+            control::Command::Workers(wanted) => self.set_workers(client, wanted)?,
+            control::Command::LogLevel(level) => self.set_log_level(client, level),
+            control::Command::Connections => connections::begin(self, Instant::now()),
+            control::Command::Kick(id) => self.kick(client, id),
         }
         Step::Continue(())
     }
@@ -390,7 +400,7 @@ impl<'a> Master<'a> {
     }
 
     /// Does one thing; gives what came of it.
-    fn act(&mut self, action: Action) -> ControlFlow<Ended, Option<Event>> {
+    fn act(&mut self, action: Action) -> ControlFlow<Leave, Option<Event>> {
         match action {
             Action::Fork {
                 slot,
@@ -434,7 +444,7 @@ impl<'a> Master<'a> {
             Action::TellReady => self.tell_ready(),
             Action::Rule => return ControlFlow::Continue(self.rule()),
             Action::HurryOldMaster { by } => self.hurry_old_master(by),
-            Action::Exit => return ControlFlow::Break(Ended::Gone(Ok(()))),
+            Action::Exit => return ControlFlow::Break(Leave::Gone),
         }
         ControlFlow::Continue(None)
     }

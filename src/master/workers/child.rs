@@ -61,10 +61,10 @@ impl ForkedWorker {
         let channel = Arc::new(self.channel.lift(wanted));
         let ready = Arc::clone(&channel);
         let failed = |ending: Ending| {
-            log::error!("{}", ending.1);
+            log::error!("{}", ending.text);
             // Without a master there is nobody to tell.
-            let _orphan = ready.send(&ToMaster::Failed(ending.1).datagram(), &[]);
-            Ending(ending.0, String::new())
+            let _orphan = ready.send(&ToMaster::Failed(ending.text).datagram(), &[]);
+            Ending::new(ending.exit, String::new())
         };
         let internal = |error: io::Error| Ending::internal("become a worker", &error);
         let prepared = (self.settings.as_ref())
@@ -96,7 +96,7 @@ impl ForkedWorker {
                 }
                 Ok(())
             }
-            Err(failure) => Err(failed(Ending(Exit::Internal, failure.to_string()))),
+            Err(failure) => Err(failed(Ending::new(Exit::Internal, failure.to_string()))),
         }
     }
 }
@@ -130,7 +130,7 @@ fn become_user(identity: Option<&Identity>) -> Result<(), Ending> {
     };
     privileges::drop_privileges(identity)
         .and_then(|()| privileges::forbid_new_privileges())
-        .map_err(|error| Ending(Exit::Permission, format!("give root's rights up: {error}")))
+        .map_err(|error| Ending::new(Exit::Permission, format!("give root's rights up: {error}")))
 }
 
 /// The orders of the master; its end is one as well.
