@@ -64,9 +64,7 @@ pub fn is_root() -> bool {
 /// Becomes `identity`, with no supplementary group that the directory does not
 /// give it.
 ///
-/// For the workers, after the fork and before any thread. It resets the signal
-/// for the parent's death: [`follow_parent`](super::process::follow_parent)
-/// comes after.
+/// For the workers, after the fork and before any thread.
 ///
 /// # Errors
 ///
