@@ -128,8 +128,10 @@ impl Scoreboard {
 
     /// What the next program has to inherit for [`Self::inherit`]: the memory,
     /// and the bells in the order of their rows.
-    pub fn descriptors(&self) -> (BorrowedFd<'_>, impl Iterator<Item = BorrowedFd<'_>>) {
-        (self.words.as_fd(), self.bells.iter().map(Bell::as_fd))
+    #[must_use]
+    pub fn descriptors(&self) -> Option<(BorrowedFd<'_>, Vec<BorrowedFd<'_>>)> {
+        let bells = self.bells.iter().map(Bell::as_fd);
+        Some((self.words.file()?, bells.collect()))
     }
 
     /// How many rows there are.
@@ -557,9 +559,9 @@ mod tests {
     }
 
     fn copies(board: &Scoreboard) -> (OwnedFd, Vec<OwnedFd>) {
-        let (memory, bells) = board.descriptors();
+        let (memory, bells) = board.descriptors().unwrap();
         let copy = |one: BorrowedFd<'_>| one.try_clone_to_owned().unwrap();
-        (copy(memory), bells.map(copy).collect())
+        (copy(memory), bells.into_iter().map(copy).collect())
     }
 
     #[test]

@@ -37,6 +37,7 @@ use super::workers::message::{ToMaster, ToWorker};
 use crate::log::{self, Limiter};
 use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::Scoreboard;
+use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Pid};
@@ -61,8 +62,10 @@ const SIGNALS: [Signal; 10] = [
 
 const SIGNAL: u64 = 0;
 const CONTROL: u64 = 1;
-/// The worker in slot `n` has this token and `n`; clients come far above.
+/// The worker in slot `n` has this token and `n`: it has something to say.
 const WORKER: u64 = 2;
+/// The same for the end of its line; clients come far above.
+const WORKER_END: u64 = 1 << 12;
 /// The line to a new program, and the end of all that it starts.
 const NEW_MASTER: u64 = 1 << 16;
 const NEW_LIFE: u64 = NEW_MASTER + 1;
@@ -235,7 +238,8 @@ impl<'a> Master<'a> {
                 OLD_MASTER => self.hear_old_master()?,
                 OLD_LIFE => self.old_life_ended()?,
                 client if client >= FIRST_TOKEN => self.serve(client)?,
-                worker => self.hear(slot_of(worker))?,
+                worker if worker >= WORKER_END => self.line_ended(slot_of(worker - WORKER_END))?,
+                worker => self.rung_by(slot_of(worker - WORKER))?,
             }
         }
         let now = Instant::now();
@@ -288,29 +292,69 @@ impl<'a> Master<'a> {
         Step::Continue(())
     }
 
+    /// A worker has something to say.
+    fn rung_by(&mut self, slot: SlotId) -> Step {
+        let Some(member) = self.workers.in_slot(slot) else {
+            return Step::Continue(());
+        };
+        if !member.rang(coarse_millis()) {
+            self.end_stranger(slot);
+        }
+        self.hear(slot)
+    }
+
+    /// Hears what a worker has said so far.
     pub(super) fn hear(&mut self, slot: SlotId) -> Step {
-        while let Some(member) = self.workers.in_slot(slot) {
-            let pid = member.pid;
-            match member.hear(&self.epoll) {
-                Some(ToMaster::Ready) => {
+        let Some(member) = self.workers.in_slot(slot) else {
+            return Step::Continue(());
+        };
+        let pid = member.pid;
+        let (said, is_ours) = member.hear();
+        for message in said {
+            match message {
+                ToMaster::Ready => {
                     kill_point(Spot::HeardReady);
                     self.supervise(Event::Ready { pid })?;
                     self.introduce();
                     self.introduce_to_old_master();
                 }
-                Some(ToMaster::Listed) => connections::hear(self, pid),
-                Some(ToMaster::Kicked(id, had_it)) => self.kicked(id, had_it),
-                Some(ToMaster::Failed(text)) => member.last_words = Some(text),
-                None => {
-                    // Of one that was killed this descriptor goes first: the
-                    // rest of its death may take a while, and nobody waits for
-                    // it.
-                    if member.hung_up {
-                        self.accept_mutex.take_from(member.owner);
+                ToMaster::Listed => connections::hear(self, pid),
+                ToMaster::Kicked(id, had_it) => self.kicked(id, had_it),
+                ToMaster::Failed(text) => {
+                    if let Some(member) = self.workers.with_pid(pid) {
+                        member.last_words = Some(text);
                     }
-                    break;
                 }
             }
+        }
+        if !is_ours {
+            self.end_stranger(slot);
+        }
+        Step::Continue(())
+    }
+
+    /// Ends a worker that says what none of ours does: somebody else's code runs
+    /// in it.
+    fn end_stranger(&mut self, slot: SlotId) {
+        let Some(member) = self.workers.in_slot(slot) else {
+            return;
+        };
+        let (number, pid) = (member.number, member.pid);
+        log::error!("worker {number}, pid {pid}, says what no worker says: it is killed");
+        member.line.forget_letters(&self.epoll);
+        if let Err(error) = process::kill(pid) {
+            log::error!("kill worker {number}, pid {pid}: {error}");
+        }
+    }
+
+    /// The other end of a worker's line is closed. Of one that was killed this
+    /// descriptor goes first: the rest of its death may take a while, and nobody
+    /// waits for it.
+    fn line_ended(&mut self, slot: SlotId) -> Step {
+        self.hear(slot)?;
+        if let Some(member) = self.workers.in_slot(slot) {
+            member.line.forget_end(&self.epoll);
+            self.accept_mutex.take_from(member.owner);
         }
         Step::Continue(())
     }
@@ -459,13 +503,14 @@ impl<'a> Master<'a> {
         let Some(member) = self.workers.remove(pid) else {
             return;
         };
-        let _deleted_before = self.epoll.delete(&member.channel);
+        member.line.forget_end(&self.epoll);
+        member.line.forget_letters(&self.epoll);
         self.accept_mutex.release_dead(member.owner);
         kill_point(Spot::Released);
         self.board.fold(member.slot.0);
     }
 }
 
-fn slot_of(token: u64) -> SlotId {
-    SlotId(usize::try_from(token - WORKER).unwrap_or(usize::MAX))
+fn slot_of(number: u64) -> SlotId {
+    SlotId(usize::try_from(number).unwrap_or(usize::MAX))
 }
