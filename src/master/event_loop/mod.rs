@@ -26,6 +26,7 @@ use super::daemon::detach::Report;
 use super::daemon::service_manager::Notifier;
 use super::exit::{Ending, Exit};
 use super::pid_file::PidFile;
+use super::plain::plain;
 use super::plan::Plan;
 use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
 use super::upgrade::life_pipe::LifePipe;
@@ -72,6 +73,9 @@ const NEW_LIFE: u64 = NEW_MASTER + 1;
 /// The line to the old one, and the end of it and its workers.
 const OLD_MASTER: u64 = NEW_MASTER + 2;
 const OLD_LIFE: u64 = NEW_MASTER + 3;
+
+/// Characters that a worker may say about its end.
+const LAST_WORDS_MAX: usize = 1000;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -322,7 +326,7 @@ impl<'a> Master<'a> {
                 ToMaster::Kicked(id, had_it) => self.kicked(id, had_it),
                 ToMaster::Failed(text) => {
                     if let Some(member) = self.workers.with_pid(pid) {
-                        member.last_words = Some(text);
+                        member.last_words = Some(plain(&text, LAST_WORDS_MAX));
                     }
                 }
             }
