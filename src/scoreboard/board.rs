@@ -4,7 +4,7 @@
 //! ```text
 //! word 0       1        2       3        4 ... 7    8
 //! +-------+--------+------+----------+-------+--------+-------+---~~~---+
-//! | magic | layout | turn | sequence | table | totals | row 0 | row ... |
+//! | magic | layout | mutex| sequence | table | totals | row 0 | row ... |
 //! +-------+--------+------+----------+-------+--------+-------+---~~~---+
 //! | activity of row 0 | activity of row ... | addresses |
 //! +----------------+---~~~------------+-----------+
@@ -35,7 +35,7 @@ use crate::sys::memory::SharedWords;
 const MAGIC: u64 = u64::from_le_bytes(*b"purlin\0\x01");
 
 const LAYOUT: usize = 1;
-const TURN: usize = 2;
+const MUTEX: usize = 2;
 const SEQUENCE: usize = 3;
 const TABLE: usize = 4;
 const TOTALS: usize = LINE_WORDS;
@@ -128,8 +128,10 @@ impl Scoreboard {
 
     /// What the next program has to inherit for [`Self::inherit`]: the memory,
     /// and the bells in the order of their rows.
-    pub fn descriptors(&self) -> (BorrowedFd<'_>, impl Iterator<Item = BorrowedFd<'_>>) {
-        (self.words.as_fd(), self.bells.iter().map(Bell::as_fd))
+    #[must_use]
+    pub fn descriptors(&self) -> Option<(BorrowedFd<'_>, Vec<BorrowedFd<'_>>)> {
+        let bells = self.bells.iter().map(Bell::as_fd);
+        Some((self.words.file()?, bells.collect()))
     }
 
     /// How many rows there are.
@@ -173,7 +175,7 @@ impl Scoreboard {
     /// Names the worker that may accept: see `net::accept_mutex`.
     #[must_use]
     pub fn accept_mutex(&self) -> &AtomicU64 {
-        &self.words[TURN]
+        &self.words[MUTEX]
     }
 
     /// Who lives in row `n`, and what it can do: see `net::accept_mutex`.
@@ -207,7 +209,7 @@ impl Scoreboard {
     }
 
     /// The words of the activities of row `n`.
-    pub(super) fn desk_words(&self, n: usize) -> &[AtomicU64] {
+    pub(super) fn activity_words(&self, n: usize) -> &[AtomicU64] {
         assert!(n < self.rows(), "row {n} of {}", self.rows());
         &self.words[activities(self.rows(), n)..][..ACTIVITIES_WORDS]
     }
@@ -463,7 +465,7 @@ mod tests {
     #[test]
     fn rows_share_no_word_with_each_other_or_the_header() {
         let board = Scoreboard::new(255).unwrap();
-        let header = [0, LAYOUT, TURN, SEQUENCE, TABLE].map(|n| &raw const board.words[n]);
+        let header = [0, LAYOUT, MUTEX, SEQUENCE, TABLE].map(|n| &raw const board.words[n]);
         let words = (0..255).flat_map(|n| {
             let counters = Counter::ALL.iter().map(move |&counter| (n, counter));
             let counters = counters.map(|(n, counter)| &raw const *board.word(n, counter));
@@ -472,7 +474,7 @@ mod tests {
             let table = (0..4).flat_map(|bucket| addresses.bucket(n, bucket));
             let table: Vec<_> = table.map(|word| &raw const *word).collect();
             assert_eq!(table.len(), 4 * super::super::BUCKET);
-            let activities = board.desk_words(n).iter().map(|word| &raw const *word);
+            let activities = board.activity_words(n).iter().map(|word| &raw const *word);
             let of_row = counters.chain(others).chain(table);
             of_row.chain(activities).collect::<Vec<_>>()
         });
@@ -557,9 +559,9 @@ mod tests {
     }
 
     fn copies(board: &Scoreboard) -> (OwnedFd, Vec<OwnedFd>) {
-        let (memory, bells) = board.descriptors();
+        let (memory, bells) = board.descriptors().unwrap();
         let copy = |one: BorrowedFd<'_>| one.try_clone_to_owned().unwrap();
-        (copy(memory), bells.map(copy).collect())
+        (copy(memory), bells.into_iter().map(copy).collect())
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::fault::{self, Point};
 
@@ -35,7 +35,8 @@ pub fn file() -> io::Result<File> {
 pub struct SharedWords {
     start: NonNull<AtomicU64>,
     len: usize,
-    file: OwnedFd,
+    /// What they are mapped from; `None`: it has no name here, or is closed.
+    file: Option<OwnedFd>,
 }
 
 // SAFETY: the mapping is not tied to a thread, and its contents are atomics.
@@ -70,6 +71,30 @@ impl SharedWords {
         Self::map(file, len)
     }
 
+    /// `len` words, all zero, that this process shares with the children which
+    /// keep them, and with nobody else: no descriptor leads to them.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    pub fn anonymous(len: usize) -> io::Result<Self> {
+        fault::point(Point::Map)?;
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let bytes = Self::bytes(len);
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases
+        // nothing that Rust knows of.
+        let start = unsafe { mmap_anonymous(None, bytes, both, MapFlags::MAP_SHARED) }?;
+        Ok(Self {
+            start: start.cast(),
+            len,
+            file: None,
+        })
+    }
+
     /// All words of a file that [`Self::new`] made in the process before this
     /// one.
     ///
@@ -100,8 +125,8 @@ impl SharedWords {
         let offset = |at: usize| libc::off_t::try_from(at * size_of::<AtomicU64>());
         // Storing zeroes would first give memory to the pages that have none.
         let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let punched = match (offset(words.start), offset(words.len())) {
-            (Ok(start), Ok(len)) => fallocate(&self.file, hole, start, len).is_ok(),
+        let punched = match (&self.file, offset(words.start), offset(words.len())) {
+            (Some(file), Ok(start), Ok(len)) => fallocate(file, hole, start, len).is_ok(),
             _ => false,
         };
         if !punched {
@@ -127,7 +152,7 @@ impl SharedWords {
     }
 
     fn map(file: OwnedFd, len: usize) -> io::Result<Self> {
-        let bytes = NonZeroUsize::new(len * size_of::<AtomicU64>()).expect("at least one word");
+        let bytes = Self::bytes(len);
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases
         // nothing that Rust knows of.
         let start = unsafe {
@@ -143,14 +168,18 @@ impl SharedWords {
         Ok(Self {
             start: start.cast(),
             len,
-            file,
+            file: Some(file),
         })
     }
-}
 
-impl AsFd for SharedWords {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    fn bytes(len: usize) -> NonZeroUsize {
+        NonZeroUsize::new(len * size_of::<AtomicU64>()).expect("at least one word")
+    }
+
+    /// For the next program to inherit, by [`Self::inherit`].
+    #[must_use]
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 }
 
@@ -179,7 +208,8 @@ mod tests {
     #[test]
     fn a_second_mapping_sees_the_same_words() {
         let first = SharedWords::new(1000).unwrap();
-        let second = SharedWords::map(first.as_fd().try_clone_to_owned().unwrap(), 1000).unwrap();
+        let second =
+            SharedWords::map(first.file().unwrap().try_clone_to_owned().unwrap(), 1000).unwrap();
         assert!(first.iter().all(|word| word.load(Ordering::Relaxed) == 0));
         first[999].store(7, Ordering::SeqCst);
         assert_eq!(second[999].load(Ordering::SeqCst), 7);
@@ -188,7 +218,8 @@ mod tests {
     #[test]
     fn what_is_cleared_is_zero_in_every_mapping_and_the_rest_stays() {
         let first = SharedWords::new(3000).unwrap();
-        let second = SharedWords::map(first.as_fd().try_clone_to_owned().unwrap(), 3000).unwrap();
+        let second =
+            SharedWords::map(first.file().unwrap().try_clone_to_owned().unwrap(), 3000).unwrap();
         for word in first.iter() {
             word.store(7, Ordering::SeqCst);
         }
@@ -204,7 +235,7 @@ mod tests {
         let words = SharedWords::new(1000).unwrap();
         words[999].store(7, Ordering::SeqCst);
         let copy = |file: BorrowedFd<'_>| file.try_clone_to_owned().unwrap();
-        let inherited = SharedWords::inherit(copy(words.as_fd())).unwrap();
+        let inherited = SharedWords::inherit(copy(words.file().unwrap())).unwrap();
         assert_eq!(inherited.len(), 1000);
         assert_eq!(inherited[999].load(Ordering::SeqCst), 7);
         let file = tempfile::tempfile().unwrap();
@@ -215,6 +246,6 @@ mod tests {
     #[test]
     fn nobody_can_shrink_it() {
         let words = SharedWords::new(1000).unwrap();
-        assert!(nix::unistd::ftruncate(words.as_fd(), 0).is_err());
+        assert!(nix::unistd::ftruncate(words.file().unwrap(), 0).is_err());
     }
 }

@@ -152,7 +152,7 @@ fn workers(config: &Config) -> usize {
 pub fn check(config: &Config) -> Result<(), Ending> {
     identity(config)?;
     log::probe(&settings(config, false)?)
-        .map_err(|error| Ending(Ending::of(&error), error.to_string()))
+        .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))
 }
 
 /// What the log is told.
@@ -187,7 +187,7 @@ fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
         .map_err(|error| config.refuse("user", &format!("cannot be used: {error}")))?;
     if identity.is_root() && !config.allow_root {
         let error = config.refuse("user", "is root, which needs allow_root = true");
-        return Err(Ending(Exit::Permission, error.to_string()));
+        return Err(Ending::new(Exit::Permission, error.to_string()));
     }
     Ok(Some(identity))
 }

@@ -59,7 +59,8 @@ impl Master<'_> {
         let epochs: Vec<u16> = (0..rows)
             .map(|row| self.accept_mutex.occupant(row).epoch)
             .collect();
-        let (memory, bells) = self.board.descriptors();
+        let shared = self.board.descriptors();
+        let (memory, bells) = shared.ok_or("the shared memory has no descriptor")?;
         let before = cycle.as_before();
         let ours = self.supervisor.rows();
         let bequest = Bequest {
@@ -67,7 +68,7 @@ impl Master<'_> {
             pid_file: self.pid_file.as_fd(),
             control: control.as_fd(),
             memory,
-            bells: bells.collect(),
+            bells,
             life: self.life_pipe.end(),
             life_pipe: &life_pipe,
             listeners: before.listeners,

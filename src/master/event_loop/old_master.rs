@@ -29,7 +29,7 @@ impl Master<'_> {
                 Heard::Word(ToNewMaster::Named) => self.be_named(),
                 Heard::Word(ToNewMaster::End) => {
                     let text = "the old binary rolled the upgrade back".to_owned();
-                    self.result = Err(Ending(Exit::Running, text));
+                    self.result = Err(Ending::new(Exit::Running, text));
                     self.supervise(Event::OldMaster(OldMasterEvent::Ended))?;
                 }
                 Heard::Word(ToNewMaster::Left(counted)) => {
@@ -148,7 +148,7 @@ impl Master<'_> {
 
     /// The last word of one that does not rule.
     pub(super) fn give_up(&mut self) {
-        if let Err(Ending(_, text)) = &self.result {
+        if let Err(Ending { text, .. }) = &self.result {
             self.tell_old_master(&ToOldMaster::failed(text));
         }
     }

@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn papers_of_another_version_or_none_at_all_are_refused() {
+    fn an_inheritance_of_another_version_or_none_at_all_is_refused() {
         for text in ["", "{}", "{\"version\":1}"] {
             assert!(Inheritance::read(text).is_err(), "{text}");
         }
