@@ -96,16 +96,8 @@ impl Shared {
         let Some(conn) = self.pool.find(id) else {
             return false;
         };
-        let after = if item.ends() {
-            conn.mailbox.post_close(item)
-        } else if item.replies() {
-            conn.mailbox.post_reply(item)
-        } else if item.is_event() {
-            conn.mailbox.post_event(item)
-        } else {
-            conn.mailbox.post(item)
-        };
-        after.is_some_and(|after| {
+        let urgency = item.urgency();
+        conn.mailbox.post(item, urgency).is_some_and(|after| {
             self.follow(&conn, after);
             true
         })

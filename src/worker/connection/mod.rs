@@ -32,7 +32,7 @@ use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use became::Became;
 use clocks::Clocks;
-use mailbox::Mailbox;
+use mailbox::{Mailbox, Urgency};
 use outbound::Outbound;
 use parts::Parts;
 
@@ -76,22 +76,13 @@ impl From<Event> for Item {
 }
 
 impl Item {
-    /// Runs even when the peer does not read its replies.
-    pub(crate) fn ends(&self) -> bool {
-        matches!(self, Self::Close(_) | Self::Ended)
-    }
-
-    /// Is a reply that was put off.
-    pub(crate) fn replies(&self) -> bool {
-        matches!(self, Self::Large(event) if matches!(**event, Event::Reply(..)))
-    }
-
-    /// Runs even when the peer's messages wait for an event: all but those, and
-    /// a refusal, which stands behind them.
-    pub(crate) fn is_event(&self) -> bool {
+    /// What it need not wait for. A refusal stands behind the messages before
+    /// it, as they do.
+    pub(crate) fn urgency(&self) -> Urgency {
         match self {
-            Self::Units(_) => false,
-            Self::Large(_) => self.replies(),
+            Self::Units(_) => Urgency::InOrder,
+            Self::Large(event) if matches!(**event, Event::Reply(..)) => Urgency::Reply,
+            Self::Large(_) => Urgency::InOrder,
             Self::Opened
             | Self::Eof
             | Self::Draining
@@ -99,15 +90,9 @@ impl Item {
             | Self::Ping
             | Self::Timer(_)
             | Self::Writable
-            | Self::Wake
-            | Self::Close(_)
-            | Self::Ended => true,
+            | Self::Wake => Urgency::Event,
+            Self::Close(_) | Self::Ended => Urgency::Close,
         }
-    }
-
-    /// Runs even when everything else waits for a reply.
-    pub(crate) fn ends_or_replies(&self) -> bool {
-        self.ends() || self.replies()
     }
 }
 
@@ -284,5 +269,32 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connection({} of {})", self.id, self.peer)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::protocol::{Answer, Refusal};
+    use crate::scoreboard::Counter;
+
+    #[test]
+    fn a_reply_overtakes_messages_and_a_refusal_does_not() {
+        let refusal = Refusal {
+            counter: Counter::Truncated,
+            detail: String::new(),
+            answer: b"",
+        };
+        for (item, urgency) in [
+            (Item::Units(Bytes::new()), Urgency::InOrder),
+            (Item::from(Event::Refused(refusal)), Urgency::InOrder),
+            (Item::from(Event::Eof), Urgency::Event),
+            (Item::from(Event::Wake), Urgency::Event),
+            (Item::from(Event::Reply(1, Answer::None)), Urgency::Reply),
+            (Item::Close(CloseMode::Flush), Urgency::Close),
+            (Item::Ended, Urgency::Close),
+        ] {
+            assert_eq!(item.urgency(), urgency);
+        }
     }
 }

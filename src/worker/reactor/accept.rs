@@ -19,13 +19,14 @@ use super::{Accepting, Reactor};
 use crate::dispatch::service::UnknownId;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
-use crate::protocol::{Event, Protocol};
+use crate::protocol::Protocol;
 use crate::scoreboard::Counter;
 use crate::sys::clock::millis;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{Ordering, lock};
 use crate::worker::connection::items::Items;
+use crate::worker::connection::mailbox::Urgency;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::limits::admission::{Entrance, Greeting};
 use crate::worker::setup::Listening;
@@ -271,7 +272,7 @@ impl Reactor<'_> {
     /// Has `opened` run, if there is one.
     fn greet(&mut self, conn: &Arc<Connection>) {
         if self.service.greets()
-            && let Some(after) = conn.mailbox.post(Item::from(Event::Opened))
+            && let Some(after) = conn.mailbox.post(Item::Opened, Urgency::Event)
         {
             self.follow(conn, after);
         }

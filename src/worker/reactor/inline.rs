@@ -50,8 +50,7 @@ impl Reactor<'_> {
             self.buffer = turn.out.bytes;
             let beside = turn.out.beside;
             parts.app.counted();
-            // Before both become `Over`: whoever may serve the rest is this turn,
-            // or the pool.
+            // `Over` does not tell who may serve the rest: this turn, or the pool.
             let goes_on = step == Step::Next && done < units;
             let why = StopReason::from_step(step, done < units);
             turn::write_turn(

@@ -250,12 +250,8 @@ impl Reactor<'_> {
 
     pub(super) fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
         let item = Item::from(event);
-        let after = if item.is_event() {
-            conn.mailbox.post_event(item)
-        } else {
-            conn.mailbox.post(item)
-        };
-        if let Some(after) = after {
+        let urgency = item.urgency();
+        if let Some(after) = conn.mailbox.post(item, urgency) {
             self.follow(conn, after);
         }
     }

@@ -9,7 +9,7 @@ pub(super) mod write;
 use std::sync::Arc;
 
 use super::connection::items::Items;
-use super::connection::mailbox::FollowUp;
+use super::connection::mailbox::{FollowUp, Urgency, Wait};
 use super::connection::outbound::Outbound;
 use super::connection::parts::Parts;
 use super::connection::{Connection, Item};
@@ -141,7 +141,7 @@ pub(crate) fn run(
     let mut spoke = false;
     while let Some(item) = items.pop_front() {
         let by_itself = matches!(item, Item::Ping | Item::Units(_));
-        let (is_reply, before) = (item.replies(), turn.out.pending());
+        let (is_reply, before) = (item.urgency() == Urgency::Reply, turn.out.pending());
         why = if let Item::Units(units) = &item {
             let (served, step) = parts.server.serve(Units::shared(units), &mut turn);
             done += served;
@@ -262,22 +262,10 @@ pub(crate) fn finish(
         }
         StopReason::Close(mode) => close(shared, conn, parts, mode),
         StopReason::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
-        StopReason::AwaitReply => {
-            consumed(shared, done);
-            let ends_or_replies = Item::ends_or_replies;
-            let mailbox = &conn.mailbox;
-            mailbox
-                .await_reply(done, high, left, ends_or_replies)
-                .into()
-        }
-        StopReason::AwaitEvent => {
-            consumed(shared, done);
-            let mailbox = &conn.mailbox;
-            mailbox.await_event(done, high, left, Item::is_event).into()
-        }
+        StopReason::AwaitReply => wait(shared, conn, Wait::Reply, done, left).into(),
+        StopReason::AwaitEvent => wait(shared, conn, Wait::Event, done, left).into(),
         StopReason::Done | StopReason::Over | StopReason::AwaitWritable if conn.is_full(mark) => {
-            consumed(shared, done);
-            let after = conn.mailbox.await_room(done, high, left, Item::ends);
+            let after = wait(shared, conn, Wait::Writable, done, left);
             after.and(write::look_for_room(shared, conn)).into()
         }
         StopReason::Over | StopReason::AwaitWritable => {
@@ -293,6 +281,19 @@ pub(crate) fn finish(
             }
         }
     }
+}
+
+/// The turn waits; `done` bytes are done, and these items are `left`.
+fn wait(
+    shared: &Shared,
+    conn: &Connection,
+    wait: Wait,
+    done: usize,
+    left: Items<Item>,
+) -> FollowUp {
+    consumed(shared, done);
+    let high = shared.limits.mailbox_high;
+    conn.mailbox.wait(wait, done, high, left, Item::urgency)
 }
 
 fn consumed(shared: &Shared, bytes: usize) {
