@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Error, Media, http};
+use super::http::Content;
+use super::{Error, Media};
 
 /// What a handler answered. Users meet it only when they implement
 /// [`IntoReply`](crate::body::IntoReply) themselves.
@@ -22,7 +23,7 @@ pub enum Answer {
     },
     /// What goes over HTTP alone: a file, a stream. Boxed, because it is
     /// rare and large.
-    Content(Box<http::Content>),
+    Content(Box<Content>),
     /// An error frame, or the connection's end where the protocol has none.
     Error(Error),
     /// The reply comes as [`Event::Reply`](super::Event::Reply) with this token.

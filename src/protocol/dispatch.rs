@@ -1,10 +1,11 @@
 //! What a protocol asks of the program, message by message.
 
-use super::{Answer, Out, Units, http};
+use super::http::Requests;
+use super::{Answer, Out, Units};
 
 /// The handlers of one connection, with its state; what they are asked of
 /// requests is HTTP's own. Implemented by `dispatch`.
-pub trait Dispatch: http::Requests {
+pub trait Dispatch: Requests {
     /// Whether the handler of `route` may run on the event loop.
     fn inline(&self, route: Route) -> bool;
 

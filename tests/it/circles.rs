@@ -54,7 +54,7 @@ const FOLDERS: &[(&str, &[(&str, &str)])] = &[
 ];
 
 /// Files of the largest circle that may be.
-const CIRCLE_MAX: usize = 17;
+const CIRCLE_MAX: usize = 9;
 
 /// Modules in which no file may be part of a circle.
 const STRAIGHT: &[&str] = &["dispatch"];

@@ -11,7 +11,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::protocol::{Answer, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn};
+use crate::protocol::{
+    Answer, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn, Units,
+};
 
 const LIMITS: Limits = Limits {
     line: 100,
