@@ -65,7 +65,9 @@ pub enum Then {
     /// The units end inside of a message, whose parts are units as they come.
     ReadOn,
     /// The connection speaks this from now on, beginning with the same bytes.
-    /// Only before its first whole message, of which there is none then.
+    /// Only before its first whole message, of which there is none then. That
+    /// one may become another in its turn, unless it is a session, whose start
+    /// the program has been told.
     Become(Arc<dyn Protocol>),
     /// Nothing that can ever be a message: close behind the whole ones.
     Refuse(Refusal),

@@ -9,6 +9,7 @@ mod accept_mutex;
 mod access_log;
 mod architecture;
 mod bad_input;
+mod becomes;
 mod bench;
 mod browser;
 mod circles;

@@ -3,11 +3,13 @@
 //! | part | who |
 //! |---|---|
 //! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
+//! | `became` | grows by the reactor, which holds the turn then: read freely |
 //! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
 
+mod became;
 pub(super) mod clocks;
 pub(super) mod free_lists;
 pub(super) mod items;
@@ -17,7 +19,7 @@ pub(super) mod parts;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -28,6 +30,7 @@ use crate::protocol::{CloseMode, Event, Protocol};
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use became::Became;
 use clocks::Clocks;
 use mailbox::Mailbox;
 use outbound::Outbound;
@@ -117,7 +120,7 @@ pub(crate) struct Connection {
     counted: AtomicU64,
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
     /// What the peer turned out to speak, where `protocol` left that open.
-    became: OnceLock<Box<Arc<dyn Protocol>>>,
+    became: Became,
     pub(crate) unknown_id: UnknownId,
     /// When it was accepted, in milliseconds of the coarse clock.
     pub(crate) opened: u64,
@@ -148,7 +151,7 @@ impl Connection {
             peer: Peer::Unix,
             counted: AtomicU64::new(0),
             protocol: None,
-            became: OnceLock::new(),
+            became: Became::nothing(),
             unknown_id: UnknownId::default(),
             opened: 0,
             heard: AtomicU64::new(0),
@@ -174,15 +177,14 @@ impl Connection {
     /// What the peer speaks.
     pub(crate) fn protocol(&self) -> &Arc<dyn Protocol> {
         self.became
-            .get()
-            .map(|became| &**became)
+            .last()
             .or(self.protocol.as_ref())
             .expect("a connection that can be found speaks something")
     }
 
-    /// Speaks `protocol` from now on. False: it has become something before.
-    pub(crate) fn turn_into(&self, protocol: &Arc<dyn Protocol>) -> bool {
-        self.became.set(Box::new(Arc::clone(protocol))).is_ok()
+    /// Speaks `protocol` from now on; it may have become something before.
+    pub(crate) fn turn_into(&self, protocol: &Arc<dyn Protocol>) {
+        self.became.push(Arc::clone(protocol));
     }
 
     /// Is counted under `address` from now on.
@@ -268,7 +270,7 @@ impl Connection {
     pub(crate) fn clean(&mut self) {
         self.fd = None;
         self.protocol = None;
-        self.became = OnceLock::new();
+        self.became = Became::nothing();
         self.heard.store(0, Ordering::Relaxed);
         self.clocks = Clocks::new();
         self.queued.store(0, Ordering::Relaxed);

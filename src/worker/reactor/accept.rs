@@ -267,23 +267,21 @@ impl Reactor<'_> {
             return false;
         }
         let before = Arc::clone(conn.protocol());
-        let turned = conn.turn_into(protocol);
-        if turned {
-            *lock(&conn.turn) = None;
-            let mut unfinished = self.cutters.acquire(protocol, false);
-            if let Some(mut old) = self.inbound[conn.id.slot()].unfinished.take() {
-                std::mem::swap(&mut unfinished.partial, &mut old.partial);
-                self.cutters.release(&before, old);
-            }
-            self.inbound[conn.id.slot()].unfinished = Some(unfinished);
+        conn.turn_into(protocol);
+        *lock(&conn.turn) = None;
+        let mut unfinished = self.cutters.acquire(protocol, false);
+        if let Some(mut old) = self.inbound[conn.id.slot()].unfinished.take() {
+            std::mem::swap(&mut unfinished.partial, &mut old.partial);
+            self.cutters.release(&before, old);
         }
+        self.inbound[conn.id.slot()].unfinished = Some(unfinished);
         let high = self.shared.limits.mailbox_high;
         let after = conn.mailbox.requeue(0, high, Items::default());
         self.follow(conn, after);
-        if turned && protocol.is_session() {
+        if protocol.is_session() {
             self.greet(conn);
         }
-        turned
+        true
     }
 
     /// Has `opened` run, if there is one.

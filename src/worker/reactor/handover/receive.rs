@@ -147,7 +147,7 @@ impl Reactor<'_> {
         conn.fd = Some(socket);
         conn.protocol = Some(Arc::clone(&listening.protocol));
         if !Arc::ptr_eq(&protocol, &listening.protocol) {
-            let _first_time = conn.turn_into(&protocol);
+            conn.turn_into(&protocol);
         }
         conn.unknown_id = listening.unknown_id;
         conn.count(address);
