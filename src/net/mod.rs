@@ -1,4 +1,8 @@
-//! Listeners, the connection pool, and the names of connections.
+//! Who gets in, and what a connection is called: the accept mutex, limits and
+//! lists of addresses, the connection pool, the names of connections.
+//!
+//! Opens and reads no socket: listeners are made by `sys`, and owned by the
+//! master's cycle and the worker's reactor.
 
 pub mod accept_mutex;
 pub mod accept_rate;
