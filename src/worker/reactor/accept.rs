@@ -1,9 +1,9 @@
 //! Accepting: from the kernel's backlog into a slot of the pool.
 //!
 //! ```text
-//! accept --> whose header is awaited: the lobby --\
-//!        \------------------------------------------> admitted --> settled
-//!                                                  \-> turned away: a reset
+//! accept --> whose PROXY header is awaited: proxy_wait --\
+//!        \--------------------------------------------------> admitted --> in the pool
+//!                                                          \-> turned away: a reset
 //! ```
 //!
 //! Allocates nothing once a slot was used before: the connection, its cutter

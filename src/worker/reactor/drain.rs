@@ -64,7 +64,7 @@ impl Drain {
     }
 
     pub(super) fn set(&mut self, slot: usize, fate: Fate) {
-        // Whoever was in the lobby has a slot that was empty at the start.
+        // Whoever waited for a PROXY header has a slot that was empty at the start.
         if self.fates.len() <= slot {
             self.fates.resize(slot + 1, Fate::Warned);
         }

@@ -2,7 +2,7 @@
 //! accepts new ones, and decides which of them live.
 //!
 //! ```text
-//!   epoll --> accept --> settle in the pool
+//!   epoll --> accept --> place in the pool
 //!         --> read ----> whole messages --> inline handler, or the mailbox
 //!         --> letters -> resume reading, end a connection
 //!         --> control -> drain, end
