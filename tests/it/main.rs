@@ -42,6 +42,7 @@ mod order;
 mod packaging;
 mod per_ip;
 mod proxy;
+mod public;
 mod readme;
 mod reload;
 mod service;
