@@ -1,7 +1,7 @@
 //! The handlers of one connection, with its state.
 //!
-//! Used by one thread at a time: whoever holds the connection's turn. Seats are
-//! used again for later connections; the state is not.
+//! Used by one thread at a time: whoever holds the connection's turn. Dispatchers
+//! are used again for later connections; the state is not.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -26,7 +26,7 @@ pub enum Answer {
     Content(Box<Content>),
     /// An error frame, or the connection's end where the protocol has none.
     Error(Error),
-    /// The reply comes as [`Event::Reply`](super::Event::Reply) with this token.
+    /// The reply comes later, as an event with this token.
     Later(u64),
 }
 

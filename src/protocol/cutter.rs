@@ -1,4 +1,4 @@
-//! Where messages end: the half of a protocol that the reactor uses.
+//! The cutter: the part of a decoder that the reactor needs, where messages end.
 //!
 //! It never looks at bodies and never allocates from a claimed length.
 

@@ -1,5 +1,5 @@
-//! What serves messages: the half of a protocol that the holder of a
-//! connection's turn uses.
+//! The server: the rest of the decoder, the handlers, and the encoder, as the
+//! holder of a connection's turn uses them.
 
 use super::{Dispatch, Event, Step, Turn, Units};
 

@@ -83,7 +83,8 @@ pub use http::Http;
 pub use multipart::{Multipart, Part};
 pub use site::Routes;
 
-pub use crate::protocol::http::{ChunkBuf, Fill, Source, Stream};
+#[doc(inline)]
+pub use crate::protocol::http::{ChunkBuf, Content, Fill, Piece, Source, Stream};
 
 use self::method::Method;
 use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply, into_memory};

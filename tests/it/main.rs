@@ -43,6 +43,7 @@ mod order;
 mod packaging;
 mod per_ip;
 mod proxy;
+mod public;
 mod readme;
 mod reload;
 mod service;

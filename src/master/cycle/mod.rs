@@ -1,5 +1,6 @@
-//! One configuration, with everything that was made for it and can fail: what a
-//! generation of workers is started from. Made before anything is changed.
+//! A cycle: one configuration, with everything that was made for it and can
+//! fail, from which a generation of workers is started. Made before anything is
+//! changed.
 
 pub(super) mod inherited;
 pub(super) mod socket_file;

@@ -348,6 +348,7 @@ impl Layout {
     ///
     /// What stands there can never be a frame: close the connection. The
     /// claimed length reserves nothing; it is only compared.
+    #[doc(hidden)]
     #[inline(always)]
     pub fn frame<'a>(&self, bytes: &'a [u8]) -> Result<Option<Frame<'a>>, Refusal> {
         let Some(total) = self.measure(bytes)? else {

@@ -18,7 +18,7 @@ pub struct Request<'a> {
     pub trailers: Trailers<'a>,
     /// What the listener has to show.
     pub root: Option<&'a dyn Root>,
-    /// What an [`Intake`] made of the body, for its handler to take.
+    /// What an [`Intake`](super::Intake) made of the body, for its handler to take.
     pub taken: Option<&'a Taken>,
 }
 

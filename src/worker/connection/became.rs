@@ -15,6 +15,9 @@ use crate::protocol::Protocol;
 #[derive(Default)]
 pub(super) struct Became(OnceLock<Box<Link>>);
 
+// Every idle connection has one.
+const _: () = assert!(size_of::<Became>() <= 16);
+
 struct Link {
     protocol: Arc<dyn Protocol>,
     next: Became,
@@ -65,7 +68,7 @@ mod tests {
 
     fn protocols() -> Vec<Arc<dyn Protocol>> {
         let presets = ["comm", "rpc", "len32"];
-        let frames = presets.map(|name| Frames::new(Layout::preset(name).unwrap()));
+        let frames = presets.map(|name| Frames::new(Layout::preset(name).expect("a preset")));
         frames.map(|frames| Arc::new(frames) as _).into()
     }
 

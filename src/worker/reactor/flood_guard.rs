@@ -1,5 +1,5 @@
-//! What the flood guard does to a batch that was just cut, on the reactor. The
-//! rules themselves are in `flood`.
+//! Rate limits: what the flood guard does to a batch that was just cut, on the
+//! reactor. The rules themselves are in `limits/flood.rs`.
 
 use super::inbound::Inbound;
 use crate::config::FloodAction;

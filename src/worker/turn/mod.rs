@@ -319,7 +319,7 @@ fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode)
     let (dropped, after) = conn.mailbox.close();
     drop(dropped);
     if mode == CloseMode::Done {
-        // It has said its last, so that it may go back to its shelf.
+        // It has said its last, so that it may go back to the free list.
         parts.server.reset();
     }
     let mut outbound = lock(&conn.outbound);
