@@ -116,6 +116,10 @@ impl Master<'_> {
                 Heard::Word(ToOldMaster::Listens) => NewMasterEvent::Listens,
                 Heard::Word(ToOldMaster::Ready) => NewMasterEvent::Ready,
                 Heard::Word(ToOldMaster::TookOver) => NewMasterEvent::TookOver,
+                Heard::Word(ToOldMaster::Wake { row }) => {
+                    self.wake(row);
+                    continue;
+                }
                 Heard::Word(ToOldMaster::Hurry(millis)) => NewMasterEvent::Hurry {
                     by: Instant::now() + Duration::from_millis(millis),
                 },
@@ -279,7 +283,7 @@ impl Master<'_> {
         self.tell_new_master(&ToNewMaster::Left(counted));
     }
 
-    fn tell_new_master(&self, word: &ToNewMaster) {
+    pub(super) fn tell_new_master(&self, word: &ToNewMaster) {
         if let Some(new_master) = &self.new_master {
             tell(&new_master.line, word);
         }
