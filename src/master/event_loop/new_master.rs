@@ -60,15 +60,14 @@ impl Master<'_> {
             .map(|row| self.accept_mutex.occupant(row).epoch)
             .collect();
         let shared = self.board.descriptors();
-        let (memory, bells) = shared.ok_or("the shared memory has no descriptor")?;
+        let shared = shared.ok_or("the shared memory has no descriptor")?;
         let before = cycle.as_before();
         let ours = self.supervisor.rows();
         let bequest = Bequest {
             line: &theirs,
             pid_file: self.pid_file.as_fd(),
             control: control.as_fd(),
-            memory,
-            bells,
+            shared,
             life: self.life_pipe.end(),
             life_pipe: &life_pipe,
             listeners: before.listeners,

@@ -49,6 +49,10 @@ impl Words for MasterWords {
         Words::life(&self.board, row)
     }
 
+    fn epoch(&self, row: usize) -> &AtomicU64 {
+        Words::epoch(&self.board, row)
+    }
+
     fn live(&self, row: usize) -> &AtomicU64 {
         Words::live(&self.board, row)
     }
