@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, Range};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use nix::sys::stat::Mode;
 
 use super::fault::{self, Point};
 
@@ -65,6 +66,8 @@ impl SharedWords {
             &file,
             libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX),
         )?;
+        // Whoever shares it has it from us: nobody else is to open it anew.
+        nix::sys::stat::fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR)?;
         // A mapping of a file that somebody shrinks kills its readers (SIGBUS).
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
@@ -91,6 +94,24 @@ impl SharedWords {
         Ok(Self {
             start: start.cast(),
             len,
+            file: None,
+        })
+    }
+
+    /// The same words for a process that must not change them: a store there
+    /// ends it, and it has nothing by which it could make them writable again.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` is not mounted; those of `mmap`.
+    pub fn reader(&self) -> io::Result<Self> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        // An open file of its own, for reading: a mapping of the one that can be
+        // written could be made writable.
+        let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        Ok(Self {
+            start: Self::map_as(file.as_fd(), self.len, ProtFlags::PROT_READ)?,
+            len: self.len,
             file: None,
         })
     }
@@ -152,24 +173,20 @@ impl SharedWords {
     }
 
     fn map(file: OwnedFd, len: usize) -> io::Result<Self> {
-        let bytes = Self::bytes(len);
-        // SAFETY: a fresh mapping at an address of the kernel's choice aliases
-        // nothing that Rust knows of.
-        let start = unsafe {
-            mmap(
-                None,
-                bytes,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-                &file,
-                0,
-            )
-        }?;
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         Ok(Self {
-            start: start.cast(),
+            start: Self::map_as(file.as_fd(), len, both)?,
             len,
             file: Some(file),
         })
+    }
+
+    fn map_as(file: BorrowedFd<'_>, len: usize, how: ProtFlags) -> io::Result<NonNull<AtomicU64>> {
+        let bytes = Self::bytes(len);
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases
+        // nothing that Rust knows of.
+        let start = unsafe { mmap(None, bytes, how, MapFlags::MAP_SHARED, file, 0) }?;
+        Ok(start.cast())
     }
 
     fn bytes(len: usize) -> NonZeroUsize {
@@ -204,6 +221,7 @@ impl Drop for SharedWords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::mman::mprotect;
 
     #[test]
     fn a_second_mapping_sees_the_same_words() {
@@ -241,6 +259,27 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(8000).unwrap();
         assert!(SharedWords::inherit(copy(file.as_fd())).is_err());
+    }
+
+    #[test]
+    fn a_reader_sees_the_words_and_cannot_be_made_to_write_them() {
+        let words = SharedWords::new(1000).unwrap();
+        let reader = words.reader().unwrap();
+        words[999].store(7, Ordering::SeqCst);
+        assert_eq!(reader[999].load(Ordering::SeqCst), 7);
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the mapping is `reader`'s, and what is asked for fails.
+        let made = unsafe { mprotect(reader.start.cast(), 8000, both) };
+        assert_eq!(made, Err(nix::errno::Errno::EACCES));
+    }
+
+    #[test]
+    fn words_without_a_file_are_shared_and_cleared() {
+        let words = SharedWords::anonymous(1000).unwrap();
+        words[999].store(7, Ordering::SeqCst);
+        assert!(words.file().is_none());
+        words.clear(0..1000);
+        assert_eq!(words[999].load(Ordering::SeqCst), 0);
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub enum Order {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// Look whether the accept mutex has come.
+    CheckAcceptMutex,
     /// When it drains, hand connections over this line to a worker that stays,
     /// of this generation; those of older ones are not used any more.
     Successor(Channel, u64),

@@ -70,16 +70,18 @@ impl Master<'_> {
             number,
             generation,
             line,
-            setup: listeners.map(|(listeners, names)| {
+            setup: listeners.and_then(|(listeners, names)| {
+                // What is dropped with the master is all that could be written.
+                let board = self.board.for_worker()?;
                 let setup = Setup {
                     listeners,
-                    accept: cycle.accept(&self.board),
+                    accept: cycle.accept(&board),
                     limits: cycle.limits,
-                    row: self.board.row(owner.row.into()),
+                    row: board.row(owner.row.into()),
                     number: owner.row,
                     epoch: owner.epoch,
                 };
-                (setup, names)
+                Ok((setup, names))
             }),
             life_pipe: self.life_pipe.hold(),
             settings: is_new.then(|| cycle.settings.clone()),

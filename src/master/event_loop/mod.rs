@@ -12,11 +12,14 @@ mod operate;
 mod reap;
 mod reload;
 mod status;
+mod wakes;
 mod watch;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::control::clients::{Clients, FIRST_TOKEN};
@@ -45,6 +48,7 @@ use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
 use connections::PendingList;
 use operate::Awaited;
+use wakes::MasterWords;
 use watch::SLOW_PER_SECOND;
 
 /// All that the master listens to; workers inherit them blocked.
@@ -136,7 +140,9 @@ pub(in crate::master) struct Master<'a> {
     /// How the program is to end.
     result: Result<(), Ending>,
     born: Instant,
-    accept_mutex: AcceptMutex<Scoreboard>,
+    accept_mutex: AcceptMutex<MasterWords>,
+    /// Rows to which it went: their workers are to be woken.
+    rung: Rc<RefCell<Vec<usize>>>,
     watch: Watch,
     /// When the workers are looked at again.
     watch_at: Instant,
@@ -172,13 +178,15 @@ impl<'a> Master<'a> {
         if let Some(old_master) = &old_master {
             old_master.listen(&epoll, (OLD_MASTER, OLD_LIFE))?;
         }
+        let words = MasterWords::new(resources.board.clone());
         Ok(Self {
             plan,
             supervisor,
             epoll,
             clients: Clients::default(),
             notifier: resources.notifier,
-            accept_mutex: AcceptMutex::new(resources.board.clone()),
+            rung: words.rung(),
+            accept_mutex: AcceptMutex::new(words),
             watch: Watch::new(Periods::OFF),
             watch_at: Instant::now(),
             slow: Limiter::new(1, SLOW_PER_SECOND),
@@ -224,6 +232,7 @@ impl<'a> Master<'a> {
 
     /// One turn of the loop.
     fn turn(&mut self, events: &mut Events) -> Step {
+        self.wake_rung();
         let timeout = self.timeout(Instant::now());
         let tokens: Vec<u64> = match self.epoll.wait(events, timeout) {
             Ok(batch) => batch.map(|event| event.token).collect(),
@@ -245,6 +254,7 @@ impl<'a> Master<'a> {
                 worker if worker >= WORKER_END => self.line_ended(slot_of(worker - WORKER_END))?,
                 worker => self.rung_by(slot_of(worker - WORKER))?,
             }
+            self.wake_rung();
         }
         let now = Instant::now();
         self.clients.expire(now, &self.epoll);

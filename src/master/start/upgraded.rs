@@ -91,7 +91,8 @@ fn open<'a>(
     let path = absolute(&cycle.config.control_socket)?;
     let control = ControlSocket::inherit(inheritance.control, &path)
         .map_err(|error| Ending::new(Exit::Unavailable, format!("{}: {error}", path.display())))?;
-    let shared = Scoreboard::inherit(inheritance.memory, inheritance.bells).map_err(failed)?;
+    let shared = inheritance.shared.map(Scoreboard::inherit).transpose();
+    let shared = shared.map_err(failed)?.flatten();
     let shared = shared.filter(|board| has_room(board, cycle, inheritance.taken));
     let is_shared = shared.is_some();
     let board = shared.map_or_else(|| fresh(cycle, &inheritance.epochs), Ok);

@@ -223,6 +223,7 @@ impl Control for Orders {
                     // It has that one: workers came and went before.
                     Some(_) | None => {}
                 },
+                Some(ToWorker::CheckAcceptMutex) => return Some(Order::CheckAcceptMutex),
                 Some(ToWorker::Kick(id)) => return Some(Order::Kick(id)),
                 None => log::error!("the master said something unknown"),
             }

@@ -27,6 +27,8 @@ pub(in crate::master) enum ToWorker {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// Look at the accept mutex: it may be yours.
+    CheckAcceptMutex,
     /// Accept as well from the socket that comes along, which has this name.
     Adopt(SocketName),
 }
@@ -43,6 +45,7 @@ impl ToWorker {
             Self::LogLevel(level) => format!("level {level}").into_bytes(),
             Self::List => b"list".to_vec(),
             Self::Kick(id) => format!("kick {id}").into_bytes(),
+            Self::CheckAcceptMutex => b"check-accept-mutex".to_vec(),
             Self::Adopt((number, n)) => format!("adopt {number}.{n}").into_bytes(),
         }
     }
@@ -57,6 +60,7 @@ impl ToWorker {
                 "reopen-access" => Some(Self::ReopenAccess),
                 "predecessor" => Some(Self::Predecessor),
                 "list" => Some(Self::List),
+                "check-accept-mutex" => Some(Self::CheckAcceptMutex),
                 _ => None,
             },
             Some(("successor", generation)) => generation.parse().ok().map(Self::Successor),
@@ -135,6 +139,7 @@ mod tests {
             ToWorker::LogLevel(LevelFilter::Off),
             ToWorker::List,
             ToWorker::Kick(id),
+            ToWorker::CheckAcceptMutex,
             ToWorker::Adopt((12, 3)),
         ] {
             assert_eq!(ToWorker::parse(&message.datagram()), Some(message));

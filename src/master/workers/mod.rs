@@ -70,6 +70,7 @@ impl Owed {
             | ToWorker::Successor(_)
             | ToWorker::Predecessor
             | ToWorker::LogLevel(_)
+            | ToWorker::CheckAcceptMutex
             | ToWorker::Adopt(_) => {}
         }
     }
@@ -131,6 +132,14 @@ impl WorkerProcess {
         self.send_on();
     }
 
+    /// Has the worker look at the accept mutex. Who has not read what there is
+    /// no room behind looks when it reads that.
+    pub(in crate::master) fn wake(&mut self) {
+        if self.unsent.is_empty() {
+            self.tell(ToWorker::CheckAcceptMutex);
+        }
+    }
+
     fn send_on(&mut self) {
         while let Some((message, files)) = self.unsent.front() {
             match send(&self.line.channel, *message, files) {
@@ -185,6 +194,7 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
         | ToWorker::LogLevel(_)
         | ToWorker::List
         | ToWorker::Kick(_)
+        | ToWorker::CheckAcceptMutex
         | ToWorker::Adopt(_) => {
             let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
             return channel.send(&message.datagram(), &files);
