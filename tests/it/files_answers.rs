@@ -273,6 +273,25 @@ fn ranges_are_sent_from_memory_and_from_the_disk() {
 }
 
 #[test]
+fn an_empty_file_is_sent_to_who_asks_from_its_first_byte() {
+    let tree = tree();
+    let mut test = serve(Files::new(tree.path()));
+    for (range, status) in [
+        ("bytes=0-", 200),
+        ("bytes=0-99", 200),
+        ("bytes=-5", 200),
+        ("bytes=1-", 416),
+    ] {
+        let answered = get(&mut test, "/empty.txt", &[("Range", range)]);
+        assert_eq!(answered.status, status, "{range}");
+        let place = (status == 416).then_some("bytes */0");
+        assert_eq!(answered.header("content-range"), place, "{range}");
+        let length = (status == 200).then_some("0");
+        assert!(length.is_none_or(|zero| answered.header("content-length") == Some(zero)));
+    }
+}
+
+#[test]
 fn many_ranges_come_in_parts() {
     let tree = tree();
     write(tree.path(), "disk.txt", "0123456789".repeat(10_000));
