@@ -371,6 +371,26 @@ fn what_lies_packed_beside_the_file_is_sent() {
 }
 
 #[test]
+fn a_sibling_with_whole_seconds_is_as_new_as_its_file() {
+    let tree = tree();
+    // As `brotli -k` and `pigz -k` leave them.
+    let fraction = |name: &str, nanos: u32| {
+        let file = fs::File::options().write(true).open(tree.path().join(name));
+        let time = SystemTime::UNIX_EPOCH + Duration::new(LONG_AGO, nanos);
+        file.unwrap().set_modified(time).unwrap();
+    };
+    fraction("script.js", 987_654_321);
+    fraction("script.js.br", 0);
+    let get_packed = || {
+        let mut test = serve(Files::new(tree.path()));
+        get(&mut test, "/script.js", &[("Accept-Encoding", "br")])
+    };
+    assert_eq!(get_packed().text(), "BR");
+    touch(&tree.path().join("script.js.br"), LONG_AGO - 1);
+    assert_eq!(get_packed().header("content-encoding"), None);
+}
+
+#[test]
 fn text_is_packed_for_those_who_take_it() {
     use std::io::Read;
     let tree = tree();
