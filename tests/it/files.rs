@@ -162,7 +162,7 @@ parts = email.message_from_bytes(head + body).get_payload()
 assert [p["Content-Range"] for p in parts] == [f"bytes {a}-{b}/{len(whole)}" for a, b in asked]
 # The parser of mail changes ends of lines in binary parts: their bytes are cut by hand.
 boundary = r.headers["Content-Type"].split("boundary=")[1].encode()
-cut = [p.split(b"\r\n\r\n", 1)[1] for p in (b"\r\n" + body).split(b"\r\n--" + boundary)[1:-1]]
+cut = [p.split(b"\r\n\r\n", 1)[1] for p in body.split(b"\r\n--" + boundary)[1:-1]]
 assert cut == [whole[a:b + 1] for a, b in asked]
 assert body.endswith(b"\r\n--" + boundary + b"--\r\n")
 r, body = get("/sub")

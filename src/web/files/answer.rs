@@ -95,13 +95,14 @@ fn part(variant: &Variant, range: Range<u64>) -> Piece {
     }
 }
 
-/// The parts of a `multipart/byteranges` (RFC 9110, 14.6).
+/// The parts of a `multipart/byteranges` (RFC 9110, 14.6). The empty line before
+/// the first boundary, a preamble of nothing (RFC 2046, 5.1.1), is there because
+/// clients such as zsync 0.6 look for a boundary with its line break in front.
 fn pieces(variant: &Variant, ranges: Vec<Range<u64>>, boundary: &str) -> Vec<Piece> {
     let mut pieces = Vec::with_capacity(2 * ranges.len() + 1);
-    for (n, range) in ranges.into_iter().enumerate() {
-        let before = if n == 0 { "" } else { "\r\n" };
+    for range in ranges {
         let place = place(&range, variant.len);
-        let mut head = format!("{before}--{boundary}\r\nContent-Range: {place}\r\n").into_bytes();
+        let mut head = format!("\r\n--{boundary}\r\nContent-Range: {place}\r\n").into_bytes();
         head.extend_from_slice(&variant.media);
         head.extend_from_slice(b"\r\n");
         pieces.push(Piece::Bytes(head.into()));
