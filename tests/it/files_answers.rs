@@ -458,6 +458,25 @@ fn a_folder_is_shown_if_that_is_wanted() {
 }
 
 #[test]
+fn the_page_of_a_folder_heeds_conditions() {
+    let tree = tree();
+    let mut test = serve(Files::new(tree.path()).listing(true));
+    let date = "Sun, 09 Sep 2001 01:46:40 GMT";
+    for (name, value, status) in [
+        ("If-None-Match", "*", 304),
+        ("If-None-Match", "\"a\"", 200),
+        ("If-Match", "*", 200),
+        ("If-Match", "\"a\"", 412),
+        ("If-Modified-Since", date, 200),
+        ("If-Unmodified-Since", date, 200),
+    ] {
+        let answered = get(&mut test, "/bare/", &[(name, value)]);
+        assert_eq!(answered.status, status, "{name}: {value}");
+        assert_eq!(answered.body.is_empty(), status == 304, "{name}: {value}");
+    }
+}
+
+#[test]
 fn the_first_index_that_is_there_is_served() {
     let tree = tree();
     let mut test = serve(Files::new(tree.path()).index(&["none", "a b.txt", "index.html"]));

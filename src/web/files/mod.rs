@@ -40,8 +40,8 @@ use self::variant::Variant;
 use self::wanted::Wanted;
 use super::site::path_of;
 use crate::body::Error;
-use crate::protocol::http::{Content, Request, Response, Root, Served};
-use crate::protocol::{Lane, Media};
+use crate::protocol::Lane;
+use crate::protocol::http::{Request, Response, Root, Served};
 use crate::scoreboard::{Counter, Row};
 use crate::sys::clock::{coarse_millis, wall_seconds};
 
@@ -203,7 +203,12 @@ impl Files {
                 return Some(self.send(lane, request, below, &entry, now, response));
             }
             Found::Folder => return Some(to_slash(path, query, response)),
-            Found::Listing(page) => show(page, request, response),
+            Found::Listing(page) => {
+                if is_get(request, response).is_some() {
+                    let wanted = Wanted::read(request.head.fields.iter());
+                    answer::list(page, &wanted, now.wall, response);
+                }
+            }
             Found::Refused(error) => response.error(&error),
         }
         Some(Served::Done)
@@ -306,14 +311,4 @@ fn to_slash(path: &str, query: &str, response: &mut Response) -> Served {
         response.error(&Error::new(404, "there is nothing here"));
     }
     Served::Done
-}
-
-fn show(page: String, request: &Request<'_>, response: &mut Response) {
-    if is_get(request, response).is_none() {
-        return;
-    }
-    let policy = b"default-src 'none'; style-src 'unsafe-inline'";
-    response.field("Content-Security-Policy", policy);
-    response.field("X-Content-Type-Options", b"nosniff");
-    response.content = Content::Bytes(page.into(), Media::Html);
 }

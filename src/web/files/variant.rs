@@ -173,7 +173,7 @@ impl Variant {
 
     pub(super) fn validators(&self, now: u64) -> Validators<'_> {
         Validators {
-            etag: &self.etag,
+            etag: Some(&self.etag),
             modified: self.modified,
             now,
         }
