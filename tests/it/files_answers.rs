@@ -114,6 +114,27 @@ fn a_folder_without_its_slash_is_somewhere_else_on_this_host() {
 }
 
 #[test]
+fn a_folder_is_somewhere_else_under_a_name_that_fields_can_have() {
+    let tree = tree();
+    for name in ["ä b", "a\"b", "中"] {
+        write(&tree.path().join(name), "index.html", "in");
+    }
+    let mut test = serve(Files::new(tree.path()));
+    for (path, expected) in [
+        ("/ä%20b", "/%C3%A4%20b/"),
+        ("/%C3%A4%20b?q=ä", "/%C3%A4%20b/?q=%C3%A4"),
+        ("/a\"b", "/a%22b/"),
+        ("/中", "/%E4%B8%AD/"),
+    ] {
+        let answered = get(&mut test, path, &[]);
+        assert_eq!(answered.status, 301, "{path}");
+        let to = answered.header("location").unwrap();
+        assert_eq!(to, expected, "{path}");
+        assert_eq!(get(&mut test, to, &[]).text(), "in", "{to}");
+    }
+}
+
+#[test]
 fn links_are_followed_inside_alone() {
     let tree = tree();
     let outside = tempfile::tempdir().unwrap();

@@ -38,6 +38,7 @@ use self::coding::{Accepted, Coding};
 use self::find::{Found, Now};
 use self::variant::Variant;
 use self::wanted::Wanted;
+use super::location::location;
 use super::site::path_of;
 use crate::body::Error;
 use crate::protocol::Lane;
@@ -307,7 +308,7 @@ fn to_slash(path: &str, query: &str, response: &mut Response) -> Served {
     let path = path.trim_start_matches('/');
     let to = format!("/{path}/{mark}{query}");
     response.status = Some(301);
-    if !response.field("Location", to.as_bytes()) {
+    if !response.field("Location", location(&to).as_bytes()) {
         response.error(&Error::new(404, "there is nothing here"));
     }
     Served::Done
