@@ -334,6 +334,26 @@ fn a_file_that_is_asked_for_often_is_opened_once_a_second() {
 }
 
 #[test]
+fn every_spelling_of_a_path_is_one_file_to_the_cache() {
+    let tree = tree();
+    let server = serve(tree.path());
+    let mut client = Client::to(&server);
+    let began = std::time::Instant::now();
+    // Each bit says whether one letter is escaped.
+    let name = "small.bin";
+    for bits in 0..1 << name.len() {
+        let letters = name.char_indices().map(|(n, c)| match bits >> n & 1 {
+            0 => c.to_string(),
+            _ => format!("%{:02x}", u32::from(c)),
+        });
+        let path = format!("/{}", letters.collect::<String>());
+        assert_eq!(status(&mut client, &path).0, 200, "{path}");
+    }
+    let looked = server.read(Counter::FilesLookedUp);
+    assert!(looked <= 2 + 2 * began.elapsed().as_secs(), "{looked}");
+}
+
+#[test]
 fn a_pipe_does_not_stop_the_server() {
     let tree = tree();
     let pipe = tree.path().join("www/pipe");

@@ -439,6 +439,9 @@ fn text_is_packed_for_those_who_take_it() {
         let again = [fields[0], ("If-None-Match", etag)];
         assert_eq!(get(&mut test, "/page.css", &again).status, 304);
     }
+    // Who wants to know alone is told what is known.
+    let head = test.http_with("HEAD", "/page.css", &fields, "");
+    assert_eq!(head.header("content-encoding"), Some("gzip"));
     // A part is a part of the file itself.
     let part = get(&mut test, "/page.css", &[fields[0], ("Range", "bytes=0-0")]);
     assert_eq!((part.status, &*part.text()), (206, "p"));
@@ -450,6 +453,21 @@ fn text_is_packed_for_those_who_take_it() {
     let mut test = serve(Files::new(tree.path()).pack_max(0));
     let answered = get(&mut test, "/page.css", &fields);
     assert_eq!(answered.header("content-encoding"), None);
+}
+
+#[test]
+fn nothing_is_packed_for_who_wants_to_know_alone() {
+    let tree = tree();
+    let mut test = serve(Files::new(tree.path()));
+    let fields = [("Accept-Encoding", "gzip")];
+    let head = test.http_with("HEAD", "/page.css", &fields, "");
+    assert_eq!((head.status, head.header("content-encoding")), (200, None));
+    assert_eq!(head.header("content-length"), Some("1700"));
+    assert_eq!(head.header("vary"), Some("Accept-Encoding"));
+    // What lies packed beside the file costs nothing.
+    let head = test.http_with("HEAD", "/script.js", &fields, "");
+    assert_eq!(head.header("content-encoding"), Some("gzip"));
+    assert_eq!(head.header("content-length"), Some("2"));
 }
 
 #[test]

@@ -85,28 +85,30 @@ impl From<Miss> for Found {
 }
 
 impl Files {
-    /// Looks on the disk. `path` is that of the request, `below` its part behind
-    /// the folder, as sent; `old` was there before.
-    pub(super) fn find(&self, path: &str, below: &str, old: Option<&Entry>, now: Now) -> Found {
-        let Some(place) = Place::read(below) else {
-            return Found::Nothing;
-        };
-        self.look(path, &place, old, now)
-            .unwrap_or_else(Found::from)
+    /// Looks on the disk. `path` is that of the request; `old` was at `place`
+    /// before.
+    pub(super) fn find(
+        &self,
+        path: &str,
+        place: Place<'_>,
+        old: Option<&Entry>,
+        now: Now,
+    ) -> Found {
+        self.look(path, place, old, now).unwrap_or_else(Found::from)
     }
 
     fn look(
         &self,
         path: &str,
-        place: &Place,
+        place: Place<'_>,
         old: Option<&Entry>,
         now: Now,
     ) -> Result<Found, Miss> {
         let root = beneath::folder(&self.folder)?;
-        let file = beneath::open_beneath(&root, &place.below)?;
+        let file = beneath::open_beneath(&root, place.below)?;
         let metadata = file.metadata()?;
         if metadata.is_file() && !place.is_folder {
-            let entry = self.entry(&root, &place.below, file, &metadata, old, now)?;
+            let entry = self.entry(&root, place.below, file, &metadata, old, now)?;
             return Ok(Found::File(entry));
         }
         if !metadata.is_dir() {
@@ -116,7 +118,7 @@ impl Files {
             return Ok(Found::Folder);
         }
         for name in &self.index {
-            let below = Path::new(&place.below).join(name).into_os_string();
+            let below = Path::new(place.below).join(name).into_os_string();
             let index = beneath::open_beneath(&root, &below).map_err(Miss::from);
             let file = match index {
                 Err(Miss::Nothing) => continue,
@@ -132,7 +134,7 @@ impl Files {
             return Ok(Found::Nothing);
         }
         let names = beneath::names(file, ROWS_MAX + 1)?;
-        Ok(Found::Listing(page(path, &root, &place.below, names)))
+        Ok(Found::Listing(page(path, &root, place.below, names)))
     }
 
     /// The file, and what it was packed into beside it.

@@ -36,6 +36,7 @@ pub use range::{Asked, RANGES_MAX};
 use self::cache::{Cache, Entry};
 use self::coding::{Accepted, Coding};
 use self::find::{Found, Now};
+use self::place::Place;
 use self::variant::Variant;
 use self::wanted::Wanted;
 use super::location::location;
@@ -181,28 +182,25 @@ impl Files {
         if below.is_empty() && !path.ends_with('/') {
             return Some(to_slash(path, query, response));
         }
-        if let Some(entry) = self.cache.fresh(below, now.millis) {
+        let key = place::unescaped(below)?;
+        let asking = Asking {
+            request,
+            key: &key,
+            lane,
+            now,
+        };
+        if let Some(entry) = self.cache.fresh(&key, now.millis) {
             row.count(Counter::FilesCached);
-            return Some(self.send(lane, request, below, &entry, now, response));
+            return Some(self.send(&entry, &asking, response));
         }
         if lane == Lane::Inline {
             return Some(Served::NotInline);
         }
+        let place = Place::read(&key)?;
         row.count(Counter::FilesLookedUp);
-        let old = self.cache.known(below);
-        let found = self.find(path, below, old.as_deref(), now);
-        let entry = match &found {
-            Found::File(entry) => Some(entry),
-            Found::Folder | Found::Listing(_) | Found::Nothing | Found::Refused(_) => None,
-        };
-        if old.is_some() || entry.is_some() {
-            self.cache.keep(below, entry, now.millis);
-        }
-        match found {
+        match self.look_up(path, &key, place, now) {
             Found::Nothing => return None,
-            Found::File(entry) => {
-                return Some(self.send(lane, request, below, &entry, now, response));
-            }
+            Found::File(entry) => return Some(self.send(&entry, &asking, response)),
             Found::Folder => return Some(to_slash(path, query, response)),
             Found::Listing(page) => {
                 if is_get(request, response).is_some() {
@@ -215,34 +213,39 @@ impl Files {
         Some(Served::Done)
     }
 
-    fn send(
-        &self,
-        lane: Lane,
-        request: &Request<'_>,
-        below: &str,
-        entry: &Arc<Entry>,
-        now: Now,
-        response: &mut Response,
-    ) -> Served {
-        let Some(is_get) = is_get(request, response) else {
+    /// What is at `place`, of which the cache takes note under `key`.
+    fn look_up(&self, path: &str, key: &[u8], place: Place<'_>, now: Now) -> Found {
+        let old = self.cache.known(key);
+        let found = self.find(path, place, old.as_deref(), now);
+        let entry = match &found {
+            Found::File(entry) => Some(entry),
+            Found::Folder | Found::Listing(_) | Found::Nothing | Found::Refused(_) => None,
+        };
+        if old.is_some() || entry.is_some() {
+            self.cache.keep(key, entry, now.millis);
+        }
+        found
+    }
+
+    fn send(&self, entry: &Arc<Entry>, asking: &Asking<'_>, response: &mut Response) -> Served {
+        let Some(is_get) = is_get(asking.request, response) else {
             return Served::Done;
         };
-        let wanted = Wanted::read(request.head.fields.iter());
-        let Some(variant) = self.choose(lane, below, entry, &wanted, now) else {
+        let wanted = Wanted::read(asking.request.head.fields.iter());
+        let Some(variant) = self.choose(entry, &wanted, is_get, asking) else {
             return Served::NotInline;
         };
-        answer::send(variant, &wanted, is_get, now.wall, response);
+        answer::send(variant, &wanted, is_get, asking.now.wall, response);
         Served::Done
     }
 
     /// The variant that the client likes best; `None`: it takes time to make.
     fn choose<'a>(
         &self,
-        lane: Lane,
-        below: &str,
         entry: &'a Arc<Entry>,
         wanted: &Wanted<'_>,
-        now: Now,
+        is_get: bool,
+        asking: &Asking<'_>,
     ) -> Option<&'a Variant> {
         let plain = &entry.plain;
         if !plain.kind.packs || wanted.accept_encoding.is_empty() {
@@ -259,15 +262,28 @@ impl Files {
         }
         let packed = match plain.packed_before() {
             Some(packed) => packed,
-            None if lane == Lane::Inline => return None,
+            // Nothing of it would be sent: it is told what the file is, as nginx
+            // does, unless somebody has packed it already.
+            None if !is_get => None,
+            None if asking.lane == Lane::Inline => return None,
             None => {
-                let packed = plain.packed(self.manner(plain.kind, now));
-                self.cache.grew(below, entry);
+                let packed = plain.packed(self.manner(plain.kind, asking.now));
+                self.cache.grew(asking.key, entry);
                 packed
             }
         };
         Some(packed.unwrap_or(plain))
     }
+}
+
+/// A request for a file.
+#[derive(Clone, Copy, Debug)]
+struct Asking<'a> {
+    request: &'a Request<'a>,
+    /// Its path below the folder, escapes undone.
+    key: &'a [u8],
+    lane: Lane,
+    now: Now,
 }
 
 /// The root of a listener.
