@@ -496,6 +496,87 @@ fn a_folder_is_shown_if_that_is_wanted() {
     assert_eq!(test.http("POST", "/bare/", "").status, 405);
 }
 
+/// Where the links of a page at `path` lead.
+fn links(path: &str, page: &str) -> Vec<String> {
+    let links = page.split("href=\"").skip(1);
+    let links = links.map(|rest| rest.split('"').next().unwrap());
+    let mut found: Vec<String> = links
+        .map(|link| match link.strip_prefix("../") {
+            Some(rest) => {
+                let above = path.trim_end_matches('/').rsplit_once('/').unwrap().0;
+                format!("{above}/{rest}")
+            }
+            None => format!("{path}{}", link.strip_prefix("./").unwrap()),
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    use std::os::unix::ffi::OsStrExt;
+    let tree = tree();
+    let odd = tree.path().join("odd");
+    for name in [
+        "a\\b",
+        "..\\x",
+        "c:d",
+        "e%2ff",
+        "%",
+        "g?h#i",
+        "j\nk",
+        " ",
+        "l;m",
+        "n&o",
+        "-",
+        "~",
+        "back\\slash/in",
+        "no-index/deep/in",
+        "中/ä",
+        "+",
+    ] {
+        write(&odd, name, "in");
+    }
+    let raw = std::ffi::OsStr::from_bytes(b"raw\xff\xfe");
+    fs::write(odd.join(raw), "in").unwrap();
+    fs::create_dir(odd.join("empty")).unwrap();
+    // An index that is a folder, or a link that leads nowhere, is none.
+    fs::create_dir_all(odd.join("folder/index.html")).unwrap();
+    fs::create_dir(odd.join("dangling")).unwrap();
+    symlink("gone", odd.join("dangling/index.html")).unwrap();
+    symlink("gone", odd.join("gone-link")).unwrap();
+    symlink(tree.path().join("small.txt"), odd.join("absolute")).unwrap();
+    let files = Files::new(&odd).listing(true);
+    let mut test = App::new().web(Web::<()>::new().files("/odd", files)).test();
+    let (mut next, mut seen) = (vec!["/odd/".to_owned()], Vec::new());
+    while let Some(path) = next.pop() {
+        let answered = get(&mut test, &path, &[]);
+        assert_eq!(answered.status, 200, "{path}");
+        if path.ends_with('/') {
+            let links = links(&path, &answered.text());
+            next.extend(links.into_iter().filter(|link| !seen.contains(link)));
+        } else {
+            assert_eq!(answered.text(), "in", "{path}");
+        }
+        seen.push(path);
+    }
+    seen.sort();
+    seen.dedup();
+    for path in [
+        "/odd/a%5Cb",
+        "/odd/raw%FF%FE",
+        "/odd/back%5Cslash/in",
+        "/odd/dangling/",
+    ] {
+        assert!(seen.iter().any(|seen| seen == path), "{path}: {seen:?}");
+    }
+    // `..\\x` begins with a dot; nothing is above the top.
+    for path in ["/odd/..%5Cx", "/", "/odd/gone-link", "/odd/absolute"] {
+        assert!(seen.iter().all(|seen| seen != path), "{path}: {seen:?}");
+    }
+}
+
 #[test]
 fn the_page_of_a_folder_heeds_conditions() {
     let tree = tree();

@@ -117,24 +117,69 @@ impl Files {
         if !place.is_folder {
             return Ok(Found::Folder);
         }
-        for name in &self.index {
-            let below = Path::new(place.below).join(name).into_os_string();
-            let index = beneath::open_beneath(&root, &below).map_err(Miss::from);
-            let file = match index {
-                Err(Miss::Nothing) => continue,
-                index => index?,
-            };
-            let metadata = file.metadata()?;
-            if metadata.is_file() {
-                let entry = self.entry(&root, &below, file, &metadata, old, now)?;
-                return Ok(Found::File(entry));
-            }
+        if let Some((below, file, metadata)) = self.index(&root, place.below)? {
+            let entry = self.entry(&root, &below, file, &metadata, old, now)?;
+            return Ok(Found::File(entry));
         }
         if !self.listing {
             return Ok(Found::Nothing);
         }
         let names = beneath::names(file, ROWS_MAX + 1)?;
-        Ok(Found::Listing(page(path, &root, place.below, names)))
+        Ok(Found::Listing(self.page(path, &root, place.below, names)))
+    }
+
+    /// What is served for the folder at `below`, if one of the names is there.
+    fn index(
+        &self,
+        root: &OwnedFd,
+        below: &OsStr,
+    ) -> Result<Option<(OsString, File, Metadata)>, Miss> {
+        for name in &self.index {
+            let below = Path::new(below).join(name).into_os_string();
+            let file = match beneath::open_beneath(root, &below).map_err(Miss::from) {
+                Err(Miss::Nothing) => continue,
+                opened => opened?,
+            };
+            let metadata = file.metadata()?;
+            if metadata.is_file() {
+                return Ok(Some((below, file, metadata)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The page that lists the folder at `below`. What nobody could get is not
+    /// shown.
+    fn page(&self, path: &str, root: &OwnedFd, below: &OsStr, names: Vec<OsString>) -> String {
+        let whole = names.len() <= ROWS_MAX;
+        let shown = |name: &OsString| !name.as_bytes().starts_with(b".");
+        let names = names.into_iter().take(ROWS_MAX).filter(shown);
+        let mut items: Vec<Item> = names
+            .filter_map(|name| self.item(root, below, name).ok())
+            .collect();
+        let path = percent_decode_str(path).decode_utf8_lossy();
+        // What is above the top is not ours, and may be nothing.
+        listing::page(&path, !below.is_empty(), &mut items, whole)
+    }
+
+    /// The row of `name` in the folder at `below`.
+    fn item(&self, root: &OwnedFd, below: &OsStr, name: OsString) -> Result<Item, Miss> {
+        let below = Path::new(below).join(&name).into_os_string();
+        let metadata = beneath::open_beneath(root, &below)?.metadata()?;
+        let is_folder = metadata.is_dir();
+        if is_folder {
+            // One with an index that may not be read is refused as a whole, and
+            // so is one in which nothing may be looked up.
+            self.index(root, &below)?;
+        } else if !metadata.is_file() {
+            return Err(Miss::Nothing);
+        }
+        Ok(Item {
+            name,
+            is_folder,
+            len: metadata.len(),
+            modified: metadata.mtime(),
+        })
     }
 
     /// The file, and what it was packed into beside it.
@@ -199,25 +244,4 @@ fn sibling(
             .ok()
             .map(Arc::new),
     }
-}
-
-/// The listing of the folder at `below`. What nobody could get is not shown.
-fn page(path: &str, root: &OwnedFd, below: &OsStr, names: Vec<OsString>) -> String {
-    let whole = names.len() <= ROWS_MAX;
-    let shown = |name: &OsString| !name.as_bytes().starts_with(b".");
-    let names = names.into_iter().take(ROWS_MAX).filter(shown);
-    let item = |name: OsString| {
-        let file = beneath::open_beneath(root, Path::new(below).join(&name).as_os_str());
-        let metadata = file.and_then(|file| file.metadata()).ok()?;
-        let is_folder = metadata.is_dir();
-        (is_folder || metadata.is_file()).then(|| Item {
-            name,
-            is_folder,
-            len: metadata.len(),
-            modified: metadata.mtime(),
-        })
-    };
-    let mut items: Vec<Item> = names.filter_map(item).collect();
-    let path = percent_decode_str(path).decode_utf8_lossy();
-    listing::page(&path, &mut items, whole)
 }

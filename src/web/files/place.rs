@@ -1,8 +1,9 @@
 //! From the path of a request to a path below a folder. Pure.
 //!
 //! Escapes are undone once, and what two readers could read in two ways is
-//! refused: encoded slashes, backslashes, NUL, `.` and `..`, empty segments.
-//! What is refused cannot be there, so the client is told just that.
+//! refused: encoded slashes, NUL, `.` and `..`, empty segments. What is refused
+//! cannot be there, so the client is told just that. A backslash is a letter like
+//! any other, as it is to the file system: it separates nothing.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -67,7 +68,7 @@ impl<'a> Place<'a> {
 /// Whether something of this name, so deep below the folder, may be asked for.
 fn is_shown(depth: usize, name: &[u8]) -> bool {
     let is_hidden = name.starts_with(b".") && (depth > 0 || name != WELL_KNOWN);
-    !name.is_empty() && !is_hidden && !name.contains(&b'\\')
+    !name.is_empty() && !is_hidden
 }
 
 #[cfg(all(test, not(loom)))]
@@ -87,6 +88,9 @@ mod tests {
             (".well-known/x", ".well-known/x", false),
             (".well-known/", ".well-known", true),
             ("a%3Fb", "a?b", false),
+            ("a%5cb", "a\\b", false),
+            ("a%5Cb/", "a\\b", true),
+            ("a%5c..%5cb", "a\\..\\b", false),
         ] {
             let path = unescaped(path).unwrap_or_else(|| panic!("{path}"));
             let place = Place::read(&path).unwrap_or_else(|| panic!("{below}"));
@@ -127,9 +131,10 @@ mod tests {
             "a%2fb",
             "a%2Fb",
             "..%2fb",
-            "a%5cb",
-            "a\\b",
             "..\\b",
+            "..%5cb",
+            "a/%2e%2e%5cb",
+            "a\\b/../c",
             "a%00",
             "%00",
             "%",
