@@ -81,6 +81,7 @@ fn root(
         Some(age) => files.cache_control(&format!("public, max-age={}", age.as_secs())),
         None => files,
     };
+    files.announce();
     Ok(Some(Arc::new(files)))
 }
 

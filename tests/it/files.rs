@@ -399,8 +399,7 @@ fn a_root_takes_the_place_of_the_page() {
     let tree = tree();
     let root = tree.path().join("www");
     // A worker that is not root itself must be able to go in.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(tree.path(), open).unwrap();
+    fs::set_permissions(tree.path(), mode(0o755)).unwrap();
     let daemon = Daemon::start(&[
         ("listener.0.protocol", "http"),
         ("listener.0.root", root.to_str().unwrap()),
@@ -415,4 +414,136 @@ fn a_root_takes_the_place_of_the_page() {
     let answer = client.rest();
     let field = b"\r\nCache-Control: public, max-age=60\r\n";
     assert!(answer.windows(field.len()).any(|part| part == field));
+}
+
+/// Serves the tree, with a log that can be read meanwhile.
+fn serve_logged(tree: &Path, launch: impl FnOnce(&[(&str, &str)]) -> Daemon) -> Daemon {
+    // A worker that is not root itself must be able to go in.
+    fs::set_permissions(tree, mode(0o755)).unwrap();
+    let (root, log) = (tree.join("www"), tree.join("log"));
+    launch(&[
+        ("listener.0.protocol", "http"),
+        ("listener.0.root", root.to_str().unwrap()),
+        ("listener.0.listing", "true"),
+        ("log.file", log.to_str().unwrap()),
+    ])
+}
+
+fn mode(bits: u32) -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(bits)
+}
+
+/// Lines of the log that say this.
+fn logged(tree: &Path, text: &str) -> Vec<String> {
+    let log = fs::read_to_string(tree.join("log")).unwrap();
+    let lines = log.lines().filter(|line| line.contains(text));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_named_in_the_log() {
+    let tree = tree();
+    let www = tree.path().join("www");
+    fs::remove_file(www.join("index.html")).unwrap();
+    fs::create_dir(www.join("shut")).unwrap();
+    for name in ["locked.txt", "shut/index.html", "sub/page.css.gz"] {
+        fs::write(www.join(name), "locked").unwrap();
+        fs::set_permissions(www.join(name), mode(0)).unwrap();
+    }
+    let daemon = serve_logged(tree.path(), Daemon::start);
+    let mut client = Client::connect(daemon.address());
+    let began = std::time::Instant::now();
+    for _ in 0..300 {
+        assert_eq!(status(&mut client, "/locked.txt").0, 403);
+    }
+    let path = www.join("locked.txt");
+    let text = format!("read {} as user ", path.display());
+    let lines = logged(tree.path(), &text);
+    let most = 10 * (1 + usize::try_from(began.elapsed().as_secs()).unwrap() + 1);
+    assert!(!lines.is_empty() && lines.len() <= most, "{lines:?}");
+    for part in [" and group ", "EACCES", "answered 403"] {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
+    // By whichever way it is met.
+    for (target, code, name, outcome) in [
+        ("/shut/", 403, "shut/index.html", "answered 403"),
+        (
+            "/sub/page.css",
+            200,
+            "sub/page.css.gz",
+            "another form of it is sent",
+        ),
+        ("/", 200, "shut/index.html", "left out of its folder's list"),
+    ] {
+        wait_until("the log says so", || {
+            let (status, content) = status(&mut client, target);
+            assert_eq!(status, code, "{target}");
+            // What is refused has no link.
+            assert!(target != "/" || !String::from_utf8(content).unwrap().contains("shut"));
+            let lines = logged(
+                tree.path(),
+                &format!("{} as user ", www.join(name).display()),
+            );
+            lines.iter().any(|line| line.contains(outcome))
+        });
+    }
+    fs::rename(&www, tree.path().join("moved")).unwrap();
+    wait_until("the folder is missed", || {
+        status(&mut client, "/large.bin").0 == 404
+    });
+    wait_until("the log says so", || {
+        assert_eq!(status(&mut client, "/nowhere").0, 404);
+        !logged(
+            tree.path(),
+            "ENOENT: No such file or directory; nothing is served",
+        )
+        .is_empty()
+    });
+}
+
+/// Runs a program under a filter of system calls, as old container engines have:
+/// `openat2` fails with the error that is asked for.
+const FILTERED: &str = r#"
+import ctypes, os, struct, sys
+error = int(sys.argv[1])
+lines = [(0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7fff0000)]
+code = b"".join(struct.pack("HBBI", *line) for line in lines)
+code = ctypes.create_string_buffer(code)
+program = ctypes.create_string_buffer(struct.pack("HP", len(lines), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0, ctypes.get_errno()
+os.execv(sys.argv[2], sys.argv[2:])
+"#;
+
+#[test]
+fn files_are_served_where_openat2_is_missing() {
+    if !has("python3", "python3") {
+        return;
+    }
+    for (name, code) in [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM)] {
+        let tree = tree();
+        symlink("sub/page.css", tree.path().join("www/link")).unwrap();
+        symlink("../secret", tree.path().join("www/out")).unwrap();
+        let daemon = serve_logged(tree.path(), |keys| {
+            let mut python = Command::new("python3");
+            python.args(["-c", FILTERED, &code.to_string()]);
+            Daemon::by(python, keys)
+        });
+        let mut client = Client::connect(daemon.address());
+        for (target, expected) in [
+            ("/small.bin", 200),
+            ("/sub/page.css", 200),
+            ("/", 200),
+            ("/sub/", 200),
+            ("/link", 404),
+            ("/out", 404),
+            ("/nowhere", 404),
+        ] {
+            assert_eq!(status(&mut client, target).0, expected, "{target}");
+        }
+        let lines = logged(tree.path(), "by openat2: ");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(name), "{}", lines[0]);
+    }
 }

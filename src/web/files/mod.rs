@@ -42,9 +42,11 @@ use self::wanted::Wanted;
 use super::location::location;
 use super::site::path_of;
 use crate::body::Error;
+use crate::log::{self, Limiter};
 use crate::protocol::Lane;
 use crate::protocol::http::{Request, Response, Root, Served};
 use crate::scoreboard::{Counter, Row};
+use crate::sys::beneath;
 use crate::sys::clock::{coarse_millis, wall_seconds};
 
 /// Larger files are not packed on the fly: it would hold a thread for long, and
@@ -57,6 +59,9 @@ const FILES_MAX: usize = 512;
 /// Bytes of small and of packed files that are kept in memory.
 const BYTES_MAX: usize = 32 << 20;
 
+/// Lines about files that cannot be read, for each folder.
+const REPORTS_PER_SECOND: u32 = 10;
+
 const METHODS: &[u8] = b"GET, HEAD, OPTIONS";
 
 /// The files of a folder, and how they are served. See
@@ -66,7 +71,8 @@ const METHODS: &[u8] = b"GET, HEAD, OPTIONS";
 /// those who take it, or sent as the `.br`, `.zst` or `.gz` that lies beside it
 /// and is not older. Names that begin with a dot are not there, but for
 /// `/.well-known/`. Symbolic links are followed as long as they are relative and
-/// stay in the folder.
+/// stay in the folder; before Linux 5.6 and in containers that filter `openat2`,
+/// of which the log tells, they are not.
 ///
 /// ```
 /// use purlin::{prelude::*, web::Files};
@@ -84,6 +90,8 @@ pub struct Files {
     cache_control: Option<String>,
     pack_max: u64,
     cache: Cache,
+    /// Bounds what the log says of files that cannot be read.
+    reports: Limiter,
 }
 
 impl fmt::Debug for Files {
@@ -112,6 +120,7 @@ impl Files {
             cache_control: None,
             pack_max: PACK_MAX,
             cache: Cache::new(FILES_MAX, BYTES_MAX),
+            reports: Limiter::new(1, REPORTS_PER_SECOND),
         }
     }
 
@@ -162,6 +171,16 @@ impl Files {
     pub const fn open_max(mut self, files: usize) -> Self {
         self.cache.files_max = files;
         self
+    }
+
+    /// Says in the log what is to be known before anything is served.
+    pub(crate) fn announce(&self) {
+        if let Some(errno) = beneath::without_openat2() {
+            let folder = self.folder.display();
+            log::warn!(
+                "open files of {folder} by openat2: {errno}; opened name by name, and no symbolic link is followed"
+            );
+        }
     }
 
     /// Serves what is at `below`, the path behind the folder's; `None`: nothing
