@@ -395,6 +395,45 @@ fn the_daemon_shows_what_runs() {
 }
 
 #[test]
+fn the_configuration_says_what_files_are() {
+    let tree = tree();
+    let root = tree.path().join("www");
+    fs::write(root.join("a.ts"), "text").unwrap();
+    fs::write(root.join("README"), "text").unwrap();
+    let kind = |keys: &[(&str, &str)], path: &str| {
+        let keys = [
+            &[
+                ("listener.0.protocol", "http"),
+                ("listener.0.root", root.to_str().unwrap()),
+            ],
+            keys,
+        ];
+        let server = Server::configured(App::<()>::new(), &keys.concat()).unwrap();
+        let mut client = Client::to(&server);
+        client.send(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+        let answer = String::from_utf8(client.rest()).unwrap();
+        let mut lines = answer.lines();
+        let kind = lines.find_map(|line| line.strip_prefix("Content-Type: "));
+        kind.unwrap().to_owned()
+    };
+    let types = (
+        "http.types",
+        r#"{ ts = "text/x-ts", md = "text/markdown" }"#,
+    );
+    let default = ("http.default_type", "application/x-other");
+    for (keys, path, expected) in [
+        (&[][..], "/a.ts", "video/mp2t"),
+        (&[], "/README", "text/plain; charset=utf-8"),
+        (&[types], "/a.ts", "text/x-ts; charset=utf-8"),
+        (&[types], "/README", "text/plain; charset=utf-8"),
+        (&[default], "/a.ts", "video/mp2t"),
+        (&[default], "/README", "application/x-other"),
+    ] {
+        assert_eq!(kind(keys, path), expected, "{path} with {keys:?}");
+    }
+}
+
+#[test]
 fn a_root_takes_the_place_of_the_page() {
     let tree = tree();
     let root = tree.path().join("www");

@@ -205,6 +205,56 @@ fn fields_say_what_the_file_is() {
 }
 
 #[test]
+fn the_type_is_that_of_the_name_and_otherwise_of_the_content() {
+    let tree = tree();
+    let (text, other) = ("text/plain; charset=utf-8", "application/octet-stream");
+    for name in ["README", "LICENSE.unknown", "script.ts", "letter"] {
+        write(tree.path(), name, "Grüße\n".repeat(200));
+    }
+    write(tree.path(), "program", b"\x7fELF\0\0");
+    write(tree.path(), "latin", b"gr\xfc\xdfe");
+    let kind = |test: &mut Test<()>, path: &str| {
+        let answered = get(test, path, &[]);
+        answered.header("content-type").unwrap().to_owned()
+    };
+    let mut test = serve(Files::new(tree.path()));
+    for (path, expected) in [
+        ("/README", text),
+        ("/LICENSE.unknown", text),
+        ("/program", other),
+        ("/latin", other),
+        ("/script.ts", "video/mp2t"),
+    ] {
+        // The second time from the cache.
+        for _ in 0..2 {
+            assert_eq!(kind(&mut test, path), expected, "{path}");
+        }
+    }
+    // What is text is packed.
+    let packed = get(&mut test, "/README", &[("Accept-Encoding", "gzip")]);
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert_eq!(packed.header("content-type"), Some(text));
+    let files = Files::new(tree.path())
+        .media_type("ts", "text/x-typescript")
+        .default_type("application/x-thing");
+    let mut test = serve(files);
+    for (path, expected) in [
+        ("/README", "application/x-thing"),
+        ("/LICENSE.unknown", "application/x-thing"),
+        ("/script.ts", "text/x-typescript; charset=utf-8"),
+        ("/page.css", "text/css; charset=utf-8"),
+    ] {
+        assert_eq!(kind(&mut test, path), expected, "{path}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "is none")]
+fn a_media_type_with_a_line_break_stops_the_program() {
+    let _files = Files::new("x").media_type("ts", "a/b\r\nc: d");
+}
+
+#[test]
 fn other_methods_are_told_so() {
     let tree = tree();
     let mut test = serve(Files::new(tree.path()));

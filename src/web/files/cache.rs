@@ -203,13 +203,14 @@ mod tests {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(&vec![b'x'; len]).expect("room");
         let state = State::of(&file.metadata().expect("an open file"), 0);
-        let plain = Variant::open(file, state, None, manner()).expect("its content");
+        let text = Kind::of_content(b"text");
+        let plain = Variant::open(file, state, None, manner(&text)).expect("its content");
         Arc::new(Entry::new(Arc::new(plain), Vec::new(), now))
     }
 
-    fn manner() -> Manner<'static> {
+    fn manner(kind: &Kind) -> Manner<'_> {
         Manner {
-            kind: Kind::of("a.txt".as_ref()),
+            kind,
             cache_control: None,
             varies: true,
             now: 0,
@@ -268,7 +269,7 @@ mod tests {
         let cache = Cache::new(10, 1 << 20);
         let entry = entry(5000, 0);
         cache.keep(b"a", Some(&entry), 0);
-        let packed = entry.plain.packed(manner()).unwrap().len;
+        let packed = entry.plain.packed(manner(&entry.plain.kind)).unwrap().len;
         cache.grew(b"a", &entry);
         assert_eq!(held(&cache).2, 5000 + usize::try_from(packed).unwrap());
         // The same again, and one that is no longer here: nothing changes.

@@ -5,7 +5,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::Files;
 use super::cache::Entry;
 use super::coding::Coding;
 use super::listing::{self, Item};
-use super::media::Kind;
+use super::media::{Kind, LOOK};
 use super::place::Place;
 use super::variant::{Manner, State, Variant};
 use crate::body::Error;
@@ -202,16 +202,18 @@ impl Files {
         old: Option<&Entry>,
         now: Now,
     ) -> Result<Arc<Entry>, Miss> {
-        let manner = self.manner(Kind::of(Path::new(below)), now);
         let state = State::of(metadata, now.wall);
         let still = |old: &&Arc<Variant>| old.state().is_still(&state);
         let plain = match old.map(|old| &old.plain).filter(still) {
             Some(plain) => Arc::clone(plain),
             None => {
-                let opened = Variant::open(file, state, None, manner);
+                let opened = self
+                    .kind(below, &file)
+                    .and_then(|kind| Variant::open(file, state, None, self.manner(&kind, now)));
                 Arc::new(opened.map_err(Miss::of(below))?)
             }
         };
+        let manner = self.manner(&plain.kind, now);
         let mut packed = Vec::new();
         if manner.kind.packs {
             for coding in Coding::ALL {
@@ -223,6 +225,16 @@ impl Files {
             }
         }
         Ok(Arc::new(Entry::new(plain, packed, now.millis)))
+    }
+
+    /// What the file at `below` is: by its name, otherwise by a look at it.
+    fn kind(&self, below: &OsStr, file: &File) -> io::Result<Kind> {
+        if let Some(kind) = self.types.of(Path::new(below)) {
+            return Ok(kind);
+        }
+        let mut start = [0; LOOK];
+        let len = file.read_at(&mut start, 0)?;
+        Ok(Kind::of_content(&start[..len]))
     }
 
     /// What is told of something that cannot be read.
@@ -264,7 +276,7 @@ impl Files {
         }
     }
 
-    pub(super) fn manner(&self, kind: Kind, now: Now) -> Manner<'_> {
+    pub(super) fn manner<'a>(&'a self, kind: &'a Kind, now: Now) -> Manner<'a> {
         Manner {
             kind,
             cache_control: self.cache_control.as_deref(),

@@ -31,11 +31,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use media::{is_extension, is_media_type};
 pub use range::{Asked, RANGES_MAX};
 
 use self::cache::{Cache, Entry};
 use self::coding::{Accepted, Coding};
 use self::find::{Found, Now};
+use self::media::Types;
 use self::place::Place;
 use self::variant::Variant;
 use self::wanted::Wanted;
@@ -89,6 +91,7 @@ pub struct Files {
     listing: bool,
     cache_control: Option<String>,
     pack_max: u64,
+    types: Types,
     cache: Cache,
     /// Bounds what the log says of files that cannot be read.
     reports: Limiter,
@@ -119,6 +122,7 @@ impl Files {
             listing: false,
             cache_control: None,
             pack_max: PACK_MAX,
+            types: Types::default(),
             cache: Cache::new(FILES_MAX, BYTES_MAX),
             reports: Limiter::new(1, REPORTS_PER_SECOND),
         }
@@ -155,6 +159,44 @@ impl Files {
             "the value {value:?} of Cache-Control cannot be sent"
         );
         self.cache_control = Some(value.to_owned());
+        self
+    }
+
+    /// The value of `Content-Type` for names that end so, behind a dot and in small
+    /// or large letters. Text without a character set is said to be UTF-8.
+    ///
+    /// ```
+    /// # use purlin::web::Files;
+    /// let files = Files::new("www").media_type("ts", "text/x-typescript");
+    /// # let _ = files;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `extension` has a dot, or `media_type` is none.
+    #[must_use]
+    pub fn media_type(mut self, extension: &str, media_type: &str) -> Self {
+        assert!(
+            is_extension(extension) && is_media_type(media_type),
+            "the media type {media_type:?} of .{extension} is none"
+        );
+        self.types.set(extension, media_type);
+        self
+    }
+
+    /// The value of `Content-Type` for names whose end says nothing. Default: text
+    /// if the first bytes are, `application/octet-stream` otherwise.
+    ///
+    /// # Panics
+    ///
+    /// When `media_type` is none.
+    #[must_use]
+    pub fn default_type(mut self, media_type: &str) -> Self {
+        assert!(
+            is_media_type(media_type),
+            "the media type {media_type:?} of other files is none"
+        );
+        self.types.set_default(media_type);
         self
     }
 
@@ -286,7 +328,7 @@ impl Files {
             None if !is_get => None,
             None if asking.lane == Lane::Inline => return None,
             None => {
-                let packed = plain.packed(self.manner(plain.kind, asking.now));
+                let packed = plain.packed(self.manner(&plain.kind, asking.now));
                 self.cache.grew(asking.key, entry);
                 packed
             }

@@ -95,7 +95,7 @@ impl State {
 /// What all variants of a file are told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: &'a Kind,
     pub(super) cache_control: Option<&'a str>,
     /// There may be others than this one.
     pub(super) varies: bool,
@@ -120,7 +120,7 @@ impl Variant {
         let mut variant = Self {
             content,
             len: state.len,
-            kind: manner.kind,
+            kind: manner.kind.clone(),
             etag: state.etag(),
             modified: modified.filter(|modified| *modified <= manner.now),
             brief: Vec::new(),
@@ -145,7 +145,7 @@ impl Variant {
             let mut variant = Self {
                 len: packed.len() as u64,
                 content: Stored::Memory(packed.into()),
-                kind: self.kind,
+                kind: self.kind.clone(),
                 // The same bytes unpacked, which a new zlib may pack otherwise.
                 etag: format!("W/{}-gz\"", self.etag.trim_end_matches('"')),
                 modified: self.modified,
@@ -207,8 +207,8 @@ impl Variant {
             field(&mut self.full, "Accept-Ranges", b"bytes");
         }
         field(&mut self.full, "X-Content-Type-Options", b"nosniff");
-        let media = manner.kind.content_type();
-        field(&mut self.media, "Content-Type", media.as_bytes());
+        let media = manner.kind.content_type.as_bytes();
+        field(&mut self.media, "Content-Type", media);
     }
 }
 
