@@ -378,8 +378,8 @@ fn many_ranges_come_in_parts() {
         let len = if path == "/small.txt" { 10 } else { 100_000 };
         let part = |range: &str, text: &str| {
             format!(
-                "--{boundary}\r\nContent-Range: bytes {range}/{len}\r\n\
-                 Content-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"
+                "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                 Content-Range: bytes {range}/{len}\r\n\r\n{text}\r\n"
             )
         };
         let parts = part("7-8", "78") + &part("0-2", "012");

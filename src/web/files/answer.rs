@@ -126,9 +126,9 @@ fn pieces(variant: &Variant, ranges: Vec<Range<u64>>, boundary: &str) -> Vec<Pie
     let mut pieces = Vec::with_capacity(2 * ranges.len() + 1);
     for range in ranges {
         let place = place(&range, variant.len);
-        let mut head = format!("\r\n--{boundary}\r\nContent-Range: {place}\r\n").into_bytes();
+        let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
         head.extend_from_slice(&variant.media);
-        head.extend_from_slice(b"\r\n");
+        head.extend_from_slice(format!("Content-Range: {place}\r\n\r\n").as_bytes());
         pieces.push(Piece::Bytes(head.into()));
         pieces.push(part(variant, range));
     }
