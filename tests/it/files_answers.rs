@@ -263,6 +263,9 @@ fn other_methods_are_told_so() {
         ("DELETE", "/small.txt", 405),
         ("BREW", "/small.txt", 405),
         ("OPTIONS", "/small.txt", 204),
+        ("OPTIONS", "/sub", 204),
+        ("POST", "/sub", 405),
+        ("DELETE", "/bare", 405),
         ("POST", "/nowhere", 404),
     ] {
         let answered = test.http(method, path, "");

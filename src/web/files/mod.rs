@@ -241,7 +241,7 @@ impl Files {
         };
         let (path, query) = path_of(request.head.target);
         if below.is_empty() && !path.ends_with('/') {
-            return Some(to_slash(path, query, response));
+            return Some(to_slash(request, path, query, response));
         }
         let key = place::unescaped(below)?;
         let asking = Asking {
@@ -262,7 +262,7 @@ impl Files {
         match self.look_up(path, &key, place, now) {
             Found::Nothing => return None,
             Found::File(entry) => return Some(self.send(&entry, &asking, response)),
-            Found::Folder => return Some(to_slash(path, query, response)),
+            Found::Folder => return Some(to_slash(request, path, query, response)),
             Found::Listing(page) => {
                 if is_get(request, response).is_some() {
                     let wanted = Wanted::read(request.head.fields.iter());
@@ -378,8 +378,12 @@ fn is_get(request: &Request<'_>, response: &mut Response) -> Option<bool> {
 }
 
 /// A folder is asked for with a slash at its end: the links of its page are
-/// relative to it.
-fn to_slash(path: &str, query: &str, response: &mut Response) -> Served {
+/// relative to it. Other methods are answered as at a file: behind a 301, clients
+/// would ask by `GET` instead (RFC 9110, 15.4.2).
+fn to_slash(request: &Request<'_>, path: &str, query: &str, response: &mut Response) -> Served {
+    if is_get(request, response).is_none() {
+        return Served::Done;
+    }
     let mark = if query.is_empty() { "" } else { "?" };
     // Two slashes would begin the name of another host.
     let path = path.trim_start_matches('/');
