@@ -20,6 +20,7 @@ mod doctor;
 mod endurance;
 mod files;
 mod files_answers;
+mod files_nginx;
 mod flood;
 mod flow;
 mod handover;
