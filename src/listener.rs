@@ -11,6 +11,7 @@ use crate::protocol::auto::Auto;
 use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
 use crate::protocol::http::{self, AccessFormat, Http1, Root};
 use crate::web::Files;
+use crate::web::files::{is_extension, is_media_type};
 
 /// Files that a worker keeps open for each listener with a root.
 pub const OPEN_FILES_MAX: u64 = 512;
@@ -22,6 +23,7 @@ pub const OPEN_FILES_MAX: u64 = 512;
 /// [`ConfigError`], with its place, when a custom layout cannot work, or a root
 /// is no folder.
 pub fn protocols(config: &Config) -> Result<Vec<Arc<dyn Protocol>>, ConfigError> {
+    check_types(config)?;
     let listeners = config.listener.iter().enumerate();
     listeners
         .map(|(n, listener)| {
@@ -81,7 +83,33 @@ fn root(
         Some(age) => files.cache_control(&format!("public, max-age={}", age.as_secs())),
         None => files,
     };
+    let types = config.http.types.0.iter();
+    let files = types.fold(files, |files, (extension, media_type)| {
+        files.media_type(extension, media_type)
+    });
+    let files = match &config.http.default_type {
+        Some(media_type) => files.default_type(media_type),
+        None => files,
+    };
+    files.announce();
     Ok(Some(Arc::new(files)))
+}
+
+/// Refuses media types that cannot be sent, used or not, as a layout.
+fn check_types(config: &Config) -> Result<(), ConfigError> {
+    for (extension, media_type) in &config.http.types.0 {
+        if !is_extension(extension) || !is_media_type(media_type) {
+            let why = format!("has {media_type:?} for {extension:?}, which is no media type");
+            return Err(config.refuse("http.types", &why));
+        }
+    }
+    match &config.http.default_type {
+        Some(media_type) if !is_media_type(media_type) => {
+            let why = format!("is {media_type:?}, which is no media type");
+            Err(config.refuse("http.default_type", &why))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Frames, ConfigError> {
@@ -261,6 +289,27 @@ mod tests {
             let error = error(&root).unwrap();
             assert!(error.contains("f.toml:2:"), "{error}");
             assert!(error.contains("where no folder is"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_media_type_that_cannot_be_sent_is_refused_with_its_place() {
+        for (line, said) in [
+            (
+                "types = { ts = \"video\" }",
+                "http.types has \"video\" for \"ts\"",
+            ),
+            (
+                "types = { \"a.b\" = \"a/b\" }",
+                "http.types has \"a/b\" for \"a.b\"",
+            ),
+            ("default_type = \"a/b\\r\\nX: y\"", "http.default_type is"),
+        ] {
+            let text = format!("[http]\n{line}\n");
+            let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+            let error = protocols(&config.unwrap()).err().unwrap().to_string();
+            assert!(error.contains("f.toml:2:"), "{error}");
+            assert!(error.contains(said), "{error}");
         }
     }
 

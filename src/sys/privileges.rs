@@ -61,6 +61,12 @@ pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
+/// Whose rights the calling process has, for the log.
+#[must_use]
+pub fn whose() -> String {
+    format!("user {} and group {}", Uid::effective(), Gid::effective())
+}
+
 /// Becomes `identity`, with no supplementary group that the directory does not
 /// give it.
 ///

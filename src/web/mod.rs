@@ -66,6 +66,7 @@ mod channel;
 mod events;
 pub mod files;
 mod http;
+mod location;
 mod method;
 mod multipart;
 mod pieces;

@@ -36,7 +36,10 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     // The one place where the configuration meets every protocol.
     ("listener", "web protocol config"),
-    ("web", "dispatch session body net protocol scoreboard sys"),
+    (
+        "web",
+        "dispatch session body net protocol scoreboard log sys",
+    ),
     ("dispatch", "body bus net protocol scoreboard sys"),
     ("stress", "client body protocol log sys"),
     ("client", "body protocol sys"),

@@ -22,6 +22,7 @@ mod drain_http;
 mod endurance;
 mod files;
 mod files_answers;
+mod files_nginx;
 mod flood;
 mod flow;
 mod handover;
