@@ -3,12 +3,13 @@
 //! A protocol of its own gets its name in `config` and its row here; the worker
 //! knows none of them. Pure, but that it looks whether a `root` is there.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
-use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
+use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, LayoutError, Length};
 use crate::protocol::http::{self, AccessFormat, Http1, Root};
 use crate::web::Files;
 use crate::web::files::{is_extension, is_media_type};
@@ -114,14 +115,7 @@ fn check_types(config: &Config) -> Result<(), ConfigError> {
 
 fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Frames, ConfigError> {
     let place = format!("listener.{n}.frame");
-    let layout = match &listener.frame {
-        Framing::Preset(name) => {
-            Layout::preset(name).ok_or_else(|| config.refuse(&place, "is no preset"))?
-        }
-        Framing::Custom(custom) => from_custom(custom),
-    };
-    layout
-        .check()
+    let layout = layout(&listener.frame)
         .map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))?;
     if layout.heartbeat.is_none() || listener.protocol != config::Protocol::Frame {
         needs_no_heartbeat(config, n)?;
@@ -155,6 +149,36 @@ fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
         config::Pinging::Server => refuse("heartbeat.ping", "server"),
         config::Pinging::Both => refuse("heartbeat.ping", "both"),
     }
+}
+
+/// What stands behind `frame =` in the configuration: the name of a preset, or
+/// a table of fields. So a client reads the very text that its server reads.
+///
+/// ```
+/// use purlin::client::Layout;
+///
+/// let text = r#"{ length = { offset = 0, bytes = 2 }, id = { offset = 2, bytes = 2 } }"#;
+/// let layout: Layout = text.parse()?;
+/// assert_eq!(layout.header, 4);
+/// # Ok::<(), purlin::client::LayoutError>(())
+/// ```
+impl FromStr for Layout {
+    type Err = LayoutError;
+
+    fn from_str(text: &str) -> Result<Self, LayoutError> {
+        let framing: Framing = text.parse().map_err(LayoutError::new)?;
+        layout(&framing)
+    }
+}
+
+/// The layout that the configuration means, if it can work.
+fn layout(framing: &Framing) -> Result<Layout, LayoutError> {
+    let layout = match framing {
+        Framing::Preset(name) => Layout::preset(name)
+            .ok_or_else(|| LayoutError::new(format!("there is no preset `{name}`")))?,
+        Framing::Custom(custom) => from_custom(custom),
+    };
+    layout.check().map(|()| layout)
 }
 
 /// Bytes of the largest frame where a custom layout does not say.
@@ -271,6 +295,44 @@ mod tests {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(after.len());
         format!("{before}max = \"{}B\"{}", &after[..end], &after[end..])
+    }
+
+    /// A client is given the same text, or the whole line.
+    #[test]
+    fn a_layout_is_read_from_the_text_of_the_configuration() {
+        let table = r#"{ length = { offset = 0, bytes = 2, endian = "little" },
+                         id = { offset = 2, bytes = 1 }, max = "4KiB" }"#;
+        let one_line: String = table.lines().map(str::trim).collect();
+        let custom = layout(&one_line).unwrap();
+        for (text, expected) in [
+            (one_line.clone(), &custom),
+            (format!("  {one_line}\n"), &custom),
+            (format!("frame = {one_line}"), &custom),
+            (table.to_owned(), &custom),
+            ("rpc".to_owned(), &Layout::preset("rpc").unwrap()),
+            (
+                "frame = \"rpc\"".to_owned(),
+                &Layout::preset("rpc").unwrap(),
+            ),
+        ] {
+            assert_eq!(text.parse().as_ref(), Ok(expected), "{text}");
+        }
+        for (text, why) in [
+            ("nosuch", "must be one of comm"),
+            ("{ length = { offset = 0 } }", "bytes"),
+            (
+                "{ length = { offset = 0, bytes = 9 } }",
+                "length.bytes is 9",
+            ),
+            (
+                "{ lenght = { offset = 0, bytes = 2 } }",
+                "nearest known one is `length`",
+            ),
+            ("{ length", ""),
+        ] {
+            let error = text.parse::<Layout>().unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -159,6 +159,13 @@ pub struct Layout {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LayoutError(String);
 
+impl LayoutError {
+    /// An error with these words for whoever wrote the layout.
+    pub(crate) const fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -168,6 +175,15 @@ impl fmt::Display for LayoutError {
 impl std::error::Error for LayoutError {}
 
 const MIB: usize = 1 << 20;
+
+/// What is not said: four bytes of length, big-endian, that count a body of at
+/// most 1 MiB behind them, and nothing else; the preset `len32`. For layouts that
+/// name only what they have: `Layout { id, header, ..Layout::default() }`.
+impl Default for Layout {
+    fn default() -> Self {
+        Self::preset("len32").expect("a preset")
+    }
+}
 
 impl Layout {
     /// The layout of a preset, if there is one of this name.
