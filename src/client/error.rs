@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::body::{Error, Id};
 use crate::protocol::Unsendable;
-use crate::sys::socket::Address;
 
 /// What went wrong with a client's request.
 #[derive(Debug)]
@@ -14,12 +13,13 @@ pub enum ClientError {
     /// The builder was given something wrong: correct the program.
     Settings(String),
     /// Nobody listens at this address: start the server, or try later.
-    Refused(Address),
+    Refused(String),
     /// The connection was not made in time.
-    ConnectTimeout(Address, Duration),
+    ConnectTimeout(String, Duration),
     /// The connection could not be made for another reason.
-    Connect(Address, io::Error),
-    /// There is no connection now. Nothing was sent: try again later.
+    Connect(String, io::Error),
+    /// There is no connection now, or its greeting has not ended yet. Nothing was
+    /// sent: try again later.
     Disconnected,
     /// The connection ended before the reply came. The server may have acted
     /// on the request or not; it is not sent again.
@@ -29,9 +29,6 @@ pub enum ClientError {
     /// The server takes no more bytes: too much waits to be sent, and there was
     /// no room in time. Nothing was sent: send less, or later.
     Full,
-    /// A call from within a push would wait for the thread that it runs on:
-    /// send instead, or call from another thread. Nothing was sent.
-    InPush,
     /// The client was closed. Nothing was sent.
     Closed,
     /// The format cannot carry this message. Nothing was sent.
@@ -57,6 +54,8 @@ pub enum Why {
     Late(Id),
     /// The server has taken no byte of what waits for a whole call's time.
     Stuck,
+    /// The greeting failed, with these words.
+    Greeting(String),
     /// The client was closed.
     Closed,
 }
@@ -71,10 +70,9 @@ impl fmt::Display for ClientError {
             }
             Self::Connect(address, error) => write!(f, "connect to {address}: {error}"),
             Self::Disconnected => f.write_str("not connected; nothing was sent"),
-            Self::Lost(why) => write!(f, "wait for a reply: {why}"),
+            Self::Lost(why) => write!(f, "the connection is lost: {why}"),
             Self::TimedOut(id, after) => write!(f, "no reply to message {id} in {after:?}"),
             Self::Full => f.write_str("the server takes no more bytes; nothing was sent"),
-            Self::InPush => f.write_str("a call from within a push would wait for itself"),
             Self::Closed => f.write_str("the client is closed"),
             Self::Unsendable(error) => error.fmt(f),
             Self::Body(error) => write!(f, "make the body: {error}"),
@@ -102,6 +100,7 @@ impl fmt::Display for Why {
             Self::Unreadable(text) => write!(f, "the server sent no frame: {text}"),
             Self::Late(id) => write!(f, "closed, as the reply to message {id} was late"),
             Self::Stuck => f.write_str("closed, as the server took no more bytes"),
+            Self::Greeting(why) => write!(f, "the greeting failed: {why}"),
             Self::Closed => f.write_str("the client was closed"),
         }
     }

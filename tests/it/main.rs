@@ -13,6 +13,7 @@ mod bench;
 mod browser;
 mod circles;
 mod client;
+mod client_functions;
 mod client_restart;
 mod daemon;
 mod deaths;
