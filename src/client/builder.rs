@@ -82,7 +82,8 @@ impl Builder {
         self
     }
 
-    /// How long connecting may take; 10 s by default. The greeting is not part of it: its calls have their own limit.
+    /// How long connecting may take, to all addresses of a name together; 10 s by
+    /// default. The greeting is not part of it: its calls have their own limit.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timing.connect_timeout = timeout;
@@ -185,8 +186,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Settings`], [`ClientError::Refused`],
-    /// [`ClientError::ConnectTimeout`] or
+    /// [`ClientError::Settings`], [`ClientError::Unresolved`],
+    /// [`ClientError::Refused`], [`ClientError::ConnectTimeout`] or
     /// [`ClientError::Connect`]; and what the greeting returned.
     pub fn connect(self) -> Result<Client, ClientError> {
         let target = self.address.parse().map_err(ClientError::Settings)?;

@@ -12,6 +12,9 @@ use crate::protocol::Unsendable;
 pub enum ClientError {
     /// The builder was given something wrong: correct the program.
     Settings(String),
+    /// The name in this address has no address: correct it, or try later, when
+    /// the network is there.
+    Unresolved(String, io::Error),
     /// Nobody listens at this address: start the server, or try later.
     Refused(String),
     /// The connection was not made in time.
@@ -64,6 +67,7 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Settings(text) => f.write_str(text),
+            Self::Unresolved(address, error) => write!(f, "look up {address}: {error}"),
             Self::Refused(address) => write!(f, "connect to {address}: nobody listens there"),
             Self::ConnectTimeout(address, after) => {
                 write!(f, "connect to {address}: no answer in {after:?}")
@@ -84,7 +88,7 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        if let Self::Connect(_, error) = self {
+        if let Self::Connect(_, error) | Self::Unresolved(_, error) = self {
             Some(error)
         } else {
             None

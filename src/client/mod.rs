@@ -34,6 +34,7 @@
 //! reader, and one wake-up of each; calls of several threads that meet share
 //! them. A push costs a wake-up of the second thread.
 
+mod address;
 mod backoff;
 mod builder;
 mod callbacks;
@@ -93,8 +94,10 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client of the server at `address`: `127.0.0.1:7000`, `[::1]:7000` or
-    /// `unix:PATH`.
+    /// A client of the server at `address`: `localhost:7000`, `127.0.0.1:7000`,
+    /// `[::1]:7000` or `unix:PATH`. A name is looked up for each attempt to
+    /// connect, and all its addresses are tried, IPv6 and IPv4, in the order in
+    /// which the system gives them.
     pub fn builder(address: impl Into<String>) -> Builder {
         Builder::new(address.into())
     }

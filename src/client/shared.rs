@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::address::Target;
 use super::callbacks::{Callbacks, Event, Queue};
 use super::link::{Flushed, Link};
 use super::{Backoff, Change, ClientError, Why};
 use crate::body::{Error, Id};
 use crate::protocol::frame::{ErrorBody, Frame, Layout, encode};
 use crate::sys::eventfd::Bell;
-use crate::sys::socket::{self, Address, Wanted};
+use crate::sys::socket::{self, Wanted};
 
 /// Where a call hears of its reply.
 pub(super) type Tell = SyncSender<Result<Bytes, ClientError>>;
@@ -37,7 +38,7 @@ pub(super) struct Timing {
 
 pub(super) struct Shared {
     pub(super) layout: Layout,
-    pub(super) target: Address,
+    pub(super) target: Target,
     pub(super) timing: Timing,
     pub(super) callbacks: Callbacks,
     pub(super) queue: Queue,
@@ -91,7 +92,7 @@ pub(super) struct Waiting {
 impl Shared {
     pub(super) fn new(
         layout: Layout,
-        target: Address,
+        target: Target,
         timing: Timing,
         callbacks: Callbacks,
         bell: Bell,

@@ -82,6 +82,33 @@ fn eight_threads_get_the_replies_to_their_own_calls() {
     }
 }
 
+#[test]
+fn all_addresses_of_a_name_are_tried() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let server = Server::configured(app(), &[("listener.0.address", address)]).unwrap();
+        let purlin::sys::socket::Address::Tcp(at) = server.addresses()[0] else {
+            panic!("TCP")
+        };
+        let is_local = |found: std::net::SocketAddr| found == at;
+        let name = format!("localhost:{}", at.port());
+        let mut found = std::net::ToSocketAddrs::to_socket_addrs(&name).unwrap();
+        if !found.any(is_local) {
+            continue;
+        }
+        let client = Client::builder(name).connect().unwrap();
+        assert_eq!(client.call::<_, String>(ECHO, "x").unwrap(), "x");
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_told_from_a_server_that_refuses() {
+    let name = format!("{}.invalid:7000", "a".repeat(64));
+    let error = Client::builder(name).connect().unwrap_err();
+    assert!(matches!(error, ClientError::Unresolved(..)), "{error}");
+    let error = Client::builder("localhost").connect().unwrap_err();
+    assert!(matches!(error, ClientError::Settings(_)), "{error}");
+}
+
 /// A format of one's own is written once, and both ends read that text.
 #[test]
 fn client_and_server_read_the_same_text_of_a_layout() {
