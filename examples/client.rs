@@ -68,6 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // On each connection, before anybody else can use it.
         .greeting(|client| client.send(NAME, "ann"))
         .on(HEARD, move |_, text: String| hears.send(text).unwrap_or(()))
+        .on_error(|_, id, error| println!("message {id} failed: {}", error.text))
         .on_change(move |_, change| sees.send(change.clone()).unwrap_or(()))
         .connect()?;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::callbacks::{self, Callbacks};
 use super::shared::{Shared, Timing};
 use super::{Backoff, Change, Client, ClientError, reader};
-use crate::body::{FromBody, Id, Raw};
+use crate::body::{Error, FromBody, Id, Raw};
 use crate::protocol::frame::Layout;
 use crate::sys::eventfd::Bell;
 
@@ -170,6 +170,16 @@ impl Builder {
                 ),
             };
         self.callbacks.pushes.insert(id, Box::new(on));
+        self
+    }
+
+    /// Runs `f` for every error with which the server answers a
+    /// [`Client::send`]: the id that was sent, the code and the text. Those of
+    /// calls are returned by the call. In a format without a `sequence`, while a
+    /// call of the same id waits, it is taken for that call's.
+    #[must_use]
+    pub fn on_error(mut self, f: impl Fn(&Client, Id, &Error) + Send + Sync + 'static) -> Self {
+        self.callbacks.error = Some(Box::new(f));
         self
     }
 

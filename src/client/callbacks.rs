@@ -1,7 +1,7 @@
 //! The functions of the user's, and the thread that runs them.
 //!
 //! ```text
-//! reader --> queue --> callback thread --> greeting, pushes, changes
+//! reader --> queue --> callback thread --> greeting, pushes, errors, changes
 //! ```
 //!
 //! They run one at a time, in the order in which the reader saw what they are
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use super::link::Link;
 use super::shared::Shared;
 use super::{Change, Client, ClientError, Why};
-use crate::body::Id;
+use crate::body::{Error, Id};
 
 /// Bytes of pushes that may wait before the reader stops reading.
 const QUEUED_MAX: usize = 1 << 20;
@@ -27,6 +27,7 @@ const QUEUED_MAX: usize = 1 << 20;
 const EVENT: usize = 64;
 
 pub(super) type OnPush = Box<dyn Fn(&Client, Bytes) + Send + Sync>;
+pub(super) type OnError = Box<dyn Fn(&Client, Id, &Error) + Send + Sync>;
 pub(super) type OnChange = Box<dyn Fn(&Client, &Change) + Send + Sync>;
 pub(super) type Greeting = Box<dyn Fn(&Client) -> Result<(), ClientError> + Send + Sync>;
 
@@ -34,6 +35,7 @@ pub(super) type Greeting = Box<dyn Fn(&Client) -> Result<(), ClientError> + Send
 #[derive(Default)]
 pub(super) struct Callbacks {
     pub(super) pushes: HashMap<Id, OnPush>,
+    pub(super) error: Option<OnError>,
     pub(super) change: Option<OnChange>,
     pub(super) greeting: Option<Greeting>,
 }
@@ -41,7 +43,7 @@ pub(super) struct Callbacks {
 impl Callbacks {
     /// Whether no thread is needed for them.
     pub(super) fn is_empty(&self) -> bool {
-        let none = self.change.is_none() && self.greeting.is_none();
+        let none = self.error.is_none() && self.change.is_none() && self.greeting.is_none();
         none && self.pushes.is_empty()
     }
 }
@@ -51,6 +53,8 @@ pub(super) enum Event {
     /// A new connection is there, which nobody has used yet.
     Greet(Arc<Link>),
     Push(Id, Bytes),
+    /// The server answered with an error to what was sent under this id.
+    Error(Id, Error),
     Change(Change),
 }
 
@@ -59,6 +63,7 @@ impl Event {
         EVENT
             + match self {
                 Self::Push(_, body) => body.len(),
+                Self::Error(_, error) => error.text.len(),
                 Self::Greet(_) | Self::Change(_) => 0,
             }
     }
@@ -147,6 +152,11 @@ pub(super) fn run(shared: &Arc<Shared>) {
             Event::Push(id, body) => {
                 if let Some(on) = shared.callbacks.pushes.get(&id) {
                     fence("a function for pushes", || on(&client, body));
+                }
+            }
+            Event::Error(id, error) => {
+                if let Some(on) = &shared.callbacks.error {
+                    fence("a function for errors", || on(&client, id, &error));
                 }
             }
         }

@@ -6,7 +6,7 @@
 //!   ^                     |          one thread reads, and hands out replies;
 //!   +---- reader <--------+          a second one runs the functions for what
 //!            |                       nobody has asked for
-//!            +--> queue --> pushes, changes, greeting
+//!            +--> queue --> pushes, errors, changes, greeting
 //! ```
 //!
 //! | to | use |
@@ -15,7 +15,7 @@
 //! | speak the server's own format | [`Builder::preset`], [`Builder::layout_toml`] |
 //! | ask, and wait for the reply | [`Client::call`], from any thread |
 //! | the same where the reply has another id | [`Client::call_for`] |
-//! | tell, without a reply | [`Client::send`] |
+//! | tell, without a reply | [`Client::send`]; that it failed: [`Builder::on_error`] |
 //! | hear what the server says by itself | [`Builder::on`] |
 //! | stay connected | [`Builder::reconnect`], [`Builder::heartbeat`], [`Builder::on_change`] |
 //! | log in, on each connection | [`Builder::greeting`] |
@@ -28,7 +28,7 @@
 //! and a late reply is dropped. Elsewhere the oldest call that waits for the
 //! reply's id gets it (in formats without ids, the oldest call), and a missed
 //! deadline closes the connection, because the late reply would be taken for the
-//! next. What answers no call is a push.
+//! next. What answers no call is a push, or an error that answers a message.
 //!
 //! A call costs one `send` by the caller, one `poll` and one `recv` by the
 //! reader, and one wake-up of each; calls of several threads that meet share
@@ -172,7 +172,8 @@ impl Client {
 
     /// Sends `body` and waits for nothing but room, where 256 KiB wait already
     /// for a server that does not read; in the builder's functions not even for
-    /// that.
+    /// that. That the server answers with an error is heard by
+    /// [`Builder::on_error`].
     ///
     /// # Errors
     ///

@@ -358,8 +358,8 @@ impl Shared {
         }
     }
 
-    /// Brings a frame to the call that it answers; `false` when nobody asked
-    /// for it. Runs on the reader thread.
+    /// Brings a frame to the call that it answers, or an error to who hears of
+    /// those; `false` when nobody asked for it. Runs on the reader thread.
     pub(super) fn deliver(&self, frame: &Frame<'_>) -> bool {
         let failed = (frame.id.is_some() && frame.id == self.layout.error_id)
             .then(|| ErrorBody::read(frame.body))
@@ -391,8 +391,28 @@ impl Shared {
                 let _gave_up = one.tell.try_send(Ok(body));
                 true
             }
-            (None, Some(_)) => true,
+            (None, Some(error)) => {
+                if !is_late {
+                    self.tell_error(&error);
+                }
+                true
+            }
             (None, None) => is_late,
+        }
+    }
+
+    /// What was sent, and not called, has failed.
+    fn tell_error(&self, error: &ErrorBody<'_>) {
+        let ErrorBody {
+            request,
+            code,
+            text,
+        } = *error;
+        if self.callbacks.error.is_some() {
+            self.queue
+                .push(Event::Error(request, Error::new(code, text)));
+        } else {
+            ::log::debug!("message {request}, which was sent, failed: {code} {text}");
         }
     }
 

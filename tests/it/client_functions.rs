@@ -17,6 +17,8 @@ const LOGIN: Id = 2;
 const WHO: Id = 3;
 const PUSH: Id = 4;
 const PUSHED: Id = 5;
+const FAIL: Id = 6;
+const NOBODYS: Id = 7;
 const QUICK: Backoff = Backoff {
     first: Duration::from_millis(10),
     max: Duration::from_millis(50),
@@ -38,6 +40,9 @@ fn app(lets_in: &Arc<AtomicBool>) -> App<String> {
         .on(PUSH, |c, (): ()| {
             c.send(PUSHED, "news");
             "done"
+        })
+        .on(FAIL, |_, (): ()| {
+            Err::<String, _>(Error::new(418, "teapot"))
         })
 }
 
@@ -218,6 +223,30 @@ fn a_function_that_takes_its_time_holds_no_reply_up() {
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "news");
     assert_eq!(client.call::<_, String>(ECHO, "x").unwrap(), "x");
     go.send(()).unwrap();
+}
+
+#[test]
+fn an_error_that_answers_what_was_sent_is_heard() {
+    for preset in ["rpc", "comm"] {
+        let login = Login::new(preset);
+        let (tell, told) = mpsc::channel();
+        let client = login.client(preset).on_error(move |client, id, error| {
+            let usable = client.call::<_, String>(ECHO, "x").is_ok();
+            tell.send((id, error.clone(), usable)).unwrap();
+        });
+        let client = client.connect().unwrap();
+        client.send(FAIL, ()).unwrap();
+        let (id, error, usable) = told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((id, error), (FAIL, Error::new(418, "teapot")), "{preset}");
+        assert!(usable);
+        client.send(NOBODYS, ()).unwrap();
+        let (id, error, _) = told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((id, error.code), (NOBODYS, 404), "{preset}");
+        // That of a call is the call's alone.
+        let failed = client.call::<_, String>(FAIL, ()).unwrap_err();
+        assert!(matches!(failed, ClientError::Remote(_)), "{failed}");
+        assert!(told.try_recv().is_err());
+    }
 }
 
 #[test]
