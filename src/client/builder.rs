@@ -153,7 +153,8 @@ impl Builder {
 
     /// Runs `f` for every message under `id` that answers no call; in a format
     /// without ids, under 0. A body that is not of its type is logged and
-    /// dropped.
+    /// dropped. Under the format's heartbeat id it is `f` that has to answer the
+    /// server.
     #[must_use]
     pub fn on<B: FromBody>(
         mut self,

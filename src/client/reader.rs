@@ -134,6 +134,8 @@ struct Reading<'a> {
     into: Vec<u8>,
     /// When the last heartbeat was due.
     beat: Instant,
+    /// Heartbeats of ours that were not answered.
+    unanswered: u32,
 }
 
 impl<'a> Reading<'a> {
@@ -145,6 +147,7 @@ impl<'a> Reading<'a> {
             kept: Vec::new(),
             into: vec![0; READ],
             beat: now,
+            unanswered: 0,
         }
     }
 
@@ -230,7 +233,9 @@ impl<'a> Reading<'a> {
         self.beat = now;
         // A failure ends the connection, which the next read sees; where too
         // much waits already, the peer is not waiting for this.
-        let _seen_by_read = self.shared.write_to(self.link, id, b"", None, now);
+        if self.shared.write_to(self.link, id, b"", None, now).is_ok() {
+            self.unanswered = self.unanswered.saturating_add(1);
+        }
     }
 
     fn receive(&mut self) -> Result<(), Why> {
@@ -268,6 +273,29 @@ impl<'a> Reading<'a> {
         if self.shared.deliver(frame) {
             return;
         }
-        self.shared.push(frame);
+        if frame.id.is_some() && frame.id == self.shared.layout.heartbeat {
+            self.heartbeat(frame);
+        } else {
+            self.shared.push(frame);
+        }
+    }
+
+    /// A heartbeat that arrives while one of ours is unanswered is its answer;
+    /// any other is the server's, which wants the same back, unless a function
+    /// is there to do it. An answer must not be answered, or the two would never
+    /// end.
+    fn heartbeat(&mut self, frame: &Frame<'_>) {
+        if self.unanswered > 0 {
+            self.unanswered -= 1;
+            return;
+        }
+        let id = frame.id.unwrap_or(0);
+        if self.shared.callbacks.pushes.contains_key(&id) {
+            self.shared.push(frame);
+            return;
+        }
+        // As in `beat`.
+        let now = Instant::now();
+        let _seen_by_read = self.shared.write_to(self.link, id, frame.body, None, now);
     }
 }

@@ -15,6 +15,7 @@ mod circles;
 mod client;
 mod client_functions;
 mod client_restart;
+mod client_states;
 mod daemon;
 mod deaths;
 mod doctor;
