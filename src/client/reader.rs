@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::connect::connect;
 use super::link::{Flushed, Link};
-use super::shared::Shared;
+use super::shared::{Delivered, Shared};
 use super::{Change, ClientError, Why};
 use crate::protocol::frame::Frame;
 use crate::sys::socket::{self, Ready, Wanted};
@@ -54,8 +54,8 @@ pub(super) fn run(shared: &Shared) {
         };
         let failure = match connect(shared, timeout) {
             Ok(link) => {
-                let (failure, was_open) = live(shared, &link);
-                if was_open {
+                let (failure, proved) = live(shared, &link);
+                if proved {
                     failures = 0;
                 }
                 failure
@@ -110,8 +110,13 @@ fn may_pass(failure: &ClientError) -> bool {
 }
 
 /// One connection from its beginning to its end: what to tell who waits for the
-/// first one, and whether anybody could use it.
+/// first one, and whether it has proved itself.
+///
+/// A server that accepts and then turns us away has not let us in: only a reply,
+/// or time, proves that it does. The time is the longest pause of the back-off:
+/// who ends each connection after that is not asked more often for it.
 fn live(shared: &Shared, link: &Arc<Link>) -> (ClientError, bool) {
+    let since = Instant::now();
     if !shared.adopt(link) {
         return (ClientError::Closed, false);
     }
@@ -121,8 +126,10 @@ fn live(shared: &Shared, link: &Arc<Link>) -> (ClientError, bool) {
     let (was_open, refused) = shared.after_greeting();
     let why = shared.take_end().unwrap_or(why);
     shared.tell(Change::Disconnected(why.clone()));
+    let lasted = |backoff: super::Backoff| since.elapsed() >= backoff.max;
+    let proved = reading.answered || shared.timing.reconnect.is_some_and(lasted);
     let failure = refused.unwrap_or(ClientError::Lost(why));
-    (failure, was_open)
+    (failure, was_open && proved)
 }
 
 /// A connection that is read.
@@ -136,6 +143,8 @@ struct Reading<'a> {
     beat: Instant,
     /// Heartbeats of ours that were not answered.
     unanswered: u32,
+    /// The server has answered something, and not with an error.
+    answered: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -148,6 +157,7 @@ impl<'a> Reading<'a> {
             into: vec![0; READ],
             beat: now,
             unanswered: 0,
+            answered: false,
         }
     }
 
@@ -270,13 +280,16 @@ impl<'a> Reading<'a> {
     }
 
     fn deliver(&mut self, frame: &Frame<'_>) {
-        if self.shared.deliver(frame) {
-            return;
-        }
-        if frame.id.is_some() && frame.id == self.shared.layout.heartbeat {
-            self.heartbeat(frame);
-        } else {
-            self.shared.push(frame);
+        match self.shared.deliver(frame) {
+            Delivered::Reply => self.answered = true,
+            Delivered::Error => {}
+            Delivered::Unasked => {
+                if frame.id.is_some() && frame.id == self.shared.layout.heartbeat {
+                    self.heartbeat(frame);
+                } else {
+                    self.shared.push(frame);
+                }
+            }
         }
     }
 
@@ -287,6 +300,7 @@ impl<'a> Reading<'a> {
     fn heartbeat(&mut self, frame: &Frame<'_>) {
         if self.unanswered > 0 {
             self.unanswered -= 1;
+            self.answered = true;
             return;
         }
         let id = frame.id.unwrap_or(0);

@@ -89,6 +89,17 @@ pub(super) struct Waiting {
     pub(super) tell: Tell,
 }
 
+/// What a frame was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Delivered {
+    /// The reply to a call, be it late.
+    Reply,
+    /// An error in its place.
+    Error,
+    /// Nobody asked for it: a heartbeat or a push.
+    Unasked,
+}
+
 impl Shared {
     pub(super) fn new(
         layout: Layout,
@@ -359,8 +370,8 @@ impl Shared {
     }
 
     /// Brings a frame to the call that it answers, or an error to who hears of
-    /// those; `false` when nobody asked for it. Runs on the reader thread.
-    pub(super) fn deliver(&self, frame: &Frame<'_>) -> bool {
+    /// those. Runs on the reader thread.
+    pub(super) fn deliver(&self, frame: &Frame<'_>) -> Delivered {
         let failed = (frame.id.is_some() && frame.id == self.layout.error_id)
             .then(|| ErrorBody::read(frame.body))
             .flatten();
@@ -384,20 +395,21 @@ impl Shared {
             (Some(one), Some(error)) => {
                 let error = Error::new(error.code, error.text);
                 let _gave_up = one.tell.try_send(Err(ClientError::Remote(error)));
-                true
+                Delivered::Error
             }
             (Some(one), None) => {
                 let body = Bytes::copy_from_slice(frame.body);
                 let _gave_up = one.tell.try_send(Ok(body));
-                true
+                Delivered::Reply
             }
             (None, Some(error)) => {
                 if !is_late {
                     self.tell_error(&error);
                 }
-                true
+                Delivered::Error
             }
-            (None, None) => is_late,
+            (None, None) if is_late => Delivered::Reply,
+            (None, None) => Delivered::Unasked,
         }
     }
 

@@ -3,6 +3,8 @@
 //!
 //! | the server | the client says | test |
 //! |---|---|---|
+//! | is full | `Broken`, ever more rarely | `a_full_server_is_…` |
+//! | accepts, and closes | the same | `who_accepts_and_closes_…` |
 //! | sends the heartbeats | nothing | `the_servers_heartbeats_…` |
 
 use std::io::{Read, Write};
@@ -43,6 +45,16 @@ impl Watched {
         self.changes.recv_timeout(PATIENCE).unwrap()
     }
 
+    /// The pauses from now on, so many.
+    fn pauses(&self, count: usize) -> Vec<Duration> {
+        let pauses = std::iter::repeat_with(|| self.next());
+        let pauses = pauses.filter_map(|change| match change {
+            Change::Retrying(pause) => Some(pause),
+            Change::Connected | Change::Disconnected(_) => None,
+        });
+        pauses.take(count).collect()
+    }
+
     /// Calls until the server answers.
     fn answered(&self) {
         wait_until("the server answers", || echoes(&self.client));
@@ -62,6 +74,60 @@ fn to(address: SocketAddr) -> Builder {
 
 fn echo() -> App<()> {
     App::<()>::new().on_inline(ECHO, |_, body: Bytes| body)
+}
+
+/// Each is at least half of the double of the one before its own cut.
+fn assert_they_grow(pauses: &[Duration], first: Duration) {
+    for (n, pause) in (0..).zip(pauses) {
+        let doubled = first * 2_u32.pow(n);
+        assert!(*pause >= doubled / 2 && *pause <= doubled, "{pauses:?}");
+    }
+}
+
+const GROWING: Backoff = Backoff {
+    first: Duration::from_millis(20),
+    max: Duration::from_secs(60),
+};
+
+#[test]
+fn a_full_server_is_asked_more_and_more_rarely_and_used_when_there_is_room() {
+    let server = serve_with(echo(), &[("limits.connections_per_ip", "1")]);
+    let address = crate::harness::address(&server);
+    let inside = Watched::new(to(address));
+    inside.answered();
+    let turned_away = Watched::new(to(address).reconnect(GROWING));
+    assert_they_grow(&turned_away.pauses(6), GROWING.first);
+    inside.client.close();
+    turned_away.answered();
+}
+
+#[test]
+fn who_accepts_and_closes_is_asked_more_and_more_rarely_until_it_answers() {
+    for resets in [false, true] {
+        let listener = TcpListener::bind("127.0.0.77:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (proceed, wait) = mpsc::channel::<()>();
+        let peer = std::thread::spawn(move || {
+            for _ in 0..6 {
+                let stream = listener.accept().unwrap().0;
+                if resets {
+                    purlin::sys::socket::abort(&stream);
+                }
+            }
+            // One that answers a call, which is enough.
+            let mut stream = listener.accept().unwrap().0;
+            let mut request = [0; 9];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(&request).unwrap();
+            wait.recv_timeout(PATIENCE).unwrap();
+        });
+        let watched = Watched::new(to(address).reconnect(GROWING));
+        assert_they_grow(&watched.pauses(6), GROWING.first);
+        watched.answered();
+        proceed.send(()).unwrap();
+        assert_they_grow(&watched.pauses(1), GROWING.first);
+        peer.join().unwrap();
+    }
 }
 
 #[test]
