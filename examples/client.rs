@@ -65,6 +65,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             first: Duration::from_millis(100),
             max: Duration::from_secs(1),
         })
+        // A server that hangs is noticed as one that is gone.
+        .heartbeat(Duration::from_secs(5))
         // On each connection, before anybody else can use it.
         .greeting(|client| client.send(NAME, "ann"))
         .on(HEARD, move |_, text: String| hears.send(text).unwrap_or(()))

@@ -49,6 +49,7 @@ impl Builder {
                 connect_timeout: Duration::from_secs(10),
                 call_timeout: Duration::from_secs(10),
                 heartbeat: None,
+                silence: None,
                 reconnect: None,
             },
             callbacks: Callbacks::default(),
@@ -90,7 +91,9 @@ impl Builder {
         self
     }
 
-    /// How long a call may take; 10 s by default.
+    /// How long a call may take; 10 s by default. What was sent and not even
+    /// acknowledged by the server's machine for so long, and at least for 5 s,
+    /// ends the connection (`TCP_USER_TIMEOUT`).
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.timing.call_timeout = timeout;
@@ -98,10 +101,32 @@ impl Builder {
     }
 
     /// Sends an empty message under the format's heartbeat id this often; never
-    /// by default, nor in a format that has no such id.
+    /// by default, nor in a format that has no such id. When nothing at all
+    /// arrives for the `call_timeout` after one, the server is taken for dead and
+    /// the connection ends with [`Why::Silent`]: it hangs, or it or the network
+    /// is gone. Without heartbeats that is noticed when the next call fails, or
+    /// never.
+    ///
+    /// For servers that answer heartbeats, as by default (`heartbeat.ping =
+    /// "client"` or `"both"`). One with `"server"` sends its own, and answers
+    /// none: use [`Self::silence`] there. Heartbeats of the server are answered
+    /// in any case.
+    ///
+    /// [`Why::Silent`]: super::Why::Silent
     #[must_use]
     pub fn heartbeat(mut self, period: Duration) -> Self {
         self.timing.heartbeat = Some(period);
+        self
+    }
+
+    /// Takes the server for dead when nothing at all has arrived for so long;
+    /// never by default. For connections over which something always comes, such
+    /// as heartbeats of the server's: then a little more than twice its
+    /// `heartbeat.ping_interval`. (It sends none to a client that itself sends
+    /// something more often than that.)
+    #[must_use]
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.timing.silence = Some(limit);
         self
     }
 

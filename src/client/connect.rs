@@ -16,6 +16,10 @@ use super::link::Link;
 use super::shared::Shared;
 use crate::sys::socket::{self, Address, Wanted};
 
+/// What is sent has to be acknowledged by the server's machine within a call's
+/// time; yet one or two lost packets must not end a connection.
+const LOSS_MIN: Duration = Duration::from_secs(5);
+
 /// Connects within the timeout. Runs on the reader thread.
 ///
 /// Of several failures the most telling is given: that somebody is there and
@@ -25,6 +29,7 @@ pub(super) fn connect(shared: &Shared, timeout: Duration) -> Result<Arc<Link>, C
     let addresses = addresses(shared, deadline, timeout)?;
     let socket = any(shared, &addresses, deadline, timeout)?;
     socket::no_delay(&socket);
+    socket::bound_loss(&socket, shared.timing.call_timeout.max(LOSS_MIN));
     Ok(Arc::new(Link::new(socket)))
 }
 
@@ -156,6 +161,7 @@ mod tests {
             connect_timeout: Duration::ZERO,
             call_timeout: Duration::ZERO,
             heartbeat: None,
+            silence: None,
             reconnect: None,
         };
         let target = "a.name:1".parse().expect("a name");

@@ -57,6 +57,12 @@ pub enum Why {
     Late(Id),
     /// The server has taken no byte of what waits for a whole call's time.
     Stuck,
+    /// Nothing has come from the server for so long, though something was due:
+    /// the answer to a heartbeat, or whatever [`Builder::silence`] waits for. It
+    /// hangs, or its machine or the network is gone.
+    ///
+    /// [`Builder::silence`]: super::Builder::silence
+    Silent(Duration),
     /// The greeting failed, with these words.
     Greeting(String),
     /// The client was closed.
@@ -104,6 +110,7 @@ impl fmt::Display for Why {
             Self::Unreadable(text) => write!(f, "the server sent no frame: {text}"),
             Self::Late(id) => write!(f, "closed, as the reply to message {id} was late"),
             Self::Stuck => f.write_str("closed, as the server took no more bytes"),
+            Self::Silent(limit) => write!(f, "nothing came from the server for {limit:?}"),
             Self::Greeting(why) => write!(f, "the greeting failed: {why}"),
             Self::Closed => f.write_str("the client was closed"),
         }

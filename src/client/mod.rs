@@ -30,6 +30,16 @@
 //! deadline closes the connection, because the late reply would be taken for the
 //! next. What answers no call is a push, or an error that answers a message.
 //!
+//! How a lost server is noticed:
+//!
+//! | what happens to it | is noticed by | |
+//! |---|---|---|
+//! | it ends, or is killed | the kernel, at once | [`Why::Ended`], [`Why::Broken`] |
+//! | it hangs or is stopped | [`Builder::heartbeat`], [`Builder::silence`] | [`Why::Silent`] |
+//! | its machine or the network is gone | the same, or unacknowledged bytes | [`Why::Silent`], [`Why::Broken`] |
+//! | it does not read | bytes that wait for a call's time | [`Why::Stuck`] |
+//! | it accepts, and turns us away | the kernel; the pauses grow, see [`Backoff`] | [`Why::Ended`], [`Why::Broken`] |
+//!
 //! A call costs one `send` by the caller, one `poll` and one `recv` by the
 //! reader, and one wake-up of each; calls of several threads that meet share
 //! them. A push costs a wake-up of the second thread.

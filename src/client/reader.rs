@@ -139,8 +139,12 @@ struct Reading<'a> {
     /// The beginning of a frame.
     kept: Vec<u8>,
     into: Vec<u8>,
+    /// When something arrived, or the reader held on.
+    heard: Instant,
     /// When the last heartbeat was due.
     beat: Instant,
+    /// When the first heartbeat went out since something arrived.
+    asked: Option<Instant>,
     /// Heartbeats of ours that were not answered.
     unanswered: u32,
     /// The server has answered something, and not with an error.
@@ -155,7 +159,9 @@ impl<'a> Reading<'a> {
             link,
             kept: Vec::new(),
             into: vec![0; READ],
+            heard: now,
             beat: now,
+            asked: None,
             unanswered: 0,
             answered: false,
         }
@@ -178,8 +184,9 @@ impl<'a> Reading<'a> {
             if self.shared.lock().closed {
                 return Why::Closed;
             }
-            if reads
-                && ready.socket
+            if !reads {
+                self.listen_anew();
+            } else if ready.socket
                 && let Err(why) = self.receive()
             {
                 return why;
@@ -199,8 +206,10 @@ impl<'a> Reading<'a> {
     /// Waits until there is something to do, or it is time for something.
     fn wait(&self, reads: bool, stuck: Option<Instant>) -> Result<Ready, Why> {
         let now = Instant::now();
-        let left = [self.gives_up(stuck), self.beats()]
+        let times = [self.gives_up(stuck), self.silent(stuck).map(|at| at.0)];
+        let left = times
             .into_iter()
+            .chain([self.beats()])
             .flatten()
             .map(|at| at.saturating_duration_since(now))
             .fold(QUIET, Duration::min);
@@ -225,10 +234,26 @@ impl<'a> Reading<'a> {
         Some(self.beat + self.shared.timing.heartbeat?)
     }
 
+    /// When the server has been silent for too long, and how long that is. Of a
+    /// server that takes nothing, how much it takes tells.
+    fn silent(&self, stuck: Option<Instant>) -> Option<(Instant, Duration)> {
+        if stuck.is_some() {
+            return None;
+        }
+        let timing = &self.shared.timing;
+        let asked = self.asked.map(|at| (at, timing.call_timeout));
+        let unasked = timing.silence.map(|limit| (self.heard, limit));
+        let ends = [asked, unasked].into_iter().flatten();
+        ends.map(|(since, limit)| (since + limit, limit)).min()
+    }
+
     fn expired(&self, stuck: Option<Instant>) -> Option<Why> {
         let now = Instant::now();
-        let is_stuck = self.gives_up(stuck).is_some_and(|at| at <= now);
-        (is_stuck && self.link.stuck_since() == stuck).then_some(Why::Stuck)
+        if self.gives_up(stuck).is_some_and(|at| at <= now) && self.link.stuck_since() == stuck {
+            return Some(Why::Stuck);
+        }
+        let (at, limit) = self.silent(stuck)?;
+        (at <= now).then_some(Why::Silent(limit))
     }
 
     /// Asks for a sign of life, when it is time.
@@ -244,8 +269,15 @@ impl<'a> Reading<'a> {
         // A failure ends the connection, which the next read sees; where too
         // much waits already, the peer is not waiting for this.
         if self.shared.write_to(self.link, id, b"", None, now).is_ok() {
+            self.asked.get_or_insert(now);
             self.unanswered = self.unanswered.saturating_add(1);
         }
+    }
+
+    /// The server's silence begins now, if it is silent.
+    fn listen_anew(&mut self) {
+        self.heard = Instant::now();
+        self.asked = None;
     }
 
     fn receive(&mut self) -> Result<(), Why> {
@@ -253,6 +285,7 @@ impl<'a> Reading<'a> {
             Ok(0) => Err(Why::Ended),
             Ok(count) => {
                 self.kept.extend_from_slice(&self.into[..count]);
+                self.listen_anew();
                 self.frames()
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),

@@ -33,6 +33,7 @@ pub(super) struct Timing {
     pub(super) connect_timeout: Duration,
     pub(super) call_timeout: Duration,
     pub(super) heartbeat: Option<Duration>,
+    pub(super) silence: Option<Duration>,
     pub(super) reconnect: Option<Backoff>,
 }
 

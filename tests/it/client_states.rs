@@ -3,8 +3,12 @@
 //!
 //! | the server | the client says | test |
 //! |---|---|---|
+//! | is stopped (`SIGSTOP`) | `Silent` | `a_stopped_server_is_…` |
+//! | is killed (`SIGKILL`) | `Ended` or `Broken` | `a_killed_server_is_…` |
+//! | does not listen yet | `Retrying` | `a_server_that_is_not_there_…` |
 //! | is full | `Broken`, ever more rarely | `a_full_server_is_…` |
 //! | accepts, and closes | the same | `who_accepts_and_closes_…` |
+//! | accepts, and never answers | `Silent` | `a_half_open_connection_…` |
 //! | sends the heartbeats | nothing | `the_servers_heartbeats_…` |
 
 use std::io::{Read, Write};
@@ -12,10 +16,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use purlin::client::{Backoff, Builder, Change, Client};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use purlin::client::{Backoff, Builder, Change, Client, Why};
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
 
+use crate::daemon::Daemon;
 use crate::harness::{PATIENCE, comm, serve_with, wait_until};
 
 const ECHO: Id = 1;
@@ -43,6 +50,15 @@ impl Watched {
 
     fn next(&self) -> Change {
         self.changes.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// Why the connection ended next.
+    fn ended(&self) -> Why {
+        loop {
+            if let Change::Disconnected(why) = self.next() {
+                return why;
+            }
+        }
     }
 
     /// The pauses from now on, so many.
@@ -74,6 +90,94 @@ fn to(address: SocketAddr) -> Builder {
 
 fn echo() -> App<()> {
     App::<()>::new().on_inline(ECHO, |_, body: Bytes| body)
+}
+
+/// Goes on when dropped, so that it can end.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(pid: u32) -> Self {
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _gone = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+/// Not before, and soon after: other work on the machine may add to it.
+fn assert_in_time(took: Duration, limit: Duration) {
+    assert!(took + Duration::from_millis(100) > limit, "{took:?}");
+    assert!(took < limit + Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_stopped_server_is_noticed_and_found_again_when_it_goes_on() {
+    for asks in [true, false] {
+        let daemon = Daemon::start(if asks {
+            &[]
+        } else {
+            &[
+                ("heartbeat.ping", "server"),
+                ("heartbeat.ping_interval", "200ms"),
+            ]
+        });
+        let to = to(daemon.address());
+        let watched = Watched::new(if asks {
+            to.heartbeat(Duration::from_millis(100))
+        } else {
+            to.silence(SILENCE)
+        });
+        watched.answered();
+        let stopped = Stopped::new(daemon.worker());
+        let since = Instant::now();
+        assert_eq!(watched.ended(), Why::Silent(SILENCE), "{asks}");
+        assert_in_time(since.elapsed(), SILENCE);
+        drop(stopped);
+        watched.answered();
+    }
+}
+
+#[test]
+fn a_killed_server_is_noticed_and_found_again_when_it_is_back() {
+    let daemon = Daemon::start(&[]);
+    let address = daemon.address();
+    let watched = Watched::new(to(address));
+    watched.answered();
+    let worker = Pid::from_raw(i32::try_from(daemon.worker()).unwrap());
+    daemon.signal(Signal::SIGKILL);
+    kill(worker, Signal::SIGKILL).unwrap();
+    let why = watched.ended();
+    assert!(matches!(why, Why::Ended | Why::Broken(_)), "{why:?}");
+    // It is refused meanwhile.
+    let _refused = watched.pauses(3);
+    let _again = Daemon::start(&[("listener.0.address", &address.to_string())]);
+    watched.answered();
+}
+
+#[test]
+fn a_server_that_is_not_there_yet_is_waited_for() {
+    let port = TcpListener::bind("127.0.0.77:0").unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let (tell, changes) = mpsc::channel();
+    let late = std::thread::spawn(move || {
+        let pauses = std::iter::repeat_with(|| changes.recv_timeout(PATIENCE).unwrap());
+        let all_pauses = pauses
+            .take(3)
+            .all(|change| matches!(change, Change::Retrying(_)));
+        assert!(all_pauses);
+        serve_with(echo(), &[("listener.0.address", &address.to_string())])
+    });
+    let client = to(address).connect_timeout(PATIENCE);
+    let client = client.on_change(move |_, change| tell.send(change.clone()).unwrap_or(()));
+    let client = client.connect().unwrap();
+    assert_eq!(client.call::<_, String>(ECHO, "x").unwrap(), "x");
+    drop(late.join().unwrap());
 }
 
 /// Each is at least half of the double of the one before its own cut.
@@ -128,6 +232,37 @@ fn who_accepts_and_closes_is_asked_more_and_more_rarely_until_it_answers() {
         assert_they_grow(&watched.pauses(1), GROWING.first);
         peer.join().unwrap();
     }
+}
+
+#[test]
+fn a_half_open_connection_is_noticed_and_the_next_one_used() {
+    let listener = TcpListener::bind("127.0.0.77:0").unwrap();
+    let to = to(listener.local_addr().unwrap());
+    let watched = Watched::new(to.heartbeat(Duration::from_millis(100)));
+    // It takes everything and says nothing, as a machine that has forgotten.
+    let half_open = listener.accept().unwrap().0;
+    let since = Instant::now();
+    assert_eq!(watched.ended(), Why::Silent(SILENCE));
+    assert_in_time(since.elapsed(), SILENCE);
+    let mut next = listener.accept().unwrap().0;
+    std::thread::scope(|scope| {
+        let client = watched.client.clone();
+        let call = scope.spawn(move || {
+            wait_until("the server answers", || echoes(&client));
+        });
+        let mut frame = [0; 8];
+        loop {
+            next.read_exact(&mut frame).unwrap();
+            let mut rest = vec![0; usize::from(frame[1]) - frame.len()];
+            next.read_exact(&mut rest).unwrap();
+            next.write_all(&[&frame, &rest[..]].concat()).unwrap();
+            if !rest.is_empty() {
+                break;
+            }
+        }
+        call.join().unwrap();
+    });
+    drop(half_open);
 }
 
 #[test]
