@@ -67,10 +67,7 @@ const FUNCTION_MAX: usize = 70;
 const FILE_MAX: usize = 400;
 
 /// `file` or `file function` that may be longer, and why it is better so.
-const EXCUSED: &[(&str, &str)] = &[(
-    "src/worker/reactor/handover/send.rs",
-    "what packs a connection leaves it next",
-)];
+const EXCUSED: &[(&str, &str)] = &[];
 
 #[test]
 fn the_layering_has_no_cycle() {

@@ -47,6 +47,7 @@ mod packaging;
 mod per_ip;
 mod proxy;
 mod public;
+mod pushes;
 mod readme;
 mod reload;
 mod service;
