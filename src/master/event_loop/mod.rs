@@ -142,6 +142,9 @@ pub(in crate::master) struct Master<'a> {
     watch: Watch,
     /// When the workers are looked at again.
     watch_at: Instant,
+    /// When the accept mutex is, and what its word was the last time.
+    mutex_at: Instant,
+    mutex_word: Option<u64>,
     /// With how many slow handlers the log can bear.
     slow: Limiter,
     pid_file: PidFile,
@@ -185,6 +188,8 @@ impl<'a> Master<'a> {
             accept_mutex: AcceptMutex::new(words),
             watch: Watch::new(Periods::OFF),
             watch_at: Instant::now(),
+            mutex_at: Instant::now(),
+            mutex_word: None,
             slow: Limiter::new(1, SLOW_PER_SECOND),
             board: resources.board,
             workers: Workers::default(),
@@ -257,6 +262,7 @@ impl<'a> Master<'a> {
         self.workers.send_on();
         self.listen_again();
         self.watch(now);
+        self.look_at_mutex(now);
         self.answer_what_is_done(now);
         self.notifier.turn(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
