@@ -24,6 +24,7 @@ mod flood;
 mod flow;
 mod handover;
 mod harness;
+mod hostile;
 mod http;
 mod http_bodies;
 mod http_replies;
