@@ -124,6 +124,23 @@ fn a_worker_that_says_what_none_says_is_ended_with_one_line() {
     }
 }
 
+#[test]
+fn a_worker_that_is_stopped_without_end_does_not_fill_the_log() {
+    let instance = hostile();
+    let master = instance.master().unwrap();
+    let (mut client, ..) = instance.acquaint();
+    let begun = Instant::now();
+    assert_eq!(attack(&mut client, "stops 3000"), "true");
+    goes_on(&instance, master);
+    let log = instance.log();
+    let lines = log.matches("was stopped").count() + log.matches("goes on").count();
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!(
+        (1..=50 * (seconds + 2)).contains(&lines),
+        "{lines} in {seconds} s"
+    );
+}
+
 /// Ten seconds of anything, again and again in whatever is forked in its place.
 #[test]
 fn a_minute_with_a_hostile_worker_costs_its_sibling_nothing() {

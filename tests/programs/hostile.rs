@@ -242,6 +242,15 @@ fn attack(command: &str) -> String {
             std::thread::spawn(move || (0..times).for_each(|_| ring()));
             times.to_string()
         }
+        ["stops", times] => {
+            let own = std::process::id();
+            let script =
+                format!("for n in $(seq {times}); do kill -STOP {own}; kill -CONT {own}; done");
+            let shell = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .status();
+            shell.is_ok_and(|status| status.success()).to_string()
+        }
         ["anything", ..] => {
             let mut random = Random(number(1) | 1);
             std::thread::spawn(move || {

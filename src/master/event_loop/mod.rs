@@ -47,6 +47,7 @@ use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
 use connections::PendingList;
 use operate::Awaited;
+use reap::STOPS_PER_SECOND;
 use wakes::MasterWords;
 use watch::SLOW_PER_SECOND;
 
@@ -147,6 +148,8 @@ pub(in crate::master) struct Master<'a> {
     mutex_word: Option<u64>,
     /// With how many slow handlers the log can bear.
     slow: Limiter,
+    /// With how many that are stopped.
+    stops: Limiter,
     pid_file: PidFile,
     life_pipe: LifePipe,
     /// The new program, while an upgrade goes on.
@@ -191,6 +194,7 @@ impl<'a> Master<'a> {
             mutex_at: Instant::now(),
             mutex_word: None,
             slow: Limiter::new(1, SLOW_PER_SECOND),
+            stops: Limiter::new(1, STOPS_PER_SECOND),
             board: resources.board,
             workers: Workers::default(),
             current: None,
