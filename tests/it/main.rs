@@ -29,6 +29,7 @@ mod flood;
 mod flow;
 mod handover;
 mod harness;
+mod hostile;
 mod http;
 mod http_bodies;
 mod http_replies;
