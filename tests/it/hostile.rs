@@ -130,7 +130,7 @@ fn a_worker_that_is_stopped_without_end_does_not_fill_the_log() {
     let master = instance.master().unwrap();
     let (mut client, ..) = instance.acquaint();
     let begun = Instant::now();
-    assert_eq!(attack(&mut client, "stops 3000"), "true");
+    assert_eq!(attack(&mut client, "stops 100000"), "true");
     goes_on(&instance, master);
     let log = instance.log();
     let lines = log.matches("was stopped").count() + log.matches("goes on").count();
