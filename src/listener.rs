@@ -8,27 +8,34 @@ use std::sync::Arc;
 use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
-use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, Length};
+pub use crate::protocol::frame::Codecs;
+use crate::protocol::frame::{
+    AnyFormat, Counts, Endian, Field, Format, Frames, Layout, Length, PRESETS,
+};
 use crate::protocol::http::{self, AccessFormat, Http1, Root};
 use crate::web::Files;
 
 /// Files that a worker keeps open for each listener with a root.
 pub const OPEN_FILES_MAX: u64 = 512;
 
-/// What is spoken on each listener, in their order.
+/// What is spoken on one listener.
+pub type Spoken = Arc<dyn Protocol>;
+
+/// What is spoken on each listener, in their order, by a program that has
+/// `codecs`.
 ///
 /// # Errors
 ///
-/// [`ConfigError`], with its place, when a custom layout cannot work, or a root
-/// is no folder.
-pub fn protocols(config: &Config) -> Result<Vec<Arc<dyn Protocol>>, ConfigError> {
+/// [`ConfigError`], with its place, when a format has no such name or cannot
+/// work, or a root is no folder.
+pub fn protocols(config: &Config, codecs: &Codecs) -> Result<Vec<Spoken>, ConfigError> {
     let listeners = config.listener.iter().enumerate();
     listeners
         .map(|(n, listener)| {
-            // A layout that cannot work is an error even where it is not used:
-            // it waits for the day on which it is.
-            let frames = frames(config, n, listener)?;
-            let frames: Arc<dyn Protocol> = Arc::new(frames);
+            let frames = match format(config, codecs, n)? {
+                AnyFormat::Plain(layout) => frames(config, n, layout)?,
+                AnyFormat::Coded(codec) => frames(config, n, codec)?,
+            };
             let http = requests(config);
             let http = Arc::new(match root(config, n, listener)? {
                 Some(root) => http.with_root(root),
@@ -84,32 +91,49 @@ fn root(
     Ok(Some(Arc::new(files)))
 }
 
-fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Frames, ConfigError> {
+/// The format of listener `n`. One that cannot work is an error even where it is
+/// not used: it waits for the day on which it is.
+fn format(config: &Config, codecs: &Codecs, n: usize) -> Result<AnyFormat, ConfigError> {
     let place = format!("listener.{n}.frame");
-    let layout = match &listener.frame {
-        Framing::Preset(name) => {
-            Layout::preset(name).ok_or_else(|| config.refuse(&place, "is no preset"))?
+    match &config.listener[n].frame {
+        Framing::Named(name) => {
+            let codec = || codecs.named(name).cloned().map(AnyFormat::Coded);
+            let known = AnyFormat::preset(name).or_else(codec);
+            known.ok_or_else(|| {
+                let codecs: Vec<&str> = codecs.names().collect();
+                let known = [PRESETS, &codecs].concat().join(", ");
+                let why = format!("is \"{name}\", must be one of {known}, or a table of fields");
+                config.refuse(&place, &why)
+            })
         }
-        Framing::Custom(custom) => from_custom(custom),
-    };
-    layout
-        .check()
-        .map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))?;
-    if layout.heartbeat.is_none() || listener.protocol != config::Protocol::Frame {
+        Framing::Custom(custom) => {
+            let layout = from_custom(custom);
+            let good = layout.check();
+            good.map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))?;
+            Ok(AnyFormat::Plain(layout))
+        }
+    }
+}
+
+/// The protocol of listener `n`, which speaks frames of `format`.
+fn frames(config: &Config, n: usize, format: impl Format) -> Result<Spoken, ConfigError> {
+    let listener = &config.listener[n];
+    if format.heartbeat().is_none() || listener.protocol != config::Protocol::Frame {
         needs_no_heartbeat(config, n)?;
     }
     let frames = match config.heartbeat.ping {
-        config::Pinging::Server => Frames::new(layout).without_echo(),
-        config::Pinging::Client | config::Pinging::Both => Frames::new(layout),
+        config::Pinging::Server => Frames::new(format).without_echo(),
+        config::Pinging::Client | config::Pinging::Both => Frames::new(format),
     };
     let id = listener.going_away_id;
     if id == 0 {
-        return Ok(frames);
+        return Ok(Arc::new(frames));
     }
-    frames.going_away(id).map_err(|error| {
+    let frames = frames.going_away(id).map_err(|error| {
         let place = format!("listener.{n}.going_away_id");
         config.refuse(&place, &format!("is {id}: {error}"))
-    })
+    })?;
+    Ok(Arc::new(frames))
 }
 
 /// Refuses rules about a message that the peers of listener `n` do not have.
@@ -184,7 +208,7 @@ mod tests {
         let Framing::Custom(custom) = &config.listener[0].frame else {
             panic!("a table")
         };
-        protocols(&config).map_err(|error| error.to_string())?;
+        protocols(&config, Codecs::NONE).map_err(|error| error.to_string())?;
         Ok(from_custom(custom))
     }
 
@@ -253,7 +277,7 @@ mod tests {
         let error = |root: &std::path::Path| {
             let text = format!("[[listener]]\nroot = {root:?}\nmax_age = \"60s\"\n");
             let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
-            let error = protocols(&config.unwrap()).err();
+            let error = protocols(&config.unwrap(), Codecs::NONE).err();
             error.map(|error| error.to_string())
         };
         assert_eq!(error(folder.path()), None);
@@ -270,7 +294,7 @@ mod tests {
             let refused = |what: &str| {
                 let text = format!("[[listener]]\n{what}\n[heartbeat]\n{key} = \"{value}\"");
                 let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
-                let refused = protocols(&config.unwrap()).err();
+                let refused = protocols(&config.unwrap(), Codecs::NONE).err();
                 refused.map(|error| error.to_string())
             };
             for what in ["frame = \"len32\"", "protocol = \"http\""] {
@@ -280,6 +304,15 @@ mod tests {
             }
             assert_eq!(refused("frame = \"comm\""), None);
         }
+    }
+
+    #[test]
+    fn a_name_that_is_no_format_is_refused_with_its_place() {
+        let text = "[[listener]]\nframe = \"rcp\"\n";
+        let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+        let error = protocols(&config.unwrap(), Codecs::NONE).err().unwrap();
+        let expected = "f.toml:2:9: listener.0.frame is \"rcp\", must be one of comm, zinx,";
+        assert!(error.to_string().starts_with(expected), "{error}");
     }
 
     #[test]

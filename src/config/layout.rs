@@ -1,23 +1,19 @@
-//! How frames of a listener are laid out: the name of a preset, or a table of
-//! its own. Pure; what a layout means, and whether its fields overlap, is for
+//! How frames of a listener are laid out: a name, or a table of fields. Pure; what a layout means, and whether its fields overlap, is for
 //! the frame protocol to say.
 
 use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
 use super::nearest::nearest;
-use super::value::{Given, Refusal, Value, one_of, parse_size, quoted, size_text};
-
-/// The presets that `frame` may name.
-pub const PRESETS: &[&str] = &[
-    "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
-];
+use super::value::{Given, Refusal, Value, parse_size, quoted, size_text};
+use crate::protocol::frame::{PRESETS, is_name};
 
 /// The value of a listener's `frame`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Framing {
-    /// One of [`PRESETS`].
-    Preset(String),
+    /// A preset, or a codec of the program: whether there is one of this name is
+    /// for who has the program to say.
+    Named(String),
     /// A layout of the user's own.
     Custom(FrameLayout),
 }
@@ -133,9 +129,9 @@ impl Value for Framing {
                 ValueDeserializer::parse(text).map_err(|error| inside(&error, given))?
             }
             Given::Toml(_) | Given::Text(_) => {
-                let preset = given.text().filter(|name| PRESETS.contains(name));
-                let preset = preset.ok_or_else(|| Self::refusal(limits))?;
-                return Ok(Self::Preset(preset.to_owned()));
+                let name = given.text().filter(|name| is_name(name));
+                let name = name.ok_or_else(|| Self::refusal(limits))?;
+                return Ok(Self::Named(name.to_owned()));
             }
         };
         FrameLayout::deserialize(table)
@@ -144,12 +140,13 @@ impl Value for Framing {
     }
 
     fn limits((): &()) -> String {
-        format!("{}, or a table of fields", one_of(PRESETS))
+        let presets = PRESETS.join(", ");
+        format!("one of {presets}, the name of a codec, or a table of fields")
     }
 
     fn write(&self) -> String {
         match self {
-            Self::Preset(name) => quoted(name),
+            Self::Named(name) => quoted(name),
             Self::Custom(layout) => toml::Value::try_from(layout)
                 .expect("numbers that fit an i64 and short names are TOML")
                 .to_string(),

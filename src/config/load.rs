@@ -303,8 +303,8 @@ mod tests {
                 "3:11: listener.1.backlog is 0, must be from 1 to 65535",
             ),
             (
-                "[[listener]]\nframe = \"rcp\"",
-                "2:9: listener.0.frame is \"rcp\", must be one of comm, zinx,",
+                "[[listener]]\nframe = \"comm rpc\"",
+                "2:9: listener.0.frame is \"comm rpc\", must be one of comm, zinx,",
             ),
         ] {
             let error = refused(text);

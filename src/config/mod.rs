@@ -38,9 +38,7 @@ pub use self::choices::{
     Trigger, UnknownId, Yield,
 };
 pub use self::flood::{Flood, FloodAction};
-pub use self::layout::{
-    Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField, PRESETS,
-};
+pub use self::layout::{Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField};
 pub use self::load::written_control_socket;
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
@@ -126,7 +124,7 @@ table! {
         /// What is spoken.
         pub protocol: Protocol = Protocol::Frame;
         /// How frames are laid out.
-        pub frame: Framing = Framing::Preset("comm".into());
+        pub frame: Framing = Framing::Named("comm".into());
         /// Folder whose files are served over HTTP; `None`: none.
         pub root: Option<PathBuf> = None;
         /// Whether a folder below `root` without an index shows its names.

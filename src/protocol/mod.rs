@@ -178,6 +178,20 @@ pub struct Refusal {
     pub answer: &'static [u8],
 }
 
+impl Refusal {
+    /// The bytes are no message of their format; `detail`, for the log, says
+    /// why.
+    #[must_use]
+    #[cold]
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self {
+            counter: Counter::Malformed,
+            detail: detail.into(),
+            answer: b"",
+        }
+    }
+}
+
 /// Serves the messages of one connection, in order. Used by whoever holds the
 /// connection's turn: a business thread, or the reactor for inline handlers.
 pub trait Server: Send {

@@ -281,6 +281,10 @@ counters! {
     Pings = "heartbeats_sent",
     /// Deadlines that the heartbeat thread looked at.
     Deadlines = "deadlines_examined",
+    /// Connections closed because constant bytes of a frame were others.
+    BadConstant = "connections_closed_bad_constant",
+    /// Connections closed because what came was no frame of its format.
+    Malformed = "connections_closed_malformed_frame",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

@@ -14,6 +14,7 @@ mod browser;
 mod circles;
 mod client;
 mod client_restart;
+mod codecs;
 mod daemon;
 mod deaths;
 mod doctor;
