@@ -5,13 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
+use crate::config::{self, Config, ConfigError, Framing};
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
 pub use crate::protocol::frame::Codecs;
-use crate::protocol::frame::{
-    AnyFormat, Counts, Endian, Field, Format, Frames, Layout, Length, PRESETS,
-};
+use crate::protocol::frame::{AnyFormat, Format, Frames, PRESETS};
 use crate::protocol::http::{self, AccessFormat, Http1, Root};
 use crate::web::Files;
 
@@ -107,10 +105,8 @@ fn format(config: &Config, codecs: &Codecs, n: usize) -> Result<AnyFormat, Confi
             })
         }
         Framing::Custom(custom) => {
-            let layout = from_custom(custom);
-            let good = layout.check();
-            good.map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))?;
-            Ok(AnyFormat::Plain(layout))
+            let format = custom.format();
+            format.map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))
         }
     }
 }
@@ -153,53 +149,10 @@ fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
     }
 }
 
-/// Bytes of the largest frame where a custom layout does not say.
-const CUSTOM_MAX: usize = 1 << 20;
-
-fn from_custom(custom: &FrameLayout) -> Layout {
-    let field = |offset: u16, bytes: u8, endian| Field {
-        offset: usize::from(offset),
-        bytes: usize::from(bytes),
-        endian: match endian {
-            config::Endian::Big => Endian::Big,
-            config::Endian::Little => Endian::Little,
-        },
-    };
-    let number = |one: &config::Field| field(one.offset, one.bytes, one.endian);
-    let length = &custom.length;
-    let length = Length {
-        field: field(length.offset, length.bytes, length.endian),
-        counts: match length.counts {
-            config::Counts::All => Counts::All,
-            config::Counts::Body => Counts::Body,
-        },
-        adjust: length.adjust,
-    };
-    let id = custom.id.as_ref().map(number);
-    let sequence = custom.sequence.as_ref().map(number);
-    let crc = custom
-        .crc
-        .as_ref()
-        .map(|crc| field(crc.offset, 4, crc.endian));
-    let fields = [Some(length.field), id, sequence, crc];
-    let end = fields.iter().flatten().map(Field::end).max().unwrap_or(0);
-    let mut layout = Layout {
-        length,
-        id,
-        sequence,
-        crc,
-        header: custom.header.map_or(end, usize::from),
-        max: 0,
-        heartbeat: custom.heartbeat,
-        error_id: custom.error_id,
-    };
-    layout.max = custom.max.unwrap_or_else(|| layout.largest(CUSTOM_MAX));
-    layout
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::protocol::frame::Layout;
 
     fn layout(text: &str) -> Result<Layout, String> {
         let text = format!("[[listener]]\nframe = {text}\n");
@@ -209,7 +162,10 @@ mod tests {
             panic!("a table")
         };
         protocols(&config, Codecs::NONE).map_err(|error| error.to_string())?;
-        Ok(from_custom(custom))
+        match custom.format() {
+            Ok(AnyFormat::Plain(layout)) => Ok(layout),
+            other => Err(format!("{other:?}")),
+        }
     }
 
     /// Every preset can be written as a layout of one's own.

@@ -51,7 +51,7 @@ impl Codec for Jt808 {
             return Err(Refusal::malformed("a wrong checksum"));
         }
         let word = |at: usize| u16::from_be_bytes([said[at], said[at + 1]]);
-        if usize::from(word(2)) != said.len() - HEADER {
+        if word(2) > LENGTH || usize::from(word(2)) != said.len() - HEADER {
             return Err(Refusal::malformed(
                 "properties that are not the length of the body",
             ));

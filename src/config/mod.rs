@@ -19,6 +19,8 @@ mod check;
 mod choices;
 mod effective;
 mod flood;
+mod format;
+mod hex;
 mod layout;
 mod load;
 mod nearest;
@@ -38,7 +40,11 @@ pub use self::choices::{
     Trigger, UnknownId, Yield,
 };
 pub use self::flood::{Flood, FloodAction};
-pub use self::layout::{Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField};
+pub use self::hex::Hex;
+pub use self::layout::{
+    Checksum, ConstantField, Counts, Covers, CrcField, EchoField, Endian, Field, FrameLayout,
+    Framing, LengthField, TrailerFields,
+};
 pub use self::load::written_control_socket;
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};

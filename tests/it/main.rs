@@ -23,6 +23,7 @@ mod files;
 mod files_answers;
 mod flood;
 mod flow;
+mod formats;
 mod handover;
 mod harness;
 mod http;

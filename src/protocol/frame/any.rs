@@ -2,6 +2,7 @@
 //! reads one frame after the other: clients.
 
 use super::codec::{Coded, Message};
+use super::custom::Custom;
 use super::format::Format;
 use super::layout::Layout;
 use super::plain::encode;
@@ -33,7 +34,11 @@ impl AnyFormat {
     /// The format of a preset, if there is one of this name.
     #[must_use]
     pub fn preset(name: &str) -> Option<Self> {
-        Layout::preset(name).map(Self::Plain)
+        let layout = Layout::preset(name).map(Self::Plain);
+        layout.or_else(|| {
+            let custom = Custom::preset(name)?;
+            Some(Self::Coded(Coded::of(custom)))
+        })
     }
 
     /// The first frame of `bytes`, if all of it is there: its length, and what

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
+use super::custom::Custom;
 use super::format::{Format, Request};
+use super::layout::LayoutError;
 use super::plain::ErrorBody;
 use crate::protocol::{Refusal, Units, Unsendable};
 use crate::scoreboard::Counter;
@@ -194,8 +196,8 @@ impl Echo {
 pub struct Coded {
     codec: Arc<dyn Codec>,
     name: String,
-    /// Tells it from another codec of the same name in the same process.
-    number: u32,
+    /// Of no other codec of this process.
+    key: String,
 }
 
 impl fmt::Debug for Coded {
@@ -214,7 +216,25 @@ impl Coded {
             codec: Arc::new(codec),
             name: format!("codec {name}"),
             // A number and nothing else: no order is needed.
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            key: format!("codec {name} {}", NEXT.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// A layout of fields.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`]: no frame can look like this.
+    pub fn custom(layout: Custom) -> Result<Self, LayoutError> {
+        layout.check().map(|()| Self::of(layout))
+    }
+
+    /// A layout that was checked.
+    pub(super) fn of(layout: Custom) -> Self {
+        Self {
+            name: layout.name(),
+            key: format!("{layout:?}"),
+            codec: Arc::new(layout),
         }
     }
 
@@ -412,7 +432,7 @@ impl Format for Coded {
     }
 
     fn key(&self) -> String {
-        format!("{} {}", self.name, self.number)
+        self.key.clone()
     }
 
     fn name(&self) -> String {

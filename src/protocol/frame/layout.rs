@@ -163,6 +163,12 @@ pub struct Layout {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LayoutError(pub(super) String);
 
+impl LayoutError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
 impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -11,6 +11,7 @@
 mod any;
 mod codec;
 mod codecs;
+mod custom;
 mod cutter;
 mod format;
 mod layout;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex};
 pub use any::AnyFormat;
 pub use codec::{Codec, Coded, Echo, Message, Whole};
 pub use codecs::{Codecs, is_name};
+pub use custom::{Bits, Checksum, Constant, Covers, Custom, End, Repeated, Trailer};
 pub use format::{Format, Request};
 pub use layout::{Counts, Endian, Field, Layout, LayoutError, Length};
 pub use plain::{ErrorBody, Frame, encode};
@@ -32,7 +34,7 @@ use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
 
 /// The formats that have a name of their own.
 pub const PRESETS: &[&str] = &[
-    "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
+    "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32", "line", "varint",
 ];
 
 /// The protocol of a listener that speaks frames of one format.
