@@ -4,7 +4,7 @@
 CONF ?= conf/purlin.toml
 STRESS ?= --seconds 10
 
-.PHONY: build run test chaos chaos-quick stress loom bench bench-quick micro deny fuzz install uninstall help
+.PHONY: build run needs test chaos chaos-quick stress loom bench bench-quick micro instructions instructions-check instructions-write deny fuzz install uninstall help
 
 # For packages: `make install DESTDIR=... PREFIX=/usr`.
 PREFIX ?= /usr/local
@@ -16,6 +16,9 @@ build:                ## the daemon, optimised
 
 run: build            ## in the foreground, on the shipped configuration
 	target/release/purlin run -c $(CONF)
+
+needs:                ## installs what the tests use, with apt-get when root
+	tests/needs.sh
 
 test:                 ## formatting, lints, documentation, tests, models
 	cargo fmt --check
@@ -66,6 +69,17 @@ bench-quick:          ## every peer and every cell once, only for errors
 
 micro:                ## nanoseconds of codec, mailbox, connection pool
 	cargo bench --bench micro
+
+# On any machine, however busy: the count repeats to a fraction of a percent. It
+# needs valgrind; limit loop and nginx stand beside purlin where they are there.
+instructions:         ## user instructions a message, and what the file says of them
+	cargo bench --profile dev --bench instructions
+
+instructions-check:   ## the same of purlin alone: fails when a cell grew; for CI
+	cargo bench --profile dev --bench instructions -- --check
+
+instructions-write:   ## writes benches/INSTRUCTIONS.md: with what makes a cell dearer
+	cargo bench --profile dev --bench instructions -- --write
 
 deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
 	target/tools/bin/cargo-deny check licenses bans sources

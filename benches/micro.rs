@@ -9,7 +9,10 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use purlin::net::Pool;
 use purlin::protocol::frame::{Frames, Layout, encode};
-use purlin::protocol::{Answer, Dispatch, Lane, Out, Protocol as _, Route, Step, Turn, Units};
+use purlin::protocol::http::Requests;
+use purlin::protocol::{
+    Answer, Budget, Dispatch, Lane, Out, Protocol as _, Route, Step, Turn, Units,
+};
 use purlin::worker::Exchange;
 
 /// Frames of one read.
@@ -39,6 +42,8 @@ impl Dispatch for Echo {
     fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
 }
 
+impl Requests for Echo {}
+
 /// Sixteen frames: cut by the reactor, then decoded, echoed and encoded by
 /// whoever serves them.
 fn codec(criterion: &mut Criterion) {
@@ -60,7 +65,7 @@ fn codec(criterion: &mut Criterion) {
                     lane: Lane::Inline,
                     out: Out::new(std::mem::take(&mut replies), &protocol),
                     app: &mut echo,
-                    budget: &mut || false,
+                    budget: &mut Budget::unlimited(),
                     room: usize::MAX,
                 };
                 let (done, step) = server.serve(Units::borrowed(black_box(&wire)), &mut turn);

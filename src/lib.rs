@@ -9,22 +9,37 @@
 //! # Ok::<(), purlin::SpawnError>(())
 //! ```
 //!
-//! Start with [`App`], and with [`Ctx`](dispatch::Ctx) and
-//! [`Hub`](dispatch::Hub) for what a handler can do. The rest of this page is
-//! the map of the source.
+//! # Start here
+//!
+//! | to | use |
+//! |---|---|
+//! | register handlers, and be a daemon | [`App`], [`App::main`] |
+//! | answer a message, push to its sender, join a room | [`Ctx`](dispatch::Ctx) |
+//! | reach other connections, users and rooms | [`Hub`](dispatch::Hub) |
+//! | take and return typed bodies | [`body`], [`FromBody`](body::FromBody), [`IntoReply`](body::IntoReply) |
+//! | serve HTTP: routes, files, streams, events | [`Web`](web::Web), and in handlers [`Http`](web::Http) |
+//! | test a program without a socket | [`App::test`], [`Test`](app::Test) |
+//! | run a server inside of a program or a test | [`Server`] |
+//! | ask a server | [`Client`](client::Client) |
+//!
+//! A program imports [`prelude`]; what is not in it stands in these modules,
+//! and at the root what their functions name. Everything below is for who
+//! reads or changes the source.
 //!
 //! # Layers
 //!
 //! A module may use the modules *below* it, never those above or beside it.
 //! `tests/it/architecture.rs` fails the build when an import goes the other
-//! way.
+//! way, and `circles.rs` beside it when the folders inside of one do.
 //!
 //! ```text
 //! main        the daemon: built-in services
 //! app         registration, main(); a server or a test of it
 //! cli         arguments -> commands, exit codes
-//! master      supervisor, pid file, control socket   (decides when processes run)
-//! worker      event loop and threads                 (decides when code runs)
+//! master      event loop, supervisor, workers, cycle,
+//!             control socket, upgrade, pid file      (decides when processes run)
+//! worker      reactor, threads, turns, queues,
+//!             connections, limits, handover          (decides when code runs)
 //! listener    what is spoken on which address
 //! web         routes: HTTP for handlers
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
@@ -37,6 +52,31 @@
 //! scoreboard  what the shared words mean
 //! log         whole lines
 //! sys         fork, shared memory, epoll, sockets    (the only `unsafe`)
+//! ```
+//!
+//! # Glossary
+//!
+//! ```text
+//! the field's word    ours, if it differs    where
+//! accept mutex                               net/accept_mutex worker/reactor/accept_mutex.rs
+//! accept              the reactor does it    worker/reactor/accept.rs
+//! business thread                            worker/threads/business.rs
+//! connection pool     pool                   net/pool.rs
+//! cycle                                      master/cycle
+//! decoder, encoder    cutter, server         protocol/cutter.rs protocol/server.rs
+//! dispatcher                                 dispatch/dispatcher.rs
+//! drain                                      worker/reactor/drain.rs
+//! event loop          reactor; master        worker/reactor master/event_loop
+//! handover                                   worker/reactor/handover
+//! heartbeat                                  worker/threads/heartbeat.rs
+//! mailbox                                    worker/connection/mailbox.rs
+//! output buffer       outbound               worker/connection/outbound.rs
+//! rate limit          flood guard            worker/reactor/flood_guard.rs
+//! recycler                                   worker/threads/recycler.rs
+//! run queue                                  worker/queues/run_queue.rs
+//! scoreboard                                 scoreboard
+//! sender                                     worker/threads/sender.rs
+//! supervisor                                 master/supervisor
 //! ```
 //!
 //! # A frame's life
@@ -74,8 +114,8 @@
 //!   the highest: with 500 connections open, the next reply came 1.7 ms after
 //!   the death of the worker that accepts, and 8.8 ms when the master waited to
 //!   reap it.
-//! - A connection that has nothing to remember has no server, no seat and no
-//!   cutter: they are lent for a turn or a read. An idle one costs 394 bytes
+//! - A connection that has nothing to remember has no server, no dispatcher and
+//!   no cutter: they are lent for a turn or a read. An idle one costs 394 bytes
 //!   instead of 856, whether it speaks frames or HTTP, and what a turn needs is
 //!   in the cache.
 //! - Whoever leaves at rest (its peer is done, nothing waits, is remembered or
@@ -90,22 +130,45 @@ compile_error!("purlin runs on Linux only: it is built on epoll, signalfd and me
 
 pub mod app;
 pub mod body;
+#[doc(hidden)]
 pub mod cli;
 pub mod client;
+#[doc(hidden)]
 pub mod config;
 pub mod dispatch;
+#[doc(hidden)]
 pub mod listener;
+#[doc(hidden)]
 pub mod log;
+#[doc(hidden)]
 pub mod master;
+#[doc(hidden)]
 pub mod net;
 pub mod prelude;
+#[doc(hidden)]
 pub mod protocol;
+#[doc(hidden)]
 pub mod scoreboard;
 #[cfg(feature = "stress")]
 pub mod stress;
 #[doc(hidden)]
 pub mod sys;
 pub mod web;
+#[doc(hidden)]
 pub mod worker;
 
 pub use app::{App, Server, SpawnError};
+
+// What stands in a signature that users see has a page that they see.
+#[doc(inline)]
+pub use config::{ConfigError, FilePlace, Place};
+#[doc(inline)]
+pub use net::{ConnId, NoConnId};
+#[doc(inline)]
+pub use protocol::{BodyFile, Units, Unsendable};
+#[doc(inline)]
+pub use scoreboard::Counter;
+#[doc(inline)]
+pub use sys::socket::{Address, Peer};
+#[doc(inline)]
+pub use worker::{BindError, Drained, Failure, Farewell};

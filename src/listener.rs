@@ -3,15 +3,17 @@
 //! A protocol of its own gets its name in `config` and its row here; the worker
 //! knows none of them. Pure, but that it looks whether a `root` is there.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::config::{self, Config, ConfigError, Framing};
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
 pub use crate::protocol::frame::Codecs;
-use crate::protocol::frame::{AnyFormat, Format, Frames, PRESETS};
+use crate::protocol::frame::{AnyFormat, Format, Frames, Layout, LayoutError, PRESETS};
 use crate::protocol::http::{self, AccessFormat, Http1, Root};
 use crate::web::Files;
+use crate::web::files::{is_extension, is_media_type};
 
 /// Files that a worker keeps open for each listener with a root.
 pub const OPEN_FILES_MAX: u64 = 512;
@@ -27,6 +29,7 @@ pub type Spoken = Arc<dyn Protocol>;
 /// [`ConfigError`], with its place, when a format has no such name or cannot
 /// work, or a root is no folder.
 pub fn protocols(config: &Config, codecs: &Codecs) -> Result<Vec<Spoken>, ConfigError> {
+    check_types(config)?;
     let listeners = config.listener.iter().enumerate();
     listeners
         .map(|(n, listener)| {
@@ -86,7 +89,33 @@ fn root(
         Some(age) => files.cache_control(&format!("public, max-age={}", age.as_secs())),
         None => files,
     };
+    let types = config.http.types.0.iter();
+    let files = types.fold(files, |files, (extension, media_type)| {
+        files.media_type(extension, media_type)
+    });
+    let files = match &config.http.default_type {
+        Some(media_type) => files.default_type(media_type),
+        None => files,
+    };
+    files.announce();
     Ok(Some(Arc::new(files)))
+}
+
+/// Refuses media types that cannot be sent, used or not, as a layout.
+fn check_types(config: &Config) -> Result<(), ConfigError> {
+    for (extension, media_type) in &config.http.types.0 {
+        if !is_extension(extension) || !is_media_type(media_type) {
+            let why = format!("has {media_type:?} for {extension:?}, which is no media type");
+            return Err(config.refuse("http.types", &why));
+        }
+    }
+    match &config.http.default_type {
+        Some(media_type) if !is_media_type(media_type) => {
+            let why = format!("is {media_type:?}, which is no media type");
+            Err(config.refuse("http.default_type", &why))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The format of listener `n`. One that cannot work is an error even where it is
@@ -149,10 +178,57 @@ fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
     }
 }
 
+/// What stands behind `frame =` in the configuration: the name of a preset, or
+/// a table of fields. So a client reads the very text that its server reads.
+///
+/// ```
+/// use purlin::protocol::frame::AnyFormat;
+///
+/// let text = r#"{ length = { offset = 1, varint = true }, id = { offset = 0, bytes = 1 } }"#;
+/// let format: AnyFormat = text.parse()?;
+/// assert!(format.is_ordered());
+/// # Ok::<(), purlin::client::LayoutError>(())
+/// ```
+impl FromStr for AnyFormat {
+    type Err = LayoutError;
+
+    fn from_str(text: &str) -> Result<Self, LayoutError> {
+        match text.parse().map_err(LayoutError::new)? {
+            Framing::Named(name) => Self::preset(&name).ok_or_else(|| {
+                let presets = PRESETS.join(", ");
+                LayoutError::new(format!("must be one of {presets}, or a table of fields"))
+            }),
+            Framing::Custom(custom) => custom.format(),
+        }
+    }
+}
+
+/// The same, of what a [`Layout`] has words for.
+///
+/// ```
+/// use purlin::client::Layout;
+///
+/// let text = r#"{ length = { offset = 0, bytes = 2 }, id = { offset = 2, bytes = 2 } }"#;
+/// let layout: Layout = text.parse()?;
+/// assert_eq!(layout.header, 4);
+/// # Ok::<(), purlin::client::LayoutError>(())
+/// ```
+impl FromStr for Layout {
+    type Err = LayoutError;
+
+    fn from_str(text: &str) -> Result<Self, LayoutError> {
+        match text.parse()? {
+            AnyFormat::Plain(layout) => Ok(layout),
+            AnyFormat::Coded(_) => Err(LayoutError::new(
+                "needs more than a `Layout` has: read it as an `AnyFormat`",
+            )),
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::protocol::frame::Layout;
 
     fn layout(text: &str) -> Result<Layout, String> {
         let text = format!("[[listener]]\nframe = {text}\n");
@@ -225,6 +301,44 @@ mod tests {
         format!("{before}max = \"{}B\"{}", &after[..end], &after[end..])
     }
 
+    /// A client is given the same text, or the whole line.
+    #[test]
+    fn a_layout_is_read_from_the_text_of_the_configuration() {
+        let table = r#"{ length = { offset = 0, bytes = 2, endian = "little" },
+                         id = { offset = 2, bytes = 1 }, max = "4KiB" }"#;
+        let one_line: String = table.lines().map(str::trim).collect();
+        let custom = layout(&one_line).unwrap();
+        for (text, expected) in [
+            (one_line.clone(), &custom),
+            (format!("  {one_line}\n"), &custom),
+            (format!("frame = {one_line}"), &custom),
+            (table.to_owned(), &custom),
+            ("rpc".to_owned(), &Layout::preset("rpc").unwrap()),
+            (
+                "frame = \"rpc\"".to_owned(),
+                &Layout::preset("rpc").unwrap(),
+            ),
+        ] {
+            assert_eq!(text.parse().as_ref(), Ok(expected), "{text}");
+        }
+        for (text, why) in [
+            ("nosuch", "must be one of comm"),
+            ("{ length = { offset = 0 } }", "bytes"),
+            (
+                "{ length = { offset = 0, bytes = 9 } }",
+                "length.bytes is 9",
+            ),
+            (
+                "{ lenght = { offset = 0, bytes = 2 } }",
+                "nearest known one is `length`",
+            ),
+            ("{ length", ""),
+        ] {
+            let error = text.parse::<Layout>().unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
     #[test]
     fn a_root_has_to_be_a_folder() {
         let folder = tempfile::tempdir().unwrap();
@@ -241,6 +355,30 @@ mod tests {
             let error = error(&root).unwrap();
             assert!(error.contains("f.toml:2:"), "{error}");
             assert!(error.contains("where no folder is"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_media_type_that_cannot_be_sent_is_refused_with_its_place() {
+        for (line, said) in [
+            (
+                "types = { ts = \"video\" }",
+                "http.types has \"video\" for \"ts\"",
+            ),
+            (
+                "types = { \"a.b\" = \"a/b\" }",
+                "http.types has \"a/b\" for \"a.b\"",
+            ),
+            ("default_type = \"a/b\\r\\nX: y\"", "http.default_type is"),
+        ] {
+            let text = format!("[http]\n{line}\n");
+            let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+            let error = protocols(&config.unwrap(), Codecs::NONE)
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(error.contains("f.toml:2:"), "{error}");
+            assert!(error.contains(said), "{error}");
         }
     }
 

@@ -9,19 +9,13 @@ use crate::cores::Place;
 use crate::figures::Figure::{self, Bytes, Calls, Cores, P99, Rate, Threads};
 use crate::frame::Layout;
 use crate::goals::GOALS;
-use crate::load::{Asks, Shape};
+use crate::load::Shape;
 use crate::options::Options;
 use crate::programs::Programs;
 use crate::server::{Port, Spec};
+use crate::specs::{ANNOUNCED, INLINE, POOLED, frames};
 
 mod web;
-
-/// What stands behind these words on stderr is the address.
-const ANNOUNCED: Port = Port::Announced("listening on ");
-
-/// Message ids of `bench-purlin`; peers echo every id.
-const POOLED: u32 = 1;
-const INLINE: u32 = 2;
 
 /// Connections of the mixed load whose handler blocks.
 const BLOCKING: usize = 8;
@@ -115,7 +109,7 @@ impl Maker<'_> {
         let shape = closed(connections, depth, 0);
         let mut servers = self.servers(layout);
         if layout == Layout::Comm {
-            servers.push(("raw echo", self.peer("raw", layout)));
+            servers.push(("raw echo", self.programs.peer("raw", layout)));
         }
         let mut contestants = contestants(servers, shape);
         if layout == Layout::Comm {
@@ -142,12 +136,15 @@ impl Maker<'_> {
     /// The limit, purlin, and everybody else.
     fn servers(&self, layout: Layout) -> Vec<(&'static str, Spec)> {
         vec![
-            ("limit loop", self.peer("loop", layout)),
-            ("purlin pooled", self.purlin(layout, POOLED, &[])),
-            ("purlin inline", self.purlin(layout, INLINE, &[])),
-            ("tokio batched", self.peer("tokio-batched", layout)),
-            ("tokio flush each", self.peer("tokio-flush", layout)),
-            ("classic", self.peer("classic", layout)),
+            ("limit loop", self.programs.peer("loop", layout)),
+            ("purlin pooled", self.programs.purlin(layout, POOLED, &[])),
+            ("purlin inline", self.programs.purlin(layout, INLINE, &[])),
+            ("tokio batched", self.programs.peer("tokio-batched", layout)),
+            (
+                "tokio flush each",
+                self.programs.peer("tokio-flush", layout),
+            ),
+            ("classic", self.programs.peer("classic", layout)),
         ]
     }
 
@@ -155,7 +152,7 @@ impl Maker<'_> {
         let pool = &["worker.business_threads=16"];
         let one = |name: &str, id, slow, over| Contestant {
             name: name.into(),
-            spec: self.purlin(Layout::Comm, id, pool),
+            spec: self.programs.purlin(Layout::Comm, id, pool),
             shape: closed(100, 1, slow),
             over,
         };
@@ -206,7 +203,7 @@ impl Maker<'_> {
             name: name.into(),
             spec: Spec {
                 place,
-                ..self.purlin(Layout::Comm, POOLED, &[workers])
+                ..self.programs.purlin(Layout::Comm, POOLED, &[workers])
             },
             shape: closed(100, depth, 0),
             over,
@@ -233,7 +230,7 @@ impl Maker<'_> {
     fn settings(&self, depth: usize) -> Cell {
         let one = |name: &str, id, keys: &[&str], over| Contestant {
             name: name.into(),
-            spec: self.purlin(Layout::Comm, id, keys),
+            spec: self.programs.purlin(Layout::Comm, id, keys),
             shape: closed(100, depth, 0),
             over,
         };
@@ -259,10 +256,10 @@ impl Maker<'_> {
         let keys = &self.idle();
         let comm = Layout::Comm;
         let servers = vec![
-            ("limit loop", self.peer("loop", comm)),
-            ("purlin", self.purlin(comm, POOLED, keys)),
-            ("tokio batched", self.peer("tokio-batched", comm)),
-            ("classic", self.peer("classic", comm)),
+            ("limit loop", self.programs.peer("loop", comm)),
+            ("purlin", self.programs.purlin(comm, POOLED, keys)),
+            ("tokio batched", self.programs.peer("tokio-batched", comm)),
+            ("classic", self.programs.peer("classic", comm)),
         ];
         Cell {
             name: "memory".into(),
@@ -286,48 +283,6 @@ impl Maker<'_> {
         }
     }
 
-    fn peer(&self, design: &str, layout: Layout) -> Spec {
-        Spec {
-            program: self.programs.peers.clone(),
-            arguments: [design, layout.name()].map(String::from).into(),
-            asks: frames(layout, POOLED),
-            files: Vec::new(),
-            port: ANNOUNCED,
-            place: Place::OneCore,
-        }
-    }
-
-    /// One worker that speaks frames, and otherwise as shipped.
-    fn purlin(&self, layout: Layout, id: u32, keys: &[&str]) -> Spec {
-        let frame = format!("listener.0.frame={}", layout.name());
-        Spec {
-            asks: frames(layout, id),
-            ..self.purlin_with(&[&[frame.as_str()], keys].concat())
-        }
-    }
-
-    /// One worker, asked nothing yet.
-    fn purlin_with(&self, keys: &[&str]) -> Spec {
-        let always = [
-            "listener.0.address=127.0.0.1:0",
-            "workers=1",
-            "pid_file={files}.pid",
-            "control_socket={files}.ctl",
-        ];
-        Spec {
-            program: self.programs.purlin.clone(),
-            arguments: always
-                .iter()
-                .chain(keys)
-                .flat_map(|key| ["--set".to_owned(), (*key).to_owned()])
-                .collect(),
-            asks: frames(Layout::Comm, POOLED),
-            files: Vec::new(),
-            port: ANNOUNCED,
-            place: Place::OneCore,
-        }
-    }
-
     /// No pool made in advance, so that the growth is all that connections
     /// cost; and nobody is closed for being idle.
     fn idle(&self) -> [&'static str; 4] {
@@ -338,10 +293,6 @@ impl Maker<'_> {
             "heartbeat.first_message=0s",
         ]
     }
-}
-
-const fn frames(layout: Layout, id: u32) -> Asks {
-    Asks::Frames { layout, id }
 }
 
 const fn closed(connections: usize, depth: usize, slow: usize) -> Shape {

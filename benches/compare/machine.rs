@@ -89,7 +89,7 @@ fn commit() -> String {
 }
 
 /// The first line that a program prints, nothing when it cannot be run.
-fn said(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

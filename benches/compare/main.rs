@@ -20,6 +20,7 @@ mod frame;
 mod goals;
 mod load;
 mod machine;
+mod markdown;
 mod memory;
 mod options;
 mod outcome;
@@ -27,6 +28,7 @@ mod programs;
 mod report;
 mod rounds;
 mod server;
+mod specs;
 mod stats;
 mod usage;
 

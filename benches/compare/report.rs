@@ -3,6 +3,7 @@
 use crate::cells::Cell;
 use crate::figures::Figure;
 use crate::goals::{GOALS, Goal};
+use crate::markdown::{number, table};
 use crate::outcome::Outcome;
 use crate::rounds::TOO_BUSY;
 use crate::stats::{Spread, Verdict};
@@ -211,46 +212,4 @@ pub(crate) fn check_goals(cells: &[Cell]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// The first column to the left, numbers to the right.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows[0].len();
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0).max(3)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        let cells = row.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(column, (cell, width))| match column {
-            0 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        text += &format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
-        if index == 0 {
-            let rules = widths.iter().enumerate().map(|(column, width)| {
-                let colon = if column == 0 { "-" } else { ":" };
-                format!("{}{colon}", "-".repeat(width - 1))
-            });
-            text += &format!("| {} |\n", rules.collect::<Vec<_>>().join(" | "));
-        }
-    }
-    text
-}
-
-/// With a comma before each three digits.
-fn number(value: f64, digits: usize) -> String {
-    let plain = format!("{value:.digits$}");
-    let whole = plain.split('.').next().map_or(0, str::len);
-    let mut text = String::with_capacity(plain.len() + 4);
-    for (at, digit) in plain.chars().enumerate() {
-        let left = whole.saturating_sub(at);
-        if at > 0 && left > 0 && left.is_multiple_of(3) && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -24,8 +24,9 @@ use crate::load::{Asks, Target, probe};
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(20);
 
-/// How long a server may take to end by itself, and then by force.
-const STOP: Duration = Duration::from_secs(5);
+/// How long a server may take to end by itself, and then by force. Under a tool
+/// that still has to write what it counted it takes seconds.
+const STOP: Duration = Duration::from_secs(20);
 
 /// Between two questions whether a server answers.
 const ASK_AGAIN: Duration = Duration::from_millis(20);

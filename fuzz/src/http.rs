@@ -4,10 +4,11 @@
 
 use purlin::prelude::Bytes;
 use purlin::protocol::http::{
-    Http1, Incoming, Intake, Limits, Received, Request, Response, Served, Spooling, Taken, Wanted,
+    Http1, Incoming, Intake, Limits, Received, Request, Requests, Response, Served, Spooling,
+    Taken, Wanted,
 };
 use purlin::protocol::{
-    Answer, Cut, Dispatch, Error, Event, Lane, Out, Protocol, Route, Step, Then, Turn, Units,
+    Answer, Budget, Cut, Dispatch, Error, Event, Lane, Out, Protocol, Route, Step, Then, Turn, Units,
 };
 
 use crate::stream::piece;
@@ -49,7 +50,7 @@ fn serve(mut seed: u64, stream: &[u8], limits: Limits) -> (Vec<Seen>, Option<u16
         lane: Lane::Pool,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
-        budget: &mut || false,
+        budget: &mut Budget::unlimited(),
         room: usize::MAX,
     };
     let (mut at, mut end, mut over) = (0, 0, None);
@@ -96,7 +97,9 @@ impl Dispatch for Handlers {
     fn opened(&mut self, _: &mut Out<'_>) {}
 
     fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
+}
 
+impl Requests for Handlers {
     fn request(&mut self, _: Lane, request: &Request<'_>, response: &mut Response) -> Served {
         let head = &request.head;
         let taken = request.taken.and_then(Taken::take);

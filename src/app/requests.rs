@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::test::Test;
 use crate::dispatch::service::{Dispatcher, UnknownId};
 use crate::protocol::http::{Http1, Limits};
-use crate::protocol::{CloseMode, Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
+use crate::protocol::{Budget, CloseMode, Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
 use crate::sys::socket::Peer;
 
 /// What a request of a [`Test`] may be: more than any test needs.
@@ -93,7 +93,7 @@ impl<S: Default + Send + 'static> Test<S> {
             lane: Lane::Pool,
             out: Out::new(Vec::new(), &protocol),
             app: dispatch(&mut *dispatcher),
-            budget: &mut || false,
+            budget: &mut Budget::unlimited(),
             room: usize::MAX,
         };
         let request = Bytes::from(request);

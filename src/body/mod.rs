@@ -16,9 +16,12 @@ pub use form::{Form, from_pairs, pairs};
 pub use json::Json;
 pub use plain::Html;
 pub use reply::{IntoReply, Reply};
-pub use spooled::{Spool, Spooled, into_memory};
+#[doc(hidden)]
+pub use spooled::Spool;
+pub use spooled::{Spooled, into_memory};
 
-pub use crate::protocol::{Answer, Error};
+#[doc(inline)]
+pub use crate::protocol::{Answer, Error, Media};
 
 use crate::protocol::Units;
 

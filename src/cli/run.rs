@@ -36,7 +36,7 @@ pub fn main(program: &str, application: &dyn Application) -> Exit {
     };
     match obey((program, program_file), &arguments, &env, application) {
         Ok(()) => Exit::Ok,
-        Err(Ending(exit, text)) => {
+        Err(Ending { exit, text }) => {
             // A worker has told its master already.
             if !text.is_empty() {
                 let _nobody_listens = writeln!(io::stderr(), "{program}: {text}");
@@ -87,7 +87,7 @@ fn obey(
         #[cfg(feature = "stress")]
         Command::Stress(options) => super::stress::run(options)?,
         #[cfg(not(feature = "stress"))]
-        Command::NoStress => return Err(Ending(Exit::Usage, NO_STRESS.into())),
+        Command::NoStress => return Err(Ending::new(Exit::Usage, NO_STRESS)),
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ fn examine(config: &Config, json: bool) -> Result<(), Ending> {
         ));
     }
     if doctor::any_low(&findings) {
-        return Err(Ending(Exit::Failed, String::new()));
+        return Err(Ending::new(Exit::Failed, String::new()));
     }
     Ok(())
 }

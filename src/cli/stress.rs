@@ -14,8 +14,8 @@ use crate::stress::{self, Options, StressError};
 pub(super) fn run(options: &Options) -> Result<(), Ending> {
     match stress::run(options, &mut io::stdout()) {
         Ok(None) => Ok(()),
-        Ok(Some(complaint)) => Err(Ending(Exit::Failed, complaint)),
-        Err(error) => Err(Ending(exit(&error), error.to_string())),
+        Ok(Some(complaint)) => Err(Ending::new(Exit::Failed, complaint)),
+        Err(error) => Err(Ending::new(exit(&error), error.to_string())),
     }
 }
 

@@ -75,11 +75,14 @@ pub(super) fn ask(
                 ControlError::Permission(_) => Exit::Permission,
                 ControlError::Timeout(_) | ControlError::Broken(_) => Exit::Internal,
             };
-            Ending(exit, error.to_string())
+            Ending::new(exit, error.to_string())
         })?,
     };
     if answer.code != 0 {
-        return Err(Ending(Exit::from_code(answer.code.into()), answer.text));
+        return Err(Ending::new(
+            Exit::from_code(answer.code.into()),
+            answer.text,
+        ));
     }
     if leaves {
         wait_until_gone(master)?;
@@ -121,8 +124,8 @@ fn wait_until_gone(master: Option<Pid>) -> Result<(), Ending> {
     let until = Instant::now() + PATIENCE;
     while master.is_some_and(process::is_running) {
         if Instant::now() > until {
-            let text = "the master said that it stopped, and still runs".into();
-            return Err(Ending(Exit::Internal, text));
+            let text = "the master said that it stopped, and still runs";
+            return Err(Ending::new(Exit::Internal, text));
         }
         sleep(LOOK);
     }

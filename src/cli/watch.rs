@@ -46,7 +46,7 @@ pub(super) fn watch(
         }
     }
     let screen = Screen::enter()
-        .map_err(|error| Ending(Exit::Internal, format!("use the terminal: {error}")))?;
+        .map_err(|error| Ending::new(Exit::Internal, format!("use the terminal: {error}")))?;
     screen.draw(&looks.last());
     loop {
         match screen.wait(every) {

@@ -31,6 +31,14 @@ impl fmt::Debug for Builder {
     }
 }
 
+/// To `127.0.0.1:7000` and in the format `comm`, where and how the shipped
+/// configuration serves.
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new("127.0.0.1:7000".into())
+    }
+}
+
 impl Builder {
     pub(super) fn new(address: String) -> Self {
         Self {
@@ -53,11 +61,22 @@ impl Builder {
         self
     }
 
-    /// A format of one's own.
+    /// A format of one's own, made of its fields; [`Self::layout_toml`] reads it
+    /// from text.
     #[must_use]
     pub fn layout(mut self, layout: Layout) -> Self {
         let good = layout.check().map_err(|error| error.to_string());
         self.layout = good.map(|()| layout);
+        self
+    }
+
+    /// The format as the server's configuration says it behind `frame =`: a table
+    /// of fields, or the name of a preset. Text that is neither, or a layout that
+    /// cannot work, is told by [`Self::connect`] as [`ClientError::Settings`].
+    #[must_use]
+    pub fn layout_toml(mut self, text: &str) -> Self {
+        let layout = text.parse::<Layout>();
+        self.layout = layout.map_err(|error| format!("layout `{text}`: {error}"));
         self
     }
 

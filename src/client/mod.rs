@@ -54,6 +54,8 @@ pub use self::builder::Builder;
 pub use self::error::{ClientError, Why};
 use self::shared::Shared;
 use crate::body::{Answer, FromBody, Id, IntoReply, Raw};
+#[doc(inline)]
+pub use crate::protocol::frame::{Counts, Endian, Field, Layout, LayoutError, Length};
 
 /// What happened to the connection.
 #[derive(Clone, Debug, Eq, PartialEq)]

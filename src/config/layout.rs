@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -229,6 +230,26 @@ impl Value for Framing {
                 .expect("numbers that fit an i64 and short names are TOML")
                 .to_string(),
         }
+    }
+}
+
+/// As it stands in the file: `"rpc"`, or a table of fields; with or without
+/// `frame =` before it, and for a name without its quotes.
+impl FromStr for Framing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let value = match text.split_once('=') {
+            Some((key, value)) if key.trim() == "frame" => value,
+            Some(_) | None => text,
+        };
+        let value = value.trim();
+        let name = value.strip_prefix('"').and_then(|s| s.strip_suffix('"'));
+        let given = Given::Text(name.unwrap_or(value).to_owned());
+        Self::read(&given, &()).map_err(|refusal| match refusal {
+            Refusal::MustBe(limits) => format!("must be {limits}"),
+            Refusal::Inside(why, _) => why,
+        })
     }
 }
 

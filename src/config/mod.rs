@@ -23,6 +23,7 @@ mod format;
 mod hex;
 mod layout;
 mod load;
+mod media_types;
 mod nearest;
 mod networks;
 mod place;
@@ -46,6 +47,7 @@ pub use self::layout::{
     Framing, LengthField, TrailerFields,
 };
 pub use self::load::written_control_socket;
+pub use self::media_types::MediaTypes;
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
 pub use self::workers::Workers;
@@ -257,6 +259,10 @@ table! {
         pub body_memory_max: usize = 64 * KIB, in 0..=MIB;
         /// Where longer bodies are kept.
         pub body_folder: PathBuf = "/var/tmp".into();
+        /// Media types of files below a `root`, before those that are known.
+        pub types: MediaTypes = MediaTypes::default();
+        /// That of a file whose name says nothing; `None`: its content tells.
+        pub default_type: Option<String> = None;
         /// Where each answer gets a line; `None`: nowhere.
         pub access_log: Option<PathBuf> = None;
         /// How such a line looks.

@@ -51,6 +51,21 @@ impl Sink for Out<'_> {
     }
 }
 
+/// Where a connection that is over sends to.
+pub(super) struct Nowhere;
+
+impl Sink for Nowhere {
+    fn push(&mut self, _: Push<'_>) -> Result<(), Unsendable> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: CloseMode) {}
+
+    fn pending(&self) -> usize {
+        0
+    }
+}
+
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
 
 /// A number for a timer or a late reply that this process has not used before.

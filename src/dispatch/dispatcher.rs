@@ -1,55 +1,43 @@
 //! The handlers of one connection, with its state.
 //!
-//! Used by one thread at a time: whoever holds the connection's turn. Seats are
-//! used again for later connections; the state is not.
+//! Used by one thread at a time: whoever holds the connection's turn. Dispatchers
+//! are used again for later connections; the state is not.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::catch_panic::guard;
 use super::core::Core;
-use super::ctx::{Ctx, Sink};
+use super::ctx::{Ctx, Nowhere, Sink};
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
-use super::hub::Hub;
-use super::record::{Awaited, record};
-use super::request_id::request_id;
 use super::router::Handler;
 use super::sample;
 use super::service::{Dispatcher, UnknownId};
-use super::site::Visit;
-use crate::body::Spool;
 use crate::dispatch::ctx::Timers;
 use crate::dispatch::service::Service;
 use crate::net::ConnId;
-use crate::protocol::http::{
-    Access, AccessFormat, ChunkBuf, Fill, Incoming, Intake, Request, Response, Sending, Served,
-    Spooling, Stream, Wanted,
-};
-use crate::protocol::{
-    Answer, CloseMode, Dispatch, Error, Lane, Out, Push, Receipt, Route, Units, Unsendable,
-};
+use crate::protocol::{Answer, CloseMode, Dispatch, Error, Out, Route, Units};
 use crate::scoreboard::Counter;
 use crate::scoreboard::activity::{self, Work};
-use crate::sys::clock::{micros, wall_seconds};
 use crate::sys::socket::Peer;
 
 /// See the module.
 pub(super) struct ConnDispatcher<S> {
-    core: Arc<Core<S>>,
-    current: Current<S>,
+    pub(super) core: Arc<Core<S>>,
+    pub(super) current: Current<S>,
 }
 
 /// The connection that is served now. Apart from the core, so that both can be borrowed.
-struct Current<S> {
+pub(super) struct Current<S> {
     state: Option<S>,
-    conn: ConnId,
-    peer: Peer,
+    pub(super) conn: ConnId,
+    pub(super) peer: Peer,
     unknown_id: UnknownId,
-    timers: Timers<S>,
+    pub(super) timers: Timers<S>,
     /// It has joined a room or is bound to a user.
-    member: bool,
+    pub(super) member: bool,
     /// Messages handled in this turn and not counted yet.
-    handled: u64,
+    pub(super) handled: u64,
     /// Id of the message that is handled now.
     id: Option<u32>,
 }
@@ -92,18 +80,6 @@ impl<S: Default + Send + 'static> Current<S> {
             out,
         };
         guard(core.hub.row(), what, || code(&mut ctx))
-    }
-
-    /// What a handler of a request is given.
-    fn visit<'a>(&'a mut self, hub: &'a Hub, out: &'a mut dyn Sink) -> Visit<'a, S> {
-        Visit {
-            conn: self.conn,
-            peer: self.peer,
-            hub,
-            timers: &mut self.timers,
-            member: &mut self.member,
-            out,
-        }
     }
 
     fn handle(
@@ -201,109 +177,6 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
             activity::begin(Work::Timer);
             current.run(core, out, || "a timer of a connection".to_owned(), timer);
         }
-    }
-
-    fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
-        let Self { core, current } = self;
-        let hub = &core.hub;
-        let head = &request.head;
-        let served = guard(
-            hub.row(),
-            || format!("the handler of {} {}", head.method, head.target),
-            || {
-                let mut nowhere = Nowhere;
-                let visit = current.visit(hub, &mut nowhere);
-                core.site.serve(visit, lane, request, response)
-            },
-        );
-        if let Some(undone @ (Served::NotInline | Served::NoSuchMethod)) = served {
-            return undone;
-        }
-        current.handled += 1;
-        if served.is_none() {
-            response.restart();
-            response.error(&Error::new(500, "the handler panicked"));
-        } else if response.status.is_some_and(|status| status >= 400) {
-            hub.row().count(Counter::HandlerErrors);
-        }
-        served.unwrap_or(Served::Done)
-    }
-
-    fn fill(&mut self, stream: &mut Stream, room: &mut ChunkBuf<'_>) -> Fill {
-        let Self { core, current } = self;
-        let row = core.hub.row();
-        let what = || "the source of a streamed response".to_owned();
-        let filled = guard(row, what, || stream.fill(room));
-        if let Some(Fill::Failed(reason)) = &filled {
-            ::log::warn!("stream a response to {}: {reason}; reset", current.peer);
-        }
-        let fill = filled.unwrap_or_else(|| Fill::Failed("it panicked".to_owned()));
-        if matches!(fill, Fill::Failed(_)) {
-            row.count(Counter::StreamsFailed);
-        }
-        fill
-    }
-
-    fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {
-        let Self { core, current } = self;
-        let hub = &core.hub;
-        let head = &incoming.head;
-        let what = || format!("the beginning of {} {}", head.method, head.target);
-        let wanted = guard(hub.row(), what, || {
-            let mut nowhere = Nowhere;
-            let visit = current.visit(hub, &mut nowhere);
-            core.site.receive(visit, incoming, response)
-        });
-        let wanted = wanted.unwrap_or_else(|| {
-            response.restart();
-            Wanted::refused(&Error::new(500, "the handler panicked"), response)
-        });
-        if matches!(wanted, Wanted::Refused) {
-            current.handled += 1;
-            hub.row().count(Counter::HandlerErrors);
-        }
-        wanted
-    }
-
-    fn spool(&mut self, spooling: &Spooling) -> Result<Box<dyn Intake>, Error> {
-        Ok(Box::new(Spool::new(spooling)?))
-    }
-
-    fn piece(&mut self, intake: &mut dyn Intake, bytes: &[u8]) -> Result<(), Error> {
-        let row = self.core.hub.row();
-        let what = || "a handler of pieces".to_owned();
-        let taken = guard(row, what, || intake.piece(bytes));
-        let taken = taken.unwrap_or_else(|| Err(Error::new(500, "the handler panicked")));
-        if taken.is_err() {
-            row.count(Counter::HandlerErrors);
-        }
-        taken
-    }
-
-    fn record(&mut self, access: &Access<'_>, format: AccessFormat) {
-        record(&self.core.hub, self.current.peer, |peer, seconds, line| {
-            access.write(format, peer, seconds, line);
-        });
-    }
-
-    fn receipt(&mut self, sending: Sending) -> Option<Box<dyn Receipt>> {
-        Some(Box::new(Awaited {
-            hub: self.core.hub.clone(),
-            peer: self.current.peer,
-            sending,
-        }))
-    }
-
-    fn request_id(&mut self) -> Box<str> {
-        request_id()
-    }
-
-    fn micros(&self) -> u64 {
-        micros()
-    }
-
-    fn seconds(&self) -> u64 {
-        wall_seconds()
     }
 }
 
@@ -478,19 +351,4 @@ fn pack<S>(core: &Core<S>, state: &S, carry: HandoverFns<S>) -> Option<State> {
 /// is dropped.
 const fn is_stateless<S>() -> bool {
     size_of::<S>() == 0 && !std::mem::needs_drop::<S>()
-}
-
-/// Where a connection that is over sends to.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn push(&mut self, _: Push<'_>) -> Result<(), Unsendable> {
-        Ok(())
-    }
-
-    fn close(&mut self, _: CloseMode) {}
-
-    fn pending(&self) -> usize {
-        0
-    }
 }

@@ -17,28 +17,38 @@ mod ctx;
 mod data;
 mod directory;
 mod dispatcher;
+#[doc(hidden)]
 pub mod handover;
 mod hub;
 mod later;
 mod listen;
 mod record;
 mod request_id;
+mod requests;
 mod router;
+#[doc(hidden)]
 pub mod sample;
+#[doc(hidden)]
 pub mod service;
 mod site;
 mod waker;
 
+#[doc(hidden)]
 pub use self::core::{Core, Hooks};
 pub use ctx::Ctx;
 pub use data::Data;
 pub(crate) use directory::Heard;
+#[doc(inline)]
 pub use handover::Handover;
 pub use hub::{Hub, Target};
 pub use later::{Later, Replier};
 pub(crate) use listen::Listening;
+#[doc(hidden)]
 pub use request_id::request_id;
+#[doc(hidden)]
+pub use router::Router;
 pub(crate) use router::wrapped;
-pub use router::{Handler, Middleware, Next, Router};
+pub use router::{Handler, Middleware, Next};
+#[doc(hidden)]
 pub use site::{Site, Visit};
 pub use waker::Waker;

@@ -24,7 +24,7 @@ pub trait Site<S>: Send + Sync {
     ) -> Served;
 
     /// Says what to do with a body that is yet to come, as
-    /// [`Dispatch::receive`](crate::protocol::Dispatch::receive). May panic.
+    /// [`Requests::receive`](crate::protocol::http::Requests::receive). May panic.
     fn receive(
         &self,
         visit: Visit<'_, S>,

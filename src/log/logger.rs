@@ -14,10 +14,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ::log::{Level, Metadata, Record};
 use jiff::Timestamp;
 
+use super::Settings;
 use super::line::{self, Format, Speaker};
 use super::sink::Sink;
 use super::syslog::{self, Syslog};
-use super::{Lost, Settings};
 
 thread_local! {
     /// Kept between lines, so that a line needs no memory of its own.
@@ -189,8 +189,9 @@ impl Logger {
         self.file_trouble.forget();
     }
 
-    pub(super) fn lost(&self) -> Lost {
-        Lost {
+    #[cfg(test)]
+    pub(super) fn lost(&self) -> tests::Lost {
+        tests::Lost {
             stderr: self.stderr_trouble.lines(),
             file: self.file_trouble.lines(),
             syslog: self.syslog_trouble.lines(),
@@ -314,13 +315,14 @@ impl Trouble {
         self.told.store(false, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
     fn lines(&self) -> u64 {
         self.lines.load(Ordering::Relaxed)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::collections::HashMap;
     use std::fs::{self, File};
@@ -329,6 +331,14 @@ mod tests {
     use std::path::Path;
     use std::process::{Child, Command, Stdio};
     use std::time::Duration;
+
+    /// Lines that could not be written, for each place.
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub(in crate::log) struct Lost {
+        pub(super) stderr: u64,
+        pub(super) file: u64,
+        pub(super) syslog: u64,
+    }
 
     fn logger(settings: Settings) -> Logger {
         let logger = Logger::default();

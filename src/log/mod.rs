@@ -75,17 +75,6 @@ impl Default for Settings {
     }
 }
 
-/// Lines that this process could not write, for each place, since its start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Lost {
-    /// Lines that standard error did not take.
-    pub stderr: u64,
-    /// Lines that the file did not take.
-    pub file: u64,
-    /// Lines that syslog did not take.
-    pub syslog: u64,
-}
-
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Opens what `settings` name and makes the facade's macros write there. A
@@ -194,12 +183,6 @@ fn put_access(lines: &[u8]) -> bool {
     LOGGER.get().is_some_and(|logger| logger.put_access(lines))
 }
 
-/// What could not be written so far.
-#[must_use]
-pub fn lost() -> Lost {
-    LOGGER.get().map(Logger::lost).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +249,7 @@ mod tests {
         debug!("not at this level");
         adopt(file_descriptor().unwrap().unwrap());
         error!("e");
-        assert_eq!(lost(), Lost::default());
+        let lost = LOGGER.get().map(Logger::lost);
+        assert_eq!(lost, Some(logger::tests::Lost::default()));
     }
 }

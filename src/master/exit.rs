@@ -4,7 +4,6 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use super::pid_file::PidFileError;
 use super::supervisor::Refusal;
 use crate::config::ConfigError;
 use crate::worker::BindError;
@@ -60,18 +59,30 @@ impl Exit {
 /// Why the program ends other than as asked: a code, and what to tell. An empty
 /// text was told already.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Ending(pub Exit, pub String);
+pub struct Ending {
+    /// The code.
+    pub exit: Exit,
+    /// What to tell.
+    pub text: String,
+}
 
 impl Ending {
+    /// Ends with `exit`, and tells `text`.
+    #[must_use]
+    pub fn new(exit: Exit, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { exit, text }
+    }
+
     /// Something failed that should not: `doing` it gave `error`.
     pub(super) fn internal(doing: &str, error: &impl fmt::Display) -> Self {
-        Self(Exit::Internal, format!("{doing}: {error}"))
+        Self::new(Exit::Internal, format!("{doing}: {error}"))
     }
 }
 
 impl From<ConfigError> for Ending {
     fn from(error: ConfigError) -> Self {
-        Self(Exit::Config, error.to_string())
+        Self::new(Exit::Config, error.to_string())
     }
 }
 
@@ -83,18 +94,7 @@ impl From<BindError> for Ending {
         } else {
             Exit::Unavailable
         };
-        Self(exit, error.to_string())
-    }
-}
-
-impl From<PidFileError> for Ending {
-    fn from(error: PidFileError) -> Self {
-        let exit = match &error {
-            PidFileError::Running(..) => Exit::Running,
-            PidFileError::Foreign(_) => Exit::Config,
-            PidFileError::Unusable(_, cause) => Self::of(cause),
-        };
-        Self(exit, error.to_string())
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -106,7 +106,7 @@ impl Ending {
         } else {
             Exit::Unavailable
         };
-        Self(exit, refusal.to_string())
+        Self::new(exit, refusal.to_string())
     }
 
     /// With which code a file that cannot be used ends the program.

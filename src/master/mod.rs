@@ -21,6 +21,7 @@ mod cycle;
 mod daemon;
 mod event_loop;
 mod exit;
+mod plain;
 mod plan;
 mod start;
 mod upgrade;

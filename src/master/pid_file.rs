@@ -12,6 +12,12 @@
 //! never unlocked, only closed: an unlock in a worker would free the master's.
 //! A worker drops its copy right after the fork, or it keeps the lock of a
 //! master that is gone.
+//!
+//! Whoever can open a file can lock it, and hold the lock for ever. So nobody
+//! but its owner can open this one. A file that others can open, as versions
+//! before this one made it, or that somebody else has locked and is no master,
+//! is replaced: by one that was locked under another name, where nobody else can
+//! open it either.
 
 use std::error::Error;
 use std::fmt;
@@ -22,10 +28,15 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::exit::{Ending, Exit};
+use crate::sys::local;
 use crate::sys::process::Pid;
 
 /// Times that a file is tried which others just look at, or just unlinked.
 const TRIES: u32 = 1000;
+
+/// Those after which whoever has it locked does not just look at it.
+const LOOKS: u32 = 100;
 
 /// The pid file of this master, locked for as long as it lives.
 #[derive(Debug)]
@@ -75,6 +86,17 @@ impl Error for PidFileError {
     }
 }
 
+impl From<PidFileError> for Ending {
+    fn from(error: PidFileError) -> Self {
+        let exit = match &error {
+            PidFileError::Running(..) => Exit::Running,
+            PidFileError::Foreign(_) => Exit::Config,
+            PidFileError::Unusable(_, cause) => Self::of(cause),
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
 /// For the next program to inherit.
 impl AsFd for PidFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -112,7 +134,7 @@ impl PidFile {
     /// [`PidFileError::Running`] when a master holds it: do not start.
     pub fn lock(path: &Path) -> Result<Self, PidFileError> {
         let unusable = |error| PidFileError::Unusable(path.to_path_buf(), error);
-        for _ in 0..TRIES {
+        for tries in 0..TRIES {
             let file = open(path).map_err(unusable)?;
             if !empty_while_nobody_runs(&file, path)? {
                 let pid = match contents(&file).map_err(unusable)? {
@@ -120,6 +142,14 @@ impl PidFile {
                     Contents::Empty | Contents::Foreign => None,
                 };
                 return Err(PidFileError::Running(path.to_path_buf(), pid));
+            }
+            if tries > LOOKS || !is_private(&file).map_err(unusable)? {
+                if let Some(file) = replace(&file, path)? {
+                    let path = path.to_path_buf();
+                    return Ok(Self { file, path });
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
             }
             // Upgrading a shared lock lets go of it first: somebody else may
             // have been quicker, then the next round says so.
@@ -219,10 +249,48 @@ fn open(path: &Path) -> io::Result<File> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o644)
+        .mode(0o600)
         // A link in a shared folder could point at anything.
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
+}
+
+/// Whether nobody else can open the file, or could ever since its mode is what
+/// it is.
+fn is_private(file: &File) -> io::Result<bool> {
+    let found = file.metadata()?;
+    Ok(found.mode() & 0o077 == 0 && found.uid() == local::own_user())
+}
+
+/// Puts a locked file of our own in the place of `stale`, which no master holds,
+/// whoever else may. `None`: somebody was quicker; look again.
+///
+/// Masters that do so at once wait for each other at the new file's first name:
+/// who has that file locked under this name alone may move it. One that finds it
+/// locked finds it at `path` next, or finds it gone.
+fn replace(stale: &File, path: &Path) -> Result<Option<File>, PidFileError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let aside = PathBuf::from(name);
+    let unusable = |error| PidFileError::Unusable(aside.clone(), error);
+    let file = open(&aside).map_err(unusable)?;
+    if !is_private(&file).map_err(unusable)? {
+        let error = io::Error::new(io::ErrorKind::AlreadyExists, "it is not ours");
+        return Err(unusable(error));
+    }
+    match file.try_lock() {
+        Ok(()) if is_at(&file, &aside) => {}
+        Ok(()) | Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(unusable(error)),
+    }
+    // Under the lock: before it, another master may have moved its own there.
+    // `stale` has the shared lock, so none begins with it meanwhile.
+    let moved = if is_at(stale, path) {
+        std::fs::rename(&aside, path).map(|()| Some(file))
+    } else {
+        std::fs::remove_file(&aside).map(|()| None)
+    };
+    moved.map_err(unusable)
 }
 
 /// Empties a file that no master holds; `false` when one does.
@@ -269,6 +337,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -307,10 +376,16 @@ mod tests {
         assert_eq!(holder(&path).unwrap(), Holder::Master(some_pid(77)));
     }
 
+    /// As a master leaves it that was killed.
+    fn leftover(path: &Path, mode: u32) {
+        fs::write(path, "1\n").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
     #[test]
     fn a_stale_file_is_taken_over_and_its_pid_never_believed() {
         let (_folder, path) = folder();
-        fs::write(&path, "1\n").unwrap();
+        leftover(&path, 0o600);
         assert_eq!(holder(&path).unwrap(), Holder::Nobody);
         let before = fs::metadata(&path).unwrap().ino();
         let file = PidFile::lock(&path).unwrap();
@@ -320,7 +395,35 @@ mod tests {
     }
 
     #[test]
-    fn an_new_master_writes_its_name_into_the_same_file_and_the_old_master_leaves_it() {
+    fn nobody_else_can_open_it() {
+        let (_folder, path) = folder();
+        let file = PidFile::lock(&path).unwrap();
+        file.write(Pid::own()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    /// A lock that a stranger took on what a crash left kept the server from
+    /// starting.
+    #[test]
+    fn a_lock_that_a_stranger_holds_on_a_stale_file_keeps_nobody_from_starting() {
+        for mode in [0o644, 0o600] {
+            let (folder, path) = folder();
+            leftover(&path, mode);
+            let stranger = File::open(&path).unwrap();
+            stranger.lock_shared().unwrap();
+            let file = PidFile::lock(&path).unwrap();
+            file.write(some_pid(12)).unwrap();
+            assert_eq!(holder(&path).unwrap(), Holder::Master(some_pid(12)));
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            let left = fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(left, 1, "the name it was made under is gone");
+            drop(file);
+            assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+        }
+    }
+
+    #[test]
+    fn a_new_master_writes_its_name_into_the_same_file_and_the_old_master_leaves_it() {
         let (_folder, path) = folder();
         let old_master = PidFile::lock(&path).unwrap();
         old_master.write(Pid::own()).unwrap();
@@ -394,8 +497,18 @@ mod tests {
 
     #[test]
     fn of_many_that_start_at_once_beside_many_that_ask_one_wins() {
+        for (mode, has_stranger) in [(0o600, false), (0o644, false), (0o644, true)] {
+            one_of_many_wins(mode, has_stranger);
+        }
+    }
+
+    fn one_of_many_wins(mode: u32, has_stranger: bool) {
         let (_folder, path) = folder();
-        fs::write(&path, "1\n").unwrap();
+        leftover(&path, mode);
+        let stranger = File::open(&path).unwrap();
+        if has_stranger {
+            stranger.lock_shared().unwrap();
+        }
         let winners: Vec<PidFile> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| PidFile::lock(&path).ok()))

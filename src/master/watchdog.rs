@@ -179,7 +179,11 @@ impl Seen {
             pid: sample.pid,
             awake_in: sample.awake_in,
             looks: 0,
-            activities: sample.activities.iter().map(|&sight| (sight, 0)).collect(),
+            activities: sample
+                .activities
+                .iter()
+                .map(|&activity| (activity, 0))
+                .collect(),
             aborting: None,
         }
     }
@@ -191,15 +195,15 @@ impl Seen {
         self.looks = if goes_on { 0 } else { self.looks + 1 };
         self.awake_in = sample.awake_in;
         let before = std::mem::take(&mut self.activities);
-        let looks = |n: usize, sight: &ThreadActivity| match before.get(n) {
+        let looks = |n: usize, activity: &ThreadActivity| match before.get(n) {
             // Nobody works while the whole process is stopped.
-            Some((old, looks)) if old == sight && is_stopped => *looks,
-            Some((old, looks)) if old == sight => looks + 1,
+            Some((old, looks)) if old == activity && is_stopped => *looks,
+            Some((old, looks)) if old == activity => looks + 1,
             _ => 0,
         };
         let activities = sample.activities.iter().enumerate();
         self.activities = activities
-            .map(|(n, sight)| (*sight, looks(n, sight)))
+            .map(|(n, activity)| (*activity, looks(n, activity)))
             .collect();
         self.aborting = self.aborting.map(|looks| looks + 1);
     }
@@ -221,7 +225,7 @@ impl Seen {
             verdicts.push(Verdict::Stuck { first });
         }
         if !is_stopped {
-            self.judge_desks(periods, &mut verdicts);
+            self.judge_activities(periods, &mut verdicts);
         }
         if let (Some(looks), Some(abort)) = (periods.looks(periods.abort), periods.abort)
             && self.looks >= looks
@@ -232,19 +236,19 @@ impl Seen {
         verdicts
     }
 
-    fn judge_desks(&self, periods: &Periods, verdicts: &mut Vec<Verdict>) {
+    fn judge_activities(&self, periods: &Periods, verdicts: &mut Vec<Verdict>) {
         if let (Some(looks), Some(slow)) = (periods.looks(periods.slow), periods.slow) {
-            let slow_ones = self.activities.iter().filter(|(sight, same)| {
+            let slow_ones = self.activities.iter().filter(|(activity, same)| {
                 // Once, whatever becomes of it.
-                *same == looks && sight.work().is_some()
+                *same == looks && activity.work().is_some()
             });
-            verdicts.extend(slow_ones.map(|(sight, _)| Verdict::Slow(*sight, slow)));
+            verdicts.extend(slow_ones.map(|(activity, _)| Verdict::Slow(*activity, slow)));
         }
         let Some((looks, abort)) = periods.looks(periods.abort).zip(periods.abort) else {
             return;
         };
         let pool = self.activities.get(1..).unwrap_or_default();
-        let is_busy = |(sight, _): &(ThreadActivity, u32)| sight.work().is_some();
+        let is_busy = |(activity, _): &(ThreadActivity, u32)| activity.work().is_some();
         let shortest = pool.iter().map(|(_, same)| *same).min();
         if shortest == Some(looks) && pool.iter().all(is_busy) {
             verdicts.push(Verdict::Exhausted(abort));
@@ -366,8 +370,8 @@ mod tests {
         let mut watch = Watch::new(PERIODS);
         for word in SEVEN {
             let busy = sample(None, &[IDLE, word, IDLE]);
-            let sight = busy.activities[1];
-            let slow = Verdict::Slow(sight, 2 * SECOND);
+            let activity = busy.activities[1];
+            let slow = Verdict::Slow(activity, 2 * SECOND);
             assert_eq!(looks(&mut watch, &busy, 30), [(9, slow)], "{word:x}");
         }
         for n in 1..100 {

@@ -1,4 +1,6 @@
-//! Listeners, the connection pool, and the names of connections.
+//! Who may connect, and which worker takes them: the accept mutex, lists of
+//! networks, limits for each address, the connection pool and the names that it
+//! gives. Moves no bytes and opens no socket.
 
 pub mod accept_mutex;
 pub mod accept_rate;

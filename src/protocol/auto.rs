@@ -57,11 +57,13 @@ impl Protocol for Auto {
     }
 
     fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        let is_it = |one: &Arc<dyn Protocol>| one.name().as_deref() == Some(name);
         let both = [&self.frames, &self.http];
-        let one = both
-            .into_iter()
-            .find(|one| one.name().as_deref() == Some(name));
-        one.map(Arc::clone)
+        both.into_iter().find_map(|one| {
+            is_it(one)
+                .then(|| Arc::clone(one))
+                .or_else(|| one.named(name))
+        })
     }
 }
 
@@ -127,6 +129,21 @@ mod tests {
         body: 60,
         memory: 60,
     };
+
+    #[test]
+    fn what_one_of_the_two_may_become_is_found_by_its_name() {
+        let frames =
+            |name| -> Arc<dyn Protocol> { Arc::new(Frames::new(Layout::preset(name).unwrap())) };
+        let (outer, inner) = (frames("comm"), frames("rpc"));
+        let http: Arc<dyn Protocol> = Arc::new(Http1::new(LIMITS));
+        let nested = Arc::new(Auto::new(Arc::clone(&inner), Arc::clone(&http)));
+        let auto = Auto::new(Arc::clone(&outer), nested);
+        for one in [outer, inner, http] {
+            let found = auto.named(&one.name().unwrap()).unwrap();
+            assert!(Arc::ptr_eq(&found, &one));
+        }
+        assert!(auto.named("gopher").is_none());
+    }
 
     #[test]
     fn the_first_bytes_tell_however_they_come() {

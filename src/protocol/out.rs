@@ -4,69 +4,14 @@
 //! system call. A file is not read here: it is noted where it belongs, and
 //! whoever writes moves it from the disk's cache to the socket.
 
-use std::fs::File;
-use std::ops::Range;
-use std::sync::Arc;
-
-use super::{CloseMode, Protocol, Push, Unsendable};
-
-/// A part of an open file, as it is now. Others may send other parts of the
-/// same file at the same time.
-#[derive(Clone, Debug)]
-pub struct FilePart {
-    /// The file; its own position is neither used nor moved.
-    pub file: Arc<File>,
-    /// First byte, and the one behind the last.
-    pub range: Range<u64>,
-}
-
-impl FilePart {
-    /// Bytes of the part.
-    #[must_use]
-    pub const fn len(&self) -> u64 {
-        self.range.end.saturating_sub(self.range.start)
-    }
-
-    /// Whether nothing is left of it.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// A part of a file, and its place among the bytes.
-#[derive(Debug)]
-pub struct Splice {
-    /// How many bytes go before it.
-    pub at: usize,
-    /// What is sent there.
-    pub part: FilePart,
-}
-
-/// Waits for what was written before it.
-pub trait Receipt: Send {
-    /// All of it is out, but for `unsent` bytes that never will be: the
-    /// connection ended first. Any thread; must not block. Dropped without this
-    /// when the worker ends first.
-    fn complete(self: Box<Self>, unsent: u64);
-}
-
-/// What goes with the bytes of a turn.
-#[derive(Default)]
-pub struct Beside {
-    /// Parts of files, in order.
-    pub files: Vec<Splice>,
-    /// Who waits, and how many bytes go before, those of files included.
-    pub receipts: Vec<(usize, Box<dyn Receipt>)>,
-    /// Bytes of `files`.
-    carried: usize,
-}
+use super::{Beside, CloseMode, FilePart, Protocol, Push, Receipt, Splice, Unsendable};
 
 /// What a turn has to say.
 pub struct Out<'a> {
     /// Encoded messages, in order.
     pub bytes: Vec<u8>,
-    /// Set by a handler that wants the connection closed after its reply.
+    /// Set by a handler that wants the connection closed after its reply. The
+    /// server, which knows what is owed, makes a [`Step`](super::Step) of it.
     pub close: Option<CloseMode>,
     /// Nearly always nothing.
     pub beside: Option<Box<Beside>>,

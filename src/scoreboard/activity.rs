@@ -160,12 +160,12 @@ impl Scoreboard {
     /// When there is no such row.
     #[must_use]
     pub fn activities(&self, n: usize) -> Vec<ThreadActivity> {
-        let activities = self.desk_words(n).chunks_exact(ACTIVITY_WORDS);
-        let sights = activities.map(|activity| ThreadActivity {
+        let activities = self.activity_words(n).chunks_exact(ACTIVITY_WORDS);
+        let seen = activities.map(|activity| ThreadActivity {
             thread: i32::try_from(activity[THREAD].load(Ordering::Relaxed)).unwrap_or(0),
             word: activity[WORK].load(Ordering::Relaxed),
         });
-        sights.take_while(|sight| sight.thread != 0).collect()
+        seen.take_while(|one| one.thread != 0).collect()
     }
 }
 
@@ -193,16 +193,16 @@ mod tests {
             assert_eq!(board.activities(1)[0].work(), None);
             for work in [ALL, ALL].concat() {
                 begin(work);
-                let sight = board.activities(1)[0];
-                assert_eq!(sight.thread, threads::own_id());
-                assert_eq!(sight.work(), Some(work));
-                assert!(seen.insert(sight.word), "{work} once more is another");
+                let one = board.activities(1)[0];
+                assert_eq!(one.thread, threads::own_id());
+                assert_eq!(one.work(), Some(work));
+                assert!(seen.insert(one.word), "{work} once more is another");
             }
             end();
             assert_eq!(board.activities(1)[0].work(), None);
         });
         assert_eq!(board.activities(1), [], "it has left");
-        assert_eq!(board.activities(0), [], "nobody ever sat here");
+        assert_eq!(board.activities(0), [], "nobody ever was here");
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thread_has_a_desk_and_those_beyond_work_unseen() {
+    fn each_thread_has_its_words_and_those_beyond_work_unseen() {
         let board = Scoreboard::new(1).unwrap();
         let row = board.row(0);
         row.at_work(0, || {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_leave_their_desks() {
+    fn the_dead_leave_their_words() {
         let board = Scoreboard::new(1).unwrap();
         let row = board.row(0);
         row.at_work(0, || {

@@ -1,56 +1,61 @@
-//! The memory of the whole server: a header, the totals of the dead, a row for
-//! each worker, and the bells that wake them.
+//! The memory of the whole server: a header, a row for each worker, the bells
+//! that wake them, and beside it the ledger, which masters alone write.
 //!
 //! ```text
-//! word 0       1        2       3        4 ... 7    8
-//! +-------+--------+------+----------+-------+--------+-------+---~~~---+
-//! | magic | layout | turn | sequence | table | totals | row 0 | row ... |
-//! +-------+--------+------+----------+-------+--------+-------+---~~~---+
+//! word 0       1        2       3      4 ... 7    8
+//! +-------+--------+-------+---------+-------+-------+---~~~---+
+//! | magic | layout | mutex |    0    | table | row 0 | row ... |
+//! +-------+--------+-------+---------+-------+-------+---~~~---+
 //! | activity of row 0 | activity of row ... | addresses |
-//! +----------------+---~~~------------+-----------+
+//! +-------------------+---~~~---------------+-----------+
 //! ```
 //!
 //! `table` is the size of each table of the addresses. What no thread ever
 //! touched of the activities and the addresses has no memory.
 //!
 //! Made by the master before any fork; every worker inherits it, and so does
-//! the master of the next program: then two masters fold, each the rows of its
-//! own workers. `sequence` is odd while one of them does, so a reader sees a
-//! dead worker's counts in its row or in the totals: never in both, never in
-//! none.
+//! the master of the next program. Any worker can write any word here, so to the
+//! master every word is data: it may be anything at any time.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::activity::ACTIVITIES_WORDS;
 use super::addresses::{Addresses, Region};
+use super::ledger::Ledger;
 use super::{ASLEEP, BUCKET, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::eventfd::Bell;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::memory::SharedWords;
 
 /// "purlin\0" and the version of the header, little-endian.
-const MAGIC: u64 = u64::from_le_bytes(*b"purlin\0\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"purlin\0\x02");
 
 const LAYOUT: usize = 1;
-const TURN: usize = 2;
-const SEQUENCE: usize = 3;
+const MUTEX: usize = 2;
 const TABLE: usize = 4;
-const TOTALS: usize = LINE_WORDS;
-const ROWS: usize = TOTALS + ROW_WORDS;
-
-/// Looks at the totals before a reader gives up on a master that stopped or
-/// died within the microsecond of a fold.
-const PATIENCE: u32 = 1_000_000;
+const ROWS: usize = LINE_WORDS;
 
 /// All shared words and bells of a server. A clone is the same scoreboard.
 #[derive(Clone, Debug)]
 pub struct Scoreboard {
     words: Arc<SharedWords>,
+    ledger: Ledger,
     bells: Arc<[Bell]>,
     region: Region,
+}
+
+/// What the next program has to inherit for [`Scoreboard::inherit`].
+#[derive(Clone, Debug)]
+pub struct Descriptors<T> {
+    /// The words that workers write.
+    pub memory: T,
+    /// Those that masters alone write.
+    pub ledger: T,
+    /// The bells, in the order of their rows.
+    pub bells: Vec<T>,
 }
 
 impl Scoreboard {
@@ -92,6 +97,7 @@ impl Scoreboard {
         words[0].store(MAGIC, Ordering::Release);
         Ok(Self {
             words: Arc::new(words),
+            ledger: Ledger::new(rows)?,
             bells: (0..rows).map(|_| Bell::new()).collect::<io::Result<_>>()?,
             region,
         })
@@ -103,7 +109,12 @@ impl Scoreboard {
     /// # Errors
     ///
     /// What was inherited is no shared memory, or it cannot be mapped.
-    pub fn inherit(memory: OwnedFd, bells: Vec<OwnedFd>) -> io::Result<Option<Self>> {
+    pub fn inherit(shared: Descriptors<OwnedFd>) -> io::Result<Option<Self>> {
+        let Descriptors {
+            memory,
+            ledger,
+            bells,
+        } = shared;
         let words = SharedWords::inherit(memory)?;
         let rows = bells.len();
         let header = |at: usize| words.get(at).map(|word| word.load(Ordering::Acquire));
@@ -119,17 +130,39 @@ impl Scoreboard {
         if words.len() != expected || !region.size.is_power_of_two() {
             return Ok(None);
         }
+        let Some(ledger) = Ledger::inherit(ledger, rows)? else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             words: Arc::new(words),
+            ledger,
             bells: bells.into_iter().map(Bell::from).collect(),
             region,
         }))
     }
 
-    /// What the next program has to inherit for [`Self::inherit`]: the memory,
-    /// and the bells in the order of their rows.
-    pub fn descriptors(&self) -> (BorrowedFd<'_>, impl Iterator<Item = BorrowedFd<'_>>) {
-        (self.words.as_fd(), self.bells.iter().map(Bell::as_fd))
+    /// What the next program has to inherit; `None` in a worker, which has not
+    /// all of it.
+    #[must_use]
+    pub fn descriptors(&self) -> Option<Descriptors<BorrowedFd<'_>>> {
+        Some(Descriptors {
+            memory: self.words.file()?,
+            ledger: self.ledger.file()?,
+            bells: self.bells.iter().map(Bell::as_fd).collect(),
+        })
+    }
+
+    /// The same scoreboard for a worker: what masters alone write it can read.
+    /// In its process, once the master's own is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedWords::reader`].
+    pub fn for_worker(&self) -> io::Result<Self> {
+        Ok(Self {
+            ledger: self.ledger.reader()?,
+            ..self.clone()
+        })
     }
 
     /// How many rows there are.
@@ -147,6 +180,7 @@ impl Scoreboard {
     pub fn row(&self, n: usize) -> Row {
         Row {
             words: Arc::clone(&self.words),
+            ledger: Some(self.ledger.clone()),
             start: self.start(n),
             rows: self.rows(),
             activities: activities(self.rows(), n),
@@ -173,7 +207,7 @@ impl Scoreboard {
     /// Names the worker that may accept: see `net::accept_mutex`.
     #[must_use]
     pub fn accept_mutex(&self) -> &AtomicU64 {
-        &self.words[TURN]
+        &self.words[MUTEX]
     }
 
     /// Who lives in row `n`, and what it can do: see `net::accept_mutex`.
@@ -184,6 +218,17 @@ impl Scoreboard {
     #[must_use]
     pub fn life(&self, n: usize) -> &AtomicU64 {
         &self.words[self.start(n) + LIFE]
+    }
+
+    /// Which of its workers row `n` was given last. The master alone writes it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::row`].
+    #[must_use]
+    pub fn epoch(&self, n: usize) -> &AtomicU64 {
+        assert!(n < self.rows(), "row {n} of {}", self.rows());
+        self.ledger.epoch(n)
     }
 
     /// Not 0 while the event loop of row `n` waits.
@@ -207,7 +252,7 @@ impl Scoreboard {
     }
 
     /// The words of the activities of row `n`.
-    pub(super) fn desk_words(&self, n: usize) -> &[AtomicU64] {
+    pub(super) fn activity_words(&self, n: usize) -> &[AtomicU64] {
         assert!(n < self.rows(), "row {n} of {}", self.rows());
         &self.words[activities(self.rows(), n)..][..ACTIVITIES_WORDS]
     }
@@ -230,44 +275,27 @@ impl Scoreboard {
     ///
     /// As [`Self::row`].
     pub fn fold(&self, n: usize) {
-        let odd = self.begin_fold();
-        kill_point(Spot::Folding);
-        for &counter in Counter::ALL {
-            let counted = self.word(n, counter).swap(0, Ordering::Relaxed);
-            if !counter.is_gauge() {
-                self.words[TOTALS + counter as usize].fetch_add(counted, Ordering::Relaxed);
+        self.ledger.fold(|| {
+            kill_point(Spot::Folding);
+            for &counter in Counter::ALL {
+                let counted = self.word(n, counter).swap(0, Ordering::Relaxed);
+                if !counter.is_gauge() {
+                    let total = self.ledger.total(counter);
+                    total.fetch_add(counted, Ordering::Relaxed);
+                }
             }
-        }
-        self.asleep(n).store(0, Ordering::Relaxed);
-        self.row(n).forget_timings();
-        // Unless somebody lost patience and folds under a number of its own.
-        let sequence = &self.words[SEQUENCE];
-        let _ours = sequence.compare_exchange(odd, odd + 1, Ordering::Release, Ordering::Relaxed);
+            self.asleep(n).store(0, Ordering::Relaxed);
+            self.row(n).forget_timings();
+        });
         self.addresses(n).forget();
         let activities = activities(self.rows(), n);
         self.words.clear(activities..activities + ACTIVITIES_WORDS);
     }
 
-    /// Waits for another master's fold, which takes a microsecond unless that
-    /// master was stopped or died in it, and makes the sequence word odd.
-    fn begin_fold(&self) -> u64 {
-        let sequence = &self.words[SEQUENCE];
-        for round in 0.. {
-            let now = sequence.load(Ordering::Relaxed);
-            let is_free = now.is_multiple_of(2);
-            if !is_free && round < PATIENCE {
-                std::thread::yield_now();
-                continue;
-            }
-            let odd = now + if is_free { 1 } else { 2 };
-            let swapped = sequence.compare_exchange(now, odd, Ordering::Relaxed, Ordering::Relaxed);
-            if swapped.is_ok() {
-                // The odd number is seen by all who see what is changed next.
-                fence(Ordering::Release);
-                return odd;
-            }
-        }
-        unreachable!("rounds do not end")
+    /// Counts one of the server's as a whole, in a master.
+    pub fn count(&self, counter: Counter) {
+        let total = self.ledger.total(counter);
+        total.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds what was counted elsewhere, by name: by a program that gives the
@@ -278,7 +306,8 @@ impl Scoreboard {
             let mut all = Counter::ALL.iter();
             let known = all.find(|counter| counter.name() == name && !counter.is_gauge());
             if let Some(&counter) = known {
-                self.words[TOTALS + counter as usize].fetch_add(*count, Ordering::Relaxed);
+                let total = self.ledger.total(counter);
+                total.fetch_add(*count, Ordering::Relaxed);
             }
         }
     }
@@ -297,23 +326,12 @@ impl Scoreboard {
     /// never go back from one call to the next; gauges are those of the living.
     #[must_use]
     pub fn totals(&self) -> Vec<(Counter, u64)> {
-        let sequence = &self.words[SEQUENCE];
-        for _ in 0..PATIENCE {
-            let before = sequence.load(Ordering::Acquire);
-            let sums = self.sums();
-            // The words are read before the number is read again.
-            fence(Ordering::Acquire);
-            if before.is_multiple_of(2) && sequence.load(Ordering::Relaxed) == before {
-                return sums;
-            }
-            std::thread::yield_now();
-        }
-        self.sums()
+        self.ledger.read(|| self.sums())
     }
 
     fn sums(&self) -> Vec<(Counter, u64)> {
         let sum = |counter: Counter| {
-            let dead = self.words[TOTALS + counter as usize].load(Ordering::Relaxed);
+            let dead = self.ledger.total(counter).load(Ordering::Relaxed);
             let living = (0..self.rows()).map(|n| self.word(n, counter).load(Ordering::Relaxed));
             living.fold(dead, u64::wrapping_add)
         };
@@ -331,12 +349,12 @@ impl Row {
     /// may be missing.
     #[must_use]
     pub fn total(&self, counter: Counter) -> u64 {
-        if self.rows == 0 {
+        let Some(ledger) = &self.ledger else {
             return self.read(counter);
-        }
+        };
         let word = |start: usize| self.words[start + counter as usize].load(Ordering::Relaxed);
-        let living = self.starts().map(word);
-        living.fold(word(TOTALS), u64::wrapping_add)
+        let dead = ledger.total(counter).load(Ordering::Relaxed);
+        self.starts().map(word).fold(dead, u64::wrapping_add)
     }
 
     /// Worker processes that live, those that drain included.
@@ -370,15 +388,7 @@ fn layout() -> u64 {
     let names = Counter::ALL
         .iter()
         .flat_map(|counter| counter.name().bytes().chain([0]));
-    let places = [
-        TOTALS,
-        ROWS,
-        ROW_WORDS,
-        LIFE,
-        ASLEEP,
-        BUCKET,
-        ACTIVITIES_WORDS,
-    ];
+    let places = [ROWS, ROW_WORDS, LIFE, ASLEEP, BUCKET, ACTIVITIES_WORDS];
     let places = places.into_iter().flat_map(usize::to_le_bytes);
     names
         .chain(places)
@@ -463,7 +473,7 @@ mod tests {
     #[test]
     fn rows_share_no_word_with_each_other_or_the_header() {
         let board = Scoreboard::new(255).unwrap();
-        let header = [0, LAYOUT, TURN, SEQUENCE, TABLE].map(|n| &raw const board.words[n]);
+        let header = [0, LAYOUT, MUTEX, TABLE].map(|n| &raw const board.words[n]);
         let words = (0..255).flat_map(|n| {
             let counters = Counter::ALL.iter().map(move |&counter| (n, counter));
             let counters = counters.map(|(n, counter)| &raw const *board.word(n, counter));
@@ -472,7 +482,7 @@ mod tests {
             let table = (0..4).flat_map(|bucket| addresses.bucket(n, bucket));
             let table: Vec<_> = table.map(|word| &raw const *word).collect();
             assert_eq!(table.len(), 4 * super::super::BUCKET);
-            let activities = board.desk_words(n).iter().map(|word| &raw const *word);
+            let activities = board.activity_words(n).iter().map(|word| &raw const *word);
             let of_row = counters.chain(others).chain(table);
             of_row.chain(activities).collect::<Vec<_>>()
         });
@@ -527,16 +537,6 @@ mod tests {
     }
 
     #[test]
-    fn a_fold_that_was_cut_short_does_not_hold_readers_for_ever() {
-        let board = Scoreboard::new(1).unwrap();
-        board.words[SEQUENCE].store(1, Ordering::Relaxed);
-        board.row(0).count(Counter::Handled);
-        assert_eq!(total(&board, Counter::Handled), 1);
-        board.fold(0);
-        assert_eq!(board.words[SEQUENCE].load(Ordering::Relaxed), 4);
-    }
-
-    #[test]
     fn two_masters_that_fold_at_once_lose_nothing() {
         const LIVES: u64 = 20_000;
         let board = Scoreboard::new(2).unwrap();
@@ -552,24 +552,28 @@ mod tests {
             }
         });
         assert_eq!(total(&board, Counter::Handled), 2 * LIVES);
-        let sequence = board.words[SEQUENCE].load(Ordering::Relaxed);
-        assert!(sequence.is_multiple_of(2), "nobody folds any more");
     }
 
-    fn copies(board: &Scoreboard) -> (OwnedFd, Vec<OwnedFd>) {
-        let (memory, bells) = board.descriptors();
+    fn copies(board: &Scoreboard) -> Descriptors<OwnedFd> {
+        let all = board.descriptors().unwrap();
         let copy = |one: BorrowedFd<'_>| one.try_clone_to_owned().unwrap();
-        (copy(memory), bells.map(copy).collect())
+        Descriptors {
+            memory: copy(all.memory),
+            ledger: copy(all.ledger),
+            bells: all.bells.into_iter().map(copy).collect(),
+        }
     }
 
     #[test]
     fn the_next_program_shares_every_word_if_it_means_the_same() {
         let board = Scoreboard::for_connections(3, 100).unwrap();
-        let (memory, bells) = copies(&board);
-        let next = Scoreboard::inherit(memory, bells).unwrap().unwrap();
+        let next = Scoreboard::inherit(copies(&board)).unwrap().unwrap();
         next.row(2).count(Counter::Handled);
+        next.count(Counter::Handled);
+        next.epoch(1).store(8, Ordering::Relaxed);
         next.addresses(1).bucket(2, 9)[3].store(5, Ordering::Relaxed);
-        assert_eq!(total(&board, Counter::Handled), 1);
+        assert_eq!(total(&board, Counter::Handled), 2);
+        assert_eq!(board.epoch(1).load(Ordering::Relaxed), 8);
         let addresses = board.addresses(1);
         let word = &addresses.bucket(2, 9)[3];
         assert_eq!(word.load(Ordering::Relaxed), 5);
@@ -580,20 +584,30 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_counts_in_its_row_and_reads_the_totals() {
+        let board = Scoreboard::new(2).unwrap();
+        let of_worker = board.for_worker().unwrap();
+        of_worker.row(1).count(Counter::Handled);
+        board.fold(1);
+        assert_eq!(of_worker.row(0).total(Counter::Handled), 1);
+        assert!(of_worker.descriptors().is_none());
+    }
+
+    #[test]
     fn words_of_another_meaning_are_not_shared() {
         for at in [0, LAYOUT, TABLE] {
             let board = Scoreboard::new(3).unwrap();
             board.words[at].fetch_add(64, Ordering::Relaxed);
-            let (memory, bells) = copies(&board);
-            assert!(
-                Scoreboard::inherit(memory, bells).unwrap().is_none(),
-                "{at}"
-            );
+            let found = Scoreboard::inherit(copies(&board)).unwrap();
+            assert!(found.is_none(), "{at}");
         }
         let board = Scoreboard::new(3).unwrap();
-        let (memory, mut bells) = copies(&board);
-        bells.pop();
-        assert!(Scoreboard::inherit(memory, bells).unwrap().is_none());
+        let mut fewer = copies(&board);
+        fewer.bells.pop();
+        assert!(Scoreboard::inherit(fewer).unwrap().is_none());
+        let mut other = copies(&board);
+        other.ledger = copies(&Scoreboard::new(4).unwrap()).ledger;
+        assert!(Scoreboard::inherit(other).unwrap().is_none());
     }
 
     #[test]

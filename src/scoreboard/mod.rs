@@ -13,12 +13,14 @@ use crate::sys::memory::SharedWords;
 pub mod activity;
 mod addresses;
 mod board;
+mod ledger;
 mod timings;
 
 pub use addresses::{Addresses, BUCKET};
-pub use board::Scoreboard;
+pub use board::{Descriptors, Scoreboard};
 pub use timings::Timing;
 
+use ledger::Ledger;
 use timings::TIMINGS_WORDS;
 
 macro_rules! counters {
@@ -303,6 +305,8 @@ const LINE_WORDS: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Row {
     words: Arc<SharedWords>,
+    /// Of the whole scoreboard; `None`: this row is alone.
+    ledger: Option<Ledger>,
     start: usize,
     /// Rows of the whole scoreboard; 0: this one is alone.
     rows: usize,
@@ -320,6 +324,7 @@ impl Row {
     pub fn alone() -> std::io::Result<Self> {
         Ok(Self {
             words: Arc::new(SharedWords::new(ROW_WORDS + activity::ACTIVITIES_WORDS)?),
+            ledger: None,
             start: 0,
             rows: 0,
             activities: ROW_WORDS,

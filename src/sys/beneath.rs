@@ -2,18 +2,22 @@
 //!
 //! The kernel itself walks the path and refuses to leave the folder, by `..`, by
 //! an absolute path or by a symbolic link, so nobody who changes the tree
-//! meanwhile wins a race. Any thread; may block, as disks do.
+//! meanwhile wins a race. Where there is no such call, before Linux 5.6 and in
+//! containers whose filter is older, each name is opened below the one before it
+//! and no symbolic link is followed: nobody gets out either. Any thread; may
+//! block, as disks do.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::Mode;
 
 /// How often the kernel may say that the tree changed while it looked.
@@ -30,30 +34,85 @@ pub fn folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, flags, Mode::empty())?)
 }
 
+/// Why the kernel does not walk paths for us, so that symbolic links are not
+/// followed: `ENOSYS` before Linux 5.6, `EPERM` by the filter of a container.
+/// `None`: it does. It is asked once in the life of a process and its children.
+#[must_use]
+pub fn without_openat2() -> Option<Errno> {
+    static MISSING: OnceLock<Option<Errno>> = OnceLock::new();
+    *MISSING.get_or_init(|| {
+        // Whatever else it says of the working folder, it knows the call.
+        let asked = openat2(AT_FDCWD, ".", how(OFlag::O_PATH)).err();
+        asked.filter(|error| matches!(error, Errno::ENOSYS | Errno::EPERM))
+    })
+}
+
+fn how(flags: OFlag) -> OpenHow {
+    OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS)
+}
+
+/// For reading, and never waiting for the other end of a pipe.
+const READ: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY)
+    .union(OFlag::O_CLOEXEC);
+
 /// Opens `below` the folder, for reading. Symbolic links are followed as long as
-/// they stay below it. Never waits for the other end of a pipe.
+/// they stay below it, and not at all [without `openat2`](without_openat2). Never
+/// waits for the other end of a pipe.
 ///
 /// # Errors
 ///
 /// `EXDEV` or `ELOOP` when the path leaves the folder, `ENXIO` for a socket;
-/// otherwise as `open`. `ENOSYS` before Linux 5.6.
+/// otherwise as `open`.
 pub fn open_beneath(folder: &impl AsFd, below: &OsStr) -> io::Result<File> {
     let below = match below.as_bytes() {
         b"" => b".",
         bytes => bytes,
     };
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    if without_openat2().is_some() {
+        return open_by_name(folder.as_fd(), below);
+    }
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match openat2(folder, below, how) {
+        match openat2(folder, below, how(READ)) {
             Ok(file) => return Ok(file.into()),
             Err(Errno::EAGAIN | Errno::EINTR) if attempts < ATTEMPTS => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// As [`open_beneath`], name by name.
+fn open_by_name(folder: BorrowedFd<'_>, below: &[u8]) -> io::Result<File> {
+    if below.starts_with(b"/") {
+        return Err(Errno::EXDEV.into());
+    }
+    let mut names = below.split(|&byte| byte == b'/').peekable();
+    let mut parent: Option<OwnedFd> = None;
+    while let Some(name) = names.next() {
+        if name == b".." {
+            return Err(Errno::EXDEV.into());
+        }
+        let is_last = names.peek().is_none();
+        let flags = if is_last {
+            READ
+        } else {
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
+        };
+        let name = if name.is_empty() { &b"."[..] } else { name };
+        let within = parent.as_ref().map_or(folder, OwnedFd::as_fd);
+        let opened = openat(within, name, flags | OFlag::O_NOFOLLOW, Mode::empty())?;
+        if is_last {
+            return Ok(opened.into());
+        }
+        parent = Some(opened);
+    }
+    // A path has one name at least.
+    Err(Errno::ENOENT.into())
 }
 
 /// The names in an open folder, but for `.` and `..`, in no order; at most
@@ -101,6 +160,10 @@ mod tests {
         for good in ["a/in", "link", "a/../a/in", ""] {
             assert!(open_beneath(&root, good.as_ref()).is_ok(), "{good}");
         }
+        let by_name = |below: &str| open_by_name(root.as_fd(), below.as_bytes());
+        for good in ["a/in", "a//in", "a", "a/", "."] {
+            assert!(by_name(good).is_ok(), "{good}");
+        }
         for bad in [
             "../secret",
             "a/../../secret",
@@ -112,6 +175,14 @@ mod tests {
             "a/bad",
         ] {
             assert!(open_beneath(&root, bad.as_ref()).is_err(), "{bad}");
+            assert!(by_name(bad).is_err(), "{bad}");
+        }
+        for link in ["link", "a/../a/in"] {
+            assert!(by_name(link).is_err(), "{link}");
+        }
+        for (missing, expected) in [("a/none", Errno::ENOENT), ("a/in/x", Errno::ENOTDIR)] {
+            let error = by_name(missing).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(expected as i32), "{missing}");
         }
         let mut text = String::new();
         let mut link = open_beneath(&root, "link".as_ref()).unwrap();

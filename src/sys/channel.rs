@@ -61,6 +61,20 @@ impl Channel {
         Ok((Self(one), Self(other)))
     }
 
+    /// Nothing can be sent to this end any more, neither words nor descriptors;
+    /// that the other end is gone is still seen
+    /// ([`Interest::HangUp`](super::epoll::Interest::HangUp)).
+    ///
+    /// # Errors
+    ///
+    /// When the other end is gone.
+    pub fn refuse_all(&self) -> io::Result<()> {
+        Ok(kernel::shutdown(
+            self.0.as_raw_fd(),
+            kernel::Shutdown::Read,
+        )?)
+    }
+
     /// Gives this end the last of the first `descriptors` numbers, or leaves it
     /// where it is when that cannot be had.
     ///
@@ -215,6 +229,9 @@ mod tests {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     use std::fs::File;
     use std::io::{Read, Seek, Write};
+    use std::time::Duration;
+
+    use crate::sys::epoll::{Epoll, Events, Interest};
 
     fn receive(channel: &Channel) -> (Vec<u8>, Vec<OwnedFd>) {
         let mut into = [0; 64];
@@ -308,6 +325,27 @@ mod tests {
         drop(one);
         let mut into = [0; 8];
         while !matches!(other.receive(&mut into).unwrap(), Received::Closed) {}
+    }
+
+    /// Else a worker could have its master close a socket that lingers.
+    #[test]
+    fn an_end_that_refuses_gets_neither_words_nor_descriptors_and_sees_the_end() {
+        let (master, worker) = Channel::pair().unwrap();
+        master.refuse_all().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        for descriptors in [&[][..], &[file.as_fd()]] {
+            let error = worker.send(b"x", descriptors).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        }
+        master.send(b"order", &[file.as_fd()]).unwrap();
+        assert_eq!(receive(&worker).0, b"order");
+        let epoll = Epoll::new().unwrap();
+        epoll.add(&master, Interest::HangUp, 7).unwrap();
+        let mut events = Events::with_capacity(4);
+        let mut told = |timeout| epoll.wait(&mut events, Some(timeout)).unwrap().count();
+        assert_eq!(told(Duration::ZERO), 0);
+        drop(worker);
+        assert_eq!(told(Duration::from_secs(10)), 1);
     }
 
     #[test]

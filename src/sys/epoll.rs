@@ -25,6 +25,8 @@ pub enum Interest {
     /// Readable, and of all the processes that wait only some are woken
     /// (`EPOLLEXCLUSIVE`): for listeners that several workers share.
     ReadExclusive,
+    /// The other end is gone, and nothing else.
+    HangUp,
     /// Room to write; told once, then silent until [`Epoll::rearm`].
     WriteOnce,
     /// Readable, or room to write; told again while it lasts.
@@ -39,6 +41,8 @@ impl Interest {
                 .union(EpollFlags::EPOLLRDHUP)
                 .union(EpollFlags::EPOLLET),
             Self::ReadExclusive => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLEXCLUSIVE),
+            // The kernel tells it unasked.
+            Self::HangUp => EpollFlags::empty(),
             Self::WriteOnce => EpollFlags::EPOLLOUT.union(EpollFlags::EPOLLONESHOT),
             Self::ReadWrite => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLOUT),
         }

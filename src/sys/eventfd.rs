@@ -20,6 +20,16 @@ impl Bell {
         Ok(Self(EventFd::from_value_and_flags(0, flags)?))
     }
 
+    /// The same bell under another descriptor, for a process to keep when the
+    /// other one is closed.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::from(self.0.as_fd().try_clone_to_owned()?))
+    }
+
     /// Wakes the sleeper, or makes its next wait return at once.
     pub fn ring(&self) {
         // Fails only when the counter is at its maximum; then the sleeper has

@@ -4,14 +4,15 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, Range};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use nix::sys::stat::Mode;
 
 use super::fault::{self, Point};
 
@@ -35,7 +36,8 @@ pub fn file() -> io::Result<File> {
 pub struct SharedWords {
     start: NonNull<AtomicU64>,
     len: usize,
-    file: OwnedFd,
+    /// What they are mapped from; `None`: it has no name here, or is closed.
+    file: Option<OwnedFd>,
 }
 
 // SAFETY: the mapping is not tied to a thread, and its contents are atomics.
@@ -64,10 +66,54 @@ impl SharedWords {
             &file,
             libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX),
         )?;
+        // Whoever shares it has it from us: nobody else is to open it anew.
+        nix::sys::stat::fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR)?;
         // A mapping of a file that somebody shrinks kills its readers (SIGBUS).
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
         Self::map(file, len)
+    }
+
+    /// `len` words, all zero, that this process shares with the children which
+    /// keep them, and with nobody else: no descriptor leads to them.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    pub fn anonymous(len: usize) -> io::Result<Self> {
+        fault::point(Point::Map)?;
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let bytes = Self::bytes(len);
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases
+        // nothing that Rust knows of.
+        let start = unsafe { mmap_anonymous(None, bytes, both, MapFlags::MAP_SHARED) }?;
+        Ok(Self {
+            start: start.cast(),
+            len,
+            file: None,
+        })
+    }
+
+    /// The same words for a process that must not change them: a store there
+    /// ends it, and it has nothing by which it could make them writable again.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` is not mounted; those of `mmap`.
+    pub fn reader(&self) -> io::Result<Self> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        // An open file of its own, for reading: a mapping of the one that can be
+        // written could be made writable.
+        let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        Ok(Self {
+            start: Self::map_as(file.as_fd(), self.len, ProtFlags::PROT_READ)?,
+            len: self.len,
+            file: None,
+        })
     }
 
     /// All words of a file that [`Self::new`] made in the process before this
@@ -100,8 +146,8 @@ impl SharedWords {
         let offset = |at: usize| libc::off_t::try_from(at * size_of::<AtomicU64>());
         // Storing zeroes would first give memory to the pages that have none.
         let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let punched = match (offset(words.start), offset(words.len())) {
-            (Ok(start), Ok(len)) => fallocate(&self.file, hole, start, len).is_ok(),
+        let punched = match (&self.file, offset(words.start), offset(words.len())) {
+            (Some(file), Ok(start), Ok(len)) => fallocate(file, hole, start, len).is_ok(),
             _ => false,
         };
         if !punched {
@@ -127,30 +173,30 @@ impl SharedWords {
     }
 
     fn map(file: OwnedFd, len: usize) -> io::Result<Self> {
-        let bytes = NonZeroUsize::new(len * size_of::<AtomicU64>()).expect("at least one word");
-        // SAFETY: a fresh mapping at an address of the kernel's choice aliases
-        // nothing that Rust knows of.
-        let start = unsafe {
-            mmap(
-                None,
-                bytes,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-                &file,
-                0,
-            )
-        }?;
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         Ok(Self {
-            start: start.cast(),
+            start: Self::map_as(file.as_fd(), len, both)?,
             len,
-            file,
+            file: Some(file),
         })
     }
-}
 
-impl AsFd for SharedWords {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    fn map_as(file: BorrowedFd<'_>, len: usize, how: ProtFlags) -> io::Result<NonNull<AtomicU64>> {
+        let bytes = Self::bytes(len);
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases
+        // nothing that Rust knows of.
+        let start = unsafe { mmap(None, bytes, how, MapFlags::MAP_SHARED, file, 0) }?;
+        Ok(start.cast())
+    }
+
+    fn bytes(len: usize) -> NonZeroUsize {
+        NonZeroUsize::new(len * size_of::<AtomicU64>()).expect("at least one word")
+    }
+
+    /// For the next program to inherit, by [`Self::inherit`].
+    #[must_use]
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 }
 
@@ -175,11 +221,13 @@ impl Drop for SharedWords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::mman::mprotect;
 
     #[test]
     fn a_second_mapping_sees_the_same_words() {
         let first = SharedWords::new(1000).unwrap();
-        let second = SharedWords::map(first.as_fd().try_clone_to_owned().unwrap(), 1000).unwrap();
+        let second =
+            SharedWords::map(first.file().unwrap().try_clone_to_owned().unwrap(), 1000).unwrap();
         assert!(first.iter().all(|word| word.load(Ordering::Relaxed) == 0));
         first[999].store(7, Ordering::SeqCst);
         assert_eq!(second[999].load(Ordering::SeqCst), 7);
@@ -188,7 +236,8 @@ mod tests {
     #[test]
     fn what_is_cleared_is_zero_in_every_mapping_and_the_rest_stays() {
         let first = SharedWords::new(3000).unwrap();
-        let second = SharedWords::map(first.as_fd().try_clone_to_owned().unwrap(), 3000).unwrap();
+        let second =
+            SharedWords::map(first.file().unwrap().try_clone_to_owned().unwrap(), 3000).unwrap();
         for word in first.iter() {
             word.store(7, Ordering::SeqCst);
         }
@@ -204,7 +253,7 @@ mod tests {
         let words = SharedWords::new(1000).unwrap();
         words[999].store(7, Ordering::SeqCst);
         let copy = |file: BorrowedFd<'_>| file.try_clone_to_owned().unwrap();
-        let inherited = SharedWords::inherit(copy(words.as_fd())).unwrap();
+        let inherited = SharedWords::inherit(copy(words.file().unwrap())).unwrap();
         assert_eq!(inherited.len(), 1000);
         assert_eq!(inherited[999].load(Ordering::SeqCst), 7);
         let file = tempfile::tempfile().unwrap();
@@ -213,8 +262,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_sees_the_words_and_cannot_be_made_to_write_them() {
+        let words = SharedWords::new(1000).unwrap();
+        let reader = words.reader().unwrap();
+        words[999].store(7, Ordering::SeqCst);
+        assert_eq!(reader[999].load(Ordering::SeqCst), 7);
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the mapping is `reader`'s, and what is asked for fails.
+        let made = unsafe { mprotect(reader.start.cast(), 8000, both) };
+        assert_eq!(made, Err(nix::errno::Errno::EACCES));
+    }
+
+    #[test]
+    fn words_without_a_file_are_shared_and_cleared() {
+        let words = SharedWords::anonymous(1000).unwrap();
+        words[999].store(7, Ordering::SeqCst);
+        assert!(words.file().is_none());
+        words.clear(0..1000);
+        assert_eq!(words[999].load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
     fn nobody_can_shrink_it() {
         let words = SharedWords::new(1000).unwrap();
-        assert!(nix::unistd::ftruncate(words.as_fd(), 0).is_err());
+        assert!(nix::unistd::ftruncate(words.file().unwrap(), 0).is_err());
     }
 }

@@ -61,12 +61,16 @@ pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
+/// Whose rights the calling process has, for the log.
+#[must_use]
+pub fn whose() -> String {
+    format!("user {} and group {}", Uid::effective(), Gid::effective())
+}
+
 /// Becomes `identity`, with no supplementary group that the directory does not
 /// give it.
 ///
-/// For the workers, after the fork and before any thread. It resets the signal
-/// for the parent's death: [`follow_parent`](super::process::follow_parent)
-/// comes after.
+/// For the workers, after the fork and before any thread.
 ///
 /// # Errors
 ///

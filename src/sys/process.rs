@@ -224,19 +224,6 @@ fn send_to(pid: Pid, signal: nix::sys::signal::Signal) -> io::Result<()> {
     }
 }
 
-/// Has the kernel send `signal` to this process when its parent dies.
-///
-/// Changing the user id resets it, so call this after. Returns whether
-/// `parent` still lives: if it died before the call, no signal ever comes.
-///
-/// # Errors
-///
-/// Never on a Linux that can run this crate.
-pub fn follow_parent(parent: Pid, signal: Signal) -> io::Result<bool> {
-    nix::sys::prctl::set_pdeathsig(signal.kernel())?;
-    Ok(Pid::parent() == parent)
-}
-
 /// Threads of this process, as the kernel counts them.
 ///
 /// # Errors

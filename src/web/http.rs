@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::channel::{StreamSender, Unsent, channel, hearing};
 use super::events::{Event, EventSender};
+use super::location::location;
 use super::multipart::Multipart;
 use crate::body::{Error, Id, Spooled, from_pairs};
 use crate::dispatch::{Ctx, Heard, Hub, Later, Replier, Waker, request_id};
@@ -222,14 +223,15 @@ impl<'a, S> Http<'a, S> {
     }
 
     /// Sends the client to another place, with a `GET` (303). For another
-    /// status, set it behind this.
+    /// status, set it behind this. What no URI can have, such as a space or a
+    /// letter beyond ASCII, is escaped.
     ///
     /// # Panics
     ///
     /// When `to` has a line break or another character that no field may have.
     pub fn redirect(&mut self, to: &str) {
         self.response.status = Some(303);
-        self.set_header("Location", to);
+        self.set_header("Location", &*location(to));
     }
 
     /// Closes the connection behind this response.

@@ -66,6 +66,7 @@ mod channel;
 mod events;
 pub mod files;
 mod http;
+mod location;
 mod method;
 mod multipart;
 mod pieces;
@@ -83,7 +84,8 @@ pub use http::Http;
 pub use multipart::{Multipart, Part};
 pub use site::Routes;
 
-pub use crate::protocol::http::{ChunkBuf, Fill, Source, Stream};
+#[doc(inline)]
+pub use crate::protocol::http::{ChunkBuf, Content, Fill, Piece, Source, Stream};
 
 use self::method::Method;
 use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply, into_memory};

@@ -102,6 +102,7 @@ impl<S: Default + Send + 'static> Web<S> {
         let mounted = |(index, mount): (usize, &Mount)| {
             let number = self.routes.len() + 1 + index;
             let wrapped = || self.pooled(&self.file_handler(mount), number);
+            mount.files.announce();
             Mounted {
                 path: mount.path.clone(),
                 files: Arc::clone(&mount.files),

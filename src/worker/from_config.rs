@@ -1,110 +1,17 @@
-//! From the configuration to what a worker is given.
+//! From the listeners of the configuration to the sockets that workers accept
+//! from.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use super::limits::admission::{Entrance, Proxy};
-use super::limits::flood::{Action, Flood, Rule};
-use super::limits::{Limits, Over, Proof, Trigger, Yield};
+use super::limits::admission::Entrance;
 use super::setup::Listening;
 use crate::config::{self, Config};
 use crate::dispatch::service::UnknownId;
-use crate::net::Access;
 use crate::protocol::Protocol;
 use crate::sys::epoll::duplicate;
 use crate::sys::socket::{self, Address};
-
-impl From<&Config> for Limits {
-    fn from(config: &Config) -> Self {
-        let (worker, limits) = (&config.worker, &config.limits);
-        let connections_max = worker.connections_max as usize;
-        Self {
-            connections_max,
-            connections_initial: (worker.connections_initial as usize).min(connections_max),
-            business_threads: usize::from(worker.business_threads),
-            trigger: match worker.trigger {
-                config::Trigger::Level => Trigger::Level,
-                config::Trigger::Edge => Trigger::Edge,
-            },
-            yield_after_handover: match worker.yield_after_handover {
-                config::Yield::Auto => Yield::Auto,
-                config::Yield::Always => Yield::Always,
-                config::Yield::Never => Yield::Never,
-            },
-            turn_messages: worker.turn_messages as usize,
-            turn_time: worker.turn_time,
-            mailbox_high: limits.mailbox_high,
-            outbound_high: limits.outbound_high,
-            outbound_max: limits.outbound_max,
-            outbound_over: match limits.outbound_over {
-                config::Overflow::Drop => Over::Drop,
-                config::Overflow::Close => Over::Close,
-            },
-            buffered_max: limits.buffered_max,
-            linger: limits.linger,
-            connections_per_ip: limits.connections_per_ip,
-            accept_rate_per_ip: limits.accept_rate_per_ip,
-            accept_burst_per_ip: limits.accept_burst_per_ip,
-            flood: flood(&limits.flood),
-            drain_idle: worker.drain_idle,
-            silence: config.heartbeat.timeout,
-            proof: match config.heartbeat.counts {
-                config::Proof::Any => Proof::Any,
-                config::Proof::Ping => Proof::Heartbeat,
-            },
-            ping: match config.heartbeat.ping {
-                config::Pinging::Client => None,
-                config::Pinging::Server | config::Pinging::Both => {
-                    Some(config.heartbeat.ping_interval)
-                }
-            },
-            idle: limits.idle,
-            receive_rate: limits.receive_rate,
-            receive_grace: limits.receive_grace,
-            send_stall: limits.send_stall,
-            make_room: limits.make_room,
-            first_message: config.heartbeat.first_message,
-            proxy_header: config.heartbeat.proxy_header,
-        }
-    }
-}
-
-impl From<&config::Listener> for Entrance {
-    fn from(listener: &config::Listener) -> Self {
-        Self {
-            access: Access::new(listener.allow.clone(), listener.deny.clone()),
-            proxy: match listener.proxy_protocol {
-                config::ProxyProtocol::Off => Proxy::Off,
-                config::ProxyProtocol::Required => Proxy::Required,
-                config::ProxyProtocol::Mixed => Proxy::Mixed,
-            },
-            trusted: listener.trusted.clone(),
-        }
-    }
-}
-
-fn flood(written: &config::Flood) -> Option<Flood> {
-    let (rule, action) = match *written {
-        config::Flood::Off => return None,
-        config::Flood::Bucket {
-            rate,
-            burst,
-            action,
-        } => (Rule::Bucket { rate, burst }, action),
-        config::Flood::Gaps {
-            window,
-            count,
-            action,
-        } => (Rule::Gaps { window, count }, action),
-    };
-    let action = match action {
-        config::FloodAction::Close => Action::Close,
-        config::FloodAction::Drop => Action::Drop,
-        config::FloodAction::Delay => Action::Delay,
-    };
-    Some(Flood { rule, action })
-}
 
 /// An address that cannot be listened on: it is in use, or not ours.
 #[derive(Debug)]

@@ -38,9 +38,9 @@ pub use crate::dispatch::service::Application;
 #[doc(hidden)]
 pub use exchange::Exchange;
 pub use from_config::{BindError, bind, open};
-pub use limits::admission::{Entrance, Proxy};
-pub use limits::flood::{Action, Flood, Rule};
-pub use limits::{Limits, Over, Proof, Trigger, Yield};
+pub use limits::Limits;
+pub use limits::admission::Entrance;
+pub use limits::flood::{Flood, Rule};
 pub use reactor::drain_report::Drained;
 pub use report::{Listed, Live};
 pub use setup::{Accept, Control, Listening, Order, Setup};

@@ -55,8 +55,6 @@ pub struct Setup {
 /// Which of the workers accepts a connection.
 #[derive(Clone, Debug)]
 pub enum Accept {
-    /// This one: nobody else has its listeners.
-    Alone,
     /// The one that holds the turn of this scoreboard; the least loaded has it
     /// next. The worker must have been admitted under its number and epoch.
     Mutex(Scoreboard),
@@ -94,11 +92,11 @@ pub enum Order {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// Look whether the accept mutex has come.
+    CheckAcceptMutex,
     /// When it drains, hand connections over this line to a worker that stays,
     /// of this generation; those of older ones are not used any more.
     Successor(Channel, u64),
     /// Take the connections of a worker that drains, over this line.
     Predecessor(Channel),
-    /// Return at once.
-    End,
 }

@@ -96,16 +96,8 @@ impl Shared {
         let Some(conn) = self.pool.find(id) else {
             return false;
         };
-        let after = if item.ends() {
-            conn.mailbox.post_close(item)
-        } else if item.replies() {
-            conn.mailbox.post_reply(item)
-        } else if item.is_event() {
-            conn.mailbox.post_event(item)
-        } else {
-            conn.mailbox.post(item)
-        };
-        after.is_some_and(|after| {
+        let urgency = item.urgency();
+        conn.mailbox.post(item, urgency).is_some_and(|after| {
             self.follow(&conn, after);
             true
         })
@@ -125,7 +117,7 @@ impl Shared {
     /// `bytes` less wait to be sent to `conn`.
     pub(crate) fn unqueued(&self, conn: &Connection, bytes: usize) {
         conn.queued.fetch_sub(bytes, Ordering::SeqCst);
-        self.row.subtract(Counter::Buffered, bytes as u64);
+        self.unbuffered(bytes);
     }
 
     /// The worker holds `bytes` more; asks for relief when that is too much.
@@ -139,6 +131,11 @@ impl Shared {
         {
             self.to_reactor.post(ToReactor::Relieve);
         }
+    }
+
+    /// The worker holds `bytes` less.
+    pub(crate) fn unbuffered(&self, bytes: usize) {
+        self.row.subtract(Counter::Buffered, bytes as u64);
     }
 
     /// Sees to it that a connection that closes when everything is sent does
@@ -223,5 +220,28 @@ impl Shared {
 
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_is_held_is_given_back() {
+        let row = Row::alone().unwrap();
+        let shared = Shared::new(row, 0, 1, Limits::from(&Config::default())).unwrap();
+        let conn = Connection::vacant();
+        let held = || shared.row.read(Counter::Buffered);
+        shared.buffered(5);
+        shared.queued(&conn, 7);
+        assert_eq!((held(), conn.unsent()), (12, 7));
+        shared.unqueued(&conn, 7);
+        shared.unbuffered(2);
+        assert_eq!((held(), conn.unsent()), (3, 0));
+        shared.unbuffered(0);
+        shared.unbuffered(3);
+        assert_eq!(held(), 0);
     }
 }

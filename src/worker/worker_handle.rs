@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::connection::{Connection, Item};
-use super::limits::Over;
 use super::queues::letters::ToSender;
 use super::shared::Shared;
+use crate::config::Overflow;
 use crate::dispatch::service::WorkerHandle;
 use crate::log::access_log;
 use crate::net::ConnId;
@@ -126,7 +126,7 @@ impl Shared {
         if conn.unsent() + bytes <= self.limits.outbound_max {
             return true;
         }
-        if self.limits.outbound_over == Over::Close {
+        if self.limits.outbound_over == Overflow::Close {
             self.ask_end(conn.id, CloseMode::Abort, Some(Counter::OutboundOverflow));
         }
         false

@@ -20,7 +20,7 @@ use purlin::sys::socket::{self, Address};
 use purlin::worker::{self, Accept, Control, Failure, Farewell, Limits, Listening, Order, Setup};
 
 #[derive(Clone, Copy, Debug)]
-enum Mode {
+pub(crate) enum Mode {
     Mutex,
     Exclusive,
     ReusePort,
@@ -41,13 +41,14 @@ impl Control for Obeys {
     }
 }
 
-struct Worker {
+/// A worker on a thread of the test.
+pub(crate) struct Worker {
     orders: Arc<Orders>,
     thread: Option<JoinHandle<Result<Farewell, Failure>>>,
 }
 
 impl Worker {
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.orders
             .0
             .lock()
@@ -129,7 +130,8 @@ impl Drop for Crew {
     }
 }
 
-fn begin(
+/// Starts one that answers messages 1 and 2 with their bodies.
+pub(crate) fn begin(
     mode: Mode,
     board: &Scoreboard,
     n: usize,

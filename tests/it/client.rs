@@ -82,6 +82,20 @@ fn eight_threads_get_the_replies_to_their_own_calls() {
     }
 }
 
+/// A format of one's own is written once, and both ends read that text.
+#[test]
+fn client_and_server_read_the_same_text_of_a_layout() {
+    let frame = r#"{ length = { offset = 1, bytes = 2, endian = "little" }, id = { offset = 0, bytes = 1 }, sequence = { offset = 3, bytes = 2 }, error_id = 255, max = "4KiB" }"#;
+    let server = server(frame);
+    let to_server = || Client::builder(server.addresses()[0].to_string());
+    let client = to_server().layout_toml(frame).connect().unwrap();
+    assert_eq!(client.call::<_, String>(ECHO, "hello").unwrap(), "hello");
+    let failed = client.call::<_, String>(FAIL, ()).unwrap_err();
+    assert!(matches!(failed, ClientError::Remote(_)), "{failed}");
+    let wrong = to_server().layout_toml("{ length = 2 }").connect();
+    assert!(matches!(wrong, Err(ClientError::Settings(_))), "{wrong:?}");
+}
+
 #[test]
 fn an_error_frame_becomes_a_remote_error() {
     for preset in ["rpc", "comm"] {

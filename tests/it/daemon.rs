@@ -49,6 +49,12 @@ impl Daemon {
         Self::launch(shell, keys)
     }
 
+    /// As [`Self::start`], by a program that is given its name and becomes it.
+    pub(crate) fn by(mut command: Command, keys: &[(&str, &str)]) -> Self {
+        command.arg(BINARY);
+        Self::launch(command, keys)
+    }
+
     fn launch(mut command: Command, keys: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a directory");
         command

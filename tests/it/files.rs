@@ -162,7 +162,7 @@ parts = email.message_from_bytes(head + body).get_payload()
 assert [p["Content-Range"] for p in parts] == [f"bytes {a}-{b}/{len(whole)}" for a, b in asked]
 # The parser of mail changes ends of lines in binary parts: their bytes are cut by hand.
 boundary = r.headers["Content-Type"].split("boundary=")[1].encode()
-cut = [p.split(b"\r\n\r\n", 1)[1] for p in (b"\r\n" + body).split(b"\r\n--" + boundary)[1:-1]]
+cut = [p.split(b"\r\n\r\n", 1)[1] for p in body.split(b"\r\n--" + boundary)[1:-1]]
 assert cut == [whole[a:b + 1] for a, b in asked]
 assert body.endswith(b"\r\n--" + boundary + b"--\r\n")
 r, body = get("/sub")
@@ -334,6 +334,26 @@ fn a_file_that_is_asked_for_often_is_opened_once_a_second() {
 }
 
 #[test]
+fn every_spelling_of_a_path_is_one_file_to_the_cache() {
+    let tree = tree();
+    let server = serve(tree.path());
+    let mut client = Client::to(&server);
+    let began = std::time::Instant::now();
+    // Each bit says whether one letter is escaped.
+    let name = "small.bin";
+    for bits in 0..1 << name.len() {
+        let letters = name.char_indices().map(|(n, c)| match bits >> n & 1 {
+            0 => c.to_string(),
+            _ => format!("%{:02x}", u32::from(c)),
+        });
+        let path = format!("/{}", letters.collect::<String>());
+        assert_eq!(status(&mut client, &path).0, 200, "{path}");
+    }
+    let looked = server.read(Counter::FilesLookedUp);
+    assert!(looked <= 2 + 2 * began.elapsed().as_secs(), "{looked}");
+}
+
+#[test]
 fn a_pipe_does_not_stop_the_server() {
     let tree = tree();
     let pipe = tree.path().join("www/pipe");
@@ -375,12 +395,50 @@ fn the_daemon_shows_what_runs() {
 }
 
 #[test]
+fn the_configuration_says_what_files_are() {
+    let tree = tree();
+    let root = tree.path().join("www");
+    fs::write(root.join("a.ts"), "text").unwrap();
+    fs::write(root.join("README"), "text").unwrap();
+    let kind = |keys: &[(&str, &str)], path: &str| {
+        let keys = [
+            &[
+                ("listener.0.protocol", "http"),
+                ("listener.0.root", root.to_str().unwrap()),
+            ],
+            keys,
+        ];
+        let server = Server::configured(App::<()>::new(), &keys.concat()).unwrap();
+        let mut client = Client::to(&server);
+        client.send(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+        let answer = String::from_utf8(client.rest()).unwrap();
+        let mut lines = answer.lines();
+        let kind = lines.find_map(|line| line.strip_prefix("Content-Type: "));
+        kind.unwrap().to_owned()
+    };
+    let types = (
+        "http.types",
+        r#"{ ts = "text/x-ts", md = "text/markdown" }"#,
+    );
+    let default = ("http.default_type", "application/x-other");
+    for (keys, path, expected) in [
+        (&[][..], "/a.ts", "video/mp2t"),
+        (&[], "/README", "text/plain; charset=utf-8"),
+        (&[types], "/a.ts", "text/x-ts; charset=utf-8"),
+        (&[types], "/README", "text/plain; charset=utf-8"),
+        (&[default], "/a.ts", "video/mp2t"),
+        (&[default], "/README", "application/x-other"),
+    ] {
+        assert_eq!(kind(keys, path), expected, "{path} with {keys:?}");
+    }
+}
+
+#[test]
 fn a_root_takes_the_place_of_the_page() {
     let tree = tree();
     let root = tree.path().join("www");
     // A worker that is not root itself must be able to go in.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(tree.path(), open).unwrap();
+    fs::set_permissions(tree.path(), mode(0o755)).unwrap();
     let daemon = Daemon::start(&[
         ("listener.0.protocol", "http"),
         ("listener.0.root", root.to_str().unwrap()),
@@ -395,4 +453,136 @@ fn a_root_takes_the_place_of_the_page() {
     let answer = client.rest();
     let field = b"\r\nCache-Control: public, max-age=60\r\n";
     assert!(answer.windows(field.len()).any(|part| part == field));
+}
+
+/// Serves the tree, with a log that can be read meanwhile.
+fn serve_logged(tree: &Path, launch: impl FnOnce(&[(&str, &str)]) -> Daemon) -> Daemon {
+    // A worker that is not root itself must be able to go in.
+    fs::set_permissions(tree, mode(0o755)).unwrap();
+    let (root, log) = (tree.join("www"), tree.join("log"));
+    launch(&[
+        ("listener.0.protocol", "http"),
+        ("listener.0.root", root.to_str().unwrap()),
+        ("listener.0.listing", "true"),
+        ("log.file", log.to_str().unwrap()),
+    ])
+}
+
+fn mode(bits: u32) -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(bits)
+}
+
+/// Lines of the log that say this.
+fn logged(tree: &Path, text: &str) -> Vec<String> {
+    let log = fs::read_to_string(tree.join("log")).unwrap();
+    let lines = log.lines().filter(|line| line.contains(text));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_named_in_the_log() {
+    let tree = tree();
+    let www = tree.path().join("www");
+    fs::remove_file(www.join("index.html")).unwrap();
+    fs::create_dir(www.join("shut")).unwrap();
+    for name in ["locked.txt", "shut/index.html", "sub/page.css.gz"] {
+        fs::write(www.join(name), "locked").unwrap();
+        fs::set_permissions(www.join(name), mode(0)).unwrap();
+    }
+    let daemon = serve_logged(tree.path(), Daemon::start);
+    let mut client = Client::connect(daemon.address());
+    let began = std::time::Instant::now();
+    for _ in 0..300 {
+        assert_eq!(status(&mut client, "/locked.txt").0, 403);
+    }
+    let path = www.join("locked.txt");
+    let text = format!("read {} as user ", path.display());
+    let lines = logged(tree.path(), &text);
+    let most = 10 * (1 + usize::try_from(began.elapsed().as_secs()).unwrap() + 1);
+    assert!(!lines.is_empty() && lines.len() <= most, "{lines:?}");
+    for part in [" and group ", "EACCES", "answered 403"] {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
+    // By whichever way it is met.
+    for (target, code, name, outcome) in [
+        ("/shut/", 403, "shut/index.html", "answered 403"),
+        (
+            "/sub/page.css",
+            200,
+            "sub/page.css.gz",
+            "another form of it is sent",
+        ),
+        ("/", 200, "shut/index.html", "left out of its folder's list"),
+    ] {
+        wait_until("the log says so", || {
+            let (status, content) = status(&mut client, target);
+            assert_eq!(status, code, "{target}");
+            // What is refused has no link.
+            assert!(target != "/" || !String::from_utf8(content).unwrap().contains("shut"));
+            let lines = logged(
+                tree.path(),
+                &format!("{} as user ", www.join(name).display()),
+            );
+            lines.iter().any(|line| line.contains(outcome))
+        });
+    }
+    fs::rename(&www, tree.path().join("moved")).unwrap();
+    wait_until("the folder is missed", || {
+        status(&mut client, "/large.bin").0 == 404
+    });
+    wait_until("the log says so", || {
+        assert_eq!(status(&mut client, "/nowhere").0, 404);
+        !logged(
+            tree.path(),
+            "ENOENT: No such file or directory; nothing is served",
+        )
+        .is_empty()
+    });
+}
+
+/// Runs a program under a filter of system calls, as old container engines have:
+/// `openat2` fails with the error that is asked for.
+const FILTERED: &str = r#"
+import ctypes, os, struct, sys
+error = int(sys.argv[1])
+lines = [(0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7fff0000)]
+code = b"".join(struct.pack("HBBI", *line) for line in lines)
+code = ctypes.create_string_buffer(code)
+program = ctypes.create_string_buffer(struct.pack("HP", len(lines), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0, ctypes.get_errno()
+os.execv(sys.argv[2], sys.argv[2:])
+"#;
+
+#[test]
+fn files_are_served_where_openat2_is_missing() {
+    if !has("python3", "python3") {
+        return;
+    }
+    for (name, code) in [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM)] {
+        let tree = tree();
+        symlink("sub/page.css", tree.path().join("www/link")).unwrap();
+        symlink("../secret", tree.path().join("www/out")).unwrap();
+        let daemon = serve_logged(tree.path(), |keys| {
+            let mut python = Command::new("python3");
+            python.args(["-c", FILTERED, &code.to_string()]);
+            Daemon::by(python, keys)
+        });
+        let mut client = Client::connect(daemon.address());
+        for (target, expected) in [
+            ("/small.bin", 200),
+            ("/sub/page.css", 200),
+            ("/", 200),
+            ("/sub/", 200),
+            ("/link", 404),
+            ("/out", 404),
+            ("/nowhere", 404),
+        ] {
+            assert_eq!(status(&mut client, target).0, expected, "{target}");
+        }
+        let lines = logged(tree.path(), "by openat2: ");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(name), "{}", lines[0]);
+    }
 }

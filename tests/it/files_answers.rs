@@ -114,6 +114,27 @@ fn a_folder_without_its_slash_is_somewhere_else_on_this_host() {
 }
 
 #[test]
+fn a_folder_is_somewhere_else_under_a_name_that_fields_can_have() {
+    let tree = tree();
+    for name in ["ä b", "a\"b", "中"] {
+        write(&tree.path().join(name), "index.html", "in");
+    }
+    let mut test = serve(Files::new(tree.path()));
+    for (path, expected) in [
+        ("/ä%20b", "/%C3%A4%20b/"),
+        ("/%C3%A4%20b?q=ä", "/%C3%A4%20b/?q=%C3%A4"),
+        ("/a\"b", "/a%22b/"),
+        ("/中", "/%E4%B8%AD/"),
+    ] {
+        let answered = get(&mut test, path, &[]);
+        assert_eq!(answered.status, 301, "{path}");
+        let to = answered.header("location").unwrap();
+        assert_eq!(to, expected, "{path}");
+        assert_eq!(get(&mut test, to, &[]).text(), "in", "{to}");
+    }
+}
+
+#[test]
 fn links_are_followed_inside_alone() {
     let tree = tree();
     let outside = tempfile::tempdir().unwrap();
@@ -184,6 +205,56 @@ fn fields_say_what_the_file_is() {
 }
 
 #[test]
+fn the_type_is_that_of_the_name_and_otherwise_of_the_content() {
+    let tree = tree();
+    let (text, other) = ("text/plain; charset=utf-8", "application/octet-stream");
+    for name in ["README", "LICENSE.unknown", "script.ts", "letter"] {
+        write(tree.path(), name, "Grüße\n".repeat(200));
+    }
+    write(tree.path(), "program", b"\x7fELF\0\0");
+    write(tree.path(), "latin", b"gr\xfc\xdfe");
+    let kind = |test: &mut Test<()>, path: &str| {
+        let answered = get(test, path, &[]);
+        answered.header("content-type").unwrap().to_owned()
+    };
+    let mut test = serve(Files::new(tree.path()));
+    for (path, expected) in [
+        ("/README", text),
+        ("/LICENSE.unknown", text),
+        ("/program", other),
+        ("/latin", other),
+        ("/script.ts", "video/mp2t"),
+    ] {
+        // The second time from the cache.
+        for _ in 0..2 {
+            assert_eq!(kind(&mut test, path), expected, "{path}");
+        }
+    }
+    // What is text is packed.
+    let packed = get(&mut test, "/README", &[("Accept-Encoding", "gzip")]);
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert_eq!(packed.header("content-type"), Some(text));
+    let files = Files::new(tree.path())
+        .media_type("ts", "text/x-typescript")
+        .default_type("application/x-thing");
+    let mut test = serve(files);
+    for (path, expected) in [
+        ("/README", "application/x-thing"),
+        ("/LICENSE.unknown", "application/x-thing"),
+        ("/script.ts", "text/x-typescript; charset=utf-8"),
+        ("/page.css", "text/css; charset=utf-8"),
+    ] {
+        assert_eq!(kind(&mut test, path), expected, "{path}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "is none")]
+fn a_media_type_with_a_line_break_stops_the_program() {
+    let _files = Files::new("x").media_type("ts", "a/b\r\nc: d");
+}
+
+#[test]
 fn other_methods_are_told_so() {
     let tree = tree();
     let mut test = serve(Files::new(tree.path()));
@@ -192,6 +263,9 @@ fn other_methods_are_told_so() {
         ("DELETE", "/small.txt", 405),
         ("BREW", "/small.txt", 405),
         ("OPTIONS", "/small.txt", 204),
+        ("OPTIONS", "/sub", 204),
+        ("POST", "/sub", 405),
+        ("DELETE", "/bare", 405),
         ("POST", "/nowhere", 404),
     ] {
         let answered = test.http(method, path, "");
@@ -273,6 +347,25 @@ fn ranges_are_sent_from_memory_and_from_the_disk() {
 }
 
 #[test]
+fn an_empty_file_is_sent_to_who_asks_from_its_first_byte() {
+    let tree = tree();
+    let mut test = serve(Files::new(tree.path()));
+    for (range, status) in [
+        ("bytes=0-", 200),
+        ("bytes=0-99", 200),
+        ("bytes=-5", 200),
+        ("bytes=1-", 416),
+    ] {
+        let answered = get(&mut test, "/empty.txt", &[("Range", range)]);
+        assert_eq!(answered.status, status, "{range}");
+        let place = (status == 416).then_some("bytes */0");
+        assert_eq!(answered.header("content-range"), place, "{range}");
+        let length = (status == 200).then_some("0");
+        assert!(length.is_none_or(|zero| answered.header("content-length") == Some(zero)));
+    }
+}
+
+#[test]
 fn many_ranges_come_in_parts() {
     let tree = tree();
     write(tree.path(), "disk.txt", "0123456789".repeat(10_000));
@@ -288,12 +381,16 @@ fn many_ranges_come_in_parts() {
         let len = if path == "/small.txt" { 10 } else { 100_000 };
         let part = |range: &str, text: &str| {
             format!(
-                "--{boundary}\r\nContent-Range: bytes {range}/{len}\r\n\
-                 Content-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"
+                "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                 Content-Range: bytes {range}/{len}\r\n\r\n{text}\r\n"
             )
         };
-        let expected = part("7-8", "78") + &part("0-2", "012") + &format!("--{boundary}--\r\n");
+        let parts = part("7-8", "78") + &part("0-2", "012");
+        // Some clients know a boundary by the line break before it.
+        let expected = format!("\r\n{parts}--{boundary}--\r\n");
         assert_eq!(answered.text(), expected);
+        let length = expected.len().to_string();
+        assert_eq!(answered.header("content-length"), Some(&*length));
     }
 }
 
@@ -352,6 +449,26 @@ fn what_lies_packed_beside_the_file_is_sent() {
 }
 
 #[test]
+fn a_sibling_with_whole_seconds_is_as_new_as_its_file() {
+    let tree = tree();
+    // As `brotli -k` and `pigz -k` leave them.
+    let fraction = |name: &str, nanos: u32| {
+        let file = fs::File::options().write(true).open(tree.path().join(name));
+        let time = SystemTime::UNIX_EPOCH + Duration::new(LONG_AGO, nanos);
+        file.unwrap().set_modified(time).unwrap();
+    };
+    fraction("script.js", 987_654_321);
+    fraction("script.js.br", 0);
+    let get_packed = || {
+        let mut test = serve(Files::new(tree.path()));
+        get(&mut test, "/script.js", &[("Accept-Encoding", "br")])
+    };
+    assert_eq!(get_packed().text(), "BR");
+    touch(&tree.path().join("script.js.br"), LONG_AGO - 1);
+    assert_eq!(get_packed().header("content-encoding"), None);
+}
+
+#[test]
 fn text_is_packed_for_those_who_take_it() {
     use std::io::Read;
     let tree = tree();
@@ -375,6 +492,9 @@ fn text_is_packed_for_those_who_take_it() {
         let again = [fields[0], ("If-None-Match", etag)];
         assert_eq!(get(&mut test, "/page.css", &again).status, 304);
     }
+    // Who wants to know alone is told what is known.
+    let head = test.http_with("HEAD", "/page.css", &fields, "");
+    assert_eq!(head.header("content-encoding"), Some("gzip"));
     // A part is a part of the file itself.
     let part = get(&mut test, "/page.css", &[fields[0], ("Range", "bytes=0-0")]);
     assert_eq!((part.status, &*part.text()), (206, "p"));
@@ -386,6 +506,21 @@ fn text_is_packed_for_those_who_take_it() {
     let mut test = serve(Files::new(tree.path()).pack_max(0));
     let answered = get(&mut test, "/page.css", &fields);
     assert_eq!(answered.header("content-encoding"), None);
+}
+
+#[test]
+fn nothing_is_packed_for_who_wants_to_know_alone() {
+    let tree = tree();
+    let mut test = serve(Files::new(tree.path()));
+    let fields = [("Accept-Encoding", "gzip")];
+    let head = test.http_with("HEAD", "/page.css", &fields, "");
+    assert_eq!((head.status, head.header("content-encoding")), (200, None));
+    assert_eq!(head.header("content-length"), Some("1700"));
+    assert_eq!(head.header("vary"), Some("Accept-Encoding"));
+    // What lies packed beside the file costs nothing.
+    let head = test.http_with("HEAD", "/script.js", &fields, "");
+    assert_eq!(head.header("content-encoding"), Some("gzip"));
+    assert_eq!(head.header("content-length"), Some("2"));
 }
 
 #[test]
@@ -412,6 +547,106 @@ fn a_folder_is_shown_if_that_is_wanted() {
     assert_eq!(get(&mut test, "/", &[]).text(), "<h1>top</h1>");
     assert_eq!(test.http("HEAD", "/bare/", "").status, 200);
     assert_eq!(test.http("POST", "/bare/", "").status, 405);
+}
+
+/// Where the links of a page at `path` lead.
+fn links(path: &str, page: &str) -> Vec<String> {
+    let links = page.split("href=\"").skip(1);
+    let links = links.map(|rest| rest.split('"').next().unwrap());
+    let mut found: Vec<String> = links
+        .map(|link| match link.strip_prefix("../") {
+            Some(rest) => {
+                let above = path.trim_end_matches('/').rsplit_once('/').unwrap().0;
+                format!("{above}/{rest}")
+            }
+            None => format!("{path}{}", link.strip_prefix("./").unwrap()),
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    use std::os::unix::ffi::OsStrExt;
+    let tree = tree();
+    let odd = tree.path().join("odd");
+    for name in [
+        "a\\b",
+        "..\\x",
+        "c:d",
+        "e%2ff",
+        "%",
+        "g?h#i",
+        "j\nk",
+        " ",
+        "l;m",
+        "n&o",
+        "-",
+        "~",
+        "back\\slash/in",
+        "no-index/deep/in",
+        "中/ä",
+        "+",
+    ] {
+        write(&odd, name, "in");
+    }
+    let raw = std::ffi::OsStr::from_bytes(b"raw\xff\xfe");
+    fs::write(odd.join(raw), "in").unwrap();
+    fs::create_dir(odd.join("empty")).unwrap();
+    // An index that is a folder, or a link that leads nowhere, is none.
+    fs::create_dir_all(odd.join("folder/index.html")).unwrap();
+    fs::create_dir(odd.join("dangling")).unwrap();
+    symlink("gone", odd.join("dangling/index.html")).unwrap();
+    symlink("gone", odd.join("gone-link")).unwrap();
+    symlink(tree.path().join("small.txt"), odd.join("absolute")).unwrap();
+    let files = Files::new(&odd).listing(true);
+    let mut test = App::new().web(Web::<()>::new().files("/odd", files)).test();
+    let (mut next, mut seen) = (vec!["/odd/".to_owned()], Vec::new());
+    while let Some(path) = next.pop() {
+        let answered = get(&mut test, &path, &[]);
+        assert_eq!(answered.status, 200, "{path}");
+        if path.ends_with('/') {
+            let links = links(&path, &answered.text());
+            next.extend(links.into_iter().filter(|link| !seen.contains(link)));
+        } else {
+            assert_eq!(answered.text(), "in", "{path}");
+        }
+        seen.push(path);
+    }
+    seen.sort();
+    seen.dedup();
+    for path in [
+        "/odd/a%5Cb",
+        "/odd/raw%FF%FE",
+        "/odd/back%5Cslash/in",
+        "/odd/dangling/",
+    ] {
+        assert!(seen.iter().any(|seen| seen == path), "{path}: {seen:?}");
+    }
+    // `..\\x` begins with a dot; nothing is above the top.
+    for path in ["/odd/..%5Cx", "/", "/odd/gone-link", "/odd/absolute"] {
+        assert!(seen.iter().all(|seen| seen != path), "{path}: {seen:?}");
+    }
+}
+
+#[test]
+fn the_page_of_a_folder_heeds_conditions() {
+    let tree = tree();
+    let mut test = serve(Files::new(tree.path()).listing(true));
+    let date = "Sun, 09 Sep 2001 01:46:40 GMT";
+    for (name, value, status) in [
+        ("If-None-Match", "*", 304),
+        ("If-None-Match", "\"a\"", 200),
+        ("If-Match", "*", 200),
+        ("If-Match", "\"a\"", 412),
+        ("If-Modified-Since", date, 200),
+        ("If-Unmodified-Since", date, 200),
+    ] {
+        let answered = get(&mut test, "/bare/", &[(name, value)]);
+        assert_eq!(answered.status, status, "{name}: {value}");
+        assert_eq!(answered.body.is_empty(), status == 304, "{name}: {value}");
+    }
 }
 
 #[test]

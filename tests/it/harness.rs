@@ -22,7 +22,9 @@ pub(crate) fn has(program: &str, package: &str) -> bool {
         .map(|folder| folder.join(program))
         .any(|path| path.exists());
     if !found {
-        skip(&format!("{program} is missing: apt-get install {package}"));
+        skip(&format!(
+            "{program} is missing: apt-get install {package}, or make needs"
+        ));
     }
     found
 }

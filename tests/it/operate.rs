@@ -215,7 +215,7 @@ fn a_worker_that_does_not_answer_is_named() {
 }
 
 /// What the log says about each worker's drain: received, answered, refused.
-fn drains(log: &str) -> Vec<[u64; 3]> {
+pub(crate) fn drains(log: &str) -> Vec<[u64; 3]> {
     let lines = log.lines().filter(|line| line.contains(": drained in "));
     let numbers = lines.map(|line| {
         assert!(!line.contains("unaccounted"), "{line}");
@@ -232,7 +232,7 @@ fn drains(log: &str) -> Vec<[u64; 3]> {
 }
 
 /// One of the numbers that the master logs last.
-fn counted(log: &str, name: &str) -> u64 {
+pub(crate) fn counted(log: &str, name: &str) -> u64 {
     let line = log
         .lines()
         .rfind(|line| line.contains("counted: "))

@@ -2,7 +2,9 @@
 //! are, log at will, and fail to start when a file tells them to.
 //!
 //! Over HTTP, `/file/PATH` is the file at `/PATH`, and `/api/v1/stream/` tells
-//! the two parameters of its query.
+//! the two parameters of its query. `/sum` tells the length of a body that may
+//! come in parts, `/lines` is a stream. `/held` keeps a thread until there is a
+//! file `go` in the working directory, `/later` puts its answer off until then.
 //!
 //! Files in the working directory, looked at by each worker as it starts:
 //! `data` and `started` hold the text of an error, `crash` the number of the
@@ -35,6 +37,13 @@ const SLEEP: Id = 8;
 fn sleep(millis: &str) -> Result<(), Error> {
     std::thread::sleep(Duration::from_millis(millis.parse()?));
     Ok(())
+}
+
+/// Waits until there is a file `go`.
+fn wait_for_go() {
+    while !fs::exists("go").unwrap_or(false) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn told(file: &str) -> Result<(), String> {
@@ -104,6 +113,24 @@ fn main() -> ExitCode {
         .on(SLEEP, |_, millis: String| sleep(&millis).map(|()| millis))
         .web(
             Web::<()>::new()
+                .get_inline("/quick", |_, (): ()| "quick")
+                .get("/held", |_, (): ()| {
+                    wait_for_go();
+                    "held"
+                })
+                .get("/later", |c, (): ()| {
+                    c.later(|replier| {
+                        std::thread::spawn(move || {
+                            wait_for_go();
+                            replier.send("later");
+                        });
+                    })
+                })
+                .get("/lines", |_, (): ()| {
+                    purlin::web::Stream::iter((0..200_000).map(|n| format!("line {n}\n")))
+                })
+                .post("/sum", |_, body: Spooled| body.len().to_string())
+                .body_max(8 << 20)
                 .get("/sleep/:millis", |c, (): ()| sleep(&c.param("millis")))
                 .get("/file/*path", |c, (): ()| {
                     let path = format!("/{}", c.param("path"));

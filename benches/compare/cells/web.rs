@@ -1,42 +1,10 @@
 //! The cells over HTTP: purlin beside nginx as its users tune it, hyper, and a
 //! loop that does not parse.
 
-use std::fs;
-use std::path::PathBuf;
-
-use super::{ANNOUNCED, CHURNING, Cell, IDLE, Maker, Method, closed, contestants};
-use crate::cores::Place;
+use super::{CHURNING, Cell, IDLE, Maker, Method, closed, contestants};
 use crate::figures::Figure::{Bytes, Rate, Threads};
-use crate::load::{Asks, Get, Shape};
-use crate::server::{Port, Spec};
-
-/// The body of every answer that is no file.
-const GREETING: &str = "Hello, World!";
-
-/// One worker, nothing logged, no end of keep-alive, files kept open.
-const NGINX: &str = "\
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile 65536;
-pid {files}.pid;
-error_log stderr crit;
-events { worker_connections 32768; }
-http {
-    access_log off;
-    sendfile on;
-    tcp_nopush on;
-    keepalive_requests 1000000000;
-    keepalive_timeout 1h;
-    open_file_cache max=1000 inactive=1h;
-    open_file_cache_valid 60s;
-    default_type text/plain;
-    server {
-        listen 127.0.0.1:{port} backlog=4096;
-        location = /greeting { return 200 \"Hello, World!\"; }
-        location / { root {www}; }
-    }
-}
-";
+use crate::load::{Get, Shape};
+use crate::specs::{greeting, nginx};
 
 /// A file that is asked for.
 struct Asked {
@@ -85,12 +53,6 @@ const FILES: [Asked; 4] = [
     },
 ];
 
-/// Where Debian puts it; `None`: it is not installed.
-fn nginx() -> Option<PathBuf> {
-    let path = PathBuf::from("/usr/sbin/nginx");
-    path.exists().then_some(path)
-}
-
 /// All of them.
 pub(super) fn all(make: &Maker<'_>) -> Vec<Cell> {
     if nginx().is_none() {
@@ -136,13 +98,16 @@ impl Maker<'_> {
     fn greeters(&self, shape: Shape, keys: &[&str]) -> Vec<super::Contestant> {
         let mut servers = Vec::new();
         if let Some(program) = nginx() {
-            servers.push(("nginx", self.nginx_with(program, greeting("/greeting"))));
+            servers.push((
+                "nginx",
+                self.programs.nginx_with(program, greeting("/greeting")),
+            ));
         }
         servers.extend([
-            ("no-parse loop", self.http_peer("http-loop")),
-            ("hyper", self.http_peer("hyper")),
-            ("purlin pooled", self.http("/pooled", keys)),
-            ("purlin inline", self.http("/inline", keys)),
+            ("no-parse loop", self.programs.http_peer("http-loop")),
+            ("hyper", self.programs.http_peer("hyper")),
+            ("purlin pooled", self.programs.http("/pooled", keys)),
+            ("purlin inline", self.programs.http("/inline", keys)),
         ]);
         contestants(servers, shape)
     }
@@ -150,12 +115,7 @@ impl Maker<'_> {
     /// nginx and purlin with the same file.
     fn file(&self, file: &Asked) -> Cell {
         let Asked { name, len, .. } = *file;
-        // A period that is no power of two: a part is told from any other.
-        let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
-        let www = &self.programs.www;
-        let path = www.join(name);
-        // A folder that cannot be written shows as a server that does not answer.
-        let _shown_by_the_probe = fs::create_dir_all(www).and_then(|()| fs::write(&path, &bytes));
+        let bytes = self.programs.place_file(name, len);
         let asks = match file.part {
             None => Get::asks(&format!("/{name}"), "", 200, bytes),
             Some((from, len)) => {
@@ -166,11 +126,9 @@ impl Maker<'_> {
         };
         let mut servers = Vec::new();
         if let Some(program) = nginx() {
-            servers.push(("nginx", self.nginx_with(program, asks.clone())));
+            servers.push(("nginx", self.programs.nginx_with(program, asks.clone())));
         }
-        let root = format!("listener.0.root={}", www.display());
-        let purlin = self.purlin_with(&["listener.0.protocol=http", &root]);
-        servers.push(("purlin", Spec { asks, ..purlin }));
+        servers.push(("purlin", self.programs.purlin_files(asks)));
         Cell {
             name: file.cell.into(),
             title: format!("{} over HTTP, {} connections", file.title, file.connections),
@@ -184,16 +142,16 @@ impl Maker<'_> {
     fn access_log(&self) -> Cell {
         let log = ["http.access_log={files}.access"];
         let logged = |path| {
-            let mut spec = self.http(path, &log);
+            let mut spec = self.programs.http(path, &log);
             // Removed with the others.
             spec.files.push((".access", String::new()));
             spec
         };
         let mut servers = contestants(
             vec![
-                ("pooled, no log", self.http("/pooled", &[])),
+                ("pooled, no log", self.programs.http("/pooled", &[])),
                 ("pooled, access log", logged("/pooled")),
-                ("inline, no log", self.http("/inline", &[])),
+                ("inline, no log", self.programs.http("/inline", &[])),
                 ("inline, access log", logged("/inline")),
             ],
             closed(100, 1, 0),
@@ -207,40 +165,4 @@ impl Maker<'_> {
             figures: &[Rate],
         }
     }
-
-    fn nginx_with(&self, program: PathBuf, asks: Asks) -> Spec {
-        let www = self.programs.www.display().to_string();
-        Spec {
-            program,
-            arguments: ["-c", "{files}.conf"].map(String::from).into(),
-            asks,
-            files: vec![(".conf", NGINX.replace("{www}", &www))],
-            port: Port::Given,
-            place: Place::OneCore,
-        }
-    }
-
-    fn http_peer(&self, design: &str) -> Spec {
-        Spec {
-            program: self.programs.peers.clone(),
-            arguments: [design, "http"].map(String::from).into(),
-            asks: greeting("/"),
-            files: Vec::new(),
-            port: ANNOUNCED,
-            place: Place::OneCore,
-        }
-    }
-
-    /// purlin, asked for `path`.
-    fn http(&self, path: &str, keys: &[&str]) -> Spec {
-        let protocol = ["listener.0.protocol=http"];
-        Spec {
-            asks: greeting(path),
-            ..self.purlin_with(&[&protocol, keys].concat())
-        }
-    }
-}
-
-fn greeting(path: &str) -> Asks {
-    Get::asks(path, "", 200, GREETING.into())
 }

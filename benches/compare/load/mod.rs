@@ -14,7 +14,7 @@ mod churn;
 mod closed;
 mod open;
 mod reply;
-mod ring;
+pub(crate) mod ring;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

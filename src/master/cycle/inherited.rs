@@ -51,7 +51,7 @@ impl Sockets {
             "the service manager's socket `{name}` listens on {address}, and no [[listener]] does \
              (they have {wanted}); give one this address, or take it out of the .socket unit"
         );
-        Err(Ending(Exit::Config, text))
+        Err(Ending::new(Exit::Config, text))
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn one_without_a_listener_is_named_with_both_addresses() {
         let sockets = sockets(&"127.0.0.77:0".parse().unwrap());
-        let Ending(exit, text) = sockets.check(&config("127.0.0.77:1")).unwrap_err();
+        let Ending { exit, text } = sockets.check(&config("127.0.0.77:1")).unwrap_err();
         assert_eq!(exit, Exit::Config);
         let address = sockets.0[0].address.to_string();
         for part in ["`web`", &*address, "127.0.0.77:1"] {

@@ -1,5 +1,6 @@
-//! One configuration, with everything that was made for it and can fail: what a
-//! generation of workers is started from. Made before anything is changed.
+//! A cycle: one configuration, with everything that was made for it and can
+//! fail, from which a generation of workers is started. Made before anything is
+//! changed.
 
 pub(super) mod inherited;
 pub(super) mod socket_file;
@@ -162,7 +163,7 @@ fn workers(config: &Config) -> usize {
 pub fn check(config: &Config) -> Result<(), Ending> {
     identity(config)?;
     log::probe(&settings(config, false)?)
-        .map_err(|error| Ending(Ending::of(&error), error.to_string()))
+        .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))
 }
 
 /// What the log is told.
@@ -197,7 +198,7 @@ fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
         .map_err(|error| config.refuse("user", &format!("cannot be used: {error}")))?;
     if identity.is_root() && !config.allow_root {
         let error = config.refuse("user", "is root, which needs allow_root = true");
-        return Err(Ending(Exit::Permission, error.to_string()));
+        return Err(Ending::new(Exit::Permission, error.to_string()));
     }
     Ok(Some(identity))
 }

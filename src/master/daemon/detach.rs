@@ -30,7 +30,7 @@ impl Report {
     pub(in crate::master) fn tell(mut self, result: &Result<(), Ending>) {
         let response = match result {
             Ok(()) => Response::new(Exit::Ok as u8, ""),
-            Err(Ending(exit, text)) => Response::new(*exit as u8, text.clone()),
+            Err(Ending { exit, text }) => Response::new(*exit as u8, text.clone()),
         };
         // The shell may have been interrupted.
         let _nobody_waits = self.0.write_all(&response.line());
@@ -67,10 +67,10 @@ fn read(pipe: PipeReader) -> Result<(), Ending> {
     let _cut = BufReader::new(pipe).read_line(&mut line);
     match serde_json::from_str(&line) {
         Ok(Response { code: 0, .. }) => Ok(()),
-        Ok(Response { code, text, .. }) => Err(Ending(Exit::from_code(code.into()), text)),
-        Err(_) => Err(Ending(
+        Ok(Response { code, text, .. }) => Err(Ending::new(Exit::from_code(code.into()), text)),
+        Err(_) => Err(Ending::new(
             Exit::Internal,
-            "the daemon ended before it was ready; its log tells more".into(),
+            "the daemon ended before it was ready; its log tells more",
         )),
     }
 }

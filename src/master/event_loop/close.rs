@@ -30,10 +30,7 @@ impl Master<'_> {
         // Unless it names somebody else.
         self.pid_file.remove();
         if let Some(report) = self.report {
-            let early = Ending(
-                Exit::Internal,
-                "stopped before all workers were ready".into(),
-            );
+            let early = Ending::new(Exit::Internal, "stopped before all workers were ready");
             report.tell(&self.result.clone().and(Err(early)));
         }
         self.clients.answer_all(&asked, &stopped, &self.epoll);

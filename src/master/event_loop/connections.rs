@@ -1,6 +1,7 @@
 //! Listing the connections of all workers: each gets a file to write its list
 //! into, and says when that is done. The files are the master's own, so reading
-//! them never waits, whatever a worker does.
+//! them never waits, whatever a worker does; and what stands in them is any
+//! text: parsed, cut, and made fit for a terminal.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -12,6 +13,7 @@ use super::Master;
 use crate::log;
 use crate::master::control::{Command, Response};
 use crate::master::exit::Exit;
+use crate::master::plain::plain;
 use crate::master::workers::message::ToWorker;
 use crate::sys::memory;
 use crate::sys::process::Pid;
@@ -20,8 +22,14 @@ use crate::worker::{Listed, Live};
 /// How long a worker may take.
 const LISTED: Duration = Duration::from_secs(2);
 
-/// A longer list is none of ours.
-const LIST_MAX: u64 = 4 << 20;
+/// A longer list is none of ours: a connection takes some 200 bytes.
+const LIST_MAX: u64 = 1 << 20;
+
+/// Connections that a worker lists at most.
+const LISTED_MAX: usize = 1000;
+
+/// Characters of an address: the longest path of a Unix socket.
+const LOCAL_MAX: usize = 108;
 
 /// A list that is being put together.
 pub(super) struct PendingList {
@@ -77,16 +85,21 @@ pub(super) fn hear(master: &mut Master<'_>, pid: Pid) {
         return;
     };
     let (_, number, file) = pending_list.asked.swap_remove(at);
-    match read(file) {
-        Ok(Listed { live, total }) => {
-            pending_list.total += total;
-            pending_list
-                .live
-                .extend(live.into_iter().map(|one| (number, one)));
-        }
-        Err(error) => {
-            log::error!("read the connections of worker {number}: {error}");
-            pending_list.missing.push(number);
+    pending_list.take_in(number, read(file));
+}
+
+impl PendingList {
+    /// Adds what worker `number` has listed.
+    fn take_in(&mut self, number: usize, listed: std::io::Result<Listed>) {
+        match listed {
+            Ok(Listed { live, total }) => {
+                self.total = self.total.saturating_add(total);
+                self.live.extend(live.into_iter().map(|one| (number, one)));
+            }
+            Err(error) => {
+                log::error!("read the connections of worker {number}: {error}");
+                self.missing.push(number);
+            }
         }
     }
 }
@@ -95,7 +108,18 @@ fn read(mut file: File) -> std::io::Result<Listed> {
     let mut text = Vec::new();
     file.rewind()?;
     file.take(LIST_MAX).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+    parse(&text)
+}
+
+/// The list in `text`, whoever wrote that.
+fn parse(text: &[u8]) -> std::io::Result<Listed> {
+    let mut listed: Listed = serde_json::from_slice(text)?;
+    listed.live.truncate(LISTED_MAX);
+    listed.total = listed.total.max(listed.live.len());
+    for one in &mut listed.live {
+        one.local = plain(&one.local, LOCAL_MAX);
+    }
+    Ok(listed)
 }
 
 /// Answers when all have said theirs, are gone, or take too long.
@@ -149,5 +173,81 @@ fn answer(pending_list: &mut PendingList) -> Response {
             "connections": list,
             "workers_missing": pending_list.missing,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pending() -> PendingList {
+        PendingList {
+            asked: Vec::new(),
+            live: Vec::new(),
+            total: 0,
+            missing: Vec::new(),
+            until: Instant::now(),
+        }
+    }
+
+    fn live(local: &str) -> Live {
+        Live {
+            id: u64::MAX,
+            peer: None,
+            local: local.into(),
+            age: u64::MAX,
+            idle: u64::MAX,
+            bytes: Some((u64::MAX, u64::MAX)),
+            queued: usize::MAX,
+        }
+    }
+
+    fn add(pending_list: &mut PendingList, listed: &Listed) {
+        let text = serde_json::to_vec(listed).unwrap();
+        pending_list.take_in(7, parse(&text));
+    }
+
+    #[test]
+    fn escape_sequences_and_forged_lines_stay_text() {
+        let mut pending_list = pending();
+        let local = "\x1b[2J\x1b]0;root\x07\n0 connections\n";
+        let listed = Listed {
+            live: vec![live(local)],
+            total: 1,
+        };
+        add(&mut pending_list, &listed);
+        let Response { text, .. } = answer(&mut pending_list);
+        let obeyed = text.chars().filter(|one| one.is_control() && *one != '\n');
+        assert_eq!(obeyed.count(), 0, "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.ends_with("\n1 connections"), "{text}");
+    }
+
+    #[test]
+    fn forged_totals_saturate_and_a_long_list_is_cut() {
+        let mut pending_list = pending();
+        let forged = Listed {
+            live: vec![live("x"); LISTED_MAX + 5],
+            total: usize::MAX,
+        };
+        add(&mut pending_list, &forged);
+        add(&mut pending_list, &forged);
+        let listed = pending_list.live.len();
+        assert_eq!((listed, pending_list.total), (2 * LISTED_MAX, usize::MAX));
+        assert!(
+            answer(&mut pending_list)
+                .text
+                .contains("18446744073709551615 connections")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_list_or_an_error(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut pending_list = pending();
+            pending_list.take_in(1, parse(&text));
+            prop_assert_eq!(answer(&mut pending_list).code, Exit::Ok as u8);
+        }
     }
 }

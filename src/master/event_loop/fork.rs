@@ -3,14 +3,13 @@
 
 use std::ops::ControlFlow;
 
-use super::{Ended, Master, WORKER};
+use super::{Leave, Master, WORKER, WORKER_END};
 use crate::log;
 use crate::master::supervisor::{Event, Generation, SlotId};
 use crate::master::workers::WorkerProcess;
 use crate::master::workers::child::ForkedWorker;
+use crate::master::workers::line::{WorkerEnd, line};
 use crate::net::accept_mutex::Owner;
-use crate::sys::channel::Channel;
-use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Fork};
 use crate::worker::Setup;
@@ -21,19 +20,20 @@ impl Master<'_> {
         slot: SlotId,
         number: usize,
         generation: Generation,
-    ) -> ControlFlow<Ended, Event> {
+    ) -> ControlFlow<Leave, Event> {
         let row = u8::try_from(slot.0).expect("there are at most 255 slots");
         let owner = self.accept_mutex.admit(row);
-        let forked = Channel::pair().and_then(|ends| Ok((ends, process::fork()?)));
+        let forked = line().and_then(|ends| Ok((ends, process::fork()?)));
         match forked {
             Ok(((_, theirs), Fork::Child)) => {
                 let forked = self.forked(theirs, owner, number, generation);
-                ControlFlow::Break(Ended::ForkedWorker(Box::new(forked)))
+                ControlFlow::Break(Leave::ForkedWorker(Box::new(forked)))
             }
             Ok(((ours, _), Fork::Parent(pid))) => {
                 kill_point(Spot::HasForked);
-                let token = WORKER + u64::from(row);
-                if let Err(error) = self.epoll.add(&ours, Interest::Read, token) {
+                let row = u64::from(row);
+                let tokens = (WORKER + row, WORKER_END + row);
+                if let Err(error) = ours.listen(&self.epoll, tokens) {
                     log::error!("listen to worker {pid}: {error}");
                 }
                 let place = (slot, number, generation);
@@ -52,7 +52,7 @@ impl Master<'_> {
     /// In the new process: everything that it needs of the master's.
     fn forked(
         &self,
-        channel: Channel,
+        line: WorkerEnd,
         owner: Owner,
         number: usize,
         generation: Generation,
@@ -69,17 +69,19 @@ impl Master<'_> {
             program: self.plan.program.clone(),
             number,
             generation,
-            channel,
-            setup: listeners.map(|(listeners, names)| {
+            line,
+            setup: listeners.and_then(|(listeners, names)| {
+                // What is dropped with the master is all that could be written.
+                let board = self.board.for_worker()?;
                 let setup = Setup {
                     listeners,
-                    accept: cycle.accept(&self.board),
+                    accept: cycle.accept(&board),
                     limits: cycle.limits,
-                    row: self.board.row(owner.row.into()),
+                    row: board.row(owner.row.into()),
                     number: owner.row,
                     epoch: owner.epoch,
                 };
-                (setup, names)
+                Ok((setup, names))
             }),
             life_pipe: self.life_pipe.hold(),
             settings: is_new.then(|| cycle.settings.clone()),

@@ -6,7 +6,6 @@
 
 use super::Master;
 use crate::log;
-use crate::master::cycle::Cycle;
 use crate::master::supervisor::{Generation, Stage};
 use crate::master::workers::message::ToWorker;
 use crate::sys::channel::Channel;
@@ -34,7 +33,8 @@ impl Master<'_> {
     /// is none, or it takes no connections over.
     fn staying(&self) -> Option<(Generation, Vec<(usize, Pid)>)> {
         let current = self.supervisor.current()?;
-        self.serving().filter(|cycle| cycle.config.handover)?;
+        let cycle = self.current.as_ref();
+        cycle.filter(|cycle| cycle.config.handover)?;
         let mut staying: Vec<(usize, Pid)> = (self.supervisor.status())
             .filter(|slot| slot.stage == Stage::Serving && slot.generation == current)
             .filter_map(|slot| Some((slot.number, slot.pid?)))
@@ -80,14 +80,6 @@ impl Master<'_> {
         if let Some(member) = chosen.and_then(|pid| self.workers.with_pid(pid)) {
             member.give(ToWorker::Successor(generation), line);
         }
-    }
-
-    /// What the generation that serves was started from. While it takes over,
-    /// the master still calls it the one that is being started.
-    fn serving(&self) -> Option<&Cycle> {
-        let incoming = self.incoming.as_ref();
-        let takes_over = self.supervisor.incoming().is_none();
-        incoming.filter(|_| takes_over).or(self.current.as_ref())
     }
 
     /// Gives both the ends of a new line, unless they have one.

@@ -12,11 +12,14 @@ mod operate;
 mod reap;
 mod reload;
 mod status;
+mod wakes;
 mod watch;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::control::clients::{Clients, FIRST_TOKEN};
@@ -26,6 +29,7 @@ use super::daemon::detach::Report;
 use super::daemon::service_manager::Notifier;
 use super::exit::{Ending, Exit};
 use super::pid_file::PidFile;
+use super::plain::plain;
 use super::plan::Plan;
 use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
 use super::upgrade::life_pipe::LifePipe;
@@ -37,12 +41,14 @@ use super::workers::message::{ToMaster, ToWorker};
 use crate::log::{self, Limiter};
 use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::Scoreboard;
+use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
 use connections::PendingList;
 use operate::Awaited;
+use wakes::MasterWords;
 use watch::SLOW_PER_SECOND;
 
 /// All that the master listens to; workers inherit them blocked.
@@ -61,14 +67,19 @@ const SIGNALS: [Signal; 10] = [
 
 const SIGNAL: u64 = 0;
 const CONTROL: u64 = 1;
-/// The worker in slot `n` has this token and `n`; clients come far above.
+/// The worker in slot `n` has this token and `n`: it has something to say.
 const WORKER: u64 = 2;
+/// The same for the end of its line; clients come far above.
+const WORKER_END: u64 = 1 << 12;
 /// The line to a new program, and the end of all that it starts.
 const NEW_MASTER: u64 = 1 << 16;
 const NEW_LIFE: u64 = NEW_MASTER + 1;
 /// The line to the old one, and the end of it and its workers.
 const OLD_MASTER: u64 = NEW_MASTER + 2;
 const OLD_LIFE: u64 = NEW_MASTER + 3;
+
+/// Characters that a worker may say about its end.
+const LAST_WORDS_MAX: usize = 1000;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -81,8 +92,16 @@ pub(in crate::master) enum Ended {
     ForkedWorker(Box<ForkedWorker>),
 }
 
+/// Why the loop is left.
+pub(super) enum Leave {
+    /// Everybody is gone.
+    Gone,
+    /// This is another process now.
+    ForkedWorker(Box<ForkedWorker>),
+}
+
 /// Goes on, or leaves the loop.
-pub(super) type Step = ControlFlow<Ended>;
+pub(super) type Step = ControlFlow<Leave>;
 
 /// What a master needs beside its configuration.
 pub(in crate::master) struct Resources {
@@ -121,7 +140,9 @@ pub(in crate::master) struct Master<'a> {
     /// How the program is to end.
     result: Result<(), Ending>,
     born: Instant,
-    accept_mutex: AcceptMutex<Scoreboard>,
+    accept_mutex: AcceptMutex<MasterWords>,
+    /// Rows to which it went: their workers are to be woken.
+    rung: Rc<RefCell<Vec<usize>>>,
     watch: Watch,
     /// When the workers are looked at again.
     watch_at: Instant,
@@ -157,13 +178,15 @@ impl<'a> Master<'a> {
         if let Some(old_master) = &old_master {
             old_master.listen(&epoll, (OLD_MASTER, OLD_LIFE))?;
         }
+        let words = MasterWords::new(resources.board.clone());
         Ok(Self {
             plan,
             supervisor,
             epoll,
             clients: Clients::default(),
             notifier: resources.notifier,
-            accept_mutex: AcceptMutex::new(resources.board.clone()),
+            rung: words.rung(),
+            accept_mutex: AcceptMutex::new(words),
             watch: Watch::new(Periods::OFF),
             watch_at: Instant::now(),
             slow: Limiter::new(1, SLOW_PER_SECOND),
@@ -194,19 +217,22 @@ impl<'a> Master<'a> {
         self.report = report;
         let mut step = self.begin(first);
         let mut events = Events::with_capacity(64);
-        while step.is_continue() {
-            step = self.turn(&mut events);
-        }
-        match step {
-            ControlFlow::Break(Ended::Gone(_)) => Ended::Gone(self.close()),
-            // A worker: dropping only closes.
-            ControlFlow::Break(forked) => forked,
-            ControlFlow::Continue(()) => unreachable!("the loop went on"),
+        let leave = loop {
+            match step {
+                Step::Continue(()) => step = self.turn(&mut events),
+                Step::Break(leave) => break leave,
+            }
+        };
+        match leave {
+            Leave::Gone => Ended::Gone(self.close()),
+            // Dropping what was the master's only closes it.
+            Leave::ForkedWorker(forked) => Ended::ForkedWorker(forked),
         }
     }
 
     /// One turn of the loop.
     fn turn(&mut self, events: &mut Events) -> Step {
+        self.wake_rung();
         let timeout = self.timeout(Instant::now());
         let tokens: Vec<u64> = match self.epoll.wait(events, timeout) {
             Ok(batch) => batch.map(|event| event.token).collect(),
@@ -225,8 +251,10 @@ impl<'a> Master<'a> {
                 OLD_MASTER => self.hear_old_master()?,
                 OLD_LIFE => self.old_life_ended()?,
                 client if client >= FIRST_TOKEN => self.serve(client)?,
-                worker => self.hear(slot_of(worker))?,
+                worker if worker >= WORKER_END => self.line_ended(slot_of(worker - WORKER_END))?,
+                worker => self.rung_by(slot_of(worker - WORKER))?,
             }
+            self.wake_rung();
         }
         let now = Instant::now();
         self.clients.expire(now, &self.epoll);
@@ -278,29 +306,69 @@ impl<'a> Master<'a> {
         Step::Continue(())
     }
 
+    /// A worker has something to say.
+    fn rung_by(&mut self, slot: SlotId) -> Step {
+        let Some(member) = self.workers.in_slot(slot) else {
+            return Step::Continue(());
+        };
+        if !member.rang(coarse_millis()) {
+            self.end_stranger(slot);
+        }
+        self.hear(slot)
+    }
+
+    /// Hears what a worker has said so far.
     pub(super) fn hear(&mut self, slot: SlotId) -> Step {
-        while let Some(member) = self.workers.in_slot(slot) {
-            let pid = member.pid;
-            match member.hear(&self.epoll) {
-                Some(ToMaster::Ready) => {
+        let Some(member) = self.workers.in_slot(slot) else {
+            return Step::Continue(());
+        };
+        let pid = member.pid;
+        let (said, is_ours) = member.hear();
+        for message in said {
+            match message {
+                ToMaster::Ready => {
                     kill_point(Spot::HeardReady);
                     self.supervise(Event::Ready { pid })?;
                     self.introduce();
                     self.introduce_to_old_master();
                 }
-                Some(ToMaster::Listed) => connections::hear(self, pid),
-                Some(ToMaster::Kicked(id, had_it)) => self.kicked(id, had_it),
-                Some(ToMaster::Failed(text)) => member.last_words = Some(text),
-                None => {
-                    // Of one that was killed this descriptor goes first: the
-                    // rest of its death may take a while, and nobody waits for
-                    // it.
-                    if member.hung_up {
-                        self.accept_mutex.take_from(member.owner);
+                ToMaster::Listed => connections::hear(self, pid),
+                ToMaster::Kicked(id, had_it) => self.kicked(id, had_it),
+                ToMaster::Failed(text) => {
+                    if let Some(member) = self.workers.with_pid(pid) {
+                        member.last_words = Some(plain(&text, LAST_WORDS_MAX));
                     }
-                    break;
                 }
             }
+        }
+        if !is_ours {
+            self.end_stranger(slot);
+        }
+        Step::Continue(())
+    }
+
+    /// Ends a worker that says what none of ours does: somebody else's code runs
+    /// in it.
+    fn end_stranger(&mut self, slot: SlotId) {
+        let Some(member) = self.workers.in_slot(slot) else {
+            return;
+        };
+        let (number, pid) = (member.number, member.pid);
+        log::error!("worker {number}, pid {pid}, says what no worker says: it is killed");
+        member.line.forget_letters(&self.epoll);
+        if let Err(error) = process::kill(pid) {
+            log::error!("kill worker {number}, pid {pid}: {error}");
+        }
+    }
+
+    /// The other end of a worker's line is closed. Of one that was killed this
+    /// descriptor goes first: the rest of its death may take a while, and nobody
+    /// waits for it.
+    fn line_ended(&mut self, slot: SlotId) -> Step {
+        self.hear(slot)?;
+        if let Some(member) = self.workers.in_slot(slot) {
+            member.line.forget_end(&self.epoll);
+            self.accept_mutex.take_from(member.owner);
         }
         Step::Continue(())
     }
@@ -338,11 +406,11 @@ impl<'a> Master<'a> {
                 let status = self.status();
                 self.clients.answer(client, &status, &self.epoll);
             }
-            command @ (control::Command::Drain
-            | control::Command::Workers(_)
-            | control::Command::LogLevel(_)
-            | control::Command::Connections
-            | control::Command::Kick(_)) => self.operate(client, command)?,
+            control::Command::Drain => self.drain(client)?,
+            control::Command::Workers(wanted) => self.set_workers(client, wanted)?,
+            control::Command::LogLevel(level) => self.set_log_level(client, level),
+            control::Command::Connections => connections::begin(self, Instant::now()),
+            control::Command::Kick(id) => self.kick(client, id),
         }
         Step::Continue(())
     }
@@ -390,7 +458,7 @@ impl<'a> Master<'a> {
     }
 
     /// Does one thing; gives what came of it.
-    fn act(&mut self, action: Action) -> ControlFlow<Ended, Option<Event>> {
+    fn act(&mut self, action: Action) -> ControlFlow<Leave, Option<Event>> {
         match action {
             Action::Fork {
                 slot,
@@ -420,6 +488,7 @@ impl<'a> Master<'a> {
                     log::error!("kill worker {pid}: {error}");
                 }
             }
+            Action::TakeOver { .. } => self.take_over(),
             Action::ReloadDone { generation } => self.reload_done(generation),
             Action::ReloadFailed { generation, reason } => {
                 return ControlFlow::Continue(self.reload_failed(generation, reason));
@@ -433,7 +502,7 @@ impl<'a> Master<'a> {
             Action::TellReady => self.tell_ready(),
             Action::Rule => return ControlFlow::Continue(self.rule()),
             Action::HurryOldMaster { by } => self.hurry_old_master(by),
-            Action::Exit => return ControlFlow::Break(Ended::Gone(Ok(()))),
+            Action::Exit => return ControlFlow::Break(Leave::Gone),
         }
         ControlFlow::Continue(None)
     }
@@ -448,13 +517,14 @@ impl<'a> Master<'a> {
         let Some(member) = self.workers.remove(pid) else {
             return;
         };
-        let _deleted_before = self.epoll.delete(&member.channel);
+        member.line.forget_end(&self.epoll);
+        member.line.forget_letters(&self.epoll);
         self.accept_mutex.release_dead(member.owner);
         kill_point(Spot::Released);
         self.board.fold(member.slot.0);
     }
 }
 
-fn slot_of(token: u64) -> SlotId {
-    SlotId(usize::try_from(token - WORKER).unwrap_or(usize::MAX))
+fn slot_of(number: u64) -> SlotId {
+    SlotId(usize::try_from(number).unwrap_or(usize::MAX))
 }

@@ -59,15 +59,15 @@ impl Master<'_> {
         let epochs: Vec<u16> = (0..rows)
             .map(|row| self.accept_mutex.occupant(row).epoch)
             .collect();
-        let (memory, bells) = self.board.descriptors();
+        let shared = self.board.descriptors();
+        let shared = shared.ok_or("the shared memory has no descriptor")?;
         let before = cycle.as_before();
         let ours = self.supervisor.rows();
         let bequest = Bequest {
             line: &theirs,
             pid_file: self.pid_file.as_fd(),
             control: control.as_fd(),
-            memory,
-            bells: bells.collect(),
+            shared,
             life: self.life_pipe.end(),
             life_pipe: &life_pipe,
             listeners: before.listeners,
@@ -115,6 +115,10 @@ impl Master<'_> {
                 Heard::Word(ToOldMaster::Listens) => NewMasterEvent::Listens,
                 Heard::Word(ToOldMaster::Ready) => NewMasterEvent::Ready,
                 Heard::Word(ToOldMaster::TookOver) => NewMasterEvent::TookOver,
+                Heard::Word(ToOldMaster::Wake { row }) => {
+                    self.wake(row);
+                    continue;
+                }
                 Heard::Word(ToOldMaster::Hurry(millis)) => NewMasterEvent::Hurry {
                     by: Instant::now() + Duration::from_millis(millis),
                 },
@@ -278,7 +282,7 @@ impl Master<'_> {
         self.tell_new_master(&ToNewMaster::Left(counted));
     }
 
-    fn tell_new_master(&self, word: &ToNewMaster) {
+    pub(super) fn tell_new_master(&self, word: &ToNewMaster) {
         if let Some(new_master) = &self.new_master {
             tell(&new_master.line, word);
         }

@@ -8,7 +8,8 @@ use super::{Master, Step};
 use crate::log;
 use crate::master::cycle::socket_file::SocketFile;
 use crate::master::exit::{Ending, Exit};
-use crate::master::supervisor::{Command, Event, OldMasterEvent};
+use crate::master::supervisor::{Command, Event, OldMasterEvent, SlotId};
+use crate::master::upgrade::links::OldMaster;
 use crate::master::upgrade::words::{Heard, ToNewMaster, ToOldMaster, give, hear, tell};
 use crate::sys::process::Pid;
 
@@ -27,9 +28,12 @@ impl Master<'_> {
                     self.supervise(Event::OldMaster(OldMasterEvent::Promoted))?;
                 }
                 Heard::Word(ToNewMaster::Named) => self.be_named(),
+                Heard::Word(ToNewMaster::Wake { row }) => {
+                    self.wake(row);
+                }
                 Heard::Word(ToNewMaster::End) => {
                     let text = "the old binary rolled the upgrade back".to_owned();
-                    self.result = Err(Ending(Exit::Running, text));
+                    self.result = Err(Ending::new(Exit::Running, text));
                     self.supervise(Event::OldMaster(OldMasterEvent::Ended))?;
                 }
                 Heard::Word(ToNewMaster::Left(counted)) => {
@@ -141,6 +145,16 @@ impl Master<'_> {
         }
     }
 
+    /// Has the other master wake its worker in this row.
+    pub(super) fn have_woken(&self, row: usize) {
+        let is_its = |old_master: &OldMaster| old_master.taken.contains(SlotId(row));
+        if self.old_master.as_ref().is_some_and(is_its) {
+            self.tell_old_master(&ToOldMaster::Wake { row });
+        } else {
+            self.tell_new_master(&ToNewMaster::Wake { row });
+        }
+    }
+
     pub(super) fn hurry_old_master(&mut self, by: Instant) {
         let left = by.saturating_duration_since(Instant::now());
         self.tell_old_master(&ToOldMaster::hurry(left));
@@ -148,7 +162,7 @@ impl Master<'_> {
 
     /// The last word of one that does not rule.
     pub(super) fn give_up(&mut self) {
-        if let Err(Ending(_, text)) = &self.result {
+        if let Err(Ending { text, .. }) = &self.result {
             self.tell_old_master(&ToOldMaster::failed(text));
         }
     }

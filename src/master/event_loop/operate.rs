@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use ::log::LevelFilter;
+
 use super::{Master, Step, connections};
 use crate::log;
 use crate::master::control::{Command, Response, Wanted};
@@ -21,67 +23,81 @@ const SERVING: Duration = Duration::from_secs(35);
 /// How long a worker may take to say whether it has a connection.
 const KICKED: Duration = Duration::from_secs(2);
 
+/// What an operator waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Goal {
+    /// No worker is left.
+    Drained,
+    /// As many workers serve.
+    Serving(Wanted),
+    /// The connection is closed.
+    Kicked(ConnId),
+}
+
+impl Goal {
+    /// What those asked who wait for it.
+    const fn command(self) -> Command {
+        match self {
+            Self::Drained => Command::Drain,
+            Self::Serving(wanted) => Command::Workers(wanted),
+            Self::Kicked(id) => Command::Kick(id),
+        }
+    }
+}
+
 /// Something that was asked and is not answered yet.
 pub(super) struct Awaited {
-    command: Command,
+    goal: Goal,
     /// When it is answered in any case; `None`: only when it is done.
     until: Option<Instant>,
 }
 
 impl Master<'_> {
-    /// Carries out what a client of the control socket asks for.
-    pub(super) fn operate(&mut self, client: u64, command: Command) -> Step {
-        let now = Instant::now();
-        let refused = match command {
-            Command::Drain => return self.drain(client),
-            Command::Workers(wanted) => match self.workers(wanted) {
-                Ok(step) => {
-                    self.await_until(command, Some(now + SERVING));
-                    return step;
-                }
-                Err(refused) => refused,
-            },
-            Command::LogLevel(level) => {
-                log::set_level(level);
-                let told = self.workers.all();
-                told.for_each(|member| member.tell(ToWorker::LogLevel(level)));
-                let level = level.as_str().to_ascii_lowercase();
-                let text = format!("log level {level} in all processes, until the next reload");
-                log::info!("ordered: {text}");
-                Response::new(Exit::Ok as u8, text)
+    /// Has another number of workers, as a client asks for.
+    pub(super) fn set_workers(&mut self, client: u64, wanted: Wanted) -> Step {
+        match self.workers(wanted) {
+            Ok(step) => {
+                self.await_until(Goal::Serving(wanted), Some(Instant::now() + SERVING));
+                step
             }
-            Command::Connections => {
-                connections::begin(self, now);
-                return Step::Continue(());
+            Err(refused) => {
+                self.clients.answer(client, &refused, &self.epoll);
+                Step::Continue(())
             }
-            Command::Kick(id) => {
-                let row = usize::from(id.row());
-                let member = self.workers.in_slot(supervisor::SlotId(row));
-                match member.filter(|member| member.owner.epoch == id.epoch()) {
-                    Some(member) => {
-                        member.tell(ToWorker::Kick(id));
-                        self.await_until(command, Some(now + KICKED));
-                        return Step::Continue(());
-                    }
-                    None => unknown(id),
-                }
-            }
-            Command::Stop
-            | Command::Quit
-            | Command::Reload
-            | Command::Reopen
-            | Command::Upgrade
-            | Command::Status => return Step::Continue(()),
-        };
-        self.clients.answer(client, &refused, &self.epoll);
-        Step::Continue(())
+        }
     }
 
-    fn await_until(&mut self, command: Command, until: Option<Instant>) {
-        self.awaited.push(Awaited { command, until });
+    /// Has all processes log at this level.
+    pub(super) fn set_log_level(&mut self, client: u64, level: LevelFilter) {
+        log::set_level(level);
+        let told = self.workers.all();
+        told.for_each(|member| member.tell(ToWorker::LogLevel(level)));
+        let level = level.as_str().to_ascii_lowercase();
+        let text = format!("log level {level} in all processes, until the next reload");
+        log::info!("ordered: {text}");
+        let done = Response::new(Exit::Ok as u8, text);
+        self.clients.answer(client, &done, &self.epoll);
     }
 
-    fn drain(&mut self, client: u64) -> Step {
+    /// Has the worker that has this connection close it.
+    pub(super) fn kick(&mut self, client: u64, id: ConnId) {
+        let row = usize::from(id.row());
+        let member = self.workers.in_slot(supervisor::SlotId(row));
+        match member.filter(|member| member.owner.epoch == id.epoch()) {
+            Some(member) => {
+                member.tell(ToWorker::Kick(id));
+                self.await_until(Goal::Kicked(id), Some(Instant::now() + KICKED));
+            }
+            None => self.clients.answer(client, &unknown(id), &self.epoll),
+        }
+    }
+
+    fn await_until(&mut self, goal: Goal, until: Option<Instant>) {
+        self.awaited.push(Awaited { goal, until });
+    }
+
+    /// Has all workers leave, and stays.
+    pub(super) fn drain(&mut self, client: u64) -> Step {
         let may = self.supervisor.may_change();
         let may = may.and(if self.supervisor.is_stopping() {
             Err(Refusal::Stopping)
@@ -93,7 +109,7 @@ impl Master<'_> {
             self.clients.answer(client, &refusal, &self.epoll);
             return Step::Continue(());
         }
-        self.await_until(Command::Drain, None);
+        self.await_until(Goal::Drained, None);
         self.order(supervisor::Command::Winch)
     }
 
@@ -173,34 +189,26 @@ impl Master<'_> {
         } else {
             unknown(id)
         };
-        self.answer_awaited(Command::Kick(id), &response);
+        self.answer_awaited(Goal::Kicked(id), &response);
     }
 
     /// Answers those whose thing is done, or takes too long.
     pub(super) fn answer_what_is_done(&mut self, now: Instant) {
         connections::look(self, now);
-        let commands: Vec<(Command, bool)> = (self.awaited.iter())
-            .map(|one| (one.command, one.until.is_some_and(|until| until <= now)))
+        let goals: Vec<(Goal, bool)> = (self.awaited.iter())
+            .map(|one| (one.goal, one.until.is_some_and(|until| until <= now)))
             .collect();
-        for (command, is_late) in commands {
-            let answer = match command {
-                Command::Drain => self.drained(),
-                Command::Workers(_) => self.all_serve(is_late),
-                Command::Kick(_)
-                | Command::Stop
-                | Command::Quit
-                | Command::Reload
-                | Command::Reopen
-                | Command::Upgrade
-                | Command::Status
-                | Command::LogLevel(_)
-                | Command::Connections => is_late.then(|| {
+        for (goal, is_late) in goals {
+            let answer = match goal {
+                Goal::Drained => self.drained(),
+                Goal::Serving(_) => self.all_serve(is_late),
+                Goal::Kicked(_) => is_late.then(|| {
                     let text = "the worker did not answer; it may be stuck: see `status`";
                     Response::new(Exit::Internal as u8, text)
                 }),
             };
             if let Some(answer) = answer {
-                self.answer_awaited(command, &answer);
+                self.answer_awaited(goal, &answer);
             }
         }
     }
@@ -212,9 +220,10 @@ impl Master<'_> {
             .min()
     }
 
-    fn answer_awaited(&mut self, command: Command, answer: &Response) {
-        self.awaited.retain(|one| one.command != command);
-        self.clients.answer_all(&[command], answer, &self.epoll);
+    fn answer_awaited(&mut self, goal: Goal, answer: &Response) {
+        self.awaited.retain(|one| one.goal != goal);
+        self.clients
+            .answer_all(&[goal.command()], answer, &self.epoll);
     }
 
     fn drained(&self) -> Option<Response> {

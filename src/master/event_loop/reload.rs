@@ -30,7 +30,7 @@ impl Master<'_> {
         if self.incoming.is_some() {
             // A signal has nobody to tell, so it is not forgotten.
             self.again |= client.is_none();
-            let busy = Ending(Exit::Running, Refusal::Busy.to_string());
+            let busy = Ending::new(Exit::Running, Refusal::Busy.to_string());
             self.refuse(client, &busy);
             return Step::Continue(());
         }
@@ -44,8 +44,8 @@ impl Master<'_> {
             Ok(cycle) => cycle,
             Err(ending) => {
                 self.notifier
-                    .ready(&format!("reload refused: {}", ending.1));
-                log::error!("reload refused, nothing was changed: {}", ending.1);
+                    .ready(&format!("reload refused: {}", ending.text));
+                log::error!("reload refused, nothing was changed: {}", ending.text);
                 self.refuse(client, &ending);
                 return Step::Continue(());
             }
@@ -64,7 +64,7 @@ impl Master<'_> {
         let as_before = before.map(Cycle::as_before);
         let sockets = before.map(|before| before.sockets.clone());
         log::probe(&settings(&config, self.plan.is_daemon)?)
-            .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
+            .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))?;
         let cycle = Cycle::prepare(
             config,
             self.plan.basis(),
@@ -115,19 +115,18 @@ impl Master<'_> {
         old_master.map_or(&[], OldMaster::files)
     }
 
-    pub(super) fn refuse(&mut self, client: Option<u64>, Ending(exit, text): &Ending) {
+    pub(super) fn refuse(&mut self, client: Option<u64>, Ending { exit, text }: &Ending) {
         if let Some(client) = client {
             let response = Response::new(*exit as u8, text.clone());
             self.clients.answer(client, &response, &self.epoll);
         }
     }
 
-    pub(super) fn reload_done(&mut self, generation: Generation) {
+    /// What the generation that was started is made of is in force, before
+    /// anybody is told to drain for it.
+    pub(super) fn take_over(&mut self) {
+        // None: workers came back after a drain, with the cycle that was there.
         let Some(cycle) = self.incoming.take() else {
-            // Workers came back after a drain, with the cycle that was there.
-            let text = format!("generation {} serves again", generation.0);
-            log::info!("ready: {text}");
-            self.notifier.ready(&text);
             return;
         };
         self.wanted = cycle.workers;
@@ -142,17 +141,22 @@ impl Master<'_> {
         for address in cycle.addresses() {
             log::info!("listening on {address}");
         }
-        let (workers, limits) = (cycle.workers, &cycle.limits);
-        let text = format!("generation {} serves: {workers} workers", generation.0);
-        log::info!(
-            "ready: {text}, {} business threads and up to {} connections each",
-            limits.business_threads,
-            limits.connections_max
-        );
-        self.notifier.ready(&text);
         if let Some(before) = self.current.replace(cycle) {
             before.unlink_but(self.files_in_use());
         }
+    }
+
+    pub(super) fn reload_done(&mut self, generation: Generation) {
+        let workers = self.wanted;
+        let text = format!("generation {} serves: {workers} workers", generation.0);
+        if let Some(Cycle { limits, .. }) = &self.current {
+            log::info!(
+                "ready: {text}, {} business threads and up to {} connections each",
+                limits.business_threads,
+                limits.connections_max
+            );
+        }
+        self.notifier.ready(&text);
         let done = Response::new(Exit::Ok as u8, text);
         self.clients
             .answer_all(&[Command::Reload], &done, &self.epoll);
@@ -169,18 +173,18 @@ impl Master<'_> {
     ) -> Option<Event> {
         self.drop_incoming();
         let ending = self.explain(generation, reason);
-        log::error!("{}", ending.1);
-        let response = Response::new(ending.0 as u8, ending.1.clone());
+        log::error!("{}", ending.text);
+        let response = Response::new(ending.exit as u8, ending.text.clone());
         self.clients
             .answer_all(&[Command::Reload], &response, &self.epoll);
         if self.current.is_some() {
-            self.notifier.ready(&ending.1);
+            self.notifier.ready(&ending.text);
             return None;
         }
         if reason == Failure::Overruled {
             return None;
         }
-        self.notifier.stopping(&ending.1);
+        self.notifier.stopping(&ending.text);
         self.result = Err(ending);
         Some(Event::Ordered(supervisor::Command::Stop))
     }
@@ -200,7 +204,7 @@ impl Master<'_> {
             }
             Failure::Overruled => Exit::Running,
         };
-        Ending(exit, text)
+        Ending::new(exit, text)
     }
 
     /// What was made for a generation that will not be.
@@ -214,7 +218,7 @@ impl Master<'_> {
         self.drop_incoming();
         log::error!("reload refused, nothing was changed: {refusal}");
         self.notifier.ready(&format!("reload refused: {refusal}"));
-        let Ending(exit, text) = Ending::refused(&refusal);
+        let Ending { exit, text } = Ending::refused(&refusal);
         let response = Response::new(exit as u8, text);
         self.clients
             .answer_all(&[Command::Reload], &response, &self.epoll);

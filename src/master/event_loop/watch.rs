@@ -84,11 +84,11 @@ impl Master<'_> {
                     log::warn!("worker {number}, pid {pid}, does not go on{then}");
                 }
             }
-            Verdict::Slow(sight, time) => {
+            Verdict::Slow(activity, time) => {
                 row.count(Counter::Slow);
                 if let Some(suppressed) = self.slow.admit(0, coarse_millis()) {
-                    let thread = thread_name(pid, sight.thread);
-                    let work = self.name(sight);
+                    let thread = thread_name(pid, activity.thread);
+                    let work = self.name(activity);
                     log::warn!(
                         "worker {number}, pid {pid}, {thread}: {work} has been running for \
                          {time:?}{suppressed}"
@@ -153,8 +153,8 @@ impl Master<'_> {
     }
 
     /// What a thread is doing, for people.
-    fn name(&self, sight: ThreadActivity) -> String {
-        let Some(work) = sight.work() else {
+    fn name(&self, activity: ThreadActivity) -> String {
+        let Some(work) = activity.work() else {
             return String::new();
         };
         let route = match work {

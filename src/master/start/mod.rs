@@ -36,20 +36,20 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     let threads = process::thread_count().unwrap_or(1);
     if threads != 1 {
         let text = format!("{threads} threads run already; call main() before starting any");
-        return Err(Ending(Exit::Internal, text));
+        return Err(Ending::new(Exit::Internal, text));
     }
     let handed = systemd::take().map_err(|error| {
         let text = format!("take over what the service manager hands over: {error}");
-        Ending(Exit::Config, text)
+        Ending::new(Exit::Config, text)
     })?;
     let inheritance =
-        Inheritance::take().map_err(|error| Ending(Exit::Config, error.to_string()))?;
+        Inheritance::take().map_err(|error| Ending::new(Exit::Config, error.to_string()))?;
     if let Some(inheritance) = inheritance {
         return succeed(plan, handed, inheritance);
     }
     let config = (plan.load)()?;
     log::init(&settings(&config, false)?)
-        .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
+        .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))?;
     let pid_file = PidFile::lock(&absolute(&config.pid_file)?)?;
     let sockets = Sockets::new(handed.sockets);
     let cycle = Cycle::prepare(config, plan.basis(), None, sockets, BIND)?;
@@ -57,7 +57,7 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     let control = ControlSocket::bind(&path).map_err(|error| {
         cycle.unlink_but(&[]);
         let text = format!("control socket {}: {error}", path.display());
-        Ending(Ending::of(&error), text)
+        Ending::new(Ending::of(&error), text)
     })?;
     let board = Scoreboard::for_connections(slots(&cycle), cycle.limits.connections_max)
         .map_err(|error| Ending::internal("make the shared memory", &error))?;
@@ -92,7 +92,7 @@ fn serve(
     log::forked("master");
     title::set(&format!("{}: master", plan.program));
     let named = log::init(&cycle.settings)
-        .map_err(|error| Ending(Ending::of(&error), error.to_string()))
+        .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))
         .and_then(|()| Ok(resources.pid_file.write(Pid::own())?));
     let ended = match named {
         Ok(()) => {

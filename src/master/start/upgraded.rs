@@ -39,7 +39,7 @@ pub(in crate::master) fn succeed(
     let line = Rc::clone(&inheritance.line);
     tell(&line, &ToOldMaster::Listens);
     let prepared = prepare(plan, handed, inheritance);
-    let (master, cycle) = prepared.inspect_err(|Ending(_, text)| {
+    let (master, cycle) = prepared.inspect_err(|Ending { text, .. }| {
         tell(&line, &ToOldMaster::failed(text));
     })?;
     drop(line);
@@ -58,7 +58,7 @@ fn prepare<'a>(
     let config = (plan.load)()?;
     config.can_follow(&inheritance.started_with)?;
     log::init(&settings(&config, plan.is_daemon)?)
-        .map_err(|error| Ending(Ending::of(&error), error.to_string()))?;
+        .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))?;
     log::forked("master");
     title::set(&format!("{}: master", plan.program));
     let sockets = Sockets::new(std::mem::take(&mut inheritance.sockets));
@@ -84,8 +84,9 @@ fn open<'a>(
     let pid_file = PidFile::inherit(inheritance.pid_file, &absolute(&cycle.config.pid_file)?)?;
     let path = absolute(&cycle.config.control_socket)?;
     let control = ControlSocket::inherit(inheritance.control, &path)
-        .map_err(|error| Ending(Exit::Unavailable, format!("{}: {error}", path.display())))?;
-    let shared = Scoreboard::inherit(inheritance.memory, inheritance.bells).map_err(failed)?;
+        .map_err(|error| Ending::new(Exit::Unavailable, format!("{}: {error}", path.display())))?;
+    let shared = inheritance.shared.map(Scoreboard::inherit).transpose();
+    let shared = shared.map_err(failed)?.flatten();
     let shared = shared.filter(|board| has_room(board, cycle, inheritance.taken));
     let is_shared = shared.is_some();
     let board = shared.map_or_else(|| fresh(cycle, &inheritance.epochs), Ok);

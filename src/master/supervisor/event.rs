@@ -156,8 +156,14 @@ pub enum Action {
     },
     /// Hand it the reopened logs.
     TellReopen(Pid),
-    /// All workers of this generation are ready; those before it were told to
-    /// drain by the actions just before.
+    /// All workers of this generation are ready: it serves from here on, for
+    /// the caller as for [`Supervisor::current`](super::Supervisor::current).
+    /// Those before it are told to drain by the actions that follow.
+    TakeOver {
+        /// The one that serves now.
+        generation: Generation,
+    },
+    /// Those before this generation were told to drain: say that it serves.
     ReloadDone {
         /// The one that serves now.
         generation: Generation,

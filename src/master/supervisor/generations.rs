@@ -104,6 +104,8 @@ impl Supervisor {
         drop(new);
         self.incoming = None;
         let before = self.current.replace(generation);
+        // First: what follows is done by a caller who knows who serves.
+        self.actions.push(Action::TakeOver { generation });
         for id in before.map_or(Vec::new(), |before| self.wanted_of(before)) {
             self.dismiss(id, self.drained_by(now), now);
         }

@@ -66,6 +66,8 @@ struct World {
     /// Workers that the current generation is to have.
     wanted: usize,
     requested: usize,
+    /// The generation that took over last.
+    serves: Option<Generation>,
     end_ordered: bool,
     exited: bool,
     /// The new program that lives, and how far it is.
@@ -101,6 +103,7 @@ impl World {
             next_pid: 1,
             wanted: 0,
             requested: 0,
+            serves: None,
             end_ordered: false,
             exited: false,
             new_master: None,
@@ -259,7 +262,13 @@ impl World {
                 Action::Fork {
                     slot, generation, ..
                 } => self.fork(slot, generation),
-                Action::ReloadDone { .. } => self.wanted = self.requested,
+                Action::TakeOver { generation } => {
+                    self.serves = Some(generation);
+                    self.wanted = self.requested;
+                }
+                Action::ReloadDone { generation } => {
+                    assert_eq!(self.serves, Some(generation), "done before it took over");
+                }
                 Action::Kill(pid)
                     if self
                         .new_master
@@ -283,6 +292,7 @@ impl World {
                     panic!("{action:?} is not for an old master")
                 }
                 Action::Drain { pid, .. } | Action::Kill(pid) | Action::TellReopen(pid) => {
+                    self.agree_who_serves();
                     let lives = self.living.iter().any(|(living, _)| *living == pid);
                     assert!(lives, "{action:?} addresses the dead");
                 }
@@ -302,6 +312,13 @@ impl World {
                 | Action::ReloadRefused(_) => {}
             }
         }
+    }
+
+    /// Whoever carries an action out knows the generation that the supervisor
+    /// decided it for.
+    fn agree_who_serves(&self) {
+        let current = self.supervisor.current();
+        assert!(current.is_none() || current == self.serves, "{current:?}");
     }
 
     fn launch(&mut self) {
@@ -357,6 +374,7 @@ impl World {
         let generations: HashSet<Generation> = generations.collect();
         assert!(generations.len() <= 4, "{generations:?} live");
 
+        self.agree_who_serves();
         let current = self.supervisor.current();
         let leaving = |pid: Option<Pid>| {
             let is_draining =

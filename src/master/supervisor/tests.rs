@@ -39,12 +39,7 @@ impl Play {
         let mut play = Self::new();
         play.start_generation(2);
         let done = play.get_ready(&[100, 101]);
-        assert_eq!(
-            done,
-            [Action::ReloadDone {
-                generation: Generation(1)
-            }]
-        );
+        assert_eq!(done, serves(1, &[]));
         play
     }
 
@@ -118,6 +113,15 @@ fn fork(slot: usize, number: usize, generation: u64) -> Action {
     }
 }
 
+/// A generation that takes over from workers which are told to drain.
+fn serves(generation: u64, drains: &[Action]) -> Vec<Action> {
+    let generation = Generation(generation);
+    let mut actions = vec![Action::TakeOver { generation }];
+    actions.extend(drains);
+    actions.push(Action::ReloadDone { generation });
+    actions
+}
+
 const TIMEOUT: Option<Duration> = Some(MASTER_OF.shutdown_timeout);
 
 #[test]
@@ -126,9 +130,8 @@ fn the_first_generation_is_the_start_and_done_when_all_are_ready() {
     assert_eq!(play.start_generation(2), [fork(0, 0, 1), fork(1, 1, 1)]);
     assert_eq!(play.get_ready(&[101]), []);
     assert_eq!(play.supervisor.current(), None);
-    let generation = Generation(1);
-    assert_eq!(play.get_ready(&[100]), [Action::ReloadDone { generation }]);
-    assert_eq!(play.supervisor.current(), Some(generation));
+    assert_eq!(play.get_ready(&[100]), serves(1, &[]));
+    assert_eq!(play.supervisor.current(), Some(Generation(1)));
 }
 
 #[test]
@@ -180,11 +183,7 @@ fn a_good_reload_ends_every_back_off() {
     play.start_generation(2);
     let pids = [play.next_pid - 2, play.next_pid - 1];
     let actions = play.get_ready(&pids);
-    let generation = Generation(2);
-    assert_eq!(
-        actions,
-        [play.drain(100, TIMEOUT), Action::ReloadDone { generation }]
-    );
+    assert_eq!(actions, serves(2, &[play.drain(100, TIMEOUT)]));
     assert_eq!(forks(&play.die(pids[0])), 1, "a fresh slot has no history");
 }
 
@@ -228,16 +227,8 @@ fn the_old_generation_drains_only_when_all_of_the_new_one_are_ready() {
         [fork(2, 0, 2), fork(3, 1, 2), fork(4, 2, 2)]
     );
     assert_eq!(play.get_ready(&[102, 104]), []);
-    assert_eq!(
-        play.get_ready(&[103]),
-        [
-            play.drain(100, TIMEOUT),
-            play.drain(101, TIMEOUT),
-            Action::ReloadDone {
-                generation: Generation(2)
-            }
-        ]
-    );
+    let drains = [play.drain(100, TIMEOUT), play.drain(101, TIMEOUT)];
+    assert_eq!(play.get_ready(&[103]), serves(2, &drains));
     assert_eq!(play.die(100), [Action::Bury(pid(100))], "not replaced");
 }
 
@@ -451,8 +442,7 @@ fn winch_leaves_the_master_alone_until_the_next_generation() {
     assert_eq!(play.die(101), [Action::Bury(pid(101))]);
     assert_eq!(play.order(Command::Workers { count: 3 }), []);
     assert_eq!(play.start_generation(1), [fork(0, 0, 2)]);
-    let generation = Generation(2);
-    assert_eq!(play.get_ready(&[102]), [Action::ReloadDone { generation }]);
+    assert_eq!(play.get_ready(&[102]), serves(2, &[]));
 }
 
 #[test]

@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_dead_heirs_workers_are_left_alone_until_they_are_free() {
+    fn rows_of_a_dead_new_masters_workers_are_left_alone_until_they_are_free() {
         let mut play = Play::upgrading();
         play.gone(&[2, 3, 4, 5, 6]);
         assert_eq!(play.supervisor.may_upgrade(), Err(Refusal::RollingBack));
@@ -680,13 +680,15 @@ mod tests {
     }
 
     #[test]
-    fn an_new_master_keeps_to_free_rows_says_that_it_is_ready_and_rules_when_told() {
+    fn a_new_master_keeps_to_free_rows_says_that_it_is_ready_and_rules_when_told() {
         let (mut play, actions) = new_master();
         let generation = Generation(8);
-        assert_eq!(
-            actions,
-            [Action::ReloadDone { generation }, Action::TellReady]
-        );
+        let expected = [
+            Action::TakeOver { generation },
+            Action::ReloadDone { generation },
+            Action::TellReady,
+        ];
+        assert_eq!(actions, expected);
         assert_eq!(play.supervisor.rows(), rows(&[1, 3]));
         assert_eq!(play.supervisor.may_change(), Err(Refusal::Upgrading));
         let promoted = play.tell(Event::OldMaster(OldMasterEvent::Promoted));
@@ -701,7 +703,7 @@ mod tests {
     }
 
     #[test]
-    fn an_new_master_rules_when_nobody_else_is_left_to() {
+    fn a_new_master_rules_when_nobody_else_is_left_to() {
         let (mut play, _) = new_master();
         assert_eq!(
             play.tell(Event::OldMaster(OldMasterEvent::Silent)),
@@ -720,7 +722,7 @@ mod tests {
     }
 
     #[test]
-    fn an_new_master_that_is_not_wanted_ends_without_waiting_for_the_old_master() {
+    fn a_new_master_that_is_not_wanted_ends_without_waiting_for_the_old_master() {
         let (mut play, _) = new_master();
         let drains = play.tell(Event::OldMaster(OldMasterEvent::Ended));
         assert_eq!(drains, [play.drains(100), play.drains(101)]);

@@ -17,6 +17,7 @@ use super::life_pipe::LifePipe;
 use crate::master::cycle::Before;
 use crate::master::cycle::socket_file::SocketFile;
 use crate::master::supervisor::{Generation, Rows, SlotId};
+use crate::scoreboard::Descriptors;
 use crate::sys::channel::Channel;
 use crate::sys::exec;
 use crate::sys::socket::Address;
@@ -37,6 +38,9 @@ struct Written {
     pid_file: RawFd,
     control: RawFd,
     memory: RawFd,
+    /// What masters alone write of it; `None` before there was such.
+    #[serde(default)]
+    ledger: Option<RawFd>,
     bells: Vec<RawFd>,
     /// The end of the old master's life pipe.
     #[serde(rename = "elders")]
@@ -66,8 +70,7 @@ pub(in crate::master) struct Bequest<'a> {
     pub(in crate::master) line: &'a Channel,
     pub(in crate::master) pid_file: BorrowedFd<'a>,
     pub(in crate::master) control: BorrowedFd<'a>,
-    pub(in crate::master) memory: BorrowedFd<'a>,
-    pub(in crate::master) bells: Vec<BorrowedFd<'a>>,
+    pub(in crate::master) shared: Descriptors<BorrowedFd<'a>>,
     pub(in crate::master) life: BorrowedFd<'a>,
     pub(in crate::master) life_pipe: &'a LifePipe,
     pub(in crate::master) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
@@ -97,8 +100,9 @@ impl Bequest<'_> {
             line: self.line.as_fd().as_raw_fd(),
             pid_file: raw(&self.pid_file),
             control: raw(&self.control),
-            memory: raw(&self.memory),
-            bells: self.bells.iter().map(raw).collect(),
+            memory: raw(&self.shared.memory),
+            ledger: Some(raw(&self.shared.ledger)),
+            bells: self.shared.bells.iter().map(raw).collect(),
             old_life: raw(&self.life),
             life_pipe: (
                 self.life_pipe.reader.as_raw_fd(),
@@ -124,12 +128,13 @@ impl Bequest<'_> {
             self.line.as_fd(),
             self.pid_file,
             self.control,
-            self.memory,
+            self.shared.memory,
+            self.shared.ledger,
             self.life,
             self.life_pipe.reader.as_fd(),
             self.life_pipe.writer.as_fd(),
         ];
-        all.extend(&self.bells);
+        all.extend(&self.shared.bells);
         all.extend(self.listeners.iter().flatten().map(|(_, socket)| *socket));
         all.extend(self.sockets.iter().map(|(_, socket)| *socket));
         all
@@ -142,8 +147,8 @@ pub(in crate::master) struct Inheritance {
     pub(in crate::master) line: Rc<Channel>,
     pub(in crate::master) pid_file: OwnedFd,
     pub(in crate::master) control: OwnedFd,
-    pub(in crate::master) memory: OwnedFd,
-    pub(in crate::master) bells: Vec<OwnedFd>,
+    /// `None`: the old binary has no ledger, so its words mean something else.
+    pub(in crate::master) shared: Option<Descriptors<OwnedFd>>,
     pub(in crate::master) life: OwnedFd,
     pub(in crate::master) life_pipe: LifePipe,
     pub(in crate::master) listeners: Vec<Vec<(Address, OwnedFd)>>,
@@ -197,7 +202,15 @@ impl Inheritance {
             );
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
+        let memory = exec::adopt(written.memory)?;
         let bells = written.bells.into_iter().map(exec::adopt);
+        let bells = bells.collect::<io::Result<_>>()?;
+        let ledger = written.ledger.map(exec::adopt).transpose()?;
+        let shared = ledger.map(|ledger| Descriptors {
+            memory,
+            ledger,
+            bells,
+        });
         let socket = |(address, number): (String, RawFd)| {
             let parsed: Result<Address, _> = address.parse();
             let address = parsed.map_err(|_| io::Error::other(format!("address {address}")))?;
@@ -209,8 +222,7 @@ impl Inheritance {
             line: Rc::new(exec::adopt(written.line)?.into()),
             pid_file: exec::adopt(written.pid_file)?,
             control: exec::adopt(written.control)?,
-            memory: exec::adopt(written.memory)?,
-            bells: bells.collect::<io::Result<_>>()?,
+            shared,
             life: exec::adopt(written.old_life)?,
             life_pipe: LifePipe {
                 reader: exec::adopt(reader)?,
@@ -248,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn papers_of_another_version_or_none_at_all_are_refused() {
+    fn an_inheritance_of_another_version_or_none_at_all_is_refused() {
         for text in ["", "{}", "{\"version\":1}"] {
             assert!(Inheritance::read(text).is_err(), "{text}");
         }
@@ -264,8 +276,11 @@ mod tests {
             line: &line,
             pid_file: file,
             control: file,
-            memory: file,
-            bells: vec![file, file],
+            shared: Descriptors {
+                memory: file,
+                ledger: file,
+                bells: vec![file, file],
+            },
             life: file,
             life_pipe: &life_pipe,
             listeners: vec![vec![(&address, file)]],
@@ -278,7 +293,7 @@ mod tests {
         };
         let (_, text) = bequest.variable().unwrap();
         let written: Written = serde_json::from_str(text.to_str().unwrap()).unwrap();
-        assert_eq!(bequest.descriptors().len(), 7 + 2 + 1 + 1);
+        assert_eq!(bequest.descriptors().len(), 8 + 2 + 1 + 1);
         assert_eq!(written.line, line.as_fd().as_raw_fd());
         assert_eq!(written.listeners[0][0].0, "127.0.0.1:0");
         assert_eq!((written.taken, written.generation), (vec![3], 4));

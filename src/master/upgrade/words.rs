@@ -28,6 +28,8 @@ pub(in crate::master) enum ToNewMaster {
     Named,
     /// End: the upgrade is rolled back.
     End,
+    /// Wake the worker of this row: the accept mutex may be its own.
+    Wake { row: usize },
     /// All of the old master's workers are gone. What was counted in all.
     Left(Vec<(String, u64)>),
 }
@@ -44,6 +46,8 @@ pub(in crate::master) enum ToOldMaster {
     TookOver,
     /// It ends because of this.
     Failed(String),
+    /// Wake the worker of this row: the accept mutex may be its own.
+    Wake { row: usize },
     /// It is ending: have left within so many milliseconds.
     Hurry(u64),
     /// A line to a worker of this generation comes along, for one of the old
@@ -122,6 +126,7 @@ mod tests {
         let words = [
             ToNewMaster::TakeOver(counted.clone()),
             ToNewMaster::Named,
+            ToNewMaster::Wake { row: 3 },
             ToNewMaster::End,
             ToNewMaster::Left(counted),
         ];

@@ -9,13 +9,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::line::WorkerEnd;
 use super::message::{ToMaster, ToWorker};
 use crate::log::{self, Settings};
 use crate::master::cycle::SocketName;
 use crate::master::exit::{Ending, Exit};
 use crate::master::supervisor::Generation;
 use crate::net::ConnId;
-use crate::sys::channel::{Channel, Received};
+use crate::sys::channel::Received;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::privileges::{self, Identity};
@@ -30,7 +31,7 @@ pub(in crate::master) struct ForkedWorker {
     pub(in crate::master) program: String,
     pub(in crate::master) number: usize,
     pub(in crate::master) generation: Generation,
-    pub(in crate::master) channel: Channel,
+    pub(in crate::master) line: WorkerEnd,
     /// What it works with, and the names of its listeners.
     pub(in crate::master) setup: io::Result<(Setup, Vec<SocketName>)>,
     /// Held until the end: see `upgrade::LifePipe`.
@@ -58,13 +59,11 @@ impl ForkedWorker {
         ));
         log::forked(&name);
         let wanted = (self.setup.as_ref()).map_or(0, |(setup, _)| raise_descriptors(&setup.limits));
-        let channel = Arc::new(self.channel.lift(wanted));
-        let ready = Arc::clone(&channel);
+        let line = Arc::new(self.line.lift(wanted));
         let failed = |ending: Ending| {
-            log::error!("{}", ending.1);
-            // Without a master there is nobody to tell.
-            let _orphan = ready.send(&ToMaster::Failed(ending.1).datagram(), &[]);
-            Ending(ending.0, String::new())
+            log::error!("{}", ending.text);
+            line.say(&ToMaster::Failed(ending.text));
+            Ending::new(ending.exit, String::new())
         };
         let internal = |error: io::Error| Ending::internal("become a worker", &error);
         let prepared = (self.settings.as_ref())
@@ -75,16 +74,15 @@ impl ForkedWorker {
         let ((setup, names), _member) = prepared.map_err(&failed)?;
         keep_to(self.core);
         become_user(self.identity.as_ref()).map_err(&failed)?;
-        let mut line = Line::new(Arc::clone(&channel), self.patience, names)
+        let mut orders = Orders::new(Arc::clone(&line), self.patience, names)
             .map_err(internal)
             .map_err(&failed)?;
         let tell = || {
             kill_point(Spot::BeforeReady);
-            // A master that is gone is noticed by the line's end.
-            let _orphan = channel.send(&ToMaster::Ready.datagram(), &[]);
+            line.say(&ToMaster::Ready);
             kill_point(Spot::Ready);
         };
-        let served = worker::run(setup, application, &mut line, tell);
+        let served = worker::run(setup, application, &mut orders, tell);
         kill_point(Spot::Drained);
         match served {
             Ok(Farewell { cut, drained }) => {
@@ -96,7 +94,7 @@ impl ForkedWorker {
                 }
                 Ok(())
             }
-            Err(failure) => Err(failed(Ending(Exit::Internal, failure.to_string()))),
+            Err(failure) => Err(failed(Ending::new(Exit::Internal, failure.to_string()))),
         }
     }
 }
@@ -130,14 +128,14 @@ fn become_user(identity: Option<&Identity>) -> Result<(), Ending> {
     };
     privileges::drop_privileges(identity)
         .and_then(|()| privileges::forbid_new_privileges())
-        .map_err(|error| Ending(Exit::Permission, format!("give root's rights up: {error}")))
+        .map_err(|error| Ending::new(Exit::Permission, format!("give root's rights up: {error}")))
 }
 
 /// The orders of the master; its end is one as well.
-struct Line {
-    channel: Arc<Channel>,
-    /// Readable while the channel is, until the master is gone: an ended
-    /// channel would be readable for ever.
+struct Orders {
+    line: Arc<WorkerEnd>,
+    /// Readable while the line is, until the master is gone: an ended line would
+    /// be readable for ever.
     ears: Epoll,
     patience: Duration,
     orphaned: bool,
@@ -147,16 +145,16 @@ struct Line {
     listeners: Vec<SocketName>,
 }
 
-impl Line {
+impl Orders {
     fn new(
-        channel: Arc<Channel>,
+        line: Arc<WorkerEnd>,
         patience: Duration,
         listeners: Vec<SocketName>,
     ) -> io::Result<Self> {
         let ears = Epoll::new()?;
-        ears.add(&*channel, Interest::Read, 0)?;
+        ears.add(&line.channel, Interest::Read, 0)?;
         Ok(Self {
-            channel,
+            line,
             ears,
             patience,
             orphaned: false,
@@ -169,7 +167,7 @@ impl Line {
         if std::mem::replace(&mut self.orphaned, true) {
             return None;
         }
-        let _registered = self.ears.delete(&*self.channel);
+        let _registered = self.ears.delete(&self.line.channel);
         log::warn!(
             "the master is gone: draining for at most {:?}",
             self.patience
@@ -178,23 +176,16 @@ impl Line {
     }
 }
 
-impl Line {
-    fn say(&self, message: &ToMaster) {
-        if let Err(error) = self.channel.send(&message.datagram(), &[]) {
-            log::warn!("answer the master: {error}");
-        }
-    }
-}
-
-impl Control for Line {
+impl Control for Orders {
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.ears.as_fd()
     }
 
     fn order(&mut self) -> Option<Order> {
         let mut datagram = [0; 64];
+        self.line.say_on();
         loop {
-            let Ok(received) = self.channel.receive(&mut datagram) else {
+            let Ok(received) = self.line.channel.receive(&mut datagram) else {
                 return self.orphan();
             };
             let (len, mut files) = match received {
@@ -232,6 +223,7 @@ impl Control for Line {
                     // It has that one: workers came and went before.
                     Some(_) | None => {}
                 },
+                Some(ToWorker::CheckAcceptMutex) => return Some(Order::CheckAcceptMutex),
                 Some(ToWorker::Kick(id)) => return Some(Order::Kick(id)),
                 None => log::error!("the master said something unknown"),
             }
@@ -242,13 +234,13 @@ impl Control for Line {
         let text = serde_json::to_vec(listed).expect("strings and numbers become JSON");
         let written = self.list.take().map(|mut file| file.write_all(&text));
         match written {
-            Some(Ok(())) => self.say(&ToMaster::Listed),
+            Some(Ok(())) => self.line.say(&ToMaster::Listed),
             Some(Err(error)) => log::error!("list the connections: {error}"),
             None => log::error!("list the connections: no file came to write them into"),
         }
     }
 
     fn kicked(&mut self, id: ConnId, had_it: bool) {
-        self.say(&ToMaster::Kicked(id, had_it));
+        self.line.say(&ToMaster::Kicked(id, had_it));
     }
 }

@@ -1,4 +1,4 @@
-//! What a master and its worker tell each other, as datagrams; pure.
+//! What a master and its worker tell each other, as text; pure.
 
 use std::time::Duration;
 
@@ -6,9 +6,6 @@ use ::log::LevelFilter;
 
 use crate::master::cycle::SocketName;
 use crate::net::ConnId;
-
-/// Longer texts of a worker are cut.
-pub(in crate::master) const TEXT_MAX: usize = 4096;
 
 /// From the master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,6 +27,8 @@ pub(in crate::master) enum ToWorker {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// Look at the accept mutex: it may be yours.
+    CheckAcceptMutex,
     /// Accept as well from the socket that comes along, which has this name.
     Adopt(SocketName),
 }
@@ -46,6 +45,7 @@ impl ToWorker {
             Self::LogLevel(level) => format!("level {level}").into_bytes(),
             Self::List => b"list".to_vec(),
             Self::Kick(id) => format!("kick {id}").into_bytes(),
+            Self::CheckAcceptMutex => b"check-accept-mutex".to_vec(),
             Self::Adopt((number, n)) => format!("adopt {number}.{n}").into_bytes(),
         }
     }
@@ -60,6 +60,7 @@ impl ToWorker {
                 "reopen-access" => Some(Self::ReopenAccess),
                 "predecessor" => Some(Self::Predecessor),
                 "list" => Some(Self::List),
+                "check-accept-mutex" => Some(Self::CheckAcceptMutex),
                 _ => None,
             },
             Some(("successor", generation)) => generation.parse().ok().map(Self::Successor),
@@ -92,23 +93,19 @@ pub(in crate::master) enum ToMaster {
 }
 
 impl ToMaster {
-    pub(in crate::master) fn datagram(&self) -> Vec<u8> {
+    pub(in crate::master) fn letter(&self) -> Vec<u8> {
         match self {
             Self::Ready => b"ready".to_vec(),
             Self::Listed => b"listed".to_vec(),
             Self::Kicked(id, true) => format!("kicked {id}").into_bytes(),
             Self::Kicked(id, false) => format!("unknown {id}").into_bytes(),
-            Self::Failed(text) => {
-                let mut datagram = format!("failed {text}").into_bytes();
-                datagram.truncate(TEXT_MAX);
-                datagram
-            }
+            Self::Failed(text) => format!("failed {text}").into_bytes(),
         }
     }
 
     /// `None` for what no worker sends.
-    pub(in crate::master) fn parse(datagram: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(datagram);
+    pub(in crate::master) fn parse(letter: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(letter);
         match text.split_once(' ') {
             None => match &*text {
                 "ready" => Some(Self::Ready),
@@ -142,6 +139,7 @@ mod tests {
             ToWorker::LogLevel(LevelFilter::Off),
             ToWorker::List,
             ToWorker::Kick(id),
+            ToWorker::CheckAcceptMutex,
             ToWorker::Adopt((12, 3)),
         ] {
             assert_eq!(ToWorker::parse(&message.datagram()), Some(message));
@@ -153,13 +151,13 @@ mod tests {
             ToMaster::Kicked(id, false),
             ToMaster::Failed("no\ndisk".into()),
         ] {
-            assert_eq!(ToMaster::parse(&message.datagram()), Some(message));
+            assert_eq!(ToMaster::parse(&message.letter()), Some(message));
         }
     }
 
     #[test]
-    fn nonsense_is_nothing_and_long_texts_are_cut() {
-        for datagram in [
+    fn nonsense_is_nothing() {
+        for letter in [
             &b"drain x"[..],
             b"",
             b"dance",
@@ -168,10 +166,8 @@ mod tests {
             b"kick 1",
             b"level x",
         ] {
-            assert_eq!(ToWorker::parse(datagram), None);
-            assert_eq!(ToMaster::parse(datagram), None);
+            assert_eq!(ToWorker::parse(letter), None);
+            assert_eq!(ToMaster::parse(letter), None);
         }
-        let long = ToMaster::Failed("x".repeat(10_000)).datagram();
-        assert_eq!(long.len(), TEXT_MAX);
     }
 }

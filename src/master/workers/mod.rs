@@ -2,7 +2,9 @@
 //! the line to each. The master's thread alone uses it.
 
 pub(super) mod child;
+pub(super) mod line;
 pub(super) mod message;
+mod outbox;
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,12 +12,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::supervisor::{Generation, SlotId};
 use crate::log;
+use crate::net::ConnId;
 use crate::net::accept_mutex::Owner;
-use crate::sys::channel::{Channel, Received};
-use crate::sys::epoll::Epoll;
+use crate::sys::channel::Channel;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::Pid;
-use message::{TEXT_MAX, ToMaster, ToWorker};
+use line::MasterEnd;
+use message::{ToMaster, ToWorker};
+use outbox::Nonsense;
 
 /// A living worker, or one that was not buried yet.
 pub(in crate::master) struct WorkerProcess {
@@ -24,15 +28,69 @@ pub(in crate::master) struct WorkerProcess {
     pub(in crate::master) number: usize,
     pub(in crate::master) generation: Generation,
     pub(in crate::master) owner: Owner,
-    pub(in crate::master) channel: Channel,
-    /// What the channel had no room for, with the files that go along.
+    pub(in crate::master) line: MasterEnd,
+    /// What the line had no room for, with the files that go along.
     unsent: VecDeque<(ToWorker, Vec<OwnedFd>)>,
     /// The workers that it has lines to.
     pub(in crate::master) successors: Vec<Pid>,
     /// Why it ends, as far as it said so.
     pub(in crate::master) last_words: Option<String>,
-    /// Nothing more comes: it ends, and was not reaped yet.
-    pub(in crate::master) hung_up: bool,
+    owed: Owed,
+    /// It said what no worker says, and is not heard any more.
+    pub(in crate::master) is_ignored: bool,
+}
+
+/// What the worker may still say: everything else is nonsense.
+#[derive(Debug)]
+struct Owed {
+    ready: bool,
+    lists: usize,
+    kicks: Vec<ConnId>,
+    last_words: bool,
+}
+
+impl Owed {
+    /// Of a worker that was just forked.
+    const fn at_first() -> Self {
+        Self {
+            ready: true,
+            lists: 0,
+            kicks: Vec::new(),
+            last_words: true,
+        }
+    }
+
+    fn asked(&mut self, message: ToWorker) {
+        match message {
+            ToWorker::List => self.lists += 1,
+            ToWorker::Kick(id) => self.kicks.push(id),
+            ToWorker::Drain(_)
+            | ToWorker::Reopen
+            | ToWorker::ReopenAccess
+            | ToWorker::Successor(_)
+            | ToWorker::Predecessor
+            | ToWorker::LogLevel(_)
+            | ToWorker::CheckAcceptMutex
+            | ToWorker::Adopt(_) => {}
+        }
+    }
+
+    fn said(&mut self, message: &ToMaster) -> Result<(), Nonsense> {
+        let is_due = match message {
+            ToMaster::Ready => std::mem::take(&mut self.ready),
+            ToMaster::Failed(_) => std::mem::take(&mut self.last_words),
+            ToMaster::Listed => {
+                let is_due = self.lists > 0;
+                self.lists -= usize::from(is_due);
+                is_due
+            }
+            ToMaster::Kicked(id, _) => {
+                let asked = self.kicks.iter().position(|asked| asked == id);
+                asked.map(|at| self.kicks.swap_remove(at)).is_some()
+            }
+        };
+        is_due.then_some(()).ok_or(Nonsense)
+    }
 }
 
 impl WorkerProcess {
@@ -40,7 +98,7 @@ impl WorkerProcess {
         pid: Pid,
         (slot, number, generation): (SlotId, usize, Generation),
         owner: Owner,
-        channel: Channel,
+        line: MasterEnd,
     ) -> Self {
         Self {
             pid,
@@ -48,11 +106,12 @@ impl WorkerProcess {
             number,
             generation,
             owner,
-            channel,
+            line,
             unsent: VecDeque::new(),
             successors: Vec::new(),
             last_words: None,
-            hung_up: false,
+            owed: Owed::at_first(),
+            is_ignored: false,
         }
     }
 
@@ -68,13 +127,22 @@ impl WorkerProcess {
 
     /// As [`Self::tell`], and gives it `files`.
     pub(in crate::master) fn hand(&mut self, message: ToWorker, files: Vec<OwnedFd>) {
+        self.owed.asked(message);
         self.unsent.push_back((message, files));
         self.send_on();
     }
 
+    /// Has the worker look at the accept mutex. Who has not read what there is
+    /// no room behind looks when it reads that.
+    pub(in crate::master) fn wake(&mut self) {
+        if self.unsent.is_empty() {
+            self.tell(ToWorker::CheckAcceptMutex);
+        }
+    }
+
     fn send_on(&mut self) {
         while let Some((message, files)) = self.unsent.front() {
-            match send(&self.channel, *message, files) {
+            match send(&self.line.channel, *message, files) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It is gone: its death is on its way here.
                 Ok(()) | Err(_) => {
@@ -84,24 +152,33 @@ impl WorkerProcess {
         }
     }
 
-    /// What the worker said; `None` when there is nothing more now.
-    pub(in crate::master) fn hear(&mut self, epoll: &Epoll) -> Option<ToMaster> {
-        let mut datagram = [0; TEXT_MAX];
-        loop {
-            match self.channel.receive(&mut datagram) {
-                Ok(Received::Datagram(len, _)) => match ToMaster::parse(&datagram[..len]) {
-                    Some(message) => return Some(message),
-                    None => log::error!("worker-{} said something unknown", self.number),
-                },
-                Ok(Received::Nothing) => return None,
-                // Else it would be readable until the worker is reaped.
-                Ok(Received::Closed) | Err(_) => {
-                    self.hung_up = true;
-                    let _deleted_before = epoll.delete(&self.channel);
-                    return None;
+    /// What the worker said since it was heard last, in order, at most as much
+    /// as one ring can stand for. Also whether it is a worker of ours: one that
+    /// says what it was not asked for is to be ended.
+    pub(in crate::master) fn hear(&mut self) -> (Vec<ToMaster>, bool) {
+        let mut said = Vec::new();
+        if self.is_ignored {
+            return (said, true);
+        }
+        for _ in 0..MasterEnd::AT_ONCE {
+            match self.line.hear() {
+                Ok(None) => break,
+                Ok(Some(message)) if self.owed.said(&message).is_ok() => said.push(message),
+                Ok(Some(_)) | Err(Nonsense) => {
+                    self.is_ignored = true;
+                    break;
                 }
             }
         }
+        (said, !self.is_ignored)
+    }
+
+    /// Takes note of a ring of the worker's bell in this millisecond; `false`:
+    /// there are more than any worker of ours has letters for.
+    pub(in crate::master) fn rang(&mut self, millis: u64) -> bool {
+        let is_ours = self.is_ignored || self.line.rang(millis).is_ok();
+        self.is_ignored |= !is_ours;
+        is_ours
     }
 }
 
@@ -117,6 +194,7 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
         | ToWorker::LogLevel(_)
         | ToWorker::List
         | ToWorker::Kick(_)
+        | ToWorker::CheckAcceptMutex
         | ToWorker::Adopt(_) => {
             let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
             return channel.send(&message.datagram(), &files);
@@ -167,5 +245,35 @@ impl Workers {
 
     pub(in crate::master) fn has_unsent(&self) -> bool {
         self.0.iter().any(|member| !member.unsent.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_may_say_once_what_it_was_asked_once() {
+        let mut owed = Owed::at_first();
+        let id = ConnId::first(1, 2, 3);
+        let failed = ToMaster::Failed("why".into());
+        for message in [ToMaster::Ready, failed] {
+            assert_eq!(owed.said(&message), Ok(()));
+            assert_eq!(owed.said(&message), Err(Nonsense), "twice");
+        }
+        for (order, message) in [
+            (ToWorker::List, ToMaster::Listed),
+            (ToWorker::Kick(id), ToMaster::Kicked(id, true)),
+        ] {
+            assert_eq!(owed.said(&message), Err(Nonsense), "unasked");
+            owed.asked(order);
+            owed.asked(order);
+            assert_eq!(owed.said(&message), Ok(()));
+            assert_eq!(owed.said(&message), Ok(()));
+            assert_eq!(owed.said(&message), Err(Nonsense), "once too often");
+        }
+        owed.asked(ToWorker::Kick(id));
+        let another = ToMaster::Kicked(id.next(), true);
+        assert_eq!(owed.said(&another), Err(Nonsense));
     }
 }

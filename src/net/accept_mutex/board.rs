@@ -17,6 +17,10 @@ impl Words for Scoreboard {
         known(self.life(row))
     }
 
+    fn epoch(&self, row: usize) -> &AtomicU64 {
+        known(self.epoch(row))
+    }
+
     fn live(&self, row: usize) -> &AtomicU64 {
         known(self.word(row, Counter::Live))
     }

@@ -15,6 +15,7 @@ const ROWS: usize = 3;
 struct Memory {
     mutex: AtomicU64,
     life: [AtomicU64; ROWS],
+    epochs: [AtomicU64; ROWS],
     bells: [AtomicU64; ROWS],
     nothing: AtomicU64,
 }
@@ -28,6 +29,9 @@ impl Words for Arc<Memory> {
     }
     fn life(&self, row: usize) -> &AtomicU64 {
         &self.life[row]
+    }
+    fn epoch(&self, row: usize) -> &AtomicU64 {
+        &self.epochs[row]
     }
     fn live(&self, _: usize) -> &AtomicU64 {
         &self.nothing
@@ -54,6 +58,7 @@ fn setup(standings: [Standing; ROWS]) -> (TestMutex, [TestSeat; ROWS]) {
     let mutex = AcceptMutex::new(Arc::new(Memory {
         mutex: word(owner(0).word()),
         life: standings.map(|standing| word(standing.life(1))),
+        epochs: [word(1), word(1), word(1)],
         bells: [word(0), word(0), word(0)],
         nothing: word(0),
     }));

@@ -53,6 +53,8 @@ pub trait Words {
     fn rows(&self) -> usize;
     /// The row's epoch and standing.
     fn life(&self, row: usize) -> &AtomicU64;
+    /// The epoch of the row's last worker. The master alone writes it.
+    fn epoch(&self, row: usize) -> &AtomicU64;
     /// Connections that the row's worker has open.
     fn live(&self, row: usize) -> &AtomicU64;
     /// Turns of its event loop, counted right after each wait.
@@ -94,25 +96,26 @@ impl<W: Words> AcceptMutex<W> {
     /// The worker to which `row` was given last.
     #[must_use]
     pub fn occupant(&self, row: u8) -> Owner {
-        let life = self.0.life(row.into()).load(Ordering::Acquire);
-        let (epoch, _) = Standing::from_life(life);
-        Owner { row, epoch }
+        let epoch = self.0.epoch(row.into()).load(Ordering::Acquire);
+        Owner::of_epoch(row, epoch)
     }
 
     /// Has the epochs of `row` begin behind this one, before it is given to
     /// anybody: those before it name workers of another program.
     pub fn begin_behind(&self, row: u8, epoch: u16) {
-        self.stand(Owner { row, epoch }, Standing::Dead);
+        let owner = Owner { row, epoch };
+        self.name(owner);
+        self.stand(owner, Standing::Dead);
     }
 
     /// Gives `row` to a new worker. The master calls it before each fork.
     pub fn admit(&self, row: u8) -> Owner {
-        let life = self.0.life(row.into());
-        let (epoch, _) = Standing::from_life(life.load(Ordering::Acquire));
+        let before = self.occupant(row).epoch;
         let owner = Owner {
             row,
-            epoch: epoch.wrapping_add(1),
+            epoch: before.wrapping_add(1),
         };
+        self.name(owner);
         self.stand(owner, Standing::Starting);
         owner
     }
@@ -189,6 +192,11 @@ impl<W: Words> AcceptMutex<W> {
             kill_point(Spot::TurnRung);
         }
         moved
+    }
+
+    fn name(&self, worker: Owner) {
+        let epoch = self.0.epoch(worker.row());
+        epoch.store(worker.epoch.into(), Ordering::Release);
     }
 
     fn stand(&self, worker: Owner, standing: Standing) {
@@ -326,7 +334,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Memory {
         mutex: AtomicU64,
-        rows: [[AtomicU64; 5]; 4],
+        rows: [[AtomicU64; 6]; 4],
     }
 
     impl Words for Arc<Memory> {
@@ -347,6 +355,9 @@ mod tests {
         }
         fn asleep(&self, row: usize) -> &AtomicU64 {
             &self.rows[row][3]
+        }
+        fn epoch(&self, row: usize) -> &AtomicU64 {
+            &self.rows[row][5]
         }
         fn ring(&self, row: usize) {
             self.rows[row][4].fetch_add(1, Ordering::Relaxed);

@@ -36,6 +36,13 @@ impl Owner {
         })
     }
 
+    /// The worker of `row` that this word of the master's names.
+    pub(super) fn of_epoch(row: u8, word: u64) -> Self {
+        let [.., high, low] = word.to_be_bytes();
+        let epoch = u16::from_be_bytes([high, low]);
+        Self { row, epoch }
+    }
+
     pub(super) fn row(self) -> usize {
         self.row.into()
     }

@@ -164,6 +164,7 @@ pub struct Layout {
 pub struct LayoutError(pub(super) String);
 
 impl LayoutError {
+    /// An error with these words for whoever wrote the layout.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -178,6 +179,15 @@ impl fmt::Display for LayoutError {
 impl std::error::Error for LayoutError {}
 
 const MIB: usize = 1 << 20;
+
+/// What is not said: four bytes of length, big-endian, that count a body of at
+/// most 1 MiB behind them, and nothing else; the preset `len32`. For layouts that
+/// name only what they have: `Layout { id, header, ..Layout::default() }`.
+impl Default for Layout {
+    fn default() -> Self {
+        Self::preset("len32").expect("a preset")
+    }
+}
 
 impl Layout {
     /// The layout of a preset, if there is one of this name.
@@ -358,6 +368,7 @@ impl Layout {
     ///
     /// What stands there can never be a frame: close the connection. The
     /// claimed length reserves nothing; it is only compared.
+    #[doc(hidden)]
     #[inline(always)]
     pub fn frame<'a>(&self, bytes: &'a [u8]) -> Result<Option<Frame<'a>>, Refusal> {
         let Some(total) = self.measure(bytes)? else {

@@ -203,7 +203,8 @@ impl<F: Format> Server for FrameServer<F> {
             }
             if route.heartbeat && self.is_answer() {
                 done += F::total(&frame);
-                if turn.over() {
+                turn.served_one();
+                if turn.is_over() {
                     return (done, Step::Next);
                 }
                 continue;
@@ -213,11 +214,11 @@ impl<F: Format> Server for FrameServer<F> {
             turn.app.call(route, body, &mut turn.out, &mut answer);
             done += F::total(&frame);
             let step = self.answer(F::request(&frame), &answer, &mut turn.out);
-            let over = turn.over();
+            turn.served_one();
             match (step, turn.out.close) {
                 (_, Some(mode)) => return (done, self.close(mode, &mut turn.out)),
                 (Some(step), None) => return (done, step),
-                (None, None) if over => return (done, Step::Next),
+                (None, None) if turn.is_over() => return (done, Step::Next),
                 (None, None) => {}
             }
         }

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::{
-    Answer, CloseMode, Cut, Dispatch, Error, Event, Lane, Media, Out, Route, Step, Then, Turn,
-    Units,
+    Answer, Budget, CloseMode, Cut, Dispatch, Error, Event, Lane, Media, Out, Route, Step, Then,
+    Turn, Units, http,
 };
 use crate::scoreboard::Counter;
 
@@ -66,6 +66,8 @@ impl Dispatch for Handlers {
     fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
 }
 
+impl http::Requests for Handlers {}
+
 fn frames(layout: &Layout, bodies: &[(u32, &[u8])]) -> Vec<u8> {
     let mut wire = Vec::new();
     for (n, (id, body)) in (1..).zip(bodies) {
@@ -110,7 +112,7 @@ fn serve_on(
         lane,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
-        budget: &mut || false,
+        budget: &mut Budget::unlimited(),
         room: usize::MAX,
     };
     let (done, step) = server.serve(Units::borrowed(wire), &mut turn);
@@ -382,7 +384,7 @@ fn an_error_is_a_frame_where_the_format_has_one_and_the_end_elsewhere() {
         lane: Lane::Pool,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
-        budget: &mut || false,
+        budget: &mut Budget::unlimited(),
         room: usize::MAX,
     };
     let error = Answer::Error(Error::new(500, ""));
@@ -470,13 +472,13 @@ fn a_turn_that_is_over_stops_behind_a_message() {
     let wire = frames(&layout, &[(1, b"a"), (1, b"b")]);
     let protocol = Frames::new(layout.clone());
     let (_, mut server) = protocol.open();
-    for room in [0, usize::MAX] {
+    for (room, max) in [(0, usize::MAX), (usize::MAX, 1)] {
         let mut handlers = Handlers::default();
         let mut turn = Turn {
             lane: Lane::Pool,
             out: Out::new(Vec::new(), &protocol),
             app: &mut handlers,
-            budget: &mut || room == usize::MAX,
+            budget: &mut Budget::new(max, u64::MAX, || 0),
             room,
         };
         let (done, step) = server.serve(Units::borrowed(&wire), &mut turn);
@@ -694,6 +696,7 @@ fn a_close_waits_for_the_reply_that_its_own_handler_put_off() {
         fn opened(&mut self, _: &mut Out<'_>) {}
         fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
     }
+    impl http::Requests for CloseLater {}
     for (name, waits) in [("comm", Step::AwaitReply), ("rpc", Step::Next)] {
         let layout = layout(name);
         let protocol = Frames::new(layout.clone());
@@ -702,7 +705,7 @@ fn a_close_waits_for_the_reply_that_its_own_handler_put_off() {
             lane: Lane::Pool,
             out: Out::new(Vec::new(), &protocol),
             app: &mut CloseLater,
-            budget: &mut || false,
+            budget: &mut Budget::unlimited(),
             room: usize::MAX,
         };
         let wire = frames(&layout, &[(1, b"?")]);
@@ -732,7 +735,7 @@ fn after_an_end_of_file_messages_are_still_served_while_replies_are_owed() {
         lane: Lane::Pool,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
-        budget: &mut || false,
+        budget: &mut Budget::unlimited(),
         room: usize::MAX,
     };
     let first = frames(&layout, &[(LATER, b"")]);

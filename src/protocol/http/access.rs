@@ -12,8 +12,7 @@ use std::cell::Cell;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use super::Head;
-use super::head::Fields;
+use super::head::{Fields, Head};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

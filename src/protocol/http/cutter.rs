@@ -39,24 +39,6 @@ impl Default for Phase {
     }
 }
 
-/// What can be passed on.
-struct Unit {
-    len: usize,
-    /// It counts as a message: a request, or the head of one.
-    counts: bool,
-}
-
-impl Unit {
-    const fn new(len: usize) -> Self {
-        Self { len, counts: true }
-    }
-
-    /// A part of a request, behind its head.
-    const fn part(len: usize) -> Self {
-        Self { len, counts: false }
-    }
-}
-
 impl HttpCutter {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
@@ -66,8 +48,8 @@ impl HttpCutter {
         }
     }
 
-    /// The unit that `bytes` begin with, if there is one.
-    fn unit(&mut self, bytes: &[u8]) -> Result<Option<Unit>, Bad> {
+    /// Length of the unit that `bytes` begin with, if there is one.
+    fn unit(&mut self, bytes: &[u8]) -> Result<Option<usize>, Bad> {
         let Phase::Head(scan) = &mut self.phase else {
             return self.body(bytes);
         };
@@ -78,12 +60,12 @@ impl HttpCutter {
     }
 
     /// The head is whole: is the body there, and is it short?
-    fn head(&mut self, head: HeadEnd, bytes: &[u8]) -> Result<Option<Unit>, Bad> {
+    fn head(&mut self, head: HeadEnd, bytes: &[u8]) -> Result<Option<usize>, Bad> {
         self.phase = match head.length {
             Length::Fixed(length) if length > self.limits.kept() => {
                 self.headed = true;
                 self.phase = Phase::Rest(length);
-                return Ok(Some(Unit::new(head.at)));
+                return Ok(Some(head.at));
             }
             Length::Fixed(length) => Phase::Fixed(head.at + length),
             Length::Chunked => Phase::Chunked(head.at, ChunkScan::default()),
@@ -99,48 +81,48 @@ impl HttpCutter {
             Length::Fixed(length) => Phase::Fixed(length),
             Length::Chunked => Phase::Chunked(0, ChunkScan::default()),
         };
-        Ok(Some(Unit::new(head.at)))
+        Ok(Some(head.at))
     }
 
     /// The head is known: is the body there?
-    fn body(&mut self, bytes: &[u8]) -> Result<Option<Unit>, Bad> {
+    fn body(&mut self, bytes: &[u8]) -> Result<Option<usize>, Bad> {
         let kept = ChunkLimits::new(self.limits.kept(), &self.limits);
         let any = ChunkLimits::new(usize::MAX, &self.limits);
         match &mut self.phase {
             Phase::Head(_) => Ok(None),
             Phase::Fixed(total) if bytes.len() < *total => Ok(None),
             Phase::Fixed(total) => {
-                let unit = Unit::new(*total);
+                let unit = *total;
                 Ok(Some(self.end(unit)))
             }
             Phase::Chunked(head, scan) => match scan.scan(&bytes[*head..], kept, |_| ())? {
                 Scanned::Part => Ok(None),
                 Scanned::End(end) => {
-                    let unit = Unit::new(*head + end);
+                    let unit = *head + end;
                     Ok(Some(self.end(unit)))
                 }
                 Scanned::Over => {
-                    let unit = Unit::new(*head + scan.consume());
+                    let unit = *head + scan.consume();
                     self.phase = Phase::RestOfChunks(*scan);
                     self.headed = true;
                     Ok(Some(unit))
                 }
             },
             Phase::Rest(left) => {
-                let unit = Unit::part(bytes.len().min(*left));
-                *left -= unit.len;
+                let unit = bytes.len().min(*left);
+                *left -= unit;
                 let is_end = *left == 0;
                 Ok(Some(if is_end { self.end(unit) } else { unit }))
             }
             Phase::RestOfChunks(scan) => {
                 let scanned = scan.scan(bytes, any, |_| ());
-                let unit = Unit::part(scan.consume());
+                let unit = scan.consume();
                 match scanned {
                     Ok(Scanned::End(_)) => Ok(Some(self.end(unit))),
-                    Err(bad) if unit.len == 0 => Err(bad),
+                    Err(bad) if unit == 0 => Err(bad),
                     // What is wrong is wrong again, behind this unit.
                     Ok(Scanned::Part | Scanned::Over) | Err(_) => {
-                        Ok(Some(unit).filter(|unit| unit.len > 0))
+                        Ok(Some(unit).filter(|unit| *unit > 0))
                     }
                 }
             }
@@ -148,7 +130,7 @@ impl HttpCutter {
     }
 
     /// With `unit` the request ends.
-    fn end(&mut self, unit: Unit) -> Unit {
+    fn end(&mut self, unit: usize) -> usize {
         self.phase = Phase::default();
         self.headed = false;
         unit
@@ -157,15 +139,16 @@ impl HttpCutter {
 
 impl Cutter for HttpCutter {
     fn cut(&mut self, bytes: &[u8]) -> Cut {
-        // A head that goes before its body is a message to whoever counts.
         let (mut units, mut messages) = (0, 0);
         let mut refused = None;
         while units < bytes.len() {
+            // A request counts once, with the first part of it.
+            let begins = !self.headed;
             match self.unit(&bytes[units..]) {
                 Ok(None) => break,
-                Ok(Some(Unit { len, counts })) => {
+                Ok(Some(len)) => {
                     units += len;
-                    messages += usize::from(counts);
+                    messages += usize::from(begins);
                 }
                 Err(bad) => {
                     refused = Some(bad);

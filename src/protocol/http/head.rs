@@ -27,9 +27,6 @@ pub struct Head<'a> {
 pub struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
 
 impl<'a> Fields<'a> {
-    /// No fields.
-    pub const NONE: Self = Self(&[]);
-
     /// The value of the first field called `name`, whatever its case.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&'a [u8]> {

@@ -5,23 +5,10 @@ use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Head, Response, Root};
+use super::Response;
 use crate::protocol::{BodyFile, Error};
 
-/// A request whose body is yet to come.
-#[derive(Clone, Copy, Debug)]
-pub struct Incoming<'a> {
-    /// Request line and fields.
-    pub head: Head<'a>,
-    /// Bytes of the body, if its client says so beforehand.
-    pub length: Option<usize>,
-    /// Bytes that a body may have, unless its route says otherwise.
-    pub max: usize,
-    /// What the listener has to show.
-    pub root: Option<&'a dyn Root>,
-}
-
-/// What is to be done with such a body.
+/// What is to be done with a body that is yet to come.
 pub enum Wanted {
     /// It is kept until it is whole: in memory if it is there already, in a file
     /// otherwise.

@@ -17,75 +17,45 @@
 
 mod access;
 mod chunks;
+mod content;
 mod cutter;
 mod date;
+mod encode;
 mod head;
 mod intake;
-mod recorder;
+mod limits;
 mod refusal;
+mod request;
+mod requests;
 mod response;
 mod scan;
 mod server;
+mod settings;
 mod source;
-mod streaming;
+mod stream_writer;
 mod trailers;
-mod upload;
 
 pub use access::{Access, AccessFormat, Sending};
+pub use content::{Content, Piece};
 pub use date::http_date;
 pub use head::{Fields, Head};
-pub use intake::{Incoming, Intake, Received, Spooling, Taken, Wanted};
-pub use response::{Content, Piece, Response, reason};
+pub use intake::{Intake, Received, Spooling, Taken, Wanted};
+pub use limits::{FIELDS_MAX, Limits};
+pub use request::{Incoming, Request, Root};
+pub use requests::Requests;
+pub use response::{Response, Served, reason};
 pub use source::{ChunkBuf, Fill, Source, Stream};
 pub use trailers::Trailers;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Cutter, Lane, Media, Protocol, Push, Server, Units, Unsendable, Wire};
-use crate::scoreboard::Row;
-
-/// Fields that a head may have however it is configured.
-pub const FIELDS_MAX: usize = 128;
-
-/// What a listener accepts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
-    /// Bytes of the request line; over it, 414.
-    pub line: usize,
-    /// Bytes of the head, request line included, and again of the trailers of a
-    /// chunked body; over it, 431.
-    pub head: usize,
-    /// Fields of the head, and again of the trailers, at most [`FIELDS_MAX`]; over it, 431.
-    pub fields: usize,
-    /// Bytes of the body unless its route says otherwise; over it, 413.
-    pub body: usize,
-    /// Bytes of a body that is kept in memory until it is whole. A longer one
-    /// goes where its handler wants it, as it comes.
-    pub memory: usize,
-}
-
-impl Limits {
-    /// Bytes of a body for which the rest of its request waits.
-    fn kept(&self) -> usize {
-        self.memory.min(self.body)
-    }
-}
+use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
+use settings::Settings;
 
 /// The protocol of a listener that speaks HTTP.
 #[derive(Clone, Debug)]
 pub struct Http1(Arc<Settings>);
-
-/// What all connections of a listener have in common.
-#[derive(Clone, Debug)]
-struct Settings {
-    limits: Limits,
-    spooling: Spooling,
-    /// How each answer is recorded, if it is.
-    access: Option<AccessFormat>,
-    root: Option<Arc<dyn Root>>,
-}
 
 impl Http1 {
     /// HTTP within `limits`. Bodies that are too long for memory go to `/tmp`.
@@ -158,61 +128,6 @@ impl Protocol for Http1 {
 
     fn late(&self) -> &'static [u8] {
         refusal::LATE
-    }
-}
-
-/// What a listener has to show where the program has no route: files, by `web`.
-pub trait Root: fmt::Debug + Send + Sync {
-    /// Serves a request; `None` when nothing is there, and the response is as it
-    /// was.
-    fn serve(
-        &self,
-        lane: Lane,
-        request: &Request<'_>,
-        row: &Row,
-        response: &mut Response,
-    ) -> Option<Served>;
-}
-
-/// One request, as handlers get it.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// Request line and fields.
-    pub head: Head<'a>,
-    /// The body; chunked ones are put together.
-    pub body: Units<'a>,
-    /// Fields behind a chunked body.
-    pub trailers: Trailers<'a>,
-    /// What the listener has to show.
-    pub root: Option<&'a dyn Root>,
-    /// What an [`Intake`] made of the body, for its handler to take.
-    pub taken: Option<&'a Taken>,
-}
-
-/// What became of a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Served {
-    /// The response says what to send.
-    Done,
-    /// The answer comes as [`Event::Reply`](super::Event::Reply) with this
-    /// token, into this response.
-    Later(u64),
-    /// Nothing was done: its handler may block.
-    NotInline,
-    /// Nothing was done: nobody knows the method.
-    NoSuchMethod,
-}
-
-impl Media {
-    /// As the field `Content-Type` says it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bytes => "application/octet-stream",
-            Self::Text => "text/plain; charset=utf-8",
-            Self::Html => "text/html; charset=utf-8",
-            Self::Json => "application/json",
-        }
     }
 }
 

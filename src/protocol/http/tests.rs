@@ -11,7 +11,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::protocol::{Answer, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn};
+use crate::protocol::{
+    Answer, Budget, CloseMode, Cut, Dispatch, Error, Event, Lane, Out, Route, Step, Then, Turn,
+    Units,
+};
 
 const LIMITS: Limits = Limits {
     line: 100,
@@ -43,8 +46,17 @@ impl Dispatch for Handlers {
 
     fn opened(&mut self, _: &mut Out<'_>) {}
 
-    fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
+    /// Resets the connection, or closes it.
+    fn timer(&mut self, token: u64, out: &mut Out<'_>) {
+        out.close = match token {
+            0 => None,
+            1 => Some(CloseMode::Flush),
+            _ => Some(CloseMode::Abort),
+        };
+    }
+}
 
+impl Requests for Handlers {
     fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
         let Head {
             method,
@@ -131,7 +143,7 @@ fn serve(parts: &[&[u8]], limits: Limits) -> Came {
         lane: Lane::Pool,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
-        budget: &mut || false,
+        budget: &mut Budget::unlimited(),
         room: usize::MAX,
     };
     let (mut kept, mut over) = (Vec::new(), None);
@@ -678,7 +690,7 @@ fn turn(lane: Lane, units: &[&str], events: Vec<Event>) -> (String, Vec<usize>, 
         lane,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
-        budget: &mut || false,
+        budget: &mut Budget::unlimited(),
         room: usize::MAX,
     };
     let (mut done, mut steps) = (Vec::new(), Vec::new());
@@ -732,12 +744,36 @@ fn an_answer_that_comes_later_holds_everything_behind_it() {
     ];
     let (said, done, steps) = turn(Lane::Pool, &[&text], events);
     assert_eq!(done, [later.len()]);
-    let close = Step::Close(crate::protocol::CloseMode::Flush);
+    let close = Step::Close(CloseMode::Flush);
     assert_eq!(
         steps,
         [Step::AwaitReply, Step::AwaitReply, Step::AwaitReply, close]
     );
     assert!(said.ends_with("\r\n\r\nnow"), "{said}");
+}
+
+#[test]
+fn a_timer_closes_behind_the_answer_that_is_owed_or_resets_at_once() {
+    let later = "GET /later HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (flush, abort) = (
+        || Step::Close(CloseMode::Flush),
+        || Step::Close(CloseMode::Abort),
+    );
+    for (token, idle, owing) in [
+        (0, Step::Next, Step::AwaitReply),
+        (1, flush(), Step::AwaitReply),
+        (2, abort(), abort()),
+    ] {
+        let (_, _, steps) = turn(Lane::Pool, &[], vec![Event::Timer(token)]);
+        assert_eq!(steps, [idle]);
+        let events = vec![Event::Timer(token)];
+        let (_, _, steps) = turn(Lane::Pool, &[later], events);
+        assert_eq!(steps, [Step::AwaitReply, owing]);
+    }
+    let answer = Event::Reply(1, Answer::None);
+    let (said, _, steps) = turn(Lane::Pool, &[later], vec![Event::Timer(1), answer]);
+    assert_eq!(steps[2], flush());
+    assert!(said.starts_with("HTTP/1.1 204 "), "{said}");
 }
 
 #[test]
@@ -764,13 +800,13 @@ fn a_drain_is_told_with_the_next_response() {
         lane: Lane::Pool,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
-        budget: &mut || false,
+        budget: &mut Budget::unlimited(),
         room: usize::MAX,
     };
     assert_eq!(server.event(Event::Draining, &mut turn), Step::Next);
     let units = Units::borrowed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     let (_, step) = server.serve(units, &mut turn);
-    assert_eq!(step, Step::Close(crate::protocol::CloseMode::Flush));
+    assert_eq!(step, Step::Close(CloseMode::Flush));
     let said = String::from_utf8_lossy(&turn.out.bytes).into_owned();
     assert!(said.contains("Connection: close\r\n"), "{said}");
 }
@@ -853,4 +889,134 @@ fn a_method_that_nobody_knows_is_named() {
     let refusal = super::refusal::unknown_method("BREW");
     assert!(refusal.detail.contains("`BREW`"), "{}", refusal.detail);
     assert!(refusal.answer.starts_with(b"HTTP/1.1 501 "));
+}
+
+/// Messages that the cutter counts in a stream that comes in these parts, and
+/// those that the server says it served.
+fn counted(parts: &[&[u8]]) -> (usize, usize) {
+    let protocol = Http1::new(SPOOLS);
+    let (mut cutter, mut server) = protocol.open();
+    let mut handlers = Handlers::default();
+    let (mut budget, mut received) = (Budget::unlimited(), 0);
+    let mut turn = Turn {
+        lane: Lane::Pool,
+        out: Out::new(Vec::new(), &protocol),
+        app: &mut handlers,
+        budget: &mut budget,
+        room: usize::MAX,
+    };
+    let mut kept = Vec::new();
+    for part in parts {
+        kept.extend_from_slice(part);
+        let cut = cutter.cut(&kept);
+        received += cut.messages;
+        let units: Vec<u8> = kept.drain(..cut.units).collect();
+        let mut done = 0;
+        while done < units.len() {
+            let (served, step) = server.serve(Units::borrowed(&units[done..]), &mut turn);
+            done += served;
+            if step == Step::AwaitReply {
+                server.event(Event::Reply(1, Answer::None), &mut turn);
+            }
+        }
+    }
+    assert_eq!(kept, b"");
+    (received, budget.messages())
+}
+
+#[test]
+fn a_request_counts_once_where_it_arrives_and_once_where_it_is_served() {
+    let post = "POST / HTTP/1.1\r\nHost: x\r\n";
+    let next = "GET /none HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (first, messages) in [
+        (next.to_owned(), 2),
+        (format!("{next}{next}"), 3),
+        (next.replace("none", "later"), 2),
+        (format!("{post}Content-Length: 2\r\n\r\nhi"), 2),
+        (format!("{post}Content-Length: 12\r\n\r\nhello, world"), 2),
+        (
+            format!("{post}Expect: 100-continue\r\nContent-Length: 2\r\n\r\nhi"),
+            2,
+        ),
+        (
+            format!("{post}Expect: 100-continue\r\nContent-Length: 12\r\n\r\nhello, world"),
+            2,
+        ),
+        (
+            format!("{post}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"),
+            2,
+        ),
+        (
+            format!(
+                "{post}Transfer-Encoding: chunked\r\n\r\n\
+                 5\r\nhello\r\n7;x\r\n, world\r\n0\r\nA: b\r\n\r\n"
+            ),
+            2,
+        ),
+        (
+            format!(
+                "{post}Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 2\r\nhi\r\n0\r\n\r\n"
+            ),
+            2,
+        ),
+        (
+            format!(
+                "{post}Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 5\r\nhello\r\n7;x\r\n, world\r\n0\r\n\r\n"
+            ),
+            2,
+        ),
+    ] {
+        let stream = format!("{first}{next}");
+        for cut in 0..stream.len() {
+            let (first, second) = stream.as_bytes().split_at(cut);
+            let counts = counted(&[first, second]);
+            assert_eq!(counts, (messages, messages), "{cut} of {stream:?}");
+        }
+        let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+        assert_eq!(counted(&bytes), (messages, messages), "{stream:?}");
+    }
+}
+
+#[test]
+fn what_is_not_answered_is_not_served_and_an_error_is_an_answer() {
+    for (text, messages) in [
+        ("GET / HTTP/1.1\r\n\r\n", 0),
+        (
+            "BREW / HTTP/1.1\r\nHost: x\r\nContent-Length: 61\r\n\r\n",
+            0,
+        ),
+        ("GET /error HTTP/1.1\r\nHost: x\r\n\r\n", 1),
+        (
+            "POST /unwanted HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n",
+            1,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nhello",
+            0,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nhello!",
+            1,
+        ),
+    ] {
+        let protocol = Http1::new(SPOOLS);
+        let (mut handlers, mut budget) = (Handlers::default(), Budget::unlimited());
+        let mut turn = Turn {
+            lane: Lane::Pool,
+            out: Out::new(Vec::new(), &protocol),
+            app: &mut handlers,
+            budget: &mut budget,
+            room: usize::MAX,
+        };
+        let (_, mut server) = protocol.open();
+        let (mut done, mut step) = (0, Step::Next);
+        while done < text.len() && step == Step::Next {
+            let served;
+            (served, step) = server.serve(Units::borrowed(&text.as_bytes()[done..]), &mut turn);
+            done += served;
+        }
+        assert_eq!(budget.messages(), messages, "{text:?}");
+    }
 }

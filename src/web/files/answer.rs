@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::condition::Verdict;
+use super::condition::{Validators, Verdict};
 use super::range::Asked;
 use super::variant::{Stored, Variant};
 use super::wanted::Wanted;
@@ -28,7 +28,7 @@ pub(super) fn send(
             response.status = Some(304);
             response.encoded(&[&variant.brief], false);
         }
-        Verdict::Failed => response.error(&Error::new(412, "the file is another one")),
+        Verdict::Failed => failed(response),
         Verdict::Send => {
             let range = wanted.range.filter(|_| is_get && variant.ranges);
             let range = range.filter(|_| validators.range_holds(wanted.if_range));
@@ -36,6 +36,30 @@ pub(super) fn send(
             content(variant, asked, response);
         }
     }
+}
+
+/// Answers a `GET` or `HEAD` of the page that lists a folder. It is made anew
+/// each time, so that nothing tells its states apart; it is there all the same.
+pub(super) fn list(page: String, wanted: &Wanted<'_>, now: u64, response: &mut Response) {
+    let validators = Validators {
+        etag: None,
+        modified: None,
+        now,
+    };
+    match validators.judge(wanted) {
+        Verdict::NotModified => response.status = Some(304),
+        Verdict::Failed => failed(response),
+        Verdict::Send => {
+            let policy = b"default-src 'none'; style-src 'unsafe-inline'";
+            response.field("Content-Security-Policy", policy);
+            response.field("X-Content-Type-Options", b"nosniff");
+            response.content = Content::Bytes(page.into(), Media::Html);
+        }
+    }
+}
+
+fn failed(response: &mut Response) {
+    response.error(&Error::new(412, "what is there is another one"));
 }
 
 fn content(variant: &Variant, asked: Asked, response: &mut Response) {
@@ -95,15 +119,16 @@ fn part(variant: &Variant, range: Range<u64>) -> Piece {
     }
 }
 
-/// The parts of a `multipart/byteranges` (RFC 9110, 14.6).
+/// The parts of a `multipart/byteranges` (RFC 9110, 14.6). The empty line before
+/// the first boundary, a preamble of nothing (RFC 2046, 5.1.1), is there because
+/// clients such as zsync 0.6 look for a boundary with its line break in front.
 fn pieces(variant: &Variant, ranges: Vec<Range<u64>>, boundary: &str) -> Vec<Piece> {
     let mut pieces = Vec::with_capacity(2 * ranges.len() + 1);
-    for (n, range) in ranges.into_iter().enumerate() {
-        let before = if n == 0 { "" } else { "\r\n" };
+    for range in ranges {
         let place = place(&range, variant.len);
-        let mut head = format!("{before}--{boundary}\r\nContent-Range: {place}\r\n").into_bytes();
+        let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
         head.extend_from_slice(&variant.media);
-        head.extend_from_slice(b"\r\n");
+        head.extend_from_slice(format!("Content-Range: {place}\r\n\r\n").as_bytes());
         pieces.push(Piece::Bytes(head.into()));
         pieces.push(part(variant, range));
     }

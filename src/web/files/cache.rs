@@ -77,7 +77,7 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Table {
-    entries: HashMap<Box<str>, Arc<Entry>>,
+    entries: HashMap<Box<[u8]>, Arc<Entry>>,
     weight: usize,
     bytes: usize,
     swept: u64,
@@ -92,8 +92,9 @@ impl Cache {
         }
     }
 
-    /// What is surely still at `path`, as sent.
-    pub(super) fn fresh(&self, path: &str, now: u64) -> Option<Arc<Entry>> {
+    /// What is surely still at `path`, its escapes undone: other spellings of it
+    /// must not cost another look, and another entry.
+    pub(super) fn fresh(&self, path: &[u8], now: u64) -> Option<Arc<Entry>> {
         let table = self.table();
         let entry = table.entries.get(path)?;
         if now.saturating_sub(entry.checked) >= FRESH {
@@ -104,12 +105,12 @@ impl Cache {
     }
 
     /// What was at `path` when somebody looked last.
-    pub(super) fn known(&self, path: &str) -> Option<Arc<Entry>> {
+    pub(super) fn known(&self, path: &[u8]) -> Option<Arc<Entry>> {
         self.table().entries.get(path).cloned()
     }
 
     /// Keeps what was found at `path`; `None`: nothing.
-    pub(super) fn keep(&self, path: &str, found: Option<&Arc<Entry>>, now: u64) {
+    pub(super) fn keep(&self, path: &[u8], found: Option<&Arc<Entry>>, now: u64) {
         let mut table = self.table();
         let _closed = table.forget(path);
         if let Some(entry) = found.filter(|_| path.len() <= KEY_MAX) {
@@ -125,7 +126,7 @@ impl Cache {
     }
 
     /// The content of `entry` has grown.
-    pub(super) fn grew(&self, path: &str, entry: &Arc<Entry>) {
+    pub(super) fn grew(&self, path: &[u8], entry: &Arc<Entry>) {
         let mut table = self.table();
         let is_here = table
             .entries
@@ -153,7 +154,7 @@ impl Table {
         self.bytes = self.bytes + held - before;
     }
 
-    fn forget(&mut self, path: &str) -> Option<Arc<Entry>> {
+    fn forget(&mut self, path: &[u8]) -> Option<Arc<Entry>> {
         let entry = self.entries.remove(path)?;
         self.weight -= entry.weight();
         self.bytes -= entry.counted.swap(0, Ordering::Relaxed);
@@ -186,7 +187,7 @@ impl Table {
     fn forget_used_before(&mut self, time: u64) -> Vec<Arc<Entry>> {
         let old = self.entries.iter();
         let old = old.filter(|(_, entry)| entry.used.load(Ordering::Relaxed) < time);
-        let paths: Vec<Box<str>> = old.map(|(path, _)| path.clone()).collect();
+        let paths: Vec<Box<[u8]>> = old.map(|(path, _)| path.clone()).collect();
         paths.iter().filter_map(|path| self.forget(path)).collect()
     }
 }
@@ -202,13 +203,14 @@ mod tests {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(&vec![b'x'; len]).expect("room");
         let state = State::of(&file.metadata().expect("an open file"), 0);
-        let plain = Variant::open(file, state, None, manner()).expect("its content");
+        let text = Kind::of_content(b"text");
+        let plain = Variant::open(file, state, None, manner(&text)).expect("its content");
         Arc::new(Entry::new(Arc::new(plain), Vec::new(), now))
     }
 
-    fn manner() -> Manner<'static> {
+    fn manner(kind: &Kind) -> Manner<'_> {
         Manner {
-            kind: Kind::of("a.txt".as_ref()),
+            kind,
             cache_control: None,
             varies: true,
             now: 0,
@@ -223,12 +225,12 @@ mod tests {
     #[test]
     fn an_entry_is_believed_for_a_second() {
         let cache = Cache::new(10, 1 << 20);
-        cache.keep("a", Some(&entry(5, 1000)), 1000);
-        assert!(cache.fresh("a", 1999).is_some());
-        assert!(cache.fresh("a", 2000).is_none());
-        assert!(cache.known("a").is_some());
-        cache.keep("a", None, 2000);
-        assert!(cache.known("a").is_none());
+        cache.keep(b"a", Some(&entry(5, 1000)), 1000);
+        assert!(cache.fresh(b"a", 1999).is_some());
+        assert!(cache.fresh(b"a", 2000).is_none());
+        assert!(cache.known(b"a").is_some());
+        cache.keep(b"a", None, 2000);
+        assert!(cache.known(b"a").is_none());
         assert_eq!(held(&cache), (0, 0, 0));
     }
 
@@ -236,14 +238,17 @@ mod tests {
     fn files_and_bytes_are_bounded_and_the_oldest_goes_first() {
         let cache = Cache::new(8, 1 << 20);
         for n in 0..100_u64 {
-            cache.keep(&n.to_string(), Some(&entry(10, n)), n);
+            cache.keep(n.to_string().as_bytes(), Some(&entry(10, n)), n);
             let (entries, weight, bytes) = held(&cache);
             assert!(weight <= 8 && entries == weight && bytes == entries * 10);
-            assert!(cache.known(&n.to_string()).is_some(), "the newest stays");
+            assert!(
+                cache.known(n.to_string().as_bytes()).is_some(),
+                "the newest stays"
+            );
         }
         let cache = Cache::new(1000, 50);
         for n in 0..100_u64 {
-            cache.keep(&n.to_string(), Some(&entry(10, n)), n);
+            cache.keep(n.to_string().as_bytes(), Some(&entry(10, n)), n);
             assert!(held(&cache).2 <= 50);
         }
     }
@@ -251,11 +256,11 @@ mod tests {
     #[test]
     fn what_nobody_asks_for_is_closed() {
         let cache = Cache::new(10, 1 << 20);
-        cache.keep("old", Some(&entry(5, 0)), 0);
-        cache.keep("used", Some(&entry(5, 0)), 0);
-        assert!(cache.fresh("used", 500).is_some());
-        cache.keep("new", Some(&entry(5, UNUSED + 400)), UNUSED + 400);
-        assert!(cache.known("old").is_none() && cache.known("used").is_some());
+        cache.keep(b"old", Some(&entry(5, 0)), 0);
+        cache.keep(b"used", Some(&entry(5, 0)), 0);
+        assert!(cache.fresh(b"used", 500).is_some());
+        cache.keep(b"new", Some(&entry(5, UNUSED + 400)), UNUSED + 400);
+        assert!(cache.known(b"old").is_none() && cache.known(b"used").is_some());
         assert_eq!(held(&cache), (2, 2, 10));
     }
 
@@ -263,23 +268,23 @@ mod tests {
     fn a_file_that_was_packed_counts_more() {
         let cache = Cache::new(10, 1 << 20);
         let entry = entry(5000, 0);
-        cache.keep("a", Some(&entry), 0);
-        let packed = entry.plain.packed(manner()).unwrap().len;
-        cache.grew("a", &entry);
+        cache.keep(b"a", Some(&entry), 0);
+        let packed = entry.plain.packed(manner(&entry.plain.kind)).unwrap().len;
+        cache.grew(b"a", &entry);
         assert_eq!(held(&cache).2, 5000 + usize::try_from(packed).unwrap());
         // The same again, and one that is no longer here: nothing changes.
-        cache.grew("a", &entry);
-        cache.grew("b", &entry);
-        cache.keep("a", Some(&entry), 0);
+        cache.grew(b"a", &entry);
+        cache.grew(b"b", &entry);
+        cache.keep(b"a", Some(&entry), 0);
         assert_eq!(held(&cache).2, 5000 + usize::try_from(packed).unwrap());
-        cache.keep("a", None, 0);
+        cache.keep(b"a", None, 0);
         assert_eq!(held(&cache), (0, 0, 0));
     }
 
     #[test]
     fn a_path_that_is_too_long_is_not_kept() {
         let cache = Cache::new(10, 1 << 20);
-        let long = "a".repeat(KEY_MAX + 1);
+        let long = [b'a'; KEY_MAX + 1];
         cache.keep(&long, Some(&entry(5, 0)), 0);
         assert_eq!(held(&cache), (0, 0, 0));
     }

@@ -8,8 +8,8 @@ use super::wanted::{Wanted, trim};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Validators<'a> {
     /// With its quotes; one that begins with `W/` is good for saving a transfer,
-    /// not for putting pieces together.
-    pub(super) etag: &'a str,
+    /// not for putting pieces together. `None`: nothing tells the states apart.
+    pub(super) etag: Option<&'a str>,
     /// Seconds since 1970.
     pub(super) modified: Option<u64>,
     /// Seconds since 1970, now.
@@ -78,12 +78,14 @@ impl Validators<'_> {
 
     /// RFC 9110, 8.8.3.2.
     fn is_strongly(&self, tag: &[u8]) -> bool {
-        !self.etag.starts_with("W/") && self.etag.as_bytes() == tag
+        let strong = self.etag.filter(|etag| !etag.starts_with("W/"));
+        strong.is_some_and(|etag| etag.as_bytes() == tag)
     }
 
     fn is_weakly(&self, tag: &[u8]) -> bool {
         let opaque = |tag| <[u8]>::strip_prefix(tag, b"W/").unwrap_or(tag);
-        opaque(self.etag.as_bytes()) == opaque(tag)
+        self.etag
+            .is_some_and(|etag| opaque(etag.as_bytes()) == opaque(tag))
     }
 }
 
@@ -129,7 +131,7 @@ mod tests {
 
     fn file(etag: &str) -> Validators<'_> {
         Validators {
-            etag,
+            etag: Some(etag),
             modified: Some(MODIFIED),
             now: MODIFIED + 10,
         }
@@ -178,6 +180,31 @@ mod tests {
             (&[(u, SAME), (s, SAME)], NotModified),
         ] {
             assert_eq!(file("\"a\"").judge(&wanted(fields)), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_tag_is_there_all_the_same() {
+        use Verdict::{Failed, NotModified, Send};
+        let page = Validators {
+            etag: None,
+            modified: None,
+            now: MODIFIED,
+        };
+        for (name, value, expected) in [
+            ("If-None-Match", "*", NotModified),
+            ("If-None-Match", "\"a\", *", NotModified),
+            ("If-None-Match", "\"\"", Send),
+            ("If-None-Match", "", Send),
+            ("If-None-Match", ",", Send),
+            ("If-Match", "*", Send),
+            ("If-Match", "\"a\"", Failed),
+            ("If-Match", ",", Failed),
+            ("If-Modified-Since", AFTER, Send),
+            ("If-Unmodified-Since", BEFORE, Send),
+        ] {
+            let verdict = page.judge(&wanted(&[(name, value)]));
+            assert_eq!(verdict, expected, "{name}: {value}");
         }
     }
 

@@ -44,9 +44,9 @@ a { color: var(--link); text-decoration: none; } a:hover { text-decoration: unde
 </style>
 "#;
 
-/// The page of the folder at `path`, decoded. `whole`: there is no more than
-/// these.
-pub(super) fn page(path: &str, items: &mut [Item], whole: bool) -> String {
+/// The page of the folder at `path`, decoded. `has_parent`: there is one above
+/// it to go to. `whole`: there is no more than these.
+pub(super) fn page(path: &str, has_parent: bool, items: &mut [Item], whole: bool) -> String {
     items.sort_by(|one, other| {
         let key = |item: &Item| Reverse(item.is_folder);
         key(one)
@@ -60,7 +60,7 @@ pub(super) fn page(path: &str, items: &mut [Item], whole: bool) -> String {
         "<title>{title}</title></head>\n<body><h1>{title}</h1>\n<table>\n\
          <tr><th>Name</th><th>Size</th><th>Changed (UTC)</th></tr>\n"
     );
-    if path != "/" {
+    if has_parent {
         page += "<tr><td><a href=\"../\">../</a></td><td></td><td></td></tr>\n";
     }
     for item in &*items {
@@ -145,7 +145,7 @@ mod tests {
             item("a", false),
             item("y", true),
         ];
-        let page = page("/x/", &mut items, true);
+        let page = page("/x/", true, &mut items, true);
         let order: Vec<_> = page
             .match_indices("href=\"./")
             .map(|(at, found)| &page[at + found.len()..][..1])
@@ -160,8 +160,12 @@ mod tests {
 
     #[test]
     fn names_cannot_write_into_the_page() {
-        let mut items = [item("<script>\"'&\n", false), item("javascript:x", false)];
-        let page = page("/<b>/", &mut items, false);
+        let mut items = [
+            item("<script>\"'&\n", false),
+            item("javascript:x", false),
+            item("a\\b%c?d#e", true),
+        ];
+        let page = page("/<b>/", true, &mut items, false);
         assert!(
             page.contains("&lt;script&gt;&quot;&#39;&amp;\u{fffd}</a>"),
             "{page}"
@@ -171,6 +175,10 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("href=\"./javascript%3Ax\""), "{page}");
+        assert!(
+            page.contains("href=\"./a%5Cb%25c%3Fd%23e/\">a\\b%c?d#e/</a>"),
+            "{page}"
+        );
         assert!(page.contains("<h1>/&lt;b&gt;/</h1>"), "{page}");
         assert!(!page.contains("<script") && !page.contains("<b>"));
         assert!(page.contains("more than fits"));
@@ -178,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_top_has_no_way_up() {
-        assert!(!page("/", &mut [], true).contains("../"));
+        assert!(!page("/a/", false, &mut [], true).contains("../"));
     }
 
     #[test]

@@ -31,18 +31,24 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use media::{is_extension, is_media_type};
 pub use range::{Asked, RANGES_MAX};
 
 use self::cache::{Cache, Entry};
 use self::coding::{Accepted, Coding};
 use self::find::{Found, Now};
+use self::media::Types;
+use self::place::Place;
 use self::variant::Variant;
 use self::wanted::Wanted;
+use super::location::location;
 use super::site::path_of;
 use crate::body::Error;
-use crate::protocol::http::{Content, Request, Response, Root, Served};
-use crate::protocol::{Lane, Media};
+use crate::log::{self, Limiter};
+use crate::protocol::Lane;
+use crate::protocol::http::{Request, Response, Root, Served};
 use crate::scoreboard::{Counter, Row};
+use crate::sys::beneath;
 use crate::sys::clock::{coarse_millis, wall_seconds};
 
 /// Larger files are not packed on the fly: it would hold a thread for long, and
@@ -55,6 +61,9 @@ const FILES_MAX: usize = 512;
 /// Bytes of small and of packed files that are kept in memory.
 const BYTES_MAX: usize = 32 << 20;
 
+/// Lines about files that cannot be read, for each folder.
+const REPORTS_PER_SECOND: u32 = 10;
+
 const METHODS: &[u8] = b"GET, HEAD, OPTIONS";
 
 /// The files of a folder, and how they are served. See
@@ -64,7 +73,8 @@ const METHODS: &[u8] = b"GET, HEAD, OPTIONS";
 /// those who take it, or sent as the `.br`, `.zst` or `.gz` that lies beside it
 /// and is not older. Names that begin with a dot are not there, but for
 /// `/.well-known/`. Symbolic links are followed as long as they are relative and
-/// stay in the folder.
+/// stay in the folder; before Linux 5.6 and in containers that filter `openat2`,
+/// of which the log tells, they are not.
 ///
 /// ```
 /// use purlin::{prelude::*, web::Files};
@@ -81,7 +91,10 @@ pub struct Files {
     listing: bool,
     cache_control: Option<String>,
     pack_max: u64,
+    types: Types,
     cache: Cache,
+    /// Bounds what the log says of files that cannot be read.
+    reports: Limiter,
 }
 
 impl fmt::Debug for Files {
@@ -109,7 +122,9 @@ impl Files {
             listing: false,
             cache_control: None,
             pack_max: PACK_MAX,
+            types: Types::default(),
             cache: Cache::new(FILES_MAX, BYTES_MAX),
+            reports: Limiter::new(1, REPORTS_PER_SECOND),
         }
     }
 
@@ -147,6 +162,44 @@ impl Files {
         self
     }
 
+    /// The value of `Content-Type` for names that end so, behind a dot and in small
+    /// or large letters. Text without a character set is said to be UTF-8.
+    ///
+    /// ```
+    /// # use purlin::web::Files;
+    /// let files = Files::new("www").media_type("ts", "text/x-typescript");
+    /// # let _ = files;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `extension` has a dot, or `media_type` is none.
+    #[must_use]
+    pub fn media_type(mut self, extension: &str, media_type: &str) -> Self {
+        assert!(
+            is_extension(extension) && is_media_type(media_type),
+            "the media type {media_type:?} of .{extension} is none"
+        );
+        self.types.set(extension, media_type);
+        self
+    }
+
+    /// The value of `Content-Type` for names whose end says nothing. Default: text
+    /// if the first bytes are, `application/octet-stream` otherwise.
+    ///
+    /// # Panics
+    ///
+    /// When `media_type` is none.
+    #[must_use]
+    pub fn default_type(mut self, media_type: &str) -> Self {
+        assert!(
+            is_media_type(media_type),
+            "the media type {media_type:?} of other files is none"
+        );
+        self.types.set_default(media_type);
+        self
+    }
+
     /// The largest file that is packed on the fly, in bytes; 0: none is. Default:
     /// 1 MiB. Only types that are worth it are.
     #[must_use]
@@ -160,6 +213,16 @@ impl Files {
     pub const fn open_max(mut self, files: usize) -> Self {
         self.cache.files_max = files;
         self
+    }
+
+    /// Says in the log what is to be known before anything is served.
+    pub(crate) fn announce(&self) {
+        if let Some(errno) = beneath::without_openat2() {
+            let folder = self.folder.display();
+            log::warn!(
+                "open files of {folder} by openat2: {errno}; opened name by name, and no symbolic link is followed"
+            );
+        }
     }
 
     /// Serves what is at `below`, the path behind the folder's; `None`: nothing
@@ -178,65 +241,72 @@ impl Files {
         };
         let (path, query) = path_of(request.head.target);
         if below.is_empty() && !path.ends_with('/') {
-            return Some(to_slash(path, query, response));
+            return Some(to_slash(request, path, query, response));
         }
-        if let Some(entry) = self.cache.fresh(below, now.millis) {
+        let key = place::unescaped(below)?;
+        let asking = Asking {
+            request,
+            key: &key,
+            lane,
+            now,
+        };
+        if let Some(entry) = self.cache.fresh(&key, now.millis) {
             row.count(Counter::FilesCached);
-            return Some(self.send(lane, request, below, &entry, now, response));
+            return Some(self.send(&entry, &asking, response));
         }
         if lane == Lane::Inline {
             return Some(Served::NotInline);
         }
+        let place = Place::read(&key)?;
         row.count(Counter::FilesLookedUp);
-        let old = self.cache.known(below);
-        let found = self.find(path, below, old.as_deref(), now);
-        let entry = match &found {
-            Found::File(entry) => Some(entry),
-            Found::Folder | Found::Listing(_) | Found::Nothing | Found::Refused(_) => None,
-        };
-        if old.is_some() || entry.is_some() {
-            self.cache.keep(below, entry, now.millis);
-        }
-        match found {
+        match self.look_up(path, &key, place, now) {
             Found::Nothing => return None,
-            Found::File(entry) => {
-                return Some(self.send(lane, request, below, &entry, now, response));
+            Found::File(entry) => return Some(self.send(&entry, &asking, response)),
+            Found::Folder => return Some(to_slash(request, path, query, response)),
+            Found::Listing(page) => {
+                if is_get(request, response).is_some() {
+                    let wanted = Wanted::read(request.head.fields.iter());
+                    answer::list(page, &wanted, now.wall, response);
+                }
             }
-            Found::Folder => return Some(to_slash(path, query, response)),
-            Found::Listing(page) => show(page, request, response),
             Found::Refused(error) => response.error(&error),
         }
         Some(Served::Done)
     }
 
-    fn send(
-        &self,
-        lane: Lane,
-        request: &Request<'_>,
-        below: &str,
-        entry: &Arc<Entry>,
-        now: Now,
-        response: &mut Response,
-    ) -> Served {
-        let Some(is_get) = is_get(request, response) else {
+    /// What is at `place`, of which the cache takes note under `key`.
+    fn look_up(&self, path: &str, key: &[u8], place: Place<'_>, now: Now) -> Found {
+        let old = self.cache.known(key);
+        let found = self.find(path, place, old.as_deref(), now);
+        let entry = match &found {
+            Found::File(entry) => Some(entry),
+            Found::Folder | Found::Listing(_) | Found::Nothing | Found::Refused(_) => None,
+        };
+        if old.is_some() || entry.is_some() {
+            self.cache.keep(key, entry, now.millis);
+        }
+        found
+    }
+
+    fn send(&self, entry: &Arc<Entry>, asking: &Asking<'_>, response: &mut Response) -> Served {
+        let Some(is_get) = is_get(asking.request, response) else {
             return Served::Done;
         };
-        let wanted = Wanted::read(request.head.fields.iter());
-        let Some(variant) = self.choose(lane, below, entry, &wanted, now) else {
+        let wanted = Wanted::read(asking.request.head.fields.iter());
+        let Some(variant) = self.choose(entry, &wanted, is_get, asking) else {
             return Served::NotInline;
         };
-        answer::send(variant, &wanted, is_get, now.wall, response);
+        answer::send(variant, &wanted, is_get, asking.now.wall, response);
         Served::Done
     }
 
     /// The variant that the client likes best; `None`: it takes time to make.
     fn choose<'a>(
         &self,
-        lane: Lane,
-        below: &str,
         entry: &'a Arc<Entry>,
         wanted: &Wanted<'_>,
-        now: Now,
+        is_get: bool,
+        asking: &Asking<'_>,
     ) -> Option<&'a Variant> {
         let plain = &entry.plain;
         if !plain.kind.packs || wanted.accept_encoding.is_empty() {
@@ -253,15 +323,28 @@ impl Files {
         }
         let packed = match plain.packed_before() {
             Some(packed) => packed,
-            None if lane == Lane::Inline => return None,
+            // Nothing of it would be sent: it is told what the file is, as nginx
+            // does, unless somebody has packed it already.
+            None if !is_get => None,
+            None if asking.lane == Lane::Inline => return None,
             None => {
-                let packed = plain.packed(self.manner(plain.kind, now));
-                self.cache.grew(below, entry);
+                let packed = plain.packed(self.manner(&plain.kind, asking.now));
+                self.cache.grew(asking.key, entry);
                 packed
             }
         };
         Some(packed.unwrap_or(plain))
     }
+}
+
+/// A request for a file.
+#[derive(Clone, Copy, Debug)]
+struct Asking<'a> {
+    request: &'a Request<'a>,
+    /// Its path below the folder, escapes undone.
+    key: &'a [u8],
+    lane: Lane,
+    now: Now,
 }
 
 /// The root of a listener.
@@ -295,25 +378,19 @@ fn is_get(request: &Request<'_>, response: &mut Response) -> Option<bool> {
 }
 
 /// A folder is asked for with a slash at its end: the links of its page are
-/// relative to it.
-fn to_slash(path: &str, query: &str, response: &mut Response) -> Served {
+/// relative to it. Other methods are answered as at a file: behind a 301, clients
+/// would ask by `GET` instead (RFC 9110, 15.4.2).
+fn to_slash(request: &Request<'_>, path: &str, query: &str, response: &mut Response) -> Served {
+    if is_get(request, response).is_none() {
+        return Served::Done;
+    }
     let mark = if query.is_empty() { "" } else { "?" };
     // Two slashes would begin the name of another host.
     let path = path.trim_start_matches('/');
     let to = format!("/{path}/{mark}{query}");
     response.status = Some(301);
-    if !response.field("Location", to.as_bytes()) {
+    if !response.field("Location", location(&to).as_bytes()) {
         response.error(&Error::new(404, "there is nothing here"));
     }
     Served::Done
-}
-
-fn show(page: String, request: &Request<'_>, response: &mut Response) {
-    if is_get(request, response).is_none() {
-        return;
-    }
-    let policy = b"default-src 'none'; style-src 'unsafe-inline'";
-    response.field("Content-Security-Policy", policy);
-    response.field("X-Content-Type-Options", b"nosniff");
-    response.content = Content::Bytes(page.into(), Media::Html);
 }

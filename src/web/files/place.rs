@@ -1,70 +1,74 @@
 //! From the path of a request to a path below a folder. Pure.
 //!
-//! Decoded once, and refused where two readers could disagree: encoded slashes
-//! and backslashes, NUL, `.` and `..`, empty segments. What is refused cannot be
-//! there, so the client is told just that.
+//! Escapes are undone once, and what two readers could read in two ways is
+//! refused: encoded slashes, NUL, `.` and `..`, empty segments. What is refused
+//! cannot be there, so the client is told just that. A backslash is a letter like
+//! any other, as it is to the file system: it separates nothing.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-
-use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 /// The one folder with a dot that is for the public (RFC 8615).
 const WELL_KNOWN: &[u8] = b".well-known";
 
+/// A path, as sent, behind the slash of its folder, with its escapes undone: the
+/// same for every spelling of it. `None` when nothing can be there.
+pub(super) fn unescaped(path: &str) -> Option<Cow<'_, [u8]>> {
+    let bytes = path.as_bytes();
+    if memchr::memchr2(b'%', 0, bytes).is_none() {
+        return Some(Cow::Borrowed(bytes));
+    }
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&first, behind)) = rest.split_first() {
+        let (byte, behind) = match first {
+            b'%' => {
+                let (digits, behind) = behind.split_first_chunk()?;
+                // One that is no separator must not become one.
+                (escaped(*digits).filter(|byte| *byte != b'/')?, behind)
+            }
+            byte => (byte, behind),
+        };
+        if byte == 0 {
+            return None;
+        }
+        plain.push(byte);
+        rest = behind;
+    }
+    Some(Cow::Owned(plain))
+}
+
+fn escaped(digits: [u8; 2]) -> Option<u8> {
+    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+    u8::try_from(high? * 16 + low?).ok()
+}
+
 /// A place below a folder.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Place {
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Place<'a> {
     /// Relative, without a slash at its end; empty for the folder itself.
-    pub(super) below: OsString,
+    pub(super) below: &'a OsStr,
     /// The path says that it is a folder: it ends with a slash, or is empty.
     pub(super) is_folder: bool,
 }
 
-impl Place {
-    /// Reads a path, as sent, behind the slash of its folder; `None` when
-    /// nothing can be there.
-    pub(super) fn read(path: &str) -> Option<Self> {
-        let (names, is_folder) = match path.strip_suffix('/') {
-            Some(names) => (names, true),
-            None => (path, path.is_empty()),
-        };
-        let mut below = Vec::with_capacity(names.len());
-        for (n, name) in names.split('/').enumerate() {
-            if names.is_empty() && path.is_empty() {
-                break;
-            }
-            let name = segment(name)?;
-            let is_hidden = name.starts_with(b".") && (n > 0 || name != WELL_KNOWN);
-            if is_hidden {
-                return None;
-            }
-            if n > 0 {
-                below.push(b'/');
-            }
-            below.extend_from_slice(&name);
-        }
-        Some(Self {
-            below: OsString::from_vec(below),
-            is_folder,
+impl<'a> Place<'a> {
+    /// Reads a path whose escapes are undone; `None` when nothing can be there.
+    pub(super) fn read(path: &'a [u8]) -> Option<Self> {
+        let below = path.strip_suffix(b"/").unwrap_or(path);
+        let mut names = below.split(|&byte| byte == b'/').enumerate();
+        (path.is_empty() || names.all(|(depth, name)| is_shown(depth, name))).then(|| Self {
+            below: OsStr::from_bytes(below),
+            is_folder: path.len() != below.len() || path.is_empty(),
         })
     }
 }
 
-/// One name, decoded.
-fn segment(encoded: &str) -> Option<Vec<u8>> {
-    let bytes = encoded.as_bytes();
-    let is_escape = |at: usize| {
-        let digits = bytes.get(at + 1..at + 3);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    let mut percents = memchr::memchr_iter(b'%', bytes);
-    if !percents.all(is_escape) {
-        return None;
-    }
-    let name: Vec<u8> = percent_decode_str(encoded).collect();
-    let is_odd = |byte: &u8| matches!(byte, 0 | b'/' | b'\\');
-    (!name.is_empty() && !name.iter().any(is_odd)).then_some(name)
+/// Whether something of this name, so deep below the folder, may be asked for.
+fn is_shown(depth: usize, name: &[u8]) -> bool {
+    let is_hidden = name.starts_with(b".") && (depth > 0 || name != WELL_KNOWN);
+    !name.is_empty() && !is_hidden
 }
 
 #[cfg(all(test, not(loom)))]
@@ -84,10 +88,23 @@ mod tests {
             (".well-known/x", ".well-known/x", false),
             (".well-known/", ".well-known", true),
             ("a%3Fb", "a?b", false),
+            ("a%5cb", "a\\b", false),
+            ("a%5Cb/", "a\\b", true),
+            ("a%5c..%5cb", "a\\..\\b", false),
         ] {
-            let place = Place::read(path).unwrap_or_else(|| panic!("{path}"));
-            assert_eq!((place.below, place.is_folder), (below.into(), is_folder));
+            let path = unescaped(path).unwrap_or_else(|| panic!("{path}"));
+            let place = Place::read(&path).unwrap_or_else(|| panic!("{below}"));
+            assert_eq!((place.below, place.is_folder), (below.as_ref(), is_folder));
         }
+    }
+
+    #[test]
+    fn every_spelling_of_a_path_is_the_same() {
+        for spelling in ["a b/ä", "a%20b/ä", "%61 b/%c3%a4", "%61%20%62/%C3%A4"] {
+            let path = unescaped(spelling).unwrap();
+            assert_eq!(path.as_ref(), "a b/ä".as_bytes(), "{spelling}");
+        }
+        assert!(matches!(unescaped("a/b.html"), Some(Cow::Borrowed(_))));
     }
 
     #[test]
@@ -114,9 +131,10 @@ mod tests {
             "a%2fb",
             "a%2Fb",
             "..%2fb",
-            "a%5cb",
-            "a\\b",
             "..\\b",
+            "..%5cb",
+            "a/%2e%2e%5cb",
+            "a\\b/../c",
             "a%00",
             "%00",
             "%",
@@ -132,7 +150,9 @@ mod tests {
             ".well-known/.x",
             ".well-knownx",
         ] {
-            assert_eq!(Place::read(path), None, "{path}");
+            let path = unescaped(path);
+            let place = path.as_deref().and_then(Place::read);
+            assert_eq!(place, None, "{path:?}");
         }
     }
 }

@@ -45,7 +45,7 @@ impl Asked {
         };
         match &parts[..] {
             [] => Self::Nothing,
-            // The last bytes of an empty file are all that it has.
+            // The first or the last bytes of an empty file are all that it has.
             [only] if only.is_empty() => Self::Whole,
             [_] => Self::One(parts.remove(0)),
             _ => Self::Many(parts),
@@ -96,11 +96,13 @@ impl Spec {
         }
     }
 
-    /// What of it is in a file of `len` bytes.
+    /// What of it is in a file of `len` bytes. From the first byte on, that is all
+    /// of an empty one: players and loaders begin so, and take a 416 for a file
+    /// that is broken.
     fn within(self, len: u64) -> Option<Range<u64>> {
         match self {
             Self::FromTo(first, last) => {
-                (first < len).then(|| first..last.saturating_add(1).min(len))
+                (first == 0 || first < len).then(|| first..last.saturating_add(1).min(len))
             }
             Self::Last(count) => (count > 0).then(|| len.saturating_sub(count)..len),
         }
@@ -186,10 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_has_no_first_byte_but_a_whole() {
+    fn an_empty_file_is_sent_from_its_beginning() {
         for (field, expected) in [
-            ("bytes=0-", Asked::Nothing),
-            ("bytes=0-5,-0", Asked::Nothing),
+            ("bytes=0-", Asked::Whole),
+            ("bytes=0-5", Asked::Whole),
+            ("bytes=0-0,7-8", Asked::Whole),
+            ("bytes=0-5,-0", Asked::Whole),
+            ("bytes=1-", Asked::Nothing),
+            ("bytes=5-9,7-", Asked::Nothing),
+            ("bytes=-0", Asked::Nothing),
             ("bytes=-5", Asked::Whole),
             ("bytes=-5,0-,-1", Asked::Whole),
         ] {

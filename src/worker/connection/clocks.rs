@@ -35,7 +35,7 @@ pub(crate) struct Clocks {
     /// The flood guard has the connection not read.
     pub(crate) delayed: AtomicBool,
     /// A message other than a heartbeat waits for its turn.
-    pub(crate) owed: AtomicBool,
+    pub(crate) request_pending: AtomicBool,
     /// Messages that business threads have to serve yet. The reactor adds, they
     /// take away, and in between it may be below 0: only its last value counts.
     pub(crate) unserved: AtomicU32,
@@ -54,7 +54,7 @@ impl Clocks {
             progress: AtomicU64::new(0),
             held: AtomicU32::new(0),
             delayed: AtomicBool::new(false),
-            owed: AtomicBool::new(false),
+            request_pending: AtomicBool::new(false),
             unserved: AtomicU32::new(0),
         }
     }
@@ -87,8 +87,26 @@ impl Clocks {
     /// A business thread has served messages; what it says goes out now.
     pub(crate) fn served(&self, now: u64) {
         self.served.store(now, Ordering::Relaxed);
-        if self.owed.swap(false, Ordering::Relaxed) {
+        if self.request_pending.swap(false, Ordering::Relaxed) {
             self.spoken.store(now, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_answers_a_heartbeat_is_no_conversation() {
+        let clocks = Clocks::new();
+        let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        clocks.served(5);
+        assert_eq!((read(&clocks.served), read(&clocks.spoken)), (5, 0));
+        clocks.request_pending.store(true, Ordering::Relaxed);
+        clocks.served(6);
+        assert_eq!((read(&clocks.served), read(&clocks.spoken)), (6, 6));
+        clocks.served(7);
+        assert_eq!(read(&clocks.spoken), 6, "it was answered before");
     }
 }

@@ -10,7 +10,8 @@
 //!                      +-- AwaitReply / AwaitWritable <+
 //!              the reply came      the sender made room
 //!
-//! `AwaitEvent` is as `AwaitReply`, for any event.
+//! `AwaitEvent` is as `AwaitReply`, for any event. What a wait lets through is
+//! one table: [`Urgency::runs_in`].
 //! ```
 //!
 //! Invariant: only the one who moved the state to `Running` serves, so messages
@@ -43,6 +44,56 @@ enum State {
     AwaitEvent,
     /// Closed or about to be: only the end may still run.
     Closing,
+}
+
+/// What a turn waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wait {
+    /// A reply that is owed. It may have come already.
+    Reply,
+    /// Room to write into, which the sender makes. The caller must look at the
+    /// unsent bytes *after* it began to wait, and call [`Mailbox::room_made`]
+    /// itself if there is room: the sender may have looked at the state before.
+    Writable,
+    /// Any event.
+    Event,
+}
+
+impl From<Wait> for State {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Reply => Self::AwaitReply,
+            Wait::Writable => Self::AwaitWritable,
+            Wait::Event => Self::AwaitEvent,
+        }
+    }
+}
+
+/// What an item need not wait for. Each need not wait for what those before it
+/// need not.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Urgency {
+    /// A message of the peer, and what must stand behind its messages.
+    InOrder,
+    /// Messages may wait for it.
+    Event,
+    /// Everything but a close may wait for it.
+    Reply,
+    /// Waits for nothing, and goes before whatever waits.
+    Close,
+}
+
+impl Urgency {
+    /// Whether it runs in `state` although a turn neither runs nor is due.
+    fn runs_in(self, state: State) -> bool {
+        match state {
+            State::Idle => true,
+            State::AwaitEvent => self >= Self::Event,
+            State::AwaitReply => self >= Self::Reply,
+            State::AwaitWritable => self >= Self::Close,
+            State::Queued | State::Running | State::Closing => false,
+        }
+    }
 }
 
 /// What the caller has to do after it touched a mailbox.
@@ -158,60 +209,24 @@ impl<T> Mailbox<T> {
         Posted::Waits { schedule, pause }
     }
 
-    /// Posts something that is not from the peer's stream, behind what waits.
+    /// Posts something that is not from the peer's stream: behind what waits,
+    /// or in front if it is what everything waits for, or a close.
     /// `None`: nobody will serve this connection any more.
-    pub(crate) fn post(&self, item: T) -> Option<FollowUp> {
+    pub(crate) fn post(&self, item: T, urgency: Urgency) -> Option<FollowUp> {
         let mut inner = self.lock();
         if inner.ended || inner.state == State::Closing {
             return None;
         }
-        inner.items.push_back(item);
-        Some(inner.queue_if(State::Idle))
-    }
-
-    /// As [`Self::post`], but in front when messages wait for an event.
-    pub(crate) fn post_event(&self, item: T) -> Option<FollowUp> {
-        let mut inner = self.lock();
-        if inner.ended || inner.state == State::Closing {
-            return None;
-        }
-        if inner.state == State::AwaitEvent {
+        let runs = urgency.runs_in(inner.state);
+        if runs || urgency == Urgency::Close {
             inner.items.push_front(item);
-            return Some(inner.queue());
+        } else {
+            inner.items.push_back(item);
         }
-        inner.items.push_back(item);
-        Some(inner.queue_if(State::Idle))
-    }
-
-    /// Posts a reply that was put off: in front when everything waits for it.
-    /// `None`: nobody will serve this connection any more.
-    pub(crate) fn post_reply(&self, item: T) -> Option<FollowUp> {
-        let mut inner = self.lock();
-        if inner.ended || inner.state == State::Closing {
-            return None;
-        }
-        if inner.state == State::AwaitReply {
-            inner.items.push_front(item);
-            return Some(inner.queue());
-        }
-        inner.items.push_back(item);
-        Some(inner.queue_if(State::Idle))
-    }
-
-    /// Posts an order to close in front of what waits; it runs even when the
-    /// peer does not read its replies or a reply is owed.
-    /// `None`: the connection closes already.
-    pub(crate) fn post_close(&self, item: T) -> Option<FollowUp> {
-        let mut inner = self.lock();
-        if inner.ended || inner.state == State::Closing {
-            return None;
-        }
-        inner.items.push_front(item);
-        Some(match inner.state {
-            State::Idle | State::AwaitReply | State::AwaitWritable | State::AwaitEvent => {
-                inner.queue()
-            }
-            State::Queued | State::Running | State::Closing => FollowUp::default(),
+        Some(if runs {
+            inner.queue()
+        } else {
+            FollowUp::default()
         })
     }
 
@@ -303,56 +318,24 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// The turn waits for a reply. It may have come already, or an order to
-    /// close: `is_urgent` finds what need not wait.
-    pub(crate) fn await_reply(
+    /// The turn waits. What need not wait, by its `urgency`, may have come
+    /// already.
+    pub(crate) fn wait(
         &self,
+        wait: Wait,
         done: usize,
         high: usize,
         left: Items<T>,
-        is_urgent: impl Fn(&T) -> bool,
-    ) -> FollowUp {
-        self.wait(State::AwaitReply, done, high, left, is_urgent)
-    }
-
-    /// The turn waits until the sender has made room. The caller must look at
-    /// the unsent bytes *after* this, and call [`Self::room_made`] itself if
-    /// there is room: the sender may have looked at the state before.
-    pub(crate) fn await_room(
-        &self,
-        done: usize,
-        high: usize,
-        left: Items<T>,
-        is_urgent: impl Fn(&T) -> bool,
-    ) -> FollowUp {
-        self.wait(State::AwaitWritable, done, high, left, is_urgent)
-    }
-
-    /// The turn waits for an event, which `is_urgent` finds if it has come.
-    pub(crate) fn await_event(
-        &self,
-        done: usize,
-        high: usize,
-        left: Items<T>,
-        is_urgent: impl Fn(&T) -> bool,
-    ) -> FollowUp {
-        self.wait(State::AwaitEvent, done, high, left, is_urgent)
-    }
-
-    fn wait(
-        &self,
-        state: State,
-        done: usize,
-        high: usize,
-        left: Items<T>,
-        is_urgent: impl Fn(&T) -> bool,
+        urgency: impl Fn(&T) -> Urgency,
     ) -> FollowUp {
         let mut inner = self.lock();
+        let state = State::from(wait);
         inner.state = state;
         let resume = inner.consumed(done, high).resume;
         // It may be among what is left: events run behind older messages.
         inner.put_back(left);
-        let Some(item) = inner.items.remove_first(is_urgent) else {
+        let runs = |item: &T| urgency(item).runs_in(state);
+        let Some(item) = inner.items.remove_first(runs) else {
             return FollowUp {
                 schedule: false,
                 resume,
@@ -449,10 +432,19 @@ mod tests {
         items
     }
 
+    fn in_order(_: &u32) -> Urgency {
+        Urgency::InOrder
+    }
+
+    /// Of a mailbox in which 9 is what a turn may wait for.
+    fn nine(item: u32, urgency: Urgency) -> Urgency {
+        if item == 9 { urgency } else { Urgency::InOrder }
+    }
+
     /// A mailbox whose turn runs and has taken 1.
     fn running() -> Mailbox<u32> {
         let mailbox = Mailbox::new();
-        assert_eq!(mailbox.post(1), Some(SCHEDULE));
+        assert_eq!(mailbox.post(1, Urgency::InOrder), Some(SCHEDULE));
         assert_eq!(all(mailbox.begin()), [1]);
         mailbox
     }
@@ -460,12 +452,12 @@ mod tests {
     #[test]
     fn only_the_first_post_schedules() {
         let mailbox = Mailbox::new();
-        assert_eq!(mailbox.post(1), Some(SCHEDULE));
-        assert_eq!(mailbox.post(2), Some(NOTHING));
+        assert_eq!(mailbox.post(1, Urgency::InOrder), Some(SCHEDULE));
+        assert_eq!(mailbox.post(2, Urgency::InOrder), Some(NOTHING));
         assert!(!mailbox.begin_inline());
         assert_eq!(all(mailbox.begin()), [1, 2]);
         assert_eq!(
-            mailbox.post(3),
+            mailbox.post(3, Urgency::InOrder),
             Some(NOTHING),
             "a swapped-out mailbox looks empty"
         );
@@ -478,33 +470,43 @@ mod tests {
     #[test]
     fn what_is_left_comes_before_what_came_meanwhile() {
         let mailbox = running();
-        assert_eq!(mailbox.post(4), Some(NOTHING));
+        assert_eq!(mailbox.post(4, Urgency::InOrder), Some(NOTHING));
         assert_eq!(mailbox.requeue(0, HIGH, items(&[2, 3])), SCHEDULE);
         assert_eq!(all(mailbox.begin()), [2, 3, 4]);
     }
 
     #[test]
     fn a_reply_goes_first_whether_it_comes_before_or_after_the_wait() {
-        let urgent = |item: &u32| *item == 9;
+        let urgency = |item: &u32| nine(*item, Urgency::Reply);
         let before = running();
-        assert_eq!(before.post(5), Some(NOTHING));
-        assert_eq!(before.post_reply(9), Some(NOTHING));
-        assert_eq!(before.await_reply(0, HIGH, items(&[4]), urgent), SCHEDULE);
+        assert_eq!(before.post(5, Urgency::InOrder), Some(NOTHING));
+        assert_eq!(before.post(9, Urgency::Reply), Some(NOTHING));
+        assert_eq!(
+            before.wait(Wait::Reply, 0, HIGH, items(&[4]), urgency),
+            SCHEDULE
+        );
         assert_eq!(all(before.begin()), [9, 4, 5]);
 
         let after = running();
-        assert_eq!(after.await_reply(0, HIGH, items(&[4]), urgent), NOTHING);
-        assert_eq!(after.post(5), Some(NOTHING), "messages wait for the reply");
-        assert_eq!(after.post_reply(9), Some(SCHEDULE));
+        assert_eq!(
+            after.wait(Wait::Reply, 0, HIGH, items(&[4]), urgency),
+            NOTHING
+        );
+        assert_eq!(
+            after.post(5, Urgency::InOrder),
+            Some(NOTHING),
+            "messages wait for the reply"
+        );
+        assert_eq!(after.post(9, Urgency::Reply), Some(SCHEDULE));
         assert_eq!(all(after.begin()), [9, 4, 5]);
     }
 
     #[test]
     fn an_event_goes_before_messages_that_wait_for_it_whenever_it_comes() {
-        let urgent = |item: &u32| *item >= 90;
+        let urgency = |item: &u32| nine(*item / 10, Urgency::Event);
         let taken = running();
         let left = items(&[4, 91]);
-        assert_eq!(taken.await_event(0, HIGH, left, urgent), SCHEDULE);
+        assert_eq!(taken.wait(Wait::Event, 0, HIGH, left, urgency), SCHEDULE);
         assert_eq!(
             all(taken.begin()),
             [91, 4],
@@ -512,15 +514,18 @@ mod tests {
         );
 
         let meanwhile = running();
-        assert_eq!(meanwhile.post_event(92), Some(NOTHING));
+        assert_eq!(meanwhile.post(92, Urgency::Event), Some(NOTHING));
         assert_eq!(
-            meanwhile.await_event(0, HIGH, items(&[4]), urgent),
+            meanwhile.wait(Wait::Event, 0, HIGH, items(&[4]), urgency),
             SCHEDULE
         );
         assert_eq!(all(meanwhile.begin()), [92, 4]);
 
         let after = running();
-        assert_eq!(after.await_event(0, HIGH, items(&[4]), urgent), NOTHING);
+        assert_eq!(
+            after.wait(Wait::Event, 0, HIGH, items(&[4]), urgency),
+            NOTHING
+        );
         assert_eq!(
             after.post_units(5, 1, HIGH),
             Posted::Waits {
@@ -529,9 +534,45 @@ mod tests {
             }
         );
         assert!(after.is_busy());
-        assert_eq!(after.post_event(93), Some(SCHEDULE));
-        assert_eq!(after.post_event(94), Some(NOTHING));
+        assert_eq!(after.post(93, Urgency::Event), Some(SCHEDULE));
+        assert_eq!(after.post(94, Urgency::Event), Some(NOTHING));
         assert_eq!(all(after.begin()), [93, 4, 5, 94]);
+    }
+
+    /// What an item is let through by, when it comes before the wait and when it
+    /// comes after.
+    #[test]
+    fn who_waits_lets_through_what_is_urgent_enough_and_nothing_else() {
+        const ALL: [Urgency; 4] = [
+            Urgency::InOrder,
+            Urgency::Event,
+            Urgency::Reply,
+            Urgency::Close,
+        ];
+        for (wait, first) in [
+            (Wait::Event, Urgency::Event),
+            (Wait::Reply, Urgency::Reply),
+            (Wait::Writable, Urgency::Close),
+        ] {
+            for urgency in ALL {
+                let (passes, what) = (urgency >= first, format!("{urgency:?} in {wait:?}"));
+                let expected = if passes { SCHEDULE } else { NOTHING };
+                let of = |item: &u32| nine(*item, urgency);
+
+                let before = running();
+                assert_eq!(before.post(9, urgency), Some(NOTHING), "{what}");
+                let after = before.wait(wait, 0, HIGH, items(&[4]), of);
+                assert_eq!(after, expected, "{what}");
+
+                let after = running();
+                assert_eq!(after.wait(wait, 0, HIGH, items(&[4]), of), NOTHING);
+                assert_eq!(after.post(9, urgency), Some(expected), "{what}");
+                if passes {
+                    assert_eq!(all(before.begin()), [9, 4], "{what}");
+                    assert_eq!(all(after.begin()), [9, 4], "{what}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -542,10 +583,10 @@ mod tests {
         assert_eq!(mailbox.post_units(2, 1, HIGH), waits(false, true));
         all(mailbox.begin());
         assert!(!mailbox.finish(50, HIGH).1.resume);
-        assert_eq!(mailbox.post(3), Some(SCHEDULE));
+        assert_eq!(mailbox.post(3, Urgency::InOrder), Some(SCHEDULE));
         all(mailbox.begin());
         assert!(mailbox.finish(1, HIGH).1.resume);
-        assert_eq!(mailbox.post(3), Some(SCHEDULE));
+        assert_eq!(mailbox.post(3, Urgency::InOrder), Some(SCHEDULE));
         all(mailbox.begin());
         assert!(!mailbox.finish(50, HIGH).1.resume, "once is enough");
     }
@@ -553,7 +594,10 @@ mod tests {
     #[test]
     fn a_mailbox_without_room_runs_nothing_but_a_close() {
         let mailbox = running();
-        assert_eq!(mailbox.await_room(0, HIGH, items(&[2]), |_| false), NOTHING);
+        assert_eq!(
+            mailbox.wait(Wait::Writable, 0, HIGH, items(&[2]), in_order),
+            NOTHING
+        );
         assert_eq!(
             mailbox.post_units(3, 1, HIGH),
             Posted::Waits {
@@ -570,18 +614,21 @@ mod tests {
         );
         assert_eq!(mailbox.room_made(HIGH), NOTHING);
         assert_eq!(all(mailbox.begin()), [2, 3]);
-        assert_eq!(mailbox.await_room(1, HIGH, items(&[]), |_| false), NOTHING);
-        assert_eq!(mailbox.post_close(7), Some(SCHEDULE));
+        assert_eq!(
+            mailbox.wait(Wait::Writable, 1, HIGH, items(&[]), in_order),
+            NOTHING
+        );
+        assert_eq!(mailbox.post(7, Urgency::Close), Some(SCHEDULE));
         assert_eq!(all(mailbox.begin()), [7]);
     }
 
     #[test]
     fn nothing_comes_behind_the_end() {
         let running = running();
-        assert_eq!(running.post(2), Some(NOTHING));
+        assert_eq!(running.post(2, Urgency::InOrder), Some(NOTHING));
         let (dropped, after) = running.end(99);
         assert_eq!((all(dropped), after), (vec![2], NOTHING));
-        assert_eq!(running.post(3), None);
+        assert_eq!(running.post(3, Urgency::InOrder), None);
         assert_eq!(running.post_units(3, 1, HIGH), Posted::Refused);
         assert_eq!(running.requeue(0, HIGH, items(&[5])), SCHEDULE);
         assert_eq!(
@@ -608,18 +655,18 @@ mod tests {
         assert_eq!(closing.end(99).1, NOTHING);
 
         let queued = Mailbox::new();
-        assert_eq!(queued.post(1), Some(SCHEDULE));
+        assert_eq!(queued.post(1, Urgency::InOrder), Some(SCHEDULE));
         assert!(!queued.begin_last());
     }
 
     #[test]
     fn a_closing_mailbox_runs_the_end_alone() {
         let mailbox = running();
-        assert_eq!(mailbox.post(2), Some(NOTHING));
+        assert_eq!(mailbox.post(2, Urgency::InOrder), Some(NOTHING));
         let (dropped, after) = mailbox.close();
         assert_eq!((all(dropped), after), (vec![2], NOTHING));
-        assert_eq!(mailbox.post(3), None);
-        assert_eq!(mailbox.post_close(3), None);
+        assert_eq!(mailbox.post(3, Urgency::InOrder), None);
+        assert_eq!(mailbox.post(3, Urgency::Close), None);
         assert_eq!(mailbox.end(99).1, SCHEDULE);
         assert_eq!(all(mailbox.begin()), [99]);
     }
@@ -634,6 +681,15 @@ mod loom_tests {
     use loom::thread;
 
     const HIGH: usize = 4;
+
+    /// Of a mailbox in which 12 is what a turn may wait for.
+    fn twelve(item: u32, urgency: Urgency) -> Urgency {
+        if item == 12 {
+            urgency
+        } else {
+            Urgency::InOrder
+        }
+    }
 
     fn serve(mailbox: &Mailbox<u32>, mut then: impl FnMut(u32)) {
         let mut items = mailbox.begin();
@@ -678,12 +734,12 @@ mod loom_tests {
             let poster = {
                 let (mailbox, queue) = (Arc::clone(&mailbox), Arc::clone(&queue));
                 thread::spawn(move || {
-                    if mailbox.post(10).unwrap().schedule {
+                    if mailbox.post(10, Urgency::InOrder).unwrap().schedule {
                         queue.push(());
                     }
                 })
             };
-            if mailbox.post(11).unwrap().schedule {
+            if mailbox.post(11, Urgency::InOrder).unwrap().schedule {
                 queue.push(());
             }
             poster.join().unwrap();
@@ -700,7 +756,7 @@ mod loom_tests {
             let mailbox = Arc::new(Mailbox::<u32>::new());
             let poster = {
                 let mailbox = Arc::clone(&mailbox);
-                thread::spawn(move || mailbox.post(10).unwrap().schedule)
+                thread::spawn(move || mailbox.post(10, Urgency::InOrder).unwrap().schedule)
             };
             let mut scheduled = 0;
             if mailbox.begin_inline() {
@@ -770,7 +826,7 @@ mod loom_tests {
         loom::model(|| {
             let mailbox = Arc::new(Mailbox::<u32>::new());
             let unsent = Arc::new(AtomicUsize::new(8));
-            assert!(mailbox.post(10).unwrap().schedule);
+            assert!(mailbox.post(10, Urgency::InOrder).unwrap().schedule);
             drop(mailbox.begin());
             let sender = {
                 let (mailbox, unsent) = (Arc::clone(&mailbox), Arc::clone(&unsent));
@@ -781,7 +837,11 @@ mod loom_tests {
             };
             let mut left = Items::default();
             left.push_back(11);
-            let mut scheduled = usize::from(mailbox.await_room(0, HIGH, left, |_| false).schedule);
+            let mut scheduled = usize::from(
+                mailbox
+                    .wait(Wait::Writable, 0, HIGH, left, |_| Urgency::InOrder)
+                    .schedule,
+            );
             if unsent.load(Ordering::SeqCst) == 0 {
                 scheduled += usize::from(mailbox.room_made(HIGH).schedule);
             }
@@ -795,16 +855,18 @@ mod loom_tests {
     fn loom_a_reply_is_not_lost() {
         loom::model(|| {
             let mailbox = Arc::new(Mailbox::<u32>::new());
-            assert!(mailbox.post(10).unwrap().schedule);
+            assert!(mailbox.post(10, Urgency::InOrder).unwrap().schedule);
             drop(mailbox.begin());
             let replier = {
                 let mailbox = Arc::clone(&mailbox);
-                thread::spawn(move || mailbox.post_reply(12).unwrap().schedule)
+                thread::spawn(move || mailbox.post(12, Urgency::Reply).unwrap().schedule)
             };
             let mut left = Items::default();
             left.push_back(11);
             let mine = mailbox
-                .await_reply(0, HIGH, left, |item| *item == 12)
+                .wait(Wait::Reply, 0, HIGH, left, |item| {
+                    twelve(*item, Urgency::Reply)
+                })
                 .schedule;
             let theirs = replier.join().unwrap();
             assert_eq!(u8::from(mine) + u8::from(theirs), 1);
@@ -819,16 +881,18 @@ mod loom_tests {
     fn loom_an_event_is_not_lost() {
         loom::model(|| {
             let mailbox = Arc::new(Mailbox::<u32>::new());
-            assert!(mailbox.post(10).unwrap().schedule);
+            assert!(mailbox.post(10, Urgency::InOrder).unwrap().schedule);
             drop(mailbox.begin());
             let waker = {
                 let mailbox = Arc::clone(&mailbox);
-                thread::spawn(move || mailbox.post_event(12).unwrap().schedule)
+                thread::spawn(move || mailbox.post(12, Urgency::Event).unwrap().schedule)
             };
             let mut left = Items::default();
             left.push_back(11);
             let mine = mailbox
-                .await_event(0, HIGH, left, |item| *item == 12)
+                .wait(Wait::Event, 0, HIGH, left, |item| {
+                    twelve(*item, Urgency::Event)
+                })
                 .schedule;
             let theirs = waker.join().unwrap();
             assert_eq!(u8::from(mine) + u8::from(theirs), 1);
@@ -847,13 +911,17 @@ mod loom_tests {
             let mailbox = Arc::new(Mailbox::<u32>::new());
             let poster = {
                 let mailbox = Arc::clone(&mailbox);
-                thread::spawn(move || mailbox.post(10).is_some_and(|after| after.schedule))
+                thread::spawn(move || {
+                    mailbox
+                        .post(10, Urgency::InOrder)
+                        .is_some_and(|after| after.schedule)
+                })
             };
             let mine = mailbox.begin_last();
             let (_, after) = mailbox.end(99);
             let posted = poster.join().unwrap();
             assert_eq!(u8::from(mine) + u8::from(after.schedule || posted), 1);
-            assert_eq!(mailbox.post(11), None);
+            assert_eq!(mailbox.post(11, Urgency::InOrder), None);
         });
     }
 
@@ -862,7 +930,7 @@ mod loom_tests {
     fn loom_the_end_comes_last() {
         loom::model(|| {
             let mailbox = Arc::new(Mailbox::<u32>::new());
-            assert!(mailbox.post(10).unwrap().schedule);
+            assert!(mailbox.post(10, Urgency::InOrder).unwrap().schedule);
             let reactor = {
                 let mailbox = Arc::clone(&mailbox);
                 thread::spawn(move || mailbox.end(99).1.schedule)
@@ -873,7 +941,7 @@ mod loom_tests {
                 serve(&mailbox, |item| order.push(item));
             }
             assert!(order == [10, 99] || order == [99], "{order:?}");
-            assert_eq!(mailbox.post(11), None);
+            assert_eq!(mailbox.post(11, Urgency::InOrder), None);
         });
     }
 }

@@ -3,11 +3,13 @@
 //! | part | who |
 //! |---|---|
 //! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
+//! | `became` | grows by the reactor, which holds the turn then: read freely |
 //! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
 
+mod became;
 pub(super) mod clocks;
 pub(super) mod free_lists;
 pub(super) mod items;
@@ -17,7 +19,7 @@ pub(super) mod parts;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -28,8 +30,9 @@ use crate::protocol::{CloseMode, Event, Protocol};
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use became::Became;
 use clocks::Clocks;
-use mailbox::Mailbox;
+use mailbox::{Mailbox, Urgency};
 use outbound::Outbound;
 use parts::Parts;
 
@@ -73,22 +76,13 @@ impl From<Event> for Item {
 }
 
 impl Item {
-    /// Runs even when the peer does not read its replies.
-    pub(crate) fn ends(&self) -> bool {
-        matches!(self, Self::Close(_) | Self::Ended)
-    }
-
-    /// Is a reply that was put off.
-    pub(crate) fn replies(&self) -> bool {
-        matches!(self, Self::Large(event) if matches!(**event, Event::Reply(..)))
-    }
-
-    /// Runs even when the peer's messages wait for an event: all but those, and
-    /// a refusal, which stands behind them.
-    pub(crate) fn is_event(&self) -> bool {
+    /// What it need not wait for. A refusal stands behind the messages before
+    /// it, as they do.
+    pub(crate) fn urgency(&self) -> Urgency {
         match self {
-            Self::Units(_) => false,
-            Self::Large(_) => self.replies(),
+            Self::Units(_) => Urgency::InOrder,
+            Self::Large(event) if matches!(**event, Event::Reply(..)) => Urgency::Reply,
+            Self::Large(_) => Urgency::InOrder,
             Self::Opened
             | Self::Eof
             | Self::Draining
@@ -96,15 +90,9 @@ impl Item {
             | Self::Ping
             | Self::Timer(_)
             | Self::Writable
-            | Self::Wake
-            | Self::Close(_)
-            | Self::Ended => true,
+            | Self::Wake => Urgency::Event,
+            Self::Close(_) | Self::Ended => Urgency::Close,
         }
-    }
-
-    /// Runs even when everything else waits for a reply.
-    pub(crate) fn ends_or_replies(&self) -> bool {
-        self.ends() || self.replies()
     }
 }
 
@@ -117,7 +105,7 @@ pub(crate) struct Connection {
     counted: AtomicU64,
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
     /// What the peer turned out to speak, where `protocol` left that open.
-    became: OnceLock<Box<Arc<dyn Protocol>>>,
+    became: Became,
     pub(crate) unknown_id: UnknownId,
     /// When it was accepted, in milliseconds of the coarse clock.
     pub(crate) opened: u64,
@@ -148,7 +136,7 @@ impl Connection {
             peer: Peer::Unix,
             counted: AtomicU64::new(0),
             protocol: None,
-            became: OnceLock::new(),
+            became: Became::nothing(),
             unknown_id: UnknownId::default(),
             opened: 0,
             heard: AtomicU64::new(0),
@@ -174,15 +162,14 @@ impl Connection {
     /// What the peer speaks.
     pub(crate) fn protocol(&self) -> &Arc<dyn Protocol> {
         self.became
-            .get()
-            .map(|became| &**became)
+            .last()
             .or(self.protocol.as_ref())
             .expect("a connection that can be found speaks something")
     }
 
-    /// Speaks `protocol` from now on. False: it has become something before.
-    pub(crate) fn turn_into(&self, protocol: &Arc<dyn Protocol>) -> bool {
-        self.became.set(Box::new(Arc::clone(protocol))).is_ok()
+    /// Speaks `protocol` from now on; it may have become something before.
+    pub(crate) fn turn_into(&self, protocol: &Arc<dyn Protocol>) {
+        self.became.push(Arc::clone(protocol));
     }
 
     /// Is counted under `address` from now on.
@@ -216,11 +203,10 @@ impl Connection {
         }
     }
 
-    /// Messages that nobody has served. A server that counted one twice must
-    /// not look as if it had lost billions.
+    /// Messages that nobody has served. For whoever knows that no message
+    /// comes any more: before that it may be below 0, see [`Clocks::unserved`].
     pub(crate) fn owed(&self) -> u32 {
-        let owed = self.clocks.unserved.load(Ordering::Relaxed);
-        owed.cast_signed().max(0).cast_unsigned()
+        self.clocks.unserved.load(Ordering::Relaxed)
     }
 
     /// Nothing more will be served.
@@ -268,7 +254,7 @@ impl Connection {
     pub(crate) fn clean(&mut self) {
         self.fd = None;
         self.protocol = None;
-        self.became = OnceLock::new();
+        self.became = Became::nothing();
         self.heard.store(0, Ordering::Relaxed);
         self.clocks = Clocks::new();
         self.queued.store(0, Ordering::Relaxed);
@@ -283,5 +269,32 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connection({} of {})", self.id, self.peer)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::protocol::{Answer, Refusal};
+    use crate::scoreboard::Counter;
+
+    #[test]
+    fn a_reply_overtakes_messages_and_a_refusal_does_not() {
+        let refusal = Refusal {
+            counter: Counter::Truncated,
+            detail: String::new(),
+            answer: b"",
+        };
+        for (item, urgency) in [
+            (Item::Units(Bytes::new()), Urgency::InOrder),
+            (Item::from(Event::Refused(refusal)), Urgency::InOrder),
+            (Item::from(Event::Eof), Urgency::Event),
+            (Item::from(Event::Wake), Urgency::Event),
+            (Item::from(Event::Reply(1, Answer::None)), Urgency::Reply),
+            (Item::Close(CloseMode::Flush), Urgency::Close),
+            (Item::Ended, Urgency::Close),
+        ] {
+            assert_eq!(item.urgency(), urgency);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What waits for a slow peer, in order.
+//! The output buffer: what waits for a slow peer, in order.
 //!
 //! ```text
 //!   reply of a turn --- nothing waits: send(2) ---> peer

@@ -8,12 +8,12 @@
 //! holds none. A connection with something to remember keeps its own.
 //!
 //! ```text
-//!   turn begins: the connection's own, else the thread's shelf, else the worker's
+//!   turn begins: the connection's own, else the thread's free list, else the worker's
 //!   turn ends:   remembers something --> the connection
-//!                rests ---------------> the thread's shelf --> the worker's
+//!                is idle -------------> the thread's free list --> the worker's
 //! ```
 //!
-//! Invariant: parts on a shelf remember nothing of anybody.
+//! Invariant: parts in a free list remember nothing of anybody.
 
 use super::free_lists::FreeLists;
 use crate::dispatch::service::Dispatcher;

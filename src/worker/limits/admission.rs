@@ -11,6 +11,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::Limits;
+use crate::config::{Listener, ProxyProtocol};
 use crate::net::Access;
 use crate::net::accept_rate::AcceptRate;
 use crate::net::per_ip::{Hash, Key, PerIp, Refused};
@@ -19,26 +20,24 @@ use crate::sys::network::Network;
 use crate::sys::socket::Peer;
 
 /// Whom one listener lets in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Entrance {
     /// Who may connect.
     pub access: Access,
     /// Whether a proxy says whom it speaks for.
-    pub proxy: Proxy,
+    pub proxy: ProxyProtocol,
     /// Whose word is taken for that.
     pub trusted: Vec<Network>,
 }
 
-/// Whether a proxy says whom it speaks for, in front of each connection.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Proxy {
-    /// It says nothing.
-    #[default]
-    Off,
-    /// All connections come from trusted proxies and begin with a header.
-    Required,
-    /// Those from trusted proxies do, others are clients themselves.
-    Mixed,
+impl From<&Listener> for Entrance {
+    fn from(listener: &Listener) -> Self {
+        Self {
+            access: Access::new(listener.allow.clone(), listener.deny.clone()),
+            proxy: listener.proxy_protocol,
+            trusted: listener.trusted.clone(),
+        }
+    }
 }
 
 /// How a connection begins.
@@ -60,15 +59,15 @@ impl Entrance {
 
     /// How a connection of `peer` begins.
     pub(crate) fn greeting(&self, peer: Peer) -> Greeting {
-        if self.proxy == Proxy::Off {
+        if self.proxy == ProxyProtocol::Off {
             return Greeting::Client;
         }
         let trusted = address(peer)
             .is_none_or(|address| self.trusted.iter().any(|network| network.contains(address)));
         match self.proxy {
-            Proxy::Required | Proxy::Mixed if trusted => Greeting::Header,
-            Proxy::Required => Greeting::Untrusted,
-            Proxy::Mixed | Proxy::Off => Greeting::Client,
+            ProxyProtocol::Required | ProxyProtocol::Mixed if trusted => Greeting::Header,
+            ProxyProtocol::Required => Greeting::Untrusted,
+            ProxyProtocol::Mixed | ProxyProtocol::Off => Greeting::Client,
         }
     }
 }
@@ -180,16 +179,18 @@ mod tests {
 
     #[test]
     fn a_header_is_awaited_from_those_who_are_trusted() {
-        let entrance = |proxy| Entrance {
-            proxy,
-            trusted: vec!["10.0.0.0/8".parse().unwrap()],
-            ..Entrance::default()
+        let entrance = |proxy_protocol| {
+            Entrance::from(&Listener {
+                proxy_protocol,
+                trusted: vec!["10.0.0.0/8".parse().unwrap()],
+                ..Listener::default()
+            })
         };
         use Greeting::{Client, Header, Untrusted};
         for (proxy, expected) in [
-            (Proxy::Off, [Client; 3]),
-            (Proxy::Required, [Header, Untrusted, Header]),
-            (Proxy::Mixed, [Header, Client, Header]),
+            (ProxyProtocol::Off, [Client; 3]),
+            (ProxyProtocol::Required, [Header, Untrusted, Header]),
+            (ProxyProtocol::Mixed, [Header, Client, Header]),
         ] {
             let peers = [peer("10.1.1.1:1"), peer("11.1.1.1:1"), Peer::Unix];
             let greetings = peers.map(|peer| entrance(proxy).greeting(peer));

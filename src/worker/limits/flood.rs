@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
+use crate::config::{self, FloodAction};
+
 /// What is too much, and what follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Flood {
     /// What is too much.
     pub rule: Rule,
     /// What happens to the message that is too much.
-    pub action: Action,
+    pub action: FloodAction,
 }
 
 /// When a message is too much.
@@ -36,19 +38,8 @@ pub enum Rule {
     },
 }
 
-/// What happens to the message that is too much.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// The connection is closed behind the messages before it.
-    Close,
-    /// It is lost, and whatever else is too much.
-    Drop,
-    /// It is served, and nothing more is read until it would have been allowed.
-    Delay,
-}
-
 /// What one connection has used up.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Meter {
     /// When the last batch came; 0: none yet.
     at: u64,
@@ -79,6 +70,24 @@ pub(crate) struct Verdict {
 }
 
 impl Flood {
+    /// What is written in the configuration; `None`: nothing is too much.
+    pub(crate) fn new(written: &config::Flood) -> Option<Self> {
+        let (rule, action) = match *written {
+            config::Flood::Off => return None,
+            config::Flood::Bucket {
+                rate,
+                burst,
+                action,
+            } => (Rule::Bucket { rate, burst }, action),
+            config::Flood::Gaps {
+                window,
+                count,
+                action,
+            } => (Rule::Gaps { window, count }, action),
+        };
+        Some(Self { rule, action })
+    }
+
     /// Judges `messages`, at least one, that came together at `now`, in
     /// milliseconds of a clock that never shows 0.
     pub(crate) fn judge(&self, meter: &mut Meter, messages: usize, now: u64) -> Verdict {
@@ -112,7 +121,7 @@ impl Flood {
         meter.at = now;
         Verdict {
             admitted: self.served(messages, admitted),
-            wait: if self.action == Action::Delay {
+            wait: if self.action == FloodAction::Delay {
                 wait
             } else {
                 0
@@ -122,7 +131,7 @@ impl Flood {
 
     /// Who delays loses nothing.
     fn served(&self, messages: usize, admitted: usize) -> usize {
-        if self.action == Action::Delay {
+        if self.action == FloodAction::Delay {
             messages
         } else {
             admitted
@@ -211,7 +220,7 @@ mod tests {
             ),
         ];
         for (name, rule, batches, expected) in cases {
-            for action in [Action::Close, Action::Drop] {
+            for action in [FloodAction::Close, FloodAction::Drop] {
                 let (rule, mut meter) = (*rule, Meter::default());
                 let flood = Flood { rule, action };
                 let got = batches
@@ -227,7 +236,7 @@ mod tests {
     fn who_delays_serves_all_and_waits_until_it_is_paid_for() {
         let cases = [(BUCKET, 20, 0), (BUCKET, 21, 10), (BUCKET, 120, 1000)];
         for (rule, messages, wait) in cases {
-            let action = Action::Delay;
+            let action = FloodAction::Delay;
             let (flood, mut meter) = (Flood { rule, action }, Meter::default());
             let admitted = messages;
             assert_eq!(
@@ -239,7 +248,7 @@ mod tests {
         }
         let flood = Flood {
             rule: CLASSIC,
-            action: Action::Delay,
+            action: FloodAction::Delay,
         };
         let mut meter = Meter::default();
         assert_eq!(flood.judge(&mut meter, 10, 7).wait, 0);

@@ -1,4 +1,5 @@
-//! The numbers a worker obeys.
+//! What a worker obeys: its keys of the configuration, in one place and without
+//! those that are the master's.
 
 pub(super) mod admission;
 pub(super) mod flood;
@@ -6,6 +7,7 @@ pub(super) mod timeouts;
 
 use std::time::Duration;
 
+use crate::config::{Config, Overflow, Pinging, Proof, Trigger, Yield};
 use crate::sys::epoll::Interest;
 use flood::Flood;
 
@@ -34,7 +36,7 @@ pub struct Limits {
     /// Unsent bytes over which pushes are not queued.
     pub outbound_max: usize,
     /// What happens to a push over `outbound_max`.
-    pub outbound_over: Over,
+    pub outbound_over: Overflow,
     /// Bytes that the worker holds for all connections.
     pub buffered_max: usize,
     /// How long a closing connection may take to read its last bytes, and to
@@ -74,35 +76,55 @@ pub struct Limits {
     pub accept_burst_per_ip: u16,
 }
 
-/// How the kernel tells that a connection can be read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Trigger {
-    /// As long as there is something to read.
-    Level,
-    /// Once for each arrival: one look less a message at every socket.
-    Edge,
-}
-
-impl Trigger {
-    /// What a connection's socket is registered for.
-    pub(crate) const fn interest(self) -> Interest {
-        match self {
-            Self::Level => Interest::Read,
-            Self::Edge => Interest::ReadEdge,
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        let (worker, limits) = (&config.worker, &config.limits);
+        let connections_max = worker.connections_max as usize;
+        Self {
+            connections_max,
+            connections_initial: (worker.connections_initial as usize).min(connections_max),
+            business_threads: usize::from(worker.business_threads),
+            trigger: worker.trigger,
+            yield_after_handover: worker.yield_after_handover,
+            turn_messages: worker.turn_messages as usize,
+            turn_time: worker.turn_time,
+            mailbox_high: limits.mailbox_high,
+            outbound_high: limits.outbound_high,
+            outbound_max: limits.outbound_max,
+            outbound_over: limits.outbound_over,
+            buffered_max: limits.buffered_max,
+            linger: limits.linger,
+            connections_per_ip: limits.connections_per_ip,
+            accept_rate_per_ip: limits.accept_rate_per_ip,
+            accept_burst_per_ip: limits.accept_burst_per_ip,
+            flood: Flood::new(&limits.flood),
+            drain_idle: worker.drain_idle,
+            silence: config.heartbeat.timeout,
+            proof: config.heartbeat.counts,
+            ping: match config.heartbeat.ping {
+                Pinging::Client => None,
+                Pinging::Server | Pinging::Both => Some(config.heartbeat.ping_interval),
+            },
+            idle: limits.idle,
+            receive_rate: limits.receive_rate,
+            receive_grace: limits.receive_grace,
+            send_stall: limits.send_stall,
+            make_room: limits.make_room,
+            first_message: config.heartbeat.first_message,
+            proxy_header: config.heartbeat.proxy_header,
         }
     }
 }
 
-/// What proves that a peer lives.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Proof {
-    /// Any whole message.
-    Any,
-    /// The protocol's heartbeat alone.
-    Heartbeat,
-}
-
 impl Limits {
+    /// What a connection's socket is registered for.
+    pub(crate) const fn interest(&self) -> Interest {
+        match self.trigger {
+            Trigger::Level => Interest::Read,
+            Trigger::Edge => Interest::ReadEdge,
+        }
+    }
+
     /// When a new connection is looked at for the first time, after its accept.
     pub(crate) fn first_look(&self) -> Option<Duration> {
         let limits = [self.first_message, self.silence, self.ping, self.idle];
@@ -111,26 +133,30 @@ impl Limits {
 
     /// Whether heartbeats must be told from other messages.
     pub(crate) fn tell_heartbeats(&self) -> bool {
-        self.idle.is_some() || self.proof == Proof::Heartbeat
+        self.idle.is_some() || self.proof == Proof::Ping
     }
 }
 
-/// When the reactor yields its core after handing work over.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Yield {
-    /// When a sleeping business thread was woken.
-    Auto,
-    /// After every batch.
-    Always,
-    /// Never.
-    Never,
-}
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
 
-/// What happens to a push that finds too many unsent bytes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Over {
-    /// The push is lost and counted.
-    Drop,
-    /// The slow receiver is closed.
-    Close,
+    #[test]
+    fn a_worker_obeys_what_is_written() {
+        let limits = |keys: &[(&str, &str)]| {
+            let keys: Vec<_> = (keys.iter())
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect();
+            Limits::from(&Config::parse(None, [], &keys).expect("good values"))
+        };
+        let default = limits(&[]);
+        assert_eq!(default.interest(), Interest::Read);
+        assert!(!default.tell_heartbeats() && default.ping.is_none());
+        let edge = limits(&[("worker.trigger", "edge")]);
+        assert_eq!(edge.interest(), Interest::ReadEdge);
+        let ping = limits(&[("heartbeat.counts", "ping"), ("heartbeat.ping", "both")]);
+        assert!(ping.tell_heartbeats() && ping.ping.is_some());
+        let off = limits(&[("limits.flood", "off"), ("limits.outbound_over", "close")]);
+        assert_eq!((off.flood, off.outbound_over), (None, Overflow::Close));
+    }
 }

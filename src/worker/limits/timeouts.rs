@@ -1,5 +1,5 @@
-//! What is due first of all that a connection can be closed for because time
-//! passed. Pure: the times come in.
+//! Time limits: which expires first for a connection, and what to do then. Pure:
+//! the times come in.
 //!
 //! | what | clock starts |
 //! |---|---|
@@ -12,7 +12,8 @@
 
 use std::time::Duration;
 
-use super::{Limits, Proof};
+use super::Limits;
+use crate::config::Proof;
 use crate::scoreboard::Counter;
 use crate::sys::clock::millis;
 
@@ -115,7 +116,7 @@ fn silent_since(snapshot: &Snapshot, limits: &Limits) -> u64 {
             .heard
             .max(snapshot.served)
             .max(flowed(snapshot, limits)),
-        Proof::Heartbeat => snapshot.beat,
+        Proof::Ping => snapshot.beat,
     };
     proof.max(snapshot.opened).max(snapshot.thawed)
 }
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn the_first_that_is_due_is_what_happens() {
         let pings = Limits {
-            proof: Proof::Heartbeat,
+            proof: Proof::Ping,
             ..limits()
         };
         let server = Limits {

@@ -1,4 +1,5 @@
-//! Connections whose turn it is next, and the business threads that wait.
+//! The run queue: connections whose turn it is next, and the business threads
+//! that wait.
 //!
 //! A thread takes one job a lock: taking several would make them wait behind a
 //! handler that blocks. A sleeper costs its waker 10 µs, so a batch wakes at

@@ -1,32 +1,32 @@
 //! Accepting: from the kernel's backlog into a slot of the pool.
 //!
 //! ```text
-//! accept --> whose header is awaited: the lobby --\
-//!        \------------------------------------------> admitted --> settled
-//!                                                  \-> turned away: a reset
+//! accept --> a proxy, whose header is awaited: proxy_wait --\
+//!        \----------------------------------------------------> admitted --> placed
+//!                                                            \-> turned away: a reset
 //! ```
 //!
-//! Allocates nothing once a slot was used before: the connection, its cutter
-//! and its parts stay with the slot. Whoever is turned away is reset: the
-//! client sees an error rather than an empty answer, and the kernel keeps
-//! nothing.
+//! Allocates nothing once a slot was used before: the connection stays with the
+//! slot, and its cutter and its parts are lent to it only while it is read and
+//! served. Whoever is turned away is reset: the client sees an error rather than
+//! an empty answer, and the kernel keeps nothing. On the reactor.
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::inbound::Inbound;
 use super::{Accepting, Reactor};
 use crate::dispatch::service::UnknownId;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
-use crate::protocol::{Event, Protocol};
+use crate::protocol::Protocol;
 use crate::scoreboard::Counter;
 use crate::sys::clock::millis;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{Ordering, lock};
 use crate::worker::connection::items::Items;
+use crate::worker::connection::mailbox::Urgency;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::limits::admission::{Entrance, Greeting};
 use crate::worker::setup::Listening;
@@ -154,7 +154,7 @@ impl Reactor<'_> {
                 match self.register(vacancy, socket, peer) {
                     Some(accepted) => {
                         kill_point(Spot::Registered);
-                        self.place(accepted, listened, address);
+                        self.let_in(accepted, listened, address);
                     }
                     None => admission.leave(address),
                 }
@@ -170,7 +170,7 @@ impl Reactor<'_> {
     ) -> Option<Arc<Connection>> {
         let access = &listened.entrance.access;
         match self.shared.admission.admit(access, accepted.peer, self.now) {
-            Ok(address) => Some(self.place(accepted, listened, address)),
+            Ok(address) => Some(self.let_in(accepted, listened, address)),
             Err(counter) => {
                 self.turn_away(accepted, counter, &counter.reason());
                 None
@@ -185,7 +185,7 @@ impl Reactor<'_> {
         socket: OwnedFd,
         peer: Peer,
     ) -> Option<Accepted> {
-        let interest = self.shared.limits.trigger.interest();
+        let interest = self.shared.limits.interest();
         if (self.epoll)
             .add(&socket, interest, vacancy.id().word())
             .is_err()
@@ -218,8 +218,8 @@ impl Reactor<'_> {
         }
     }
 
-    /// A connection moves into its slot.
-    fn place(
+    /// A connection that was admitted begins.
+    fn let_in(
         &mut self,
         accepted: Accepted,
         listened: Listened,
@@ -230,26 +230,11 @@ impl Reactor<'_> {
             socket,
             peer,
         } = accepted;
-        let slot = vacancy.id().slot();
-        if self.inbound.len() <= slot {
-            self.inbound.resize_with(slot + 1, Inbound::default);
-        }
-        let (id, now) = (vacancy.id(), self.now);
-        let conn = vacancy.tenant();
-        conn.fd = Some(socket);
-        conn.id = id;
-        conn.peer = peer;
-        conn.opened = now;
-        conn.protocol = Some(listened.protocol);
-        conn.unknown_id = listened.unknown_id;
-        conn.count(address);
-        let conn = self.shared.pool.place(vacancy);
-        self.inbound[slot].place(Arc::clone(&conn));
-        self.live += 1;
-        self.shared.row.count(Counter::Accepted);
-        self.shared.row.count(Counter::Live);
+        let conn = listened.prepare(&mut vacancy, socket, peer, address);
+        conn.opened = self.now;
+        let conn = self.place(vacancy, Counter::Accepted);
         kill_point(Spot::Settled);
-        self.watch_silence(slot);
+        self.watch_silence(conn.id.slot());
         if conn.protocol().is_session() {
             self.greet(&conn);
         }
@@ -267,29 +252,27 @@ impl Reactor<'_> {
             return false;
         }
         let before = Arc::clone(conn.protocol());
-        let turned = conn.turn_into(protocol);
-        if turned {
-            *lock(&conn.turn) = None;
-            let mut unfinished = self.cutters.acquire(protocol, false);
-            if let Some(mut old) = self.inbound[conn.id.slot()].unfinished.take() {
-                std::mem::swap(&mut unfinished.partial, &mut old.partial);
-                self.cutters.release(&before, old);
-            }
-            self.inbound[conn.id.slot()].unfinished = Some(unfinished);
+        conn.turn_into(protocol);
+        *lock(&conn.turn) = None;
+        let mut unfinished = self.cutters.acquire(protocol, false);
+        if let Some(mut old) = self.inbound[conn.id.slot()].unfinished.take() {
+            std::mem::swap(&mut unfinished.partial, &mut old.partial);
+            self.cutters.release(&before, old);
         }
+        self.inbound[conn.id.slot()].unfinished = Some(unfinished);
         let high = self.shared.limits.mailbox_high;
         let after = conn.mailbox.requeue(0, high, Items::default());
         self.follow(conn, after);
-        if turned && protocol.is_session() {
+        if protocol.is_session() {
             self.greet(conn);
         }
-        turned
+        true
     }
 
     /// Has `opened` run, if there is one.
     fn greet(&mut self, conn: &Arc<Connection>) {
         if self.service.greets()
-            && let Some(after) = conn.mailbox.post(Item::from(Event::Opened))
+            && let Some(after) = conn.mailbox.post(Item::Opened, Urgency::Event)
         {
             self.follow(conn, after);
         }
@@ -329,11 +312,31 @@ pub(super) struct Listened {
 }
 
 impl Listened {
-    fn new(listening: &Listening) -> Self {
+    pub(super) fn new(listening: &Listening) -> Self {
         Self {
             protocol: Arc::clone(&listening.protocol),
             unknown_id: listening.unknown_id,
             entrance: Arc::clone(&listening.entrance),
         }
+    }
+
+    /// Makes a connection of `socket`, counted under `address`, in the slot
+    /// that is reserved for it. Nobody finds it before it is placed.
+    pub(super) fn prepare(
+        self,
+        vacancy: &mut Vacancy<Connection>,
+        socket: OwnedFd,
+        peer: Peer,
+        address: Option<Hash>,
+    ) -> &mut Connection {
+        let id = vacancy.id();
+        let conn = vacancy.tenant();
+        conn.fd = Some(socket);
+        conn.id = id;
+        conn.peer = peer;
+        conn.protocol = Some(self.protocol);
+        conn.unknown_id = self.unknown_id;
+        conn.count(address);
+        conn
     }
 }

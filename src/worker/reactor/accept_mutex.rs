@@ -53,7 +53,7 @@ pub(in crate::worker) enum AcceptMode {
 impl AcceptMode {
     pub(in crate::worker) fn new(accept: Accept, row: u8, epoch: u16) -> Self {
         match accept {
-            Accept::Alone | Accept::ReusePort => Self::Own,
+            Accept::ReusePort => Self::Own,
             Accept::Exclusive => Self::Exclusive { accepts: 0 },
             Accept::Mutex(board) => {
                 let mutex = AcceptMutex::new(board.clone());

@@ -1,5 +1,8 @@
-//! Leaving at once: the end of a connection that nobody but the reactor has to
-//! do anything for.
+//! The begin and the end of a connection, on the reactor: each comes into its
+//! slot by `place` and leaves it by `remove`, whether it is accepted and closed
+//! here or comes from and goes to another worker.
+//!
+//! How one ends:
 //!
 //! ```text
 //!   end of file, or the close that a client asked for
@@ -13,7 +16,8 @@
 use std::sync::Arc;
 
 use super::Reactor;
-use crate::net::ConnId;
+use super::inbound::Inbound;
+use crate::net::{ConnId, Vacancy};
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::fault::{Spot, kill_point};
@@ -24,26 +28,66 @@ use crate::worker::queues::letters::ToRecycler;
 use crate::worker::reactor::drain::Fate;
 use crate::worker::turn;
 
+/// A connection that has left its slot.
+pub(super) struct Removed {
+    conn: Arc<Connection>,
+    /// The epoll still has its socket.
+    watched: bool,
+    /// Bytes of a message that will not become whole.
+    partial: usize,
+}
+
 impl Reactor<'_> {
+    /// A connection, which is whole, comes into its slot: from now on it is
+    /// found. Counted under `came`.
+    pub(super) fn place(&mut self, vacancy: Vacancy<Connection>, came: Counter) -> Arc<Connection> {
+        let slot = vacancy.id().slot();
+        if self.inbound.len() <= slot {
+            self.inbound.resize_with(slot + 1, Inbound::default);
+        }
+        let conn = self.shared.pool.place(vacancy);
+        self.inbound[slot].place(Arc::clone(&conn));
+        self.live += 1;
+        self.shared.row.count(came);
+        self.shared.row.count(Counter::Live);
+        conn
+    }
+
+    /// A connection leaves its slot: nobody finds it any more, nothing of it is
+    /// read or written, and it is in quarantine until the recycler has it.
+    /// `None`: it has left before.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Removed> {
+        let inbound = self.inbound.get_mut(id.slot())?;
+        let conn = inbound.vacate(id)?;
+        let watched = std::mem::take(&mut inbound.reading);
+        let partial = inbound.forget();
+        self.shared.unbuffered(partial);
+        self.shared.pool.evict(id);
+        conn.bury();
+        self.live -= 1;
+        self.shared.row.count(Counter::Quarantined);
+        self.shared.row.subtract(Counter::Live, 1);
+        Some(Removed {
+            conn,
+            watched,
+            partial,
+        })
+    }
+
     /// Ends a connection: nobody finds it any more, nothing is read, its last
     /// turn is scheduled. Asked twice, it does nothing.
     pub(super) fn end_connection(&mut self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
         if self.fate(id.slot()) == Some(Fate::Offered) {
             return self.close_when_known(id, mode, counter);
         }
-        let Some(conn) = self
-            .inbound
-            .get_mut(id.slot())
-            .and_then(|inbound| inbound.vacate(id))
+        let Some(Removed {
+            conn,
+            watched,
+            partial,
+        }) = self.remove(id)
         else {
             return;
         };
-        let inbound = &mut self.inbound[id.slot()];
-        let watched = std::mem::take(&mut inbound.reading);
-        let partial = inbound.forget();
-        self.shared.row.subtract(Counter::Buffered, partial as u64);
-        self.shared.pool.evict(id);
-        conn.bury();
         kill_point(Spot::Decided);
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
@@ -57,15 +101,12 @@ impl Reactor<'_> {
             // which waits for nobody but a handler that runs.
             self.shared.admission.leave(conn.uncount());
         }
-        self.live -= 1;
         self.count_end(&conn, counter);
         self.leave(conn, watched);
     }
 
     fn count_end(&self, conn: &Connection, counter: Option<Counter>) {
         let row = &self.shared.row;
-        row.add(Counter::Quarantined, 1);
-        row.subtract(Counter::Live, 1);
         row.count(Counter::Closed);
         if let Some(counter) = counter {
             row.count(counter);
@@ -140,4 +181,115 @@ impl Reactor<'_> {
 fn remembers_nothing(conn: &Connection) -> bool {
     let rests = try_lock(&conn.turn).is_some_and(|kept| kept.is_none());
     rests && conn.unsent() == 0 && try_lock(&conn.outbound).is_some_and(|out| out.is_at_rest())
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::dispatch::service::{Dispatcher, Service};
+    use crate::protocol::{Cut, Cutter};
+    use crate::scoreboard::Row;
+    use crate::worker::limits::Limits;
+    use crate::worker::reactor::accept_mutex::AcceptMode;
+    use crate::worker::reactor::cutters::Unfinished;
+    use crate::worker::setup::{Accept, Control, Order};
+    use crate::worker::shared::Shared;
+
+    /// Has nothing to do.
+    struct Quiet;
+
+    impl Service for Quiet {
+        fn dispatcher(&self) -> Box<dyn Dispatcher> {
+            unreachable!("nothing is served")
+        }
+
+        fn periods(&self) -> Vec<Duration> {
+            Vec::new()
+        }
+
+        fn tick(&self, _: usize) {}
+
+        fn greets(&self) -> bool {
+            false
+        }
+
+        fn sees_off(&self) -> bool {
+            false
+        }
+
+        fn is_stateless(&self) -> bool {
+            true
+        }
+
+        fn stopping(&self) {}
+    }
+
+    /// Orders nothing.
+    struct Silent(UnixStream);
+
+    impl Control for Silent {
+        fn descriptor(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+
+        fn order(&mut self) -> Option<Order> {
+            None
+        }
+    }
+
+    /// Cuts nothing.
+    struct Blunt;
+
+    impl Cutter for Blunt {
+        fn cut(&mut self, _: &[u8]) -> Cut {
+            unreachable!("nothing is read")
+        }
+
+        fn reset(&mut self) {}
+    }
+
+    fn unfinished() -> Box<Unfinished> {
+        Box::new(Unfinished {
+            cutter: Box::new(Blunt),
+            partial: vec![0; 3],
+        })
+    }
+
+    #[test]
+    fn whoever_was_placed_is_found_and_counted_until_it_is_removed() {
+        let limits = Limits::from(&Config::default());
+        let shared = Shared::new(Row::alone().unwrap(), 0, 1, limits).unwrap();
+        let shared = Arc::new(shared);
+        let (own, _other) = UnixStream::pair().unwrap();
+        let mut control = Silent(own);
+        let mode = AcceptMode::new(Accept::Exclusive, 0, 1);
+        let mut reactor = Reactor::new(&shared, &Quiet, Vec::new(), mode, &mut control).unwrap();
+        let gauges = |reactor: &Reactor<'_>| {
+            let counters = [Counter::Live, Counter::Quarantined, Counter::Buffered];
+            (reactor.live, counters.map(|gauge| shared.row.read(gauge)))
+        };
+        for (n, came) in (0..).zip([Counter::Accepted, Counter::TakenOver]) {
+            let mut vacancy = shared.pool.vacancy().expect("a slot is free");
+            let id = vacancy.id();
+            vacancy.tenant().id = id;
+            let conn = reactor.place(vacancy, came);
+            shared.buffered(3);
+            reactor.inbound[id.slot()].unfinished = Some(unfinished());
+            assert_eq!(shared.row.read(came), 1);
+            assert_eq!(gauges(&reactor), (1, [1, n, 3]));
+            assert!(shared.pool.find(id).is_some() && !conn.is_dead());
+
+            let removed = reactor.remove(id).expect("it is there");
+            assert!(removed.watched && removed.partial == 3);
+            assert_eq!(gauges(&reactor), (0, [0, n + 1, 0]));
+            assert!(shared.pool.find(id).is_none() && conn.is_dead());
+            assert!(reactor.remove(id).is_none(), "it has left before");
+            assert_eq!(gauges(&reactor), (0, [0, n + 1, 0]));
+        }
+    }
 }

@@ -47,12 +47,12 @@ impl Cutters {
     /// Takes back what a stream of `protocol` needs no more: that there is
     /// nothing to remember is the caller's to know.
     pub(super) fn release(&mut self, protocol: &Arc<dyn Protocol>, mut back: Box<Unfinished>) {
-        if let Some(shelf) = self.0.of(protocol)
-            && shelf.len() < SPARE
+        if let Some(list) = self.0.of(protocol)
+            && list.len() < SPARE
         {
             back.partial.clear();
             back.partial.shrink_to(ROOM);
-            shelf.push(back);
+            list.push(back);
         }
     }
 }

@@ -17,7 +17,6 @@ use crate::protocol::Event;
 use crate::scoreboard::Counter;
 use crate::sys::fault::{Spot, kill_point};
 use crate::worker::connection::Connection;
-use crate::worker::setup::Listening;
 
 /// How often a draining reactor looks whether it is done.
 pub(super) const DRAIN: Duration = Duration::from_millis(20);
@@ -64,7 +63,7 @@ impl Drain {
     }
 
     pub(super) fn set(&mut self, slot: usize, fate: Fate) {
-        // Whoever was in the lobby has a slot that was empty at the start.
+        // Whoever awaited a PROXY header has a slot that was empty at the start.
         if self.fates.len() <= slot {
             self.fates.resize(slot + 1, Fate::Warned);
         }
@@ -98,14 +97,12 @@ impl Reactor<'_> {
         } else {
             Fate::Warned
         };
-        let frames = |listening: &Listening| listening.protocol.is_session();
-        let adds_up = self.listeners.iter().all(frames);
         self.pause_accepting(Accepting::Over);
         if fate == Fate::Warned && self.accept_mode.is_left_by_all() {
             self.empty_backlogs();
         }
         self.drain = Some(Drain {
-            report: DrainReport::open(&self.shared.row, self.live, adds_up, self.now),
+            report: DrainReport::open(&self.shared.row, self.live, self.now),
             until,
             talk_until: self.now.saturating_add(half),
             look_at: 0,
@@ -209,9 +206,7 @@ impl Reactor<'_> {
             return;
         }
         let forgotten = self.inbound[slot].forget();
-        self.shared
-            .row
-            .subtract(Counter::Buffered, forgotten as u64);
+        self.shared.unbuffered(forgotten);
         self.stop_reading(&conn);
         self.post_event(&conn, Event::GoAway);
     }

@@ -30,20 +30,14 @@ impl Counts {
 pub(super) struct DrainReport {
     before: Counts,
     connections: usize,
-    /// Each message is counted once where it arrives and once where it is
-    /// served.
-    adds_up: bool,
     began: u64,
 }
 
 impl DrainReport {
-    /// `adds_up`: only frames are spoken. A request over HTTP may be cut and
-    /// served in several parts.
-    pub(super) fn open(row: &Row, connections: usize, adds_up: bool, now: u64) -> Self {
+    pub(super) fn open(row: &Row, connections: usize, now: u64) -> Self {
         Self {
             before: Counts::read(row),
             connections,
-            adds_up,
             began: now,
         }
     }
@@ -56,7 +50,6 @@ impl DrainReport {
         let (before, after) = (self.before, Counts::read(row));
         let done = before.answered.wrapping_add(before.refused);
         Drained {
-            adds_up: self.adds_up,
             took: Duration::from_millis(now.saturating_sub(self.began)),
             connections: self.connections,
             received: after.received.saturating_sub(done),
@@ -66,21 +59,20 @@ impl DrainReport {
     }
 }
 
-/// What a drain came to. `received` is `answered` and `refused` together where
-/// only frames are spoken.
+/// What a drain came to. `received` is `answered` and `refused` together: each
+/// message is counted once where it arrives, and once where it is served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Drained {
-    /// Whether only frames were spoken. Requests over HTTP may arrive and be
-    /// served in parts, each of which counts.
-    pub adds_up: bool,
     /// From the order to the last connection.
     pub took: Duration,
     /// Connections that lived when it began.
     pub connections: usize,
-    /// Messages that waited to be served when it began, or came whole later.
+    /// Messages that waited to be served when it began, or came later. A request
+    /// over HTTP has come with its head if its body is passed on in parts.
     pub received: u64,
     /// Those that were served: by a handler, or by the rule for heartbeats and
-    /// for ids that no handler claims.
+    /// for ids that no handler claims. Whose handler put the answer off is among
+    /// them.
     pub answered: u64,
     /// Those that were not, because their connection ended first: its peer
     /// broke a rule or was gone, a handler closed it, or time was up.
@@ -90,7 +82,6 @@ pub struct Drained {
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            adds_up,
             took,
             connections,
             received,
@@ -99,9 +90,6 @@ impl fmt::Display for Drained {
         } = self;
         let took = took.as_secs_f32();
         write!(f, "drained in {took:.2} s: {connections} connections; ")?;
-        if !adds_up {
-            return write!(f, "{answered} messages answered, {refused} refused");
-        }
         write!(
             f,
             "{received} messages received = {answered} answered + {refused} refused"
@@ -124,7 +112,7 @@ mod tests {
         row.add(Counter::HandledInline, 3);
         row.add(Counter::ServedByPool, 4);
         row.add(Counter::Dropped, 1);
-        let report = DrainReport::open(&row, 7, true, 1000);
+        let report = DrainReport::open(&row, 7, 1000);
         row.add(Counter::Received, 5);
         row.add(Counter::ServedByPool, 6);
         row.add(Counter::Dropped, 1);

@@ -1,14 +1,15 @@
-//! What the flood guard does to a batch that was just cut, on the reactor. The
-//! rules themselves are in `flood`.
+//! Rate limits: what the flood guard does to a batch that was just cut, on the
+//! reactor. The rules themselves are in `limits/flood.rs`.
 
 use super::inbound::Inbound;
+use crate::config::FloodAction;
 use crate::protocol::{Cut, Cutter, Refusal, Then};
 use crate::scoreboard::Counter;
 use crate::sys::clock::millis;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::Ordering;
 use crate::worker::connection::Connection;
-use crate::worker::limits::flood::{Action, Flood};
+use crate::worker::limits::flood::Flood;
 use crate::worker::shared::Shared;
 
 /// What may be served of a batch, from its first message on.
@@ -108,7 +109,7 @@ pub(super) fn hear(
     // Part of a message is none that could be a heartbeat.
     if beats < messages.max(1) {
         conn.clocks.spoken.store(now, Ordering::Relaxed);
-        conn.clocks.owed.store(true, Ordering::Relaxed);
+        conn.clocks.request_pending.store(true, Ordering::Relaxed);
     }
 }
 
@@ -186,7 +187,7 @@ pub(super) fn keep(
 #[cold]
 fn too_many(shared: &Shared, conn: &Connection, flood: &Flood, excess: usize, then: &mut Then) {
     let rule = flood.rule;
-    if flood.action == Action::Close {
+    if flood.action == FloodAction::Close {
         *then = Then::Refuse(Refusal {
             counter: Counter::Flooded,
             detail: rule.to_string(),

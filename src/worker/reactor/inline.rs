@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::protocol::{CloseMode, Lane, Out, Step, Turn, Units};
+use crate::protocol::{Lane, Out, Step, Turn, Units};
 use crate::scoreboard::Counter;
 use crate::sys::sync::{MutexGuard, try_lock};
 use crate::worker::connection::items::Items;
@@ -14,7 +14,7 @@ use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::Reactor;
 use crate::worker::reactor::flood_guard::Admitted;
-use crate::worker::turn::{self, Budget, StopReason, TurnEnd, TurnRun, write};
+use crate::worker::turn::{self, StopReason, TurnEnd, TurnRun};
 
 impl Reactor<'_> {
     /// Serves messages on this thread, if nothing of the connection waits or
@@ -34,34 +34,35 @@ impl Reactor<'_> {
         let mut parts = kept
             .take()
             .unwrap_or_else(|| self.lender.acquire(shared, self.service, conn));
-        let mut budget = Budget::inline(shared);
+        let mut budget = turn::inline_budget(shared);
         let mut done = 0;
         let why = loop {
             let mut turn = Turn {
                 lane: Lane::Inline,
                 out: Out::new(std::mem::take(&mut self.buffer), &**conn.protocol()),
                 app: &mut *parts.app,
-                budget: &mut || budget.spend(),
+                budget: &mut budget,
                 room: shared.limits.outbound_high,
             };
             let rest = Units::borrowed(&self.scratch[done..units]);
             let (served, step) = parts.server.serve(rest, &mut turn);
             done += served;
-            let close = turn.out.close;
             self.buffer = turn.out.bytes;
             let beside = turn.out.beside;
             parts.app.counted();
-            if close == Some(CloseMode::Abort) {
-                write::abandon(&outbound, &mut self.buffer, beside);
-            } else if let Some(beside) = beside {
-                write::reply_beside(shared, conn, &mut outbound, &mut self.buffer, *beside);
-            } else {
-                write::reply(shared, conn, &mut outbound, &mut self.buffer);
-            }
+            // `Over` does not tell who may serve the rest: this turn, or the pool.
+            let goes_on = step == Step::Next && done < units;
+            let why = StopReason::from_step(step, done < units);
+            turn::write_turn(
+                shared,
+                conn,
+                &mut outbound,
+                (&mut self.buffer, beside),
+                &why,
+            );
             let blocked = conn.is_full(shared.limits.outbound_high) || budget.is_spent();
-            let goes_on = step == Step::Next && close.is_none() && done < units && !blocked;
-            if !goes_on {
-                break StopReason::from_step(step, close, done < units);
+            if !goes_on || blocked {
+                break why;
             }
         };
         drop(outbound);
@@ -75,6 +76,7 @@ impl Reactor<'_> {
             return false;
         }
         // Behind a close or a refusal, what is left is never served.
+        debug_assert!(budget.messages() <= messages, "one was counted twice");
         conn.owe(messages.saturating_sub(budget.messages()));
         self.finish_inline(conn, (parts, kept), done..units, why);
         true

@@ -2,13 +2,13 @@
 //! accepts new ones, and decides which of them live.
 //!
 //! ```text
-//!   epoll --> accept --> settle in the pool
+//!   epoll --> accept --> place in a slot of the pool
 //!         --> read ----> whole messages --> inline handler, or the mailbox
 //!         --> letters -> resume reading, end a connection
 //!         --> control -> drain, end
 //! ```
 //!
-//! Level-triggered. One large buffer is read into for all connections; only the
+//! Level-triggered, unless `worker.trigger` says `edge`. One large buffer is read into for all connections; only the
 //! start of an unfinished message stays with its connection, so an idle one
 //! holds no buffer.
 
@@ -33,11 +33,11 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::connection::mailbox::FollowUp;
-use super::limits::Yield;
 use super::queues::letters::ToReactor;
 use super::setup::{Control, Listening, Order};
 use super::shared::{Job, Shared};
 use super::turn::lend::Lender;
+use crate::config::Yield;
 use crate::dispatch::service::Service;
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
@@ -143,12 +143,12 @@ impl Accepting {
     }
 }
 
-/// StopReason the loop ended.
+/// Why the loop ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
     /// Everybody was served and is gone.
     Drained,
-    /// Time was up, or it was ordered: these connections were cut.
+    /// Time was up: these connections were cut.
     Cut(usize),
     /// A thread of the worker died.
     ThreadDied,
@@ -270,7 +270,7 @@ impl<'a> Reactor<'a> {
     fn handle(&mut self, event: Event) -> io::Result<Option<End>> {
         match event.token {
             BELL => return Ok(self.read_letters()),
-            CONTROL => return Ok(self.obey()),
+            CONTROL => self.obey(),
             ACCEPT_BELL => self.answer_accept_bell(),
             HANDOVER => self.hear_lines(),
             token if LISTENER - token < self.listeners.len() as u64 => {
@@ -301,7 +301,7 @@ impl<'a> Reactor<'a> {
         None
     }
 
-    fn obey(&mut self) -> Option<End> {
+    fn obey(&mut self) {
         while let Some(order) = self.control.order() {
             match order {
                 Order::Drain(patience) => self.begin_drain(patience),
@@ -314,12 +314,11 @@ impl<'a> Reactor<'a> {
                     let had_it = self.kick(id);
                     self.control.kicked(id, had_it);
                 }
+                Order::CheckAcceptMutex => self.check_accept_mutex(),
                 Order::Successor(line, generation) => self.meet_successor(line, generation),
                 Order::Predecessor(line) => self.meet_predecessor(line),
-                Order::End => return Some(End::Cut(self.live)),
             }
         }
-        None
     }
 
     /// Hands the batch to the business threads: one lock, at most one wake, and

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::accept::{Accepted, Listened};
+use crate::config::Trigger;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::proxy::{self, Header, Origin};
 use crate::scoreboard::Counter;
 use crate::sys::clock::millis;
 use crate::sys::socket::{self, Peer};
 use crate::worker::connection::Connection;
-use crate::worker::limits::Trigger;
 
 /// Who waits, by name.
 #[derive(Default)]

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::Reactor;
 use super::cutters::Unfinished;
 use super::flood_guard::{self, Admitted, Came};
+use crate::config::Trigger;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Then};
 use crate::scoreboard::Counter;
@@ -21,7 +22,6 @@ use crate::sys::socket;
 use crate::sys::sync::Ordering;
 use crate::worker::connection::mailbox::Posted;
 use crate::worker::connection::{Connection, Item};
-use crate::worker::limits::Trigger;
 
 /// A started message up to this length is put in front of the next read; a
 /// longer one is read into memory of its own.
@@ -146,9 +146,7 @@ impl Reactor<'_> {
         let kept = rest.len();
         let came = Came::new(len - forgotten.min(len), kept, &cut);
         flood_guard::keep(self.shared, conn, inbound, came, self.now);
-        self.shared
-            .row
-            .subtract(Counter::Buffered, forgotten as u64);
+        self.shared.unbuffered(forgotten);
         self.shared.buffered(kept);
         self.keep(conn, unfinished);
         if serve.units > 0 {
@@ -190,9 +188,7 @@ impl Reactor<'_> {
             let rest = partial.split_off(cut.units);
             whole = std::mem::replace(partial, rest);
             whole.truncate(serve.units);
-            self.shared
-                .row
-                .subtract(Counter::Buffered, cut.units as u64);
+            self.shared.unbuffered(cut.units);
         }
         let came = Came::new(came, partial.len(), &cut);
         flood_guard::keep(self.shared, conn, inbound, came, self.now);
@@ -210,9 +206,7 @@ impl Reactor<'_> {
             Then::Read | Then::ReadOn => self.delay(conn),
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
-                self.shared
-                    .row
-                    .subtract(Counter::Buffered, forgotten as u64);
+                self.shared.unbuffered(forgotten);
                 self.stop_reading(conn);
                 self.post_event(conn, Event::Refused(refusal));
             }
@@ -256,12 +250,8 @@ impl Reactor<'_> {
 
     pub(super) fn post_event(&mut self, conn: &Arc<Connection>, event: Event) {
         let item = Item::from(event);
-        let after = if item.is_event() {
-            conn.mailbox.post_event(item)
-        } else {
-            conn.mailbox.post(item)
-        };
-        if let Some(after) = after {
+        let urgency = item.urgency();
+        if let Some(after) = conn.mailbox.post(item, urgency) {
             self.follow(conn, after);
         }
     }
@@ -270,9 +260,7 @@ impl Reactor<'_> {
         conn.peer_done.store(true, Ordering::SeqCst);
         let truncated = self.inbound[conn.id.slot()].forget();
         if truncated > 0 {
-            self.shared
-                .row
-                .subtract(Counter::Buffered, truncated as u64);
+            self.shared.unbuffered(truncated);
             self.shared.row.count(Counter::Truncated);
         }
         if self.is_done(conn) {
@@ -350,11 +338,7 @@ impl Reactor<'_> {
         conn.clocks.delayed.store(false, Ordering::Relaxed);
         if self
             .epoll
-            .add(
-                conn.socket(),
-                self.shared.limits.trigger.interest(),
-                id.word(),
-            )
+            .add(conn.socket(), self.shared.limits.interest(), id.word())
             .is_err()
         {
             self.inbound[id.slot()].reading = false;

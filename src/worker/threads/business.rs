@@ -17,7 +17,7 @@ use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::shared::{Job, Shared};
 use crate::worker::turn::lend::Lender;
-use crate::worker::turn::{self, Budget, TurnEnd};
+use crate::worker::turn::{self, TurnEnd};
 
 /// Batches that a turn serves before it goes to the tail of the run queue.
 const ROUNDS: usize = 4;
@@ -70,7 +70,7 @@ fn serve(
     mut items: Items<Item>,
     buffer: &mut Vec<u8>,
 ) -> Option<CloseMode> {
-    let mut budget = Budget::new(shared);
+    let mut budget = turn::budget(shared);
     for _ in 0..ROUNDS {
         let mut ran = turn::run(shared, conn, parts, items, &mut budget, buffer);
         ran.write(shared, conn, buffer);

@@ -32,7 +32,7 @@ pub struct Farewell {
     pub drained: Option<Drained>,
 }
 
-/// StopReason a worker could not start, or cannot go on.
+/// Why a worker could not start, or cannot go on.
 #[derive(Debug)]
 pub enum Failure {
     /// The user's `data` or `started` said no: the operator's to mend.

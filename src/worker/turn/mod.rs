@@ -9,70 +9,38 @@ pub(super) mod write;
 use std::sync::Arc;
 
 use super::connection::items::Items;
-use super::connection::mailbox::FollowUp;
+use super::connection::mailbox::{FollowUp, Urgency, Wait};
+use super::connection::outbound::Outbound;
 use super::connection::parts::Parts;
 use super::connection::{Connection, Item};
 use super::queues::letters::ToRecycler;
 use super::shared::Shared;
 use crate::dispatch::sample;
-use crate::protocol::{Beside, CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units};
+use crate::protocol::{
+    Beside, Budget, CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units,
+};
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket;
 use crate::sys::sync::{Ordering, lock};
 
-/// Messages between two looks at the clock.
-const CLOCK_EVERY: usize = 8;
-
-/// How much a turn may do before others get theirs.
-pub(crate) struct Budget {
-    messages: usize,
-    max: usize,
-    until: u64,
-    spent: bool,
+/// What a business thread may do: as many messages and as much time as
+/// configured.
+pub(crate) fn budget(shared: &Shared) -> Budget {
+    budget_of(shared, shared.limits.turn_messages)
 }
 
-impl Budget {
-    /// For a business thread: as many messages and as much time as configured.
-    pub(crate) fn new(shared: &Shared) -> Self {
-        Self {
-            max: shared.limits.turn_messages,
-            ..Self::inline(shared)
-        }
-    }
+/// What the reactor may do: handlers that do not block are limited by time
+/// alone.
+pub(crate) fn inline_budget(shared: &Shared) -> Budget {
+    budget_of(shared, usize::MAX)
+}
 
-    /// For the reactor: handlers that do not block are limited by time alone.
-    pub(crate) fn inline(shared: &Shared) -> Self {
-        let time = u64::try_from(shared.limits.turn_time.as_millis()).unwrap_or(u64::MAX);
-        let now = coarse_millis();
-        sample::tick(now);
-        let until = now.saturating_add(time);
-        Self {
-            messages: 0,
-            max: usize::MAX,
-            until,
-            spent: false,
-        }
-    }
-
-    /// Takes note of one message; tells whether that was enough.
-    pub(crate) fn spend(&mut self) -> bool {
-        self.messages += 1;
-        // Asking the clock costs as much as a small handler, so only now and
-        // then: a handler that blocks is told by the pool's other threads.
-        self.spent |= self.messages >= self.max
-            || (self.messages.is_multiple_of(CLOCK_EVERY) && coarse_millis() > self.until);
-        self.spent
-    }
-
-    pub(crate) fn is_spent(&self) -> bool {
-        self.spent
-    }
-
-    /// Messages that were served.
-    pub(crate) fn messages(&self) -> usize {
-        self.messages
-    }
+fn budget_of(shared: &Shared, messages: usize) -> Budget {
+    let time = u64::try_from(shared.limits.turn_time.as_millis()).unwrap_or(u64::MAX);
+    let now = coarse_millis();
+    sample::tick(now);
+    Budget::new(messages, now.saturating_add(time), coarse_millis)
 }
 
 /// What a turn came to.
@@ -90,17 +58,14 @@ impl TurnRun {
     /// Writes what the turn has to say.
     pub(crate) fn write(&mut self, shared: &Shared, conn: &Connection, buffer: &mut Vec<u8>) {
         let beside = self.beside.take();
-        if self.why == StopReason::Close(CloseMode::Abort) {
-            write::abandon(&lock(&conn.outbound), buffer, beside);
-        } else if let Some(beside) = beside {
-            write::reply_beside(shared, conn, &mut lock(&conn.outbound), buffer, *beside);
-        } else if !buffer.is_empty() {
-            write::reply(shared, conn, &mut lock(&conn.outbound), buffer);
+        if !buffer.is_empty() || beside.is_some() {
+            let outbound = &mut lock(&conn.outbound);
+            write_turn(shared, conn, outbound, (buffer, beside), &self.why);
         }
     }
 }
 
-/// StopReason a turn stopped.
+/// Why a turn stopped.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum StopReason {
     /// Nothing is left.
@@ -122,17 +87,35 @@ pub(crate) enum StopReason {
 
 impl StopReason {
     /// What `step` means when `rest` tells whether bytes of the unit are left.
-    pub(crate) fn from_step(step: Step, close: Option<CloseMode>, rest: bool) -> Self {
-        match (step, close) {
-            (Step::Next, Some(mode)) | (Step::Close(mode), _) => Self::Close(mode),
-            (Step::Next, None) if rest => Self::Over,
-            (Step::Next, None) => Self::Done,
-            (Step::NotInline, _) => Self::Over,
-            (Step::AwaitReply, _) => Self::AwaitReply,
-            (Step::AwaitWritable, _) => Self::AwaitWritable,
-            (Step::AwaitEvent, _) => Self::AwaitEvent,
-            (Step::Refuse(refusal), _) => Self::Refuse(refusal),
+    pub(crate) fn from_step(step: Step, rest: bool) -> Self {
+        match step {
+            Step::Next if rest => Self::Over,
+            Step::Next => Self::Done,
+            Step::NotInline => Self::Over,
+            Step::AwaitReply => Self::AwaitReply,
+            Step::AwaitWritable => Self::AwaitWritable,
+            Step::AwaitEvent => Self::AwaitEvent,
+            Step::Close(mode) => Self::Close(mode),
+            Step::Refuse(refusal) => Self::Refuse(refusal),
         }
+    }
+}
+
+/// Writes what a turn has to say that stopped because of `why`. `buffer` is empty
+/// afterwards.
+pub(crate) fn write_turn(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    (buffer, beside): (&mut Vec<u8>, Option<Box<Beside>>),
+    why: &StopReason,
+) {
+    if *why == StopReason::Close(CloseMode::Abort) {
+        write::abandon(outbound, buffer, beside);
+    } else if let Some(beside) = beside {
+        write::reply_beside(shared, conn, outbound, buffer, *beside);
+    } else {
+        write::reply(shared, conn, outbound, buffer);
     }
 }
 
@@ -146,19 +129,19 @@ pub(crate) fn run(
     budget: &mut Budget,
     buffer: &mut Vec<u8>,
 ) -> TurnRun {
-    let (mut done, before, mut looks) = (0, budget.messages(), 0);
+    let (mut done, before) = (0, budget.messages());
     let mut why = StopReason::Done;
     let mut turn = Turn {
         lane: Lane::Pool,
         out: Out::new(std::mem::take(buffer), &**conn.protocol()),
         app: &mut *parts.app,
-        budget: &mut || budget.spend(),
+        budget: &mut *budget,
         room: shared.limits.outbound_high.saturating_sub(conn.unsent()),
     };
     let mut spoke = false;
     while let Some(item) = items.pop_front() {
         let by_itself = matches!(item, Item::Ping | Item::Units(_));
-        let (is_reply, before) = (item.replies(), turn.out.pending());
+        let (is_reply, before) = (item.urgency() == Urgency::Reply, turn.out.pending());
         why = if let Item::Units(units) = &item {
             let (served, step) = parts.server.serve(Units::shared(units), &mut turn);
             done += served;
@@ -166,9 +149,11 @@ pub(crate) fn run(
             if rest {
                 items.push_front(Item::Units(units.slice(served..)));
             }
-            StopReason::from_step(step, turn.out.close, rest)
+            StopReason::from_step(step, rest)
         } else {
-            tell(&mut *parts.server, item, &mut turn)
+            let why = tell(&mut *parts.server, item, &mut turn);
+            turn.spend();
+            why
         };
         spoke |= !by_itself && turn.out.pending() > before;
         if is_reply {
@@ -177,8 +162,7 @@ pub(crate) fn run(
         if why != StopReason::Done {
             break;
         }
-        looks += usize::from(!items.is_empty());
-        if !items.is_empty() && turn.over() {
+        if !items.is_empty() && turn.is_over() {
             why = StopReason::Over;
             break;
         }
@@ -188,7 +172,7 @@ pub(crate) fn run(
     }
     *buffer = turn.out.bytes;
     let beside = turn.out.beside;
-    served(shared, conn, done, budget.messages() - before - looks);
+    served(shared, conn, done, budget.messages() - before);
     if spoke {
         conn.clocks.spoken.store(coarse_millis(), Ordering::Relaxed);
     }
@@ -228,8 +212,7 @@ fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason 
         // The caller serves them.
         Item::Units(_) => return StopReason::Done,
     };
-    let step = server.event(event, turn);
-    StopReason::from_step(step, turn.out.close, false)
+    StopReason::from_step(server.event(event, turn), false)
 }
 
 /// How a turn ended. The caller carries it out: what `FollowUp` says, then a
@@ -279,22 +262,10 @@ pub(crate) fn finish(
         }
         StopReason::Close(mode) => close(shared, conn, parts, mode),
         StopReason::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
-        StopReason::AwaitReply => {
-            consumed(shared, done);
-            let ends_or_replies = Item::ends_or_replies;
-            let mailbox = &conn.mailbox;
-            mailbox
-                .await_reply(done, high, left, ends_or_replies)
-                .into()
-        }
-        StopReason::AwaitEvent => {
-            consumed(shared, done);
-            let mailbox = &conn.mailbox;
-            mailbox.await_event(done, high, left, Item::is_event).into()
-        }
+        StopReason::AwaitReply => wait(shared, conn, Wait::Reply, done, left).into(),
+        StopReason::AwaitEvent => wait(shared, conn, Wait::Event, done, left).into(),
         StopReason::Done | StopReason::Over | StopReason::AwaitWritable if conn.is_full(mark) => {
-            consumed(shared, done);
-            let after = conn.mailbox.await_room(done, high, left, Item::ends);
+            let after = wait(shared, conn, Wait::Writable, done, left);
             after.and(write::look_for_room(shared, conn)).into()
         }
         StopReason::Over | StopReason::AwaitWritable => {
@@ -312,8 +283,21 @@ pub(crate) fn finish(
     }
 }
 
+/// The turn waits; `done` bytes are done, and these items are `left`.
+fn wait(
+    shared: &Shared,
+    conn: &Connection,
+    wait: Wait,
+    done: usize,
+    left: Items<Item>,
+) -> FollowUp {
+    consumed(shared, done);
+    let high = shared.limits.mailbox_high;
+    conn.mailbox.wait(wait, done, high, left, Item::urgency)
+}
+
 fn consumed(shared: &Shared, bytes: usize) {
-    shared.row.subtract(Counter::Buffered, bytes as u64);
+    shared.unbuffered(bytes);
 }
 
 /// The peer broke a rule: say so, tell it, close.
@@ -335,7 +319,7 @@ fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode)
     let (dropped, after) = conn.mailbox.close();
     drop(dropped);
     if mode == CloseMode::Done {
-        // It has said its last, so that it may go back to its shelf.
+        // It has said its last, so that it may go back to the free list.
         parts.server.reset();
     }
     let mut outbound = lock(&conn.outbound);

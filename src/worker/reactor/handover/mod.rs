@@ -55,6 +55,8 @@
 //! this module run on the reactors, never block, and cost nothing while nobody
 //! drains.
 
+mod clocks;
+mod pack;
 mod receive;
 mod record;
 mod send;

@@ -6,21 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::pack::{own_parts, unpack};
 use super::record::{Message, Reason, Record, Verdict};
-use crate::dispatch::handover::State;
-use crate::dispatch::service::Service;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
-use crate::sys::sync::{Ordering, lock};
-use crate::worker::connection::parts::Parts;
+use crate::sys::sync::lock;
 use crate::worker::connection::{Connection, Item};
-use crate::worker::limits::flood::Meter;
 use crate::worker::queues::letters::ToSender;
-use crate::worker::reactor::inbound::Inbound;
+use crate::worker::reactor::accept::Listened;
 use crate::worker::reactor::{HANDOVER, Reactor};
 
 /// A connection that has everything but its place: nobody finds it yet.
@@ -140,20 +137,14 @@ impl Reactor<'_> {
             admission.leave(address);
             return Err(Reason::Full);
         };
-        let id = vacancy.id();
-        let conn = vacancy.tenant();
-        conn.id = id;
-        conn.peer = record.peer;
-        conn.fd = Some(socket);
-        conn.protocol = Some(Arc::clone(&listening.protocol));
+        let listened = Listened::new(listening);
+        let conn = listened.prepare(&mut vacancy, socket, record.peer, address);
         if !Arc::ptr_eq(&protocol, &listening.protocol) {
-            let _first_time = conn.turn_into(&protocol);
+            conn.turn_into(&protocol);
         }
-        conn.unknown_id = listening.unknown_id;
-        conn.count(address);
-        set_clocks(conn, &record);
+        record.clocks.restore(conn, record.partial.len());
         let unpacked = unpack(self.service, conn, &record);
-        let interest = self.shared.limits.trigger.interest();
+        let interest = self.shared.limits.interest();
         let arrival = Arrival {
             protocol,
             address,
@@ -223,25 +214,17 @@ impl Reactor<'_> {
             record,
             ..
         } = arrival;
-        let slot = vacancy.id().slot();
-        if self.inbound.len() <= slot {
-            self.inbound.resize_with(slot + 1, Inbound::default);
-        }
-        let conn = self.shared.pool.place(vacancy);
-        let begun = record.clocks[0] != 0;
+        let conn = self.place(vacancy, Counter::TakenOver);
+        let (slot, begun) = (conn.id.slot(), record.clocks.has_begun());
         let inbound = &mut self.inbound[slot];
-        inbound.place(Arc::clone(&conn));
         inbound.begun = begun;
-        inbound.meter = Meter::of([record.clocks[8], record.clocks[9]]);
+        inbound.meter = record.clocks.meter;
         if !record.partial.is_empty() {
             self.shared.buffered(record.partial.len());
             let mut unfinished = self.cutters.acquire(&protocol, begun);
             unfinished.partial = record.partial;
             inbound.unfinished = Some(unfinished);
         }
-        self.live += 1;
-        self.shared.row.count(Counter::TakenOver);
-        self.shared.row.count(Counter::Live);
         if let Some(parts) = &mut *lock(&conn.turn) {
             let luggage = &record.luggage;
             parts.app.rejoin(luggage.user.as_deref(), &luggage.rooms);
@@ -278,49 +261,4 @@ fn is_end(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
     )
-}
-
-/// Gives the connection what its turns have to remember. False: that cannot be
-/// read.
-fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool {
-    let (luggage, is_session) = (&record.luggage, conn.protocol().is_session());
-    let is_member = luggage.user.is_some() || !luggage.rooms.is_empty();
-    if luggage.state == State::Empty && !is_member && record.rest == 0 {
-        // What has begun elsewhere cannot begin anew.
-        return !is_session || record.clocks[0] == 0 || service.is_stateless();
-    }
-    let mut parts = Box::new(Parts {
-        server: conn.protocol().server(),
-        app: service.dispatcher(),
-    });
-    parts.server.restore(record.rest);
-    let (id, peer, unknown_id) = (conn.id, conn.peer, conn.unknown_id);
-    let state = &luggage.state;
-    let unpacked = (parts.app).unpack(id, peer, unknown_id, is_session, state);
-    *own_parts(conn) = unpacked.then_some(parts);
-    unpacked
-}
-
-/// The parts of a connection that nobody finds.
-fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
-    conn.turn.get_mut().expect("nobody else ever held it")
-}
-
-/// See `clocks` on the other side.
-fn set_clocks(conn: &mut Connection, record: &Record) {
-    let (clocks, sent) = (&conn.clocks, &record.clocks);
-    let words = [
-        &conn.heard,
-        &clocks.beat,
-        &clocks.spoken,
-        &clocks.served,
-        &clocks.thawed,
-        &clocks.pinged,
-        &clocks.started,
-    ];
-    for (word, clock) in words.into_iter().zip(sent) {
-        word.store(*clock, Ordering::Relaxed);
-    }
-    clocks.arrived(record.partial.len());
-    conn.opened = sent[7];
 }

@@ -10,6 +10,7 @@
 //! The two may be different binaries. The first byte of a datagram is the form
 //! of all that follows; whoever reads another one closes the line.
 
+use super::clocks::{MovedClocks, WORDS};
 use crate::dispatch::handover::{MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
@@ -32,10 +33,6 @@ pub(super) const PART: usize = 64 * 1024;
 /// Bytes of the largest record.
 pub(super) const RECORD: usize = OFFER + PART;
 
-/// The clocks of a connection: see `clocks` in `successors`. The first tells
-/// when a whole message was last heard.
-pub(super) const CLOCKS: usize = 10;
-
 /// One connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Record {
@@ -44,7 +41,7 @@ pub(super) struct Record {
     /// What it speaks.
     pub(super) protocol: String,
     pub(super) peer: Peer,
-    pub(super) clocks: [u64; CLOCKS],
+    pub(super) clocks: MovedClocks,
     /// Of the protocol's server.
     pub(super) rest: u32,
     pub(super) luggage: MovedState,
@@ -61,7 +58,7 @@ pub(super) enum Verdict {
     Refused(Reason),
 }
 
-/// StopReason not.
+/// Why not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reason {
     /// Its listener is gone, or speaks something else.
@@ -149,7 +146,9 @@ impl Record {
             Peer::Unix => String::new(),
         };
         text(to, peer.as_bytes());
-        (self.clocks.iter()).for_each(|clock| to.extend_from_slice(&clock.to_le_bytes()));
+        for clock in self.clocks.words() {
+            to.extend_from_slice(&clock.to_le_bytes());
+        }
         to.extend_from_slice(&self.rest.to_le_bytes());
         match &self.luggage.state {
             State::Empty => to.push(0),
@@ -174,7 +173,7 @@ impl Record {
             "" => Peer::Unix,
             address => Peer::Tcp(address.parse().ok()?),
         };
-        let mut clocks = [0; CLOCKS];
+        let mut clocks = [0; WORDS];
         for clock in &mut clocks {
             *clock = u64::from_le_bytes(from.array()?);
         }
@@ -197,7 +196,7 @@ impl Record {
             listener,
             protocol,
             peer,
-            clocks,
+            clocks: MovedClocks::of(clocks),
             rest,
             luggage,
             partial,
@@ -325,7 +324,7 @@ mod tests {
             listener: "127.0.0.1:7000".into(),
             protocol: "frames".into(),
             peer: Peer::Tcp("[::1]:9".parse().expect("an address")),
-            clocks: std::array::from_fn(|n| n as u64 + 1),
+            clocks: MovedClocks::of(std::array::from_fn(|n| n as u64 + 1)),
             rest: 3,
             luggage: MovedState {
                 state: State::Bytes {
@@ -375,6 +374,24 @@ mod tests {
         assert!(offer.push(&record(9)));
         let sent = Message::Offer(vec![record(9)]);
         assert_eq!(Message::parse(offer.datagram()), Some(sent));
+    }
+
+    /// The worker at the other end may be of another release.
+    #[test]
+    fn the_bytes_of_an_offer_are_those_of_every_release() {
+        let head: &[u8] = b"\x01o\
+            \x0e\0\0\x00127.0.0.1:7000\
+            \x06\0\0\0frames\
+            \x07\0\0\0[::1]:9\
+            \x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\
+            \x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\
+            \x09\0\0\0\0\0\0\0\x0a\0\0\0\0\0\0\0";
+        let rest: &[u8] = b"\x03\0\0\0\
+            \x01\x07\0\0\0\x05\0\0\0state\
+            \x01\x02\0\0\0\0\0\0\0\x05\0\0\0lobby\0\0\0\0\
+            \x02\0\0\0\x01\x01";
+        let sent = Message::Offer(vec![record(2)]);
+        assert_eq!(sent.datagram(), [head, rest].concat());
     }
 
     #[test]

@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::{CLOCKS, Message, OFFER, Offer, PART, RECORD, Record, Verdict};
-use crate::dispatch::handover::{CannotMove, MovedState, State};
+use super::pack::{self, NotPacked, Origin};
+use super::record::{Message, OFFER, Offer, RECORD, Record, Verdict};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
-use crate::sys::sync::{Ordering, lock, try_lock};
+use crate::sys::sync::{Ordering, lock};
 use crate::worker::connection::items::Items;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::queues::letters::ToRecycler;
 use crate::worker::reactor::drain::Fate;
-use crate::worker::reactor::inbound::Inbound;
 use crate::worker::reactor::{HANDOVER, Reactor};
 use crate::worker::turn::write;
 
@@ -48,15 +47,6 @@ struct Offered {
     conn: Arc<Connection>,
     /// Somebody wanted it closed meanwhile.
     close: Option<(CloseMode, Option<Counter>)>,
-}
-
-/// What came of the wish to hand a connection over.
-enum Packed {
-    Ready(Arc<Connection>, Box<Record>),
-    /// It is tried again.
-    Busy,
-    /// It never can.
-    Never(Counter),
 }
 
 impl Successors {
@@ -135,9 +125,9 @@ impl Reactor<'_> {
                 continue;
             }
             match self.pack(slot) {
-                Packed::Busy => {}
-                Packed::Never(reason) => self.keep_here(slot, reason),
-                Packed::Ready(conn, record) => {
+                Err(NotPacked::Busy) => {}
+                Err(NotPacked::Never(reason)) => self.keep_here(slot, reason),
+                Ok((conn, record)) => {
                     self.set_fate(slot, Fate::Offered);
                     let one = Offered { conn, close: None };
                     if offer.push(&record) {
@@ -183,46 +173,41 @@ impl Reactor<'_> {
 
     /// Takes the turn of an idle connection and everything that goes along.
     /// From then on nobody here reads it or writes to it.
-    fn pack(&mut self, slot: usize) -> Packed {
+    fn pack(&mut self, slot: usize) -> Result<(Arc<Connection>, Box<Record>), NotPacked> {
         let inbound = &self.inbound[slot];
-        let Some(conn) = inbound.conn().cloned() else {
-            return Packed::Busy;
-        };
-        let is_idle = inbound.reading && inbound.delay == 0 && conn.unsent() == 0;
-        // With nothing of a message there, what its cutter remembers is lost.
-        let unfinished = inbound.unfinished.as_ref();
-        let can_be_cut = unfinished.is_none_or(|one| (1..=PART).contains(&one.partial.len()));
-        if !is_idle || !can_be_cut {
-            return Packed::Busy;
+        let conn = inbound.conn().cloned().ok_or(NotPacked::Busy)?;
+        if !pack::is_between_messages(inbound, &conn) {
+            return Err(NotPacked::Busy);
         }
-        let Some((listener, protocol)) = self.origin(&conn) else {
-            return Packed::Never(Counter::NotHandedListener);
-        };
+        let origin = self.origin(&conn);
+        let origin = origin.ok_or(NotPacked::Never(Counter::NotHandedListener))?;
         if !conn.mailbox.begin_inline() {
-            return Packed::Busy;
+            return Err(NotPacked::Busy);
         }
-        let record = pack(inbound, &conn, listener, protocol);
-        match record {
+        match pack::pack(inbound, &conn, origin) {
             Ok(record) => {
                 self.inbound[slot].reading = false;
                 // Explicitly: the descriptor lives on elsewhere, and so would
                 // the registration.
                 let _gone = self.epoll.delete(conn.socket());
-                Packed::Ready(conn, record)
+                Ok((conn, record))
             }
             Err(why) => {
                 self.give_up_inline(&conn);
-                why
+                Err(why)
             }
         }
     }
 
     /// Where `conn` came in, and what it speaks, for the other worker.
-    fn origin(&self, conn: &Connection) -> Option<(String, String)> {
+    fn origin(&self, conn: &Connection) -> Option<Origin> {
         let own = conn.protocol.as_ref()?;
         let mut origins = self.successors.origins.iter();
         let (_, address) = origins.find(|(protocol, _)| Arc::ptr_eq(protocol, own))?;
-        Some((address.clone(), conn.protocol().name()?))
+        Some(Origin {
+            listener: address.clone(),
+            protocol: conn.protocol().name()?,
+        })
     }
 
     /// A connection that was offered stays here, for now.
@@ -237,7 +222,7 @@ impl Reactor<'_> {
             write::arm(self.shared, &conn, &mut outbound);
         }
         self.inbound[slot].reading = true;
-        let (interest, token) = (self.shared.limits.trigger.interest(), conn.id.word());
+        let (interest, token) = (self.shared.limits.interest(), conn.id.word());
         let close = match self.epoll.add(conn.socket(), interest, token) {
             Ok(()) => close,
             Err(_) => {
@@ -327,18 +312,10 @@ impl Reactor<'_> {
     fn give(&mut self, line: usize, offered: Offered, there: ConnId) {
         let Offered { conn, close } = offered;
         let shared = self.shared;
-        let inbound = &mut self.inbound[conn.id.slot()];
-        let _found = inbound.vacate(conn.id);
-        let partial = inbound.forget();
-        shared.row.subtract(Counter::Buffered, partial as u64);
-        shared.pool.evict(conn.id);
-        conn.bury();
+        drop(self.remove(conn.id));
         // Its socket lives on: nobody may shut it down here.
         conn.peer_done.store(true, Ordering::SeqCst);
         shared.admission.leave(conn.uncount());
-        self.live -= 1;
-        shared.row.add(Counter::Quarantined, 1);
-        shared.row.subtract(Counter::Live, 1);
         shared.row.count(Counter::HandedOver);
         let (waiting, _nothing_runs) = conn.mailbox.close();
         if let Some(mut parts) = lock(&conn.turn).take() {
@@ -409,66 +386,6 @@ impl Reactor<'_> {
             self.end_line(line);
         }
     }
-}
-
-/// Everything that goes along, once nobody serves the connection.
-fn pack(
-    inbound: &Inbound,
-    conn: &Connection,
-    listener: String,
-    protocol: String,
-) -> Result<Box<Record>, Packed> {
-    let locks = try_lock(&conn.turn).zip(try_lock(&conn.outbound));
-    let (parts, mut outbound) = locks.ok_or(Packed::Busy)?;
-    if !outbound.is_empty() || outbound.armed || outbound.flush_then_close {
-        return Err(Packed::Busy);
-    }
-    let (rest, luggage) = match &*parts {
-        Some(parts) => (
-            parts.server.snapshot().ok_or(Packed::Busy)?,
-            parts.app.pack().map_err(|stays| {
-                Packed::Never(match stays {
-                    CannotMove::State => Counter::NotHandedState,
-                    CannotMove::Timer => Counter::NotHandedTimer,
-                })
-            })?,
-        ),
-        None => (0, MovedState::default()),
-    };
-    if matches!(&luggage.state, State::Bytes { bytes, .. } if bytes.len() > PART) {
-        return Err(Packed::Never(Counter::NotHandedSize));
-    }
-    outbound.held = true;
-    Ok(Box::new(Record {
-        listener,
-        protocol,
-        peer: conn.peer,
-        clocks: clocks(inbound, conn),
-        rest,
-        luggage,
-        partial: inbound.partial().to_vec(),
-    }))
-}
-
-/// The times by which the connection is judged; the clock is the machine's.
-fn clocks(inbound: &Inbound, conn: &Connection) -> [u64; CLOCKS] {
-    let clocks = &conn.clocks;
-    let words = [
-        &conn.heard,
-        &clocks.beat,
-        &clocks.spoken,
-        &clocks.served,
-        &clocks.thawed,
-        &clocks.pinged,
-        &clocks.started,
-    ];
-    let mut clocks = [0; CLOCKS];
-    for (clock, word) in clocks.iter_mut().zip(words) {
-        *clock = word.load(Ordering::Relaxed);
-    }
-    clocks[7] = conn.opened;
-    [clocks[8], clocks[9]] = inbound.meter.words();
-    clocks
 }
 
 /// Whether somebody wanted the connection closed.

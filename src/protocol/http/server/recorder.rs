@@ -3,12 +3,15 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use super::access::Sending;
-use super::head;
-use super::response::{Asked, Content, Response, Written};
-use super::server::HttpServer;
-use super::streaming::{Owed, Streaming};
-use super::{Access, Head};
+use super::HttpServer;
+use super::streaming::Owed;
+use crate::protocol::http::access::{Access, Sending};
+use crate::protocol::http::content::Content;
+use crate::protocol::http::encode::{Asked, Written};
+use crate::protocol::http::head::{self, Head};
+use crate::protocol::http::limits::FIELDS_MAX;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::stream_writer::StreamWriter;
 use crate::protocol::{Dispatch, Refusal, Turn};
 
 /// What the log says of a request whose client was gone before its answer.
@@ -65,7 +68,7 @@ impl HttpServer {
     }
 
     /// The content of a stream is written, as much of it as there will be.
-    pub(super) fn note_end(stream: &mut Streaming, turn: &mut Turn<'_>) {
+    pub(super) fn note_end(stream: &mut StreamWriter, turn: &mut Turn<'_>) {
         if let Some(sending) = stream.sending.take() {
             receipt(*sending, turn);
         }
@@ -91,8 +94,7 @@ impl HttpServer {
                 response,
                 ..
             }) => {
-                let mut room: head::FieldSlots<'_> =
-                    [const { MaybeUninit::uninit() }; super::FIELDS_MAX];
+                let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
                 let head = head::read(&head, &mut room).ok();
                 let micros = app.micros().saturating_sub(asked.since);
                 let access = Access {

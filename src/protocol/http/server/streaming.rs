@@ -1,127 +1,16 @@
-//! A response under way: what its source gives, as chunks, and when it is
-//! asked.
-//!
-//! ```text
-//!   size in hex CRLF data CRLF ... 0 CRLF [trailers] CRLF
-//! ```
+//! What is owed to a client: an answer that comes later, or the rest of a
+//! response whose source is asked bit by bit.
 
-use super::access::Sending;
-use super::head::Head;
-use super::response::{Asked, Response, Written};
-use super::scan::is_token;
-use super::server::HttpServer;
-use super::source::{ChunkBuf, Fill, Stream};
-use crate::protocol::{CloseMode, Lane, Step, Turn};
+use std::mem::MaybeUninit;
 
-/// Bytes around the data of a round: the line of a chunk, its end, the last
-/// chunk.
-const AROUND: usize = 32;
-
-/// Trailers that would say how the message is framed or routed (RFC 9110,
-/// 6.5.1).
-const NO_TRAILERS: [&str; 6] = [
-    "connection",
-    "content-length",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-];
-
-/// How the end of the content is told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Framing {
-    Chunks,
-    /// By the end of the connection.
-    Close,
-}
-
-/// A response whose head is written and whose content is not.
-#[derive(Debug)]
-pub(super) struct Streaming {
-    stream: Stream,
-    framing: Framing,
-    /// The connection goes on behind it.
-    pub(super) keeps: bool,
-    /// Its source has nothing now.
-    pub(super) waits: bool,
-    /// Its line in the access log, if it will have one.
-    pub(super) sending: Option<Box<Sending>>,
-}
-
-impl Streaming {
-    pub(super) const fn new(stream: Stream, framing: Framing, keeps: bool) -> Self {
-        Self {
-            stream,
-            framing,
-            keeps,
-            waits: false,
-            sending: None,
-        }
-    }
-
-    /// Writes what the source has, and the end behind the last of it.
-    pub(super) fn go_on(&mut self, turn: &mut Turn<'_>) -> Fill {
-        let left = turn.room.saturating_sub(turn.out.pending());
-        let left = left.saturating_sub(AROUND).max(1);
-        let bytes = &mut turn.out.bytes;
-        let begin = bytes.len();
-        // As many digits as any size may need that there is room for.
-        let digits = left.ilog2() as usize / 4 + 1;
-        let line = match self.framing {
-            Framing::Chunks => digits + 2,
-            Framing::Close => 0,
-        };
-        bytes.resize(begin + line, b'\n');
-        let fill = turn
-            .app
-            .fill(&mut self.stream, &mut ChunkBuf::new(bytes, left));
-        let bytes = &mut turn.out.bytes;
-        let came = bytes.len() - begin - line;
-        if self.framing == Framing::Chunks {
-            if came == 0 {
-                bytes.truncate(begin);
-            } else {
-                // A chunk that is shorter than it might be moves forward.
-                let size = format!("{came:x}\r\n");
-                bytes.copy_within(begin + line.., begin + size.len());
-                bytes.truncate(begin + size.len() + came);
-                bytes[begin..begin + size.len()].copy_from_slice(size.as_bytes());
-                bytes.extend_from_slice(b"\r\n");
-            }
-            if fill == Fill::End {
-                self.end(bytes);
-            }
-        }
-        if let Some(sending) = &mut self.sending {
-            sending.bytes += (turn.out.bytes.len() - begin) as u64;
-        }
-        self.waits = fill == Fill::Wait;
-        fill
-    }
-
-    /// The worker will end soon.
-    pub(super) fn leave(&mut self) {
-        self.stream.leave();
-    }
-
-    fn end(&mut self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(b"0\r\n");
-        for (name, value) in self.stream.trailers() {
-            let ours = NO_TRAILERS
-                .iter()
-                .any(|ours| name.eq_ignore_ascii_case(ours));
-            let is_name = !name.is_empty() && name.bytes().all(is_token);
-            if is_name && !ours && !value.bytes().any(|byte| byte.is_ascii_control()) {
-                bytes.extend_from_slice(name.as_bytes());
-                bytes.extend_from_slice(b": ");
-                bytes.extend_from_slice(value.as_bytes());
-                bytes.extend_from_slice(b"\r\n");
-            }
-        }
-        bytes.extend_from_slice(b"\r\n");
-    }
-}
+use super::HttpServer;
+use crate::protocol::http::encode::{Asked, Written};
+use crate::protocol::http::head::{self, Head};
+use crate::protocol::http::limits::FIELDS_MAX;
+use crate::protocol::http::response::Response;
+use crate::protocol::http::source::Fill;
+use crate::protocol::http::stream_writer::StreamWriter;
+use crate::protocol::{Answer, CloseMode, Lane, Step, Turn};
 
 /// What is owed to a client.
 #[derive(Debug)]
@@ -135,7 +24,7 @@ pub(super) enum Owed {
         response: Response,
     },
     /// The rest of a response.
-    Rest(Streaming),
+    Rest(StreamWriter),
 }
 
 impl HttpServer {
@@ -180,8 +69,12 @@ impl HttpServer {
         }
         loop {
             match rest.go_on(turn) {
-                Fill::More if turn.over() => return Some(Step::AwaitWritable),
-                Fill::More => {}
+                Fill::More => {
+                    turn.spend();
+                    if turn.is_over() {
+                        return Some(Step::AwaitWritable);
+                    }
+                }
                 Fill::Wait => return Some(Step::AwaitEvent),
                 Fill::End => break,
                 Fill::Failed(_) => {
@@ -228,6 +121,39 @@ impl HttpServer {
         self.end(Step::Close(CloseMode::Flush))
     }
 
+    /// The answer that was put off is there.
+    pub(super) fn reply(&mut self, token: u64, answer: Answer, turn: &mut Turn<'_>) -> Step {
+        let is_for = |owed: &mut Box<Owed>| matches!(**owed, Owed::Answer { token: own, .. } if own == token);
+        let Some(Owed::Answer {
+            asked,
+            head,
+            mut response,
+            ..
+        }) = self.owed.take_if(is_for).map(|owed| *owed)
+        else {
+            return self.wait();
+        };
+        // An answer cannot be put off twice: that is an empty one.
+        let _done = response.take(answer);
+        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let head = head
+            .as_deref()
+            .and_then(|head| head::read(head, &mut room).ok());
+        let head = head.as_ref().map(|(head, _)| head);
+        self.respond(head, asked, response, turn)
+            .unwrap_or(Step::Next)
+    }
+
+    /// How to go on: with the next request, or behind what is owed.
+    pub(super) fn wait(&self) -> Step {
+        match self.owed.as_deref() {
+            None => Step::Next,
+            Some(Owed::Answer { .. }) => Step::AwaitReply,
+            Some(Owed::Rest(rest)) if rest.waits => Step::AwaitEvent,
+            Some(Owed::Rest(_)) => Step::AwaitWritable,
+        }
+    }
+
     /// Whether the source of the response under way has nothing now.
     pub(super) fn is_waiting(&self) -> bool {
         matches!(self.owed.as_deref(), Some(Owed::Rest(rest)) if rest.waits)
@@ -242,13 +168,12 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::super::chunks::{self, ChunkScan};
-    use super::super::source::Source;
-    use super::super::{Content, Http1, Limits, Request, Response, Served};
     use super::*;
-    use crate::protocol::{
-        Answer, CloseMode, Dispatch, Event, Lane, Out, Protocol, Route, Step, Units,
+    use crate::protocol::http::chunks::{self, ChunkScan};
+    use crate::protocol::http::{
+        ChunkBuf, Content, Http1, Limits, Request, Requests, Served, Source, Stream,
     };
+    use crate::protocol::{Answer, Budget, Dispatch, Event, Out, Protocol, Route, Units};
 
     const LIMITS: Limits = Limits {
         line: 100,
@@ -322,7 +247,9 @@ mod tests {
         fn opened(&mut self, _: &mut Out<'_>) {}
 
         fn timer(&mut self, _: u64, _: &mut Out<'_>) {}
+    }
 
+    impl Requests for Handlers {
         fn request(&mut self, _: Lane, request: &Request<'_>, response: &mut Response) -> Served {
             response.take(match self.0.take() {
                 Some(parts) if request.head.target == "/stream" => {
@@ -387,7 +314,7 @@ mod tests {
                 },
                 out: Out::new(Vec::new(), &protocol),
                 app: &mut handlers,
-                budget: &mut || false,
+                budget: &mut Budget::unlimited(),
                 room,
             };
             let step = match event.take() {

@@ -1,13 +1,13 @@
 //! A body on its way to an intake, and the head that it belongs to.
 
-use super::Limits;
-use super::chunks::{ChunkLimits, ChunkScan, Piece, Scanned};
-use super::intake::Intake;
-use super::refusal::Bad;
-use super::response::Asked;
-use super::scan::Length;
-use super::trailers;
 use crate::protocol::Error;
+use crate::protocol::http::chunks::{ChunkLimits, ChunkScan, Piece, Scanned};
+use crate::protocol::http::encode::Asked;
+use crate::protocol::http::intake::Intake;
+use crate::protocol::http::limits::Limits;
+use crate::protocol::http::refusal::Bad;
+use crate::protocol::http::scan::Length;
+use crate::protocol::http::trailers;
 
 /// A request whose body comes in pieces.
 pub(super) struct Upload {

@@ -1,0 +1,140 @@
+//! The handlers of one connection's requests: the half of the dispatcher that
+//! HTTP asks. Used by the holder of the connection's turn.
+//!
+//! A request has a state of its own: what the connection keeps for frames is
+//! never seen here.
+
+use super::catch_panic::guard;
+use super::ctx::{Nowhere, Sink};
+use super::dispatcher::{ConnDispatcher, Current};
+use super::hub::Hub;
+use super::record::{Awaited, record};
+use super::request_id::request_id;
+use super::site::Visit;
+use crate::body::Spool;
+use crate::protocol::http::{
+    Access, AccessFormat, ChunkBuf, Fill, Incoming, Intake, Request, Requests, Response, Sending,
+    Served, Spooling, Stream, Wanted,
+};
+use crate::protocol::{Error, Lane, Receipt};
+use crate::scoreboard::Counter;
+use crate::sys::clock::{micros, wall_seconds};
+
+impl<S> Current<S> {
+    /// What a handler of a request is given.
+    fn visit<'a>(&'a mut self, hub: &'a Hub, out: &'a mut dyn Sink) -> Visit<'a, S> {
+        Visit {
+            conn: self.conn,
+            peer: self.peer,
+            hub,
+            timers: &mut self.timers,
+            member: &mut self.member,
+            out,
+        }
+    }
+}
+
+impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
+    fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
+        let Self { core, current } = self;
+        let hub = &core.hub;
+        let head = &request.head;
+        let served = guard(
+            hub.row(),
+            || format!("the handler of {} {}", head.method, head.target),
+            || {
+                let mut nowhere = Nowhere;
+                let visit = current.visit(hub, &mut nowhere);
+                core.site.serve(visit, lane, request, response)
+            },
+        );
+        if let Some(undone @ (Served::NotInline | Served::NoSuchMethod)) = served {
+            return undone;
+        }
+        current.handled += 1;
+        if served.is_none() {
+            response.restart();
+            response.error(&Error::new(500, "the handler panicked"));
+        } else if response.status.is_some_and(|status| status >= 400) {
+            hub.row().count(Counter::HandlerErrors);
+        }
+        served.unwrap_or(Served::Done)
+    }
+
+    fn fill(&mut self, stream: &mut Stream, room: &mut ChunkBuf<'_>) -> Fill {
+        let Self { core, current } = self;
+        let row = core.hub.row();
+        let what = || "the source of a streamed response".to_owned();
+        let filled = guard(row, what, || stream.fill(room));
+        if let Some(Fill::Failed(reason)) = &filled {
+            ::log::warn!("stream a response to {}: {reason}; reset", current.peer);
+        }
+        let fill = filled.unwrap_or_else(|| Fill::Failed("it panicked".to_owned()));
+        if matches!(fill, Fill::Failed(_)) {
+            row.count(Counter::StreamsFailed);
+        }
+        fill
+    }
+
+    fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {
+        let Self { core, current } = self;
+        let hub = &core.hub;
+        let head = &incoming.head;
+        let what = || format!("the beginning of {} {}", head.method, head.target);
+        let wanted = guard(hub.row(), what, || {
+            let mut nowhere = Nowhere;
+            let visit = current.visit(hub, &mut nowhere);
+            core.site.receive(visit, incoming, response)
+        });
+        let wanted = wanted.unwrap_or_else(|| {
+            response.restart();
+            Wanted::refused(&Error::new(500, "the handler panicked"), response)
+        });
+        if matches!(wanted, Wanted::Refused) {
+            current.handled += 1;
+            hub.row().count(Counter::HandlerErrors);
+        }
+        wanted
+    }
+
+    fn spool(&mut self, spooling: &Spooling) -> Result<Box<dyn Intake>, Error> {
+        Ok(Box::new(Spool::new(spooling)?))
+    }
+
+    fn piece(&mut self, intake: &mut dyn Intake, bytes: &[u8]) -> Result<(), Error> {
+        let row = self.core.hub.row();
+        let what = || "a handler of pieces".to_owned();
+        let taken = guard(row, what, || intake.piece(bytes));
+        let taken = taken.unwrap_or_else(|| Err(Error::new(500, "the handler panicked")));
+        if taken.is_err() {
+            row.count(Counter::HandlerErrors);
+        }
+        taken
+    }
+
+    fn record(&mut self, access: &Access<'_>, format: AccessFormat) {
+        record(&self.core.hub, self.current.peer, |peer, seconds, line| {
+            access.write(format, peer, seconds, line);
+        });
+    }
+
+    fn receipt(&mut self, sending: Sending) -> Option<Box<dyn Receipt>> {
+        Some(Box::new(Awaited {
+            hub: self.core.hub.clone(),
+            peer: self.current.peer,
+            sending,
+        }))
+    }
+
+    fn request_id(&mut self) -> Box<str> {
+        request_id()
+    }
+
+    fn micros(&self) -> u64 {
+        micros()
+    }
+
+    fn seconds(&self) -> u64 {
+        wall_seconds()
+    }
+}

@@ -1,0 +1,238 @@
+//! Serves requests: head, handler, response. Used by whoever holds the
+//! connection's turn.
+
+mod bodies;
+mod recorder;
+mod streaming;
+mod upload;
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use crate::protocol::http::encode::Asked;
+use crate::protocol::http::head::{self, Head, Meaning};
+use crate::protocol::http::limits::FIELDS_MAX;
+use crate::protocol::http::refusal::{self, Bad};
+use crate::protocol::http::request::Request;
+use crate::protocol::http::response::Served;
+use crate::protocol::http::settings::Settings;
+use crate::protocol::{CloseMode, Dispatch, Event, Lane, Refusal, Server, Step, Turn, Units};
+use bodies::Body;
+use streaming::Owed;
+use upload::Upload;
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub(super) struct HttpServer {
+    settings: Arc<Settings>,
+    /// A request whose body is not whole.
+    upload: Option<Box<Upload>>,
+    /// What the next request waits for.
+    owed: Option<Box<Owed>>,
+    /// What happens when nothing is owed any more.
+    then: Option<Step>,
+    /// The worker will end soon: the next response is the last one.
+    leaves: bool,
+    /// Nothing is served any more.
+    deaf: bool,
+}
+
+/// Why the requests of a turn are not all served.
+enum Stop {
+    /// Not recorded yet.
+    Refuse(Refusal),
+    Step(Step),
+}
+
+impl From<Bad> for Stop {
+    fn from(bad: Bad) -> Self {
+        Self::Refuse(bad.into())
+    }
+}
+
+/// Bytes that are served, and how to go on if not with the next ones.
+type Done = Result<(usize, Option<Step>), Stop>;
+
+impl HttpServer {
+    pub(super) const fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            upload: None,
+            owed: None,
+            then: None,
+            leaves: false,
+            deaf: false,
+        }
+    }
+
+    /// Serves the request that `units` begin with, or goes on with the one
+    /// before them.
+    fn request(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> Done {
+        if self.upload.is_some() {
+            return self.go_on(units, turn);
+        }
+        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let bytes = units.bytes();
+        let (head, meaning) = head::read(bytes, &mut room)?;
+        let behind = units.slice(meaning.len..bytes.len());
+        let max = self.settings.limits.body;
+        let Some(body) = self.whole(behind, meaning.length, max) else {
+            return self.begin(&head, &meaning, bytes, turn);
+        };
+        let end = meaning.len + body.len;
+        let asked = self.asked(&head, &meaning, turn);
+        let written = &bytes[..meaning.len];
+        let step = self.serve_one(&head, written, asked, body.read(behind), turn)?;
+        Ok((end, step))
+    }
+
+    fn asked(&self, head: &Head<'_>, meaning: &Meaning, turn: &Turn<'_>) -> Asked {
+        let since = (self.settings.access).map_or(0, |_| turn.app.micros());
+        Asked {
+            since,
+            head: head.method == "HEAD",
+            minor: head.minor,
+            keeps: meaning.keeps && !self.leaves,
+        }
+    }
+
+    /// Runs the handler and writes what it answered; tells how to go on if not
+    /// with the next request.
+    fn serve_one(
+        &mut self,
+        head: &Head<'_>,
+        written: &[u8],
+        asked: Asked,
+        body: Body<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Step>, Stop> {
+        let request = Request {
+            head: *head,
+            body: body.units,
+            trailers: body.trailers,
+            taken: body.taken,
+            root: self.settings.root.as_deref(),
+        };
+        let mut response = self.response(head, turn);
+        Ok(match turn.app.request(turn.lane, &request, &mut response) {
+            Served::NotInline if turn.lane == Lane::Inline => {
+                return Err(Stop::Step(Step::NotInline));
+            }
+            Served::NoSuchMethod => {
+                return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
+            }
+            Served::Done | Served::NotInline => {
+                turn.served_one();
+                self.respond(Some(head), asked, response, turn)
+            }
+            Served::Later(token) => {
+                turn.served_one();
+                let owed = Owed::Answer {
+                    token,
+                    asked,
+                    head: (self.settings.access).map(|_| written.into()),
+                    response,
+                };
+                self.owed = Some(Box::new(owed));
+                Some(Step::AwaitReply)
+            }
+        })
+    }
+
+    /// Refuses a request whose head is known.
+    fn refuse(&self, head: &Head<'_>, refusal: Refusal, turn: &mut Turn<'_>) -> Stop {
+        self.record(Some(head), &refusal, turn);
+        Stop::Step(Step::Refuse(refusal))
+    }
+
+    /// Goes on, unless a timer has closed the connection: at once, or behind the
+    /// answer that is owed.
+    fn closed(&mut self, mode: Option<CloseMode>) -> Step {
+        match mode {
+            None => self.wait(),
+            Some(CloseMode::Abort) => Step::Close(CloseMode::Abort),
+            Some(mode) => self.end(Step::Close(mode)),
+        }
+    }
+
+    /// The connection ends as soon as nothing is owed.
+    fn end(&mut self, how: Step) -> Step {
+        self.deaf = true;
+        self.upload = None;
+        if self.owed.is_none() {
+            return how;
+        }
+        self.then.get_or_insert(how);
+        self.wait()
+    }
+}
+
+impl Server for HttpServer {
+    fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
+        let len = units.bytes().len();
+        if self.deaf {
+            return (len, self.wait());
+        }
+        let mut done = 0;
+        while done < len {
+            let step = match self.request(units.slice(done..len), turn) {
+                Ok((served, step)) => {
+                    done += served;
+                    step
+                }
+                Err(Stop::Step(step @ Step::Refuse(_))) => return (len, self.end(step)),
+                Err(Stop::Step(step)) => return (done, step),
+                Err(Stop::Refuse(refusal)) => {
+                    self.record(None, &refusal, turn);
+                    return (len, self.end(Step::Refuse(refusal)));
+                }
+            };
+            match step {
+                Some(step @ (Step::Close(_) | Step::Refuse(_))) => return (len, step),
+                Some(step) => return (done, step),
+                None if turn.is_over() => return (done, Step::Next),
+                None => {}
+            }
+        }
+        (done, Step::Next)
+    }
+
+    fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {
+        match event {
+            Event::Opened | Event::Ping => self.wait(),
+            Event::Draining => self.leave(turn),
+            Event::Writable => self.stream(turn).unwrap_or(Step::Next),
+            Event::Wake if self.is_waiting() => self.stream(turn).unwrap_or(Step::Next),
+            Event::Wake => self.wait(),
+            Event::Timer(token) => {
+                turn.app.timer(token, &mut turn.out);
+                self.closed(turn.out.close.take())
+            }
+            Event::Reply(token, answer) => self.reply(token, answer, turn),
+            Event::Refused(refusal) => {
+                self.record(None, &refusal, turn);
+                self.end(Step::Refuse(refusal))
+            }
+            Event::Eof if self.upload.is_some() => self.end(Step::Refuse(Bad::Truncated.into())),
+            Event::Eof => self.eof(turn),
+            Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let remembers = self.upload.is_some() || self.owed.is_some() || self.then.is_some();
+        !remembers && !self.leaves && !self.deaf
+    }
+
+    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
+        self.cut(unsent, app);
+    }
+
+    fn reset(&mut self) {
+        self.upload = None;
+        self.owed = None;
+        self.then = None;
+        self.leaves = false;
+        self.deaf = false;
+    }
+}
