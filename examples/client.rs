@@ -1,7 +1,9 @@
-//! The client library: a call, a push, and a server that goes away and returns.
+//! The client library: a greeting, a call, a push, and a server that goes away
+//! and returns.
 //!
 //! ```text
-//! CHAT "hello" -> "you are number 1", and HEARD "hello" for everybody
+//! NAME "ann"   -> nothing: who says its name may chat
+//! CHAT "hello" -> "you are number 1", and HEARD "ann: hello" for everybody
 //! ```
 //!
 //! ```text
@@ -21,16 +23,29 @@ use purlin::{Server, prelude::*};
 
 const CHAT: Id = 1;
 const HEARD: Id = 2;
+const NAME: Id = 3;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn chat(c: &mut Ctx<u32>, text: String) -> String {
-    **c += 1;
-    c.hub().all().send(HEARD, text);
-    format!("you are number {}", **c)
+#[derive(Default)]
+struct Guest {
+    name: String,
+    messages: u32,
+}
+
+fn chat(c: &mut Ctx<Guest>, text: String) -> Result<String, Error> {
+    if c.name.is_empty() {
+        return Err(Error::new(401, "who are you?"));
+    }
+    c.messages += 1;
+    let line = format!("{}: {text}", c.name);
+    c.hub().all().send(HEARD, line);
+    Ok(format!("you are number {}", c.messages))
 }
 
 fn serve(address: &str) -> Result<Server, Box<dyn std::error::Error>> {
-    let app = App::<u32>::new().on(CHAT, chat);
+    let app = App::<Guest>::new()
+        .on(NAME, |c, name: String| c.name = name)
+        .on(CHAT, chat);
     let keys = [("listener.0.address", address), ("listener.0.frame", "rpc")];
     Ok(Server::configured(app, &keys)?)
 }
@@ -39,8 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = serve("127.0.0.1:0")?;
     let address = server.addresses()[0].to_string();
 
-    // Pushes are heard on the client's own thread, which reads nothing
-    // meanwhile; changes on the thread that sees them. Both only pass them on.
+    // Functions run on a thread of the client's, in order; a call in them works.
     let (hears, heard) = mpsc::channel();
     let (sees, seen) = mpsc::channel();
     let client = Client::builder(&address)
@@ -51,8 +65,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             first: Duration::from_millis(100),
             max: Duration::from_secs(1),
         })
-        .on(HEARD, move |text: String| hears.send(text).unwrap_or(()))
-        .on_change(move |change| sees.send(change.clone()).unwrap_or(()))
+        // A server that hangs is noticed as one that is gone.
+        .heartbeat(Duration::from_secs(5))
+        // On each connection, before anybody else can use it.
+        .greeting(|client| client.send(NAME, "ann"))
+        .on(HEARD, move |_, text: String| hears.send(text).unwrap_or(()))
+        .on_error(|_, id, error| println!("message {id} failed: {}", error.text))
+        .on_change(move |_, change| sees.send(change.clone()).unwrap_or(()))
         .connect()?;
 
     let reply: String = client.call(CHAT, "hello")?;

@@ -6,6 +6,11 @@ use std::time::Duration;
 /// Waits that double from `first` to `max`; each is cut at random to between
 /// its half and its whole, so that the clients of a restarted server do not
 /// all come back in the same moment.
+///
+/// They begin at `first` again only after a connection that has proved itself:
+/// one over which a call or a heartbeat was answered, not with an error, or that
+/// has lasted for `max`. A server that accepts and then turns us away, as one that
+/// is full does, is thus asked more and more rarely.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Backoff {
     /// Before the first attempt.

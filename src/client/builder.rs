@@ -1,28 +1,29 @@
 //! From settings to a client that is connected.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::link::Link;
-use super::shared::{OnChange, OnPush, Shared, State};
+use super::callbacks::{self, Callbacks};
+use super::shared::{Shared, Timing};
 use super::{Backoff, Change, Client, ClientError, reader};
-use crate::body::{FromBody, Id, Raw};
+use crate::body::{Error, FromBody, Id, Raw};
 use crate::protocol::frame::Layout;
 use crate::sys::eventfd::Bell;
 
 /// How to connect, and what to do with what arrives. See [`Client::builder`].
+///
+/// Functions given to it run on the client's callback thread, one at a time, in
+/// the order of what they are told; each gets the client, of which everything
+/// works in them but that [`Client::send`] and [`Client::call`] do not wait for
+/// room. Replies and heartbeats go on meanwhile. A panic costs that message and
+/// nothing else.
 pub struct Builder {
     address: String,
     layout: Result<Layout, String>,
-    connect_timeout: Duration,
-    call_timeout: Duration,
-    heartbeat: Option<Duration>,
-    reconnect: Option<Backoff>,
-    pushes: HashMap<Id, OnPush>,
-    change: OnChange,
+    timing: Timing,
+    callbacks: Callbacks,
 }
 
 impl fmt::Debug for Builder {
@@ -44,12 +45,14 @@ impl Builder {
         Self {
             address,
             layout: Ok(Layout::preset("comm").expect("a preset")),
-            connect_timeout: Duration::from_secs(10),
-            call_timeout: Duration::from_secs(10),
-            heartbeat: None,
-            reconnect: None,
-            pushes: HashMap::new(),
-            change: Box::new(|_| {}),
+            timing: Timing {
+                connect_timeout: Duration::from_secs(10),
+                call_timeout: Duration::from_secs(10),
+                heartbeat: None,
+                silence: None,
+                reconnect: None,
+            },
+            callbacks: Callbacks::default(),
         }
     }
 
@@ -80,25 +83,50 @@ impl Builder {
         self
     }
 
-    /// How long connecting may take; 10 s by default.
+    /// How long connecting may take, to all addresses of a name together; 10 s by
+    /// default. The greeting is not part of it: its calls have their own limit.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.timing.connect_timeout = timeout;
         self
     }
 
-    /// How long a call may take; 10 s by default.
+    /// How long a call may take; 10 s by default. What was sent and not even
+    /// acknowledged by the server's machine for so long, and at least for 5 s,
+    /// ends the connection (`TCP_USER_TIMEOUT`).
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = timeout;
+        self.timing.call_timeout = timeout;
         self
     }
 
-    /// Sends an empty message under the preset's heartbeat id this often; never
-    /// by default, nor with a preset that has no such id.
+    /// Sends an empty message under the format's heartbeat id this often; never
+    /// by default, nor in a format that has no such id. When nothing at all
+    /// arrives for the `call_timeout` after one, the server is taken for dead and
+    /// the connection ends with [`Why::Silent`]: it hangs, or it or the network
+    /// is gone. Without heartbeats that is noticed when the next call fails, or
+    /// never.
+    ///
+    /// For servers that answer heartbeats, as by default (`heartbeat.ping =
+    /// "client"` or `"both"`). One with `"server"` sends its own, and answers
+    /// none: use [`Self::silence`] there. Heartbeats of the server are answered
+    /// in any case.
+    ///
+    /// [`Why::Silent`]: super::Why::Silent
     #[must_use]
     pub fn heartbeat(mut self, period: Duration) -> Self {
-        self.heartbeat = Some(period);
+        self.timing.heartbeat = Some(period);
+        self
+    }
+
+    /// Takes the server for dead when nothing at all has arrived for so long;
+    /// never by default. For connections over which something always comes, such
+    /// as heartbeats of the server's: then a little more than twice its
+    /// `heartbeat.ping_interval`. (It sends none to a client that itself sends
+    /// something more often than that.)
+    #[must_use]
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.timing.silence = Some(limit);
         self
     }
 
@@ -106,84 +134,124 @@ impl Builder {
     /// then also tried for, until `connect_timeout` is over.
     #[must_use]
     pub fn reconnect(mut self, backoff: Backoff) -> Self {
-        self.reconnect = Some(backoff);
+        self.timing.reconnect = Some(backoff);
         self
     }
 
-    /// Runs `f` on the reader thread for every message under `id` that answers
-    /// no call. A body that is not of its type is dropped.
+    /// Runs `f` on each new connection, before [`Change::Connected`] and before
+    /// anybody else can use it: to log in, subscribe, or ask for a version. Calls
+    /// and messages of the client that it is given go over the new connection;
+    /// those of all others fail with [`ClientError::Disconnected`] until it has
+    /// returned `Ok`.
+    ///
+    /// With an error the connection ends, and is tried for again after a pause
+    /// that grows, as if it had not come about: [`Change::Disconnected`] says
+    /// [`Why::Greeting`] with the error's text. The first connection is not tried
+    /// for again where the server has answered: [`Self::connect`] returns
+    /// [`ClientError::Remote`], say for a wrong password.
+    ///
+    /// ```
+    /// use purlin::client::{Backoff, Client};
+    /// use purlin::{Server, prelude::*};
+    ///
+    /// let app = App::<String>::new()
+    ///     .on(1, |c, name: String| **c = name)
+    ///     .on(2, |c, (): ()| format!("you are {}", **c));
+    /// let server = Server::spawn(app)?;
+    /// let client = Client::builder(server.addresses()[0].to_string())
+    ///     .reconnect(Backoff::default())
+    ///     .greeting(|client| client.send(1, "ann"))
+    ///     .connect()?;
+    /// assert_eq!(client.call::<_, String>(2, ())?, "you are ann");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// [`Why::Greeting`]: super::Why::Greeting
     #[must_use]
-    pub fn on<B: FromBody>(mut self, id: Id, f: impl Fn(B) + Send + Sync + 'static) -> Self {
-        let on = move |bytes: bytes::Bytes| {
-            if let Ok(body) = B::from_body(Raw::borrowed(&bytes)) {
-                f(body);
-            }
-        };
-        self.pushes.insert(id, Box::new(on));
+    pub fn greeting(
+        mut self,
+        f: impl Fn(&Client) -> Result<(), ClientError> + Send + Sync + 'static,
+    ) -> Self {
+        self.callbacks.greeting = Some(Box::new(f));
         self
     }
 
-    /// Runs `f` at every change of the connection, in their order, on the reader
-    /// thread (until there is a client, on the one that connects): keep it short.
+    /// Runs `f` for every message under `id` that answers no call; in a format
+    /// without ids, under 0. A body that is not of its type is logged and
+    /// dropped. Under the format's heartbeat id it is `f` that has to answer the
+    /// server.
     #[must_use]
-    pub fn on_change(mut self, f: impl Fn(&Change) + Send + Sync + 'static) -> Self {
-        self.change = Box::new(f);
+    pub fn on<B: FromBody>(
+        mut self,
+        id: Id,
+        f: impl Fn(&Client, B) + Send + Sync + 'static,
+    ) -> Self {
+        let on =
+            move |client: &Client, bytes: bytes::Bytes| match B::from_body(Raw::borrowed(&bytes)) {
+                Ok(body) => f(client, body),
+                Err(error) => ::log::warn!(
+                    "a push under id {id} is not of its type: {} {}",
+                    error.code,
+                    error.text
+                ),
+            };
+        self.callbacks.pushes.insert(id, Box::new(on));
         self
     }
 
-    /// Connects.
+    /// Runs `f` for every error with which the server answers a
+    /// [`Client::send`]: the id that was sent, the code and the text. Those of
+    /// calls are returned by the call. In a format without a `sequence`, while a
+    /// call of the same id waits, it is taken for that call's.
+    #[must_use]
+    pub fn on_error(mut self, f: impl Fn(&Client, Id, &Error) + Send + Sync + 'static) -> Self {
+        self.callbacks.error = Some(Box::new(f));
+        self
+    }
+
+    /// Runs `f` at every change of the connection, in their order. A call in it
+    /// goes over the connection that there is then, which may be a later one.
+    #[must_use]
+    pub fn on_change(mut self, f: impl Fn(&Client, &Change) + Send + Sync + 'static) -> Self {
+        self.callbacks.change = Some(Box::new(f));
+        self
+    }
+
+    /// Connects, and greets. Starts the client's threads: one that reads, and one
+    /// for functions where there are any.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Settings`], [`ClientError::Refused`],
-    /// [`ClientError::ConnectTimeout`] or [`ClientError::Connect`].
+    /// [`ClientError::Settings`], [`ClientError::Unresolved`],
+    /// [`ClientError::Refused`], [`ClientError::ConnectTimeout`] or
+    /// [`ClientError::Connect`]; and what the greeting returned.
     pub fn connect(self) -> Result<Client, ClientError> {
-        let address = self.address.parse().map_err(ClientError::Settings)?;
-        let failed = |error| ClientError::Connect(Clone::clone(&address), error);
-        let shared = Arc::new(Shared {
-            layout: self.layout.map_err(ClientError::Settings)?,
-            bell: Bell::new().map_err(failed)?,
-            address: Clone::clone(&address),
-            connect_timeout: self.connect_timeout,
-            call_timeout: self.call_timeout,
-            heartbeat: self.heartbeat,
-            reconnect: self.reconnect,
-            pushes: self.pushes,
-            change: self.change,
-            state: Mutex::new(State::default()),
-            reader: OnceLock::new(),
-        });
-        let link = first(&shared)?;
-        reader::adopt(&shared, &link);
-        let inner = Arc::clone(&shared);
-        let spawned = thread::Builder::new().name("client".into()).spawn(move || {
-            inner.reader.get_or_init(|| thread::current().id());
-            reader::run(&inner, link);
-        });
-        Ok(Client {
-            shared,
-            reader: Some(spawned.map_err(failed)?),
-        })
+        let target = self.address.parse().map_err(ClientError::Settings)?;
+        let layout = self.layout.map_err(ClientError::Settings)?;
+        let failed = |error| ClientError::Connect(self.address.clone(), error);
+        let bell = Bell::new().map_err(failed)?;
+        let calls_back = !self.callbacks.is_empty();
+        let shared = Shared::new(layout, target, self.timing, self.callbacks, bell);
+        let shared = Arc::new(shared);
+        let client = Client::counted(&shared);
+        let (tell, told) = mpsc::sync_channel(1);
+        shared.lock().first = Some(tell);
+        // Should the second thread not start, dropping the client ends the first.
+        start(&shared, "client", |shared| reader::run(shared)).map_err(failed)?;
+        if calls_back {
+            start(&shared, "client-functions", callbacks::run).map_err(failed)?;
+        }
+        let connected = told.recv().unwrap_or(Err(ClientError::Closed));
+        connected.map(|()| client)
     }
 }
 
-/// The first connection: one attempt, or as many as there is time for.
-fn first(shared: &Shared) -> Result<Arc<Link>, ClientError> {
-    let deadline = Instant::now() + shared.connect_timeout;
-    for failures in 0.. {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let error = match reader::connect(shared, left) {
-            Ok(link) => return Ok(link),
-            Err(error) => error,
-        };
-        let wait = shared.reconnect.map(|backoff| backoff.wait(failures));
-        match wait {
-            Some(wait) if Instant::now() + wait < deadline => {
-                shared.tell(&Change::Retrying(wait));
-                thread::sleep(wait);
-            }
-            Some(_) | None => return Err(error),
-        }
-    }
-    Err(ClientError::Disconnected)
+fn start(shared: &Arc<Shared>, name: &str, run: fn(&Arc<Shared>)) -> std::io::Result<()> {
+    let inner = Arc::clone(shared);
+    let thread = thread::Builder::new().name(name.into());
+    let thread = thread.spawn(move || run(&inner))?;
+    let mut threads = shared.threads.lock();
+    let threads = threads.as_mut().expect("nothing under this lock panics");
+    threads.push(thread);
+    Ok(())
 }

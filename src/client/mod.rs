@@ -2,41 +2,53 @@
 //! own codec.
 //!
 //! ```text
-//! call ---> socket ---> server          callers write, one at a time;
-//!   ^                     |             one reader thread reads, and hands
-//!   +---- reader <--------+             out replies and pushes
+//! call ---> socket ---> server       callers write, one at a time;
+//!   ^                     |          one thread reads, and hands out replies;
+//!   +---- reader <--------+          a second one runs the functions for what
+//!            |                       nobody has asked for
+//!            +--> queue --> pushes, errors, changes, greeting
 //! ```
 //!
 //! | to | use |
 //! |---|---|
 //! | connect | [`Client::builder`], then [`Builder::connect`] |
+//! | speak the server's own format | [`Builder::preset`], [`Builder::layout_toml`] |
 //! | ask, and wait for the reply | [`Client::call`], from any thread |
 //! | the same where the reply has another id | [`Client::call_for`] |
-//! | tell, without a reply | [`Client::send`] |
+//! | tell, without a reply | [`Client::send`]; that it failed: [`Builder::on_error`] |
 //! | hear what the server says by itself | [`Builder::on`] |
 //! | stay connected | [`Builder::reconnect`], [`Builder::heartbeat`], [`Builder::on_change`] |
+//! | log in, on each connection | [`Builder::greeting`] |
+//! | use it in several places | [`Client::clone`] |
 //!
 //! Invariants: every call ends, by its deadline at the latest; nothing is sent
-//! twice; the reader never waits for anything but its socket.
+//! twice; the reader never waits for anything but the server.
 //!
 //! Which reply is whose: where the format has a `sequence` (`rpc`), that tells,
 //! and a late reply is dropped. Elsewhere the oldest call that waits for the
 //! reply's id gets it (in formats without ids, the oldest call), and a missed
 //! deadline closes the connection, because the late reply would be taken for the
-//! next. What answers no call is a push.
+//! next. What answers no call is a push, or an error that answers a message.
+//!
+//! How a lost server is noticed:
+//!
+//! | what happens to it | is noticed by | |
+//! |---|---|---|
+//! | it ends, or is killed | the kernel, at once | [`Why::Ended`], [`Why::Broken`] |
+//! | it hangs or is stopped | [`Builder::heartbeat`], [`Builder::silence`] | [`Why::Silent`] |
+//! | its machine or the network is gone | the same, or unacknowledged bytes | [`Why::Silent`], [`Why::Broken`] |
+//! | it does not read | bytes that wait for a call's time | [`Why::Stuck`] |
+//! | it accepts, and turns us away | the kernel; the pauses grow, see [`Backoff`] | [`Why::Ended`], [`Why::Broken`] |
 //!
 //! A call costs one `send` by the caller, one `poll` and one `recv` by the
 //! reader, and one wake-up of each; calls of several threads that meet share
-//! them.
-//!
-//! Functions given to [`Builder::on`] and [`Builder::on_change`] run on the
-//! reader thread, which reads nothing meanwhile: keep them short (what happens
-//! before there is a client is told on the thread that connects). In them,
-//! [`Client::call`] is refused, [`Client::send`] does not wait, closing the
-//! client is allowed, and a panic costs that message and nothing else.
+//! them. A push costs a wake-up of the second thread.
 
+mod address;
 mod backoff;
 mod builder;
+mod callbacks;
+mod connect;
 mod error;
 mod link;
 mod reader;
@@ -44,7 +56,6 @@ mod shared;
 
 use std::fmt;
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -60,15 +71,16 @@ pub use crate::protocol::frame::{Counts, Endian, Field, Layout, LayoutError, Len
 /// What happened to the connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
-    /// It is there.
+    /// It is there, and greeted.
     Connected,
-    /// It ended.
+    /// It ended. Without a `Connected` before it, its greeting did not succeed.
     Disconnected(Why),
     /// The next attempt comes after this time.
     Retrying(Duration),
 }
 
-/// A connection to a server, and its thread. Dropping it closes it.
+/// A connection to a server, and its threads. Clones are the same client;
+/// dropping the last one closes it, as does [`Self::close`] of any.
 ///
 /// ```
 /// use purlin::client::Client;
@@ -82,20 +94,41 @@ pub enum Change {
 /// ```
 pub struct Client {
     shared: Arc<Shared>,
-    reader: Option<JoinHandle<()>>,
+    /// Not the one that functions are given: that keeps nothing alive.
+    counted: bool,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({})", self.shared.address)
+        write!(f, "Client({})", self.shared.target)
     }
 }
 
 impl Client {
-    /// A client of the server at `address`: `127.0.0.1:7000`, `[::1]:7000` or
-    /// `unix:PATH`.
+    /// A client of the server at `address`: `localhost:7000`, `127.0.0.1:7000`,
+    /// `[::1]:7000` or `unix:PATH`. A name is looked up for each attempt to
+    /// connect, and all its addresses are tried, IPv6 and IPv4, in the order in
+    /// which the system gives them.
     pub fn builder(address: impl Into<String>) -> Builder {
         Builder::new(address.into())
+    }
+
+    fn counted(shared: &Arc<Shared>) -> Self {
+        shared.lock().clients += 1;
+        let shared = Arc::clone(shared);
+        Self {
+            shared,
+            counted: true,
+        }
+    }
+
+    /// What functions are given.
+    fn uncounted(shared: &Arc<Shared>) -> Self {
+        let shared = Arc::clone(shared);
+        Self {
+            shared,
+            counted: false,
+        }
     }
 
     /// Sends `body` and waits for its reply, at most the builder's
@@ -125,17 +158,15 @@ impl Client {
         reply: Id,
         body: Req,
     ) -> Result<Rep, ClientError> {
-        if self.shared.is_reader() {
-            return Err(ClientError::InPush);
-        }
         let (own, body) = content(id, body)?;
         // A body that wants an id of its own is answered under that one.
         let reply = if reply == id { own } else { reply };
-        let timeout = self.shared.call_timeout;
+        let timeout = self.shared.timing.call_timeout;
         let deadline = Instant::now() + timeout;
         let (tell, told) = mpsc::sync_channel(1);
         let waits = Some((reply, tell));
         let sequence = self.shared.write(own, &body, waits, deadline)?;
+        let _reads_on = ReadsOn::new(&self.shared);
         let reply = match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(reply) => reply?,
             Err(_) => {
@@ -151,33 +182,69 @@ impl Client {
     }
 
     /// Sends `body` and waits for nothing but room, where 256 KiB wait already
-    /// for a server that does not read; within a push not even for that.
+    /// for a server that does not read; in the builder's functions not even for
+    /// that. That the server answers with an error is heard by
+    /// [`Builder::on_error`].
     ///
     /// # Errors
     ///
     /// As [`Self::call`], except what concerns a reply.
     pub fn send(&self, id: Id, body: impl IntoReply) -> Result<(), ClientError> {
         let (id, body) = content(id, body)?;
-        let deadline = Instant::now() + self.shared.call_timeout;
+        let deadline = Instant::now() + self.shared.timing.call_timeout;
         self.shared.write(id, &body, None, deadline).map(|_| ())
     }
 
-    /// Ends the connection; calls that wait end with [`ClientError::Lost`],
-    /// later ones with [`ClientError::Closed`]. From within a push it returns
-    /// at once, otherwise when the reader thread has ended.
+    /// Ends the connection, for all clones; calls that wait end with
+    /// [`ClientError::Lost`], later ones with [`ClientError::Closed`]. Returns
+    /// when the builder's functions have returned and will not run again; in one
+    /// of them, at once.
     pub fn close(self) {
-        drop(self);
+        self.shared.close();
+    }
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        Self::counted(&self.shared)
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.bell.ring();
-        if let Some(reader) = self.reader.take()
-            && reader.thread().id() != thread::current().id()
-        {
-            let _panicked_in_a_push = reader.join();
+        if !self.counted {
+            return;
+        }
+        let is_last = {
+            let mut state = self.shared.lock();
+            state.clients -= 1;
+            state.clients == 0
+        };
+        if is_last {
+            self.shared.close();
+        }
+    }
+}
+
+/// While a function of the builder's waits for a reply, the reader has to read
+/// it, whatever waits for that function to return.
+struct ReadsOn<'a>(Option<&'a Shared>);
+
+impl<'a> ReadsOn<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let calls = shared.in_callback();
+        if calls {
+            shared.queue.calls(true);
+            shared.bell.ring();
+        }
+        Self(calls.then_some(shared))
+    }
+}
+
+impl Drop for ReadsOn<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.queue.calls(false);
         }
     }
 }

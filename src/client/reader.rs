@@ -1,224 +1,348 @@
-//! The reader thread: reads frames, runs pushes, keeps the connection alive,
-//! and connects again.
+//! The reader thread: connects, reads frames, keeps the connection alive, and
+//! connects again. It runs none of the user's functions and waits for nobody but
+//! the server.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::connect::connect;
 use super::link::{Flushed, Link};
-use super::shared::Shared;
+use super::shared::{Delivered, Shared};
 use super::{Change, ClientError, Why};
+use crate::protocol::frame::Frame;
 use crate::sys::socket::{self, Ready, Wanted};
 
 /// Bytes that one read takes at most.
 const READ: usize = 64 << 10;
-/// Longest wait without a heartbeat; any length will do.
+/// Longest wait for nothing in particular; any length will do.
 const QUIET: Duration = Duration::from_secs(3_600);
 
-/// Connects once, within the timeout.
-pub(super) fn connect(shared: &Shared, timeout: Duration) -> Result<Arc<Link>, ClientError> {
-    let address = || shared.address.clone();
-    let late = || ClientError::ConnectTimeout(address(), timeout);
-    let failed = |error: io::Error| {
-        use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut, WouldBlock};
-        if [ConnectionRefused, NotFound].contains(&error.kind()) {
-            ClientError::Refused(address())
-        } else if [TimedOut, WouldBlock].contains(&error.kind()) {
-            // A Unix socket's full backlog shows at once, a TCP one's by silence.
-            late()
-        } else {
-            ClientError::Connect(address(), error)
-        }
-    };
-    let deadline = Instant::now() + timeout;
-    let socket = socket::connect(&shared.address).map_err(failed)?;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let ready = socket::wait(&socket, Wanted::Write, &shared.bell, left).map_err(failed)?;
-        if shared.lock().closed {
-            return Err(ClientError::Closed);
-        }
-        if ready.bell {
-            // Rung for the connection before.
-            shared.bell.hush();
-        }
-        if ready.socket {
-            break;
-        }
-        if left.is_zero() {
-            return Err(late());
-        }
-    }
-    socket::connected(&socket).map_err(failed)?;
-    socket::no_delay(&socket);
-    Ok(Arc::new(Link::new(socket)))
-}
+/// Ends what depends on the reader, however that ends: nobody would read the
+/// replies.
+struct Ending<'a>(&'a Shared);
 
-/// Takes a new connection into use; `false` when the client was closed.
-pub(super) fn adopt(shared: &Shared, link: &Arc<Link>) -> bool {
-    {
-        let mut state = shared.lock();
-        if state.closed {
-            return false;
-        }
-        state.link = Some(Arc::clone(link));
-    }
-    shared.tell(&Change::Connected);
-    true
-}
-
-/// Closes the client with its thread, should that ever panic: nobody would read
-/// the replies.
-struct Closing<'a>(&'a Shared);
-
-impl Drop for Closing<'_> {
+impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        let link = {
-            let mut state = self.0.lock();
-            state.closed = true;
-            state.link.clone()
-        };
-        if let Some(link) = link {
-            self.0.end(&link, &Why::Closed);
+        if std::thread::panicking() {
+            let link = {
+                let mut state = self.0.lock();
+                state.closed = true;
+                state.link.clone()
+            };
+            if let Some(link) = link {
+                self.0.end(&link, &Why::Closed);
+            }
         }
+        self.0.report(Err(ClientError::Closed));
+        self.0.queue.end();
     }
 }
 
 /// The thread's whole life.
-pub(super) fn run(shared: &Shared, mut link: Arc<Link>) {
-    // Without reconnecting, calls go on to say that there is no connection.
-    let closing = Closing(shared);
+pub(super) fn run(shared: &Shared) {
+    let _ending = Ending(shared);
+    let first_by = Instant::now() + shared.timing.connect_timeout;
+    let mut failures = 0;
     loop {
-        let why = read(shared, &link);
-        shared.end(&link, &why);
-        if let Some(first) = shared.take_end() {
-            shared.tell(&Change::Disconnected(first));
-        }
-        match again(shared) {
-            Some(next) => link = next,
-            None => {
-                std::mem::forget(closing);
-                return;
+        let is_first = shared.lock().first.is_some();
+        let left = first_by.saturating_duration_since(Instant::now());
+        let timeout = if is_first {
+            left
+        } else {
+            shared.timing.connect_timeout
+        };
+        let failure = match connect(shared, timeout) {
+            Ok(link) => {
+                let (failure, proved) = live(shared, &link);
+                if proved {
+                    failures = 0;
+                }
+                failure
             }
+            Err(error) => error,
+        };
+        if !again(shared, failure, failures, first_by) {
+            return;
+        }
+        failures = failures.saturating_add(1);
+    }
+}
+
+/// Waits for the next attempt; `false` when there shall be none.
+fn again(shared: &Shared, failure: ClientError, failures: u32, first_by: Instant) -> bool {
+    let is_first = shared.lock().first.is_some();
+    let wait = shared
+        .timing
+        .reconnect
+        .map(|backoff| backoff.wait(failures));
+    let until = wait.map(|wait| (wait, Instant::now() + wait));
+    let Some((wait, until)) =
+        until.filter(|(_, until)| !is_first || (*until < first_by && may_pass(&failure)))
+    else {
+        shared.report(Err(failure));
+        return false;
+    };
+    if shared.lock().closed {
+        return false;
+    }
+    shared.tell(Change::Retrying(wait));
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        if !shared.rest(left) {
+            return false;
         }
     }
 }
 
-/// Tries until there is a connection; `None` when there shall be none.
-fn again(shared: &Shared) -> Option<Arc<Link>> {
-    let backoff = shared.reconnect?;
-    for failures in 0.. {
-        let wait = backoff.wait(failures);
-        if shared.lock().closed {
+/// Whether the first connection may come about all the same: what the server
+/// has answered to its greeting, it will answer again.
+fn may_pass(failure: &ClientError) -> bool {
+    use ClientError::{BadReply, Body, Closed, Remote, Settings, Unsendable};
+    let stays = matches!(
+        failure,
+        BadReply(_) | Body(_) | Closed | Remote(_) | Settings(_) | Unsendable(_)
+    );
+    !stays
+}
+
+/// One connection from its beginning to its end: what to tell who waits for the
+/// first one, and whether it has proved itself.
+///
+/// A server that accepts and then turns us away has not let us in: only a reply,
+/// or time, proves that it does. The time is the longest pause of the back-off:
+/// who ends each connection after that is not asked more often for it.
+fn live(shared: &Shared, link: &Arc<Link>) -> (ClientError, bool) {
+    let since = Instant::now();
+    if !shared.adopt(link) {
+        return (ClientError::Closed, false);
+    }
+    let mut reading = Reading::new(shared, link);
+    let why = reading.run();
+    shared.end(link, &why);
+    let (was_open, refused) = shared.after_greeting();
+    let why = shared.take_end().unwrap_or(why);
+    shared.tell(Change::Disconnected(why.clone()));
+    let lasted = |backoff: super::Backoff| since.elapsed() >= backoff.max;
+    let proved = reading.answered || shared.timing.reconnect.is_some_and(lasted);
+    let failure = refused.unwrap_or(ClientError::Lost(why));
+    (failure, was_open && proved)
+}
+
+/// A connection that is read.
+struct Reading<'a> {
+    shared: &'a Shared,
+    link: &'a Arc<Link>,
+    /// The beginning of a frame.
+    kept: Vec<u8>,
+    into: Vec<u8>,
+    /// When something arrived, or the reader held on.
+    heard: Instant,
+    /// When the last heartbeat was due.
+    beat: Instant,
+    /// When the first heartbeat went out since something arrived.
+    asked: Option<Instant>,
+    /// Heartbeats of ours that were not answered.
+    unanswered: u32,
+    /// The server has answered something, and not with an error.
+    answered: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn new(shared: &'a Shared, link: &'a Arc<Link>) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            link,
+            kept: Vec::new(),
+            into: vec![0; READ],
+            heard: now,
+            beat: now,
+            asked: None,
+            unanswered: 0,
+            answered: false,
+        }
+    }
+
+    /// Reads until the connection ends, and writes what the kernel had no room
+    /// for.
+    fn run(&mut self) -> Why {
+        loop {
+            // While too much waits for the user's functions, nothing is read.
+            let reads = !self.shared.queue.is_full();
+            let stuck = self.link.stuck_since();
+            let ready = match self.wait(reads, stuck) {
+                Ok(ready) => ready,
+                Err(why) => return why,
+            };
+            if ready.bell {
+                self.shared.bell.hush();
+            }
+            if self.shared.lock().closed {
+                return Why::Closed;
+            }
+            if !reads {
+                self.listen_anew();
+            } else if ready.socket
+                && let Err(why) = self.receive()
+            {
+                return why;
+            }
+            if stuck.is_some()
+                && let Flushed::Broken(why) = self.link.flush(true)
+            {
+                return why;
+            }
+            if let Some(why) = self.expired(stuck) {
+                return why;
+            }
+            self.beat();
+        }
+    }
+
+    /// Waits until there is something to do, or it is time for something.
+    fn wait(&self, reads: bool, stuck: Option<Instant>) -> Result<Ready, Why> {
+        let now = Instant::now();
+        let times = [self.gives_up(stuck), self.silent(stuck).map(|at| at.0)];
+        let left = times
+            .into_iter()
+            .chain([self.beats()])
+            .flatten()
+            .map(|at| at.saturating_duration_since(now))
+            .fold(QUIET, Duration::min);
+        let bell = &*self.shared.bell;
+        let ready = match (reads, stuck.is_some()) {
+            (true, false) => socket::wait(&self.link.socket, Wanted::Read, bell, left),
+            (true, true) => socket::wait(&self.link.socket, Wanted::Both, bell, left),
+            (false, true) => socket::wait(&self.link.socket, Wanted::Write, bell, left),
+            (false, false) => socket::wait(bell, Wanted::Read, bell, left),
+        };
+        ready.map_err(|error| Why::Broken(error.kind()))
+    }
+
+    /// When the server has taken nothing for too long.
+    fn gives_up(&self, stuck: Option<Instant>) -> Option<Instant> {
+        Some(stuck? + self.shared.timing.call_timeout)
+    }
+
+    /// When the next heartbeat is due.
+    fn beats(&self) -> Option<Instant> {
+        self.shared.layout.heartbeat?;
+        Some(self.beat + self.shared.timing.heartbeat?)
+    }
+
+    /// When the server has been silent for too long, and how long that is. Of a
+    /// server that takes nothing, how much it takes tells.
+    fn silent(&self, stuck: Option<Instant>) -> Option<(Instant, Duration)> {
+        if stuck.is_some() {
             return None;
         }
-        shared.tell(&Change::Retrying(wait));
-        let until = Instant::now() + wait;
-        while Instant::now() < until {
-            let left = until.saturating_duration_since(Instant::now());
-            if socket::wait(&shared.bell, Wanted::Read, &shared.bell, left)
-                .is_ok_and(|one| one.bell)
-            {
-                shared.bell.hush();
-            }
-            if shared.lock().closed {
-                return None;
-            }
+        let timing = &self.shared.timing;
+        let asked = self.asked.map(|at| (at, timing.call_timeout));
+        let unasked = timing.silence.map(|limit| (self.heard, limit));
+        let ends = [asked, unasked].into_iter().flatten();
+        ends.map(|(since, limit)| (since + limit, limit)).min()
+    }
+
+    fn expired(&self, stuck: Option<Instant>) -> Option<Why> {
+        let now = Instant::now();
+        if self.gives_up(stuck).is_some_and(|at| at <= now) && self.link.stuck_since() == stuck {
+            return Some(Why::Stuck);
         }
-        if let Ok(link) = connect(shared, shared.connect_timeout) {
-            return adopt(shared, &link).then_some(link);
+        let (at, limit) = self.silent(stuck)?;
+        (at <= now).then_some(Why::Silent(limit))
+    }
+
+    /// Asks for a sign of life, when it is time.
+    fn beat(&mut self) {
+        let now = Instant::now();
+        let (Some(id), Some(at)) = (self.shared.layout.heartbeat, self.beats()) else {
+            return;
+        };
+        if at > now {
+            return;
+        }
+        self.beat = now;
+        // A failure ends the connection, which the next read sees; where too
+        // much waits already, the peer is not waiting for this.
+        if self.shared.write_to(self.link, id, b"", None, now).is_ok() {
+            self.asked.get_or_insert(now);
+            self.unanswered = self.unanswered.saturating_add(1);
         }
     }
-    None
-}
 
-/// Reads until the connection ends, and writes what the kernel had no room for.
-fn read(shared: &Shared, link: &Arc<Link>) -> Why {
-    let mut kept = Vec::new();
-    let mut into = vec![0; READ];
-    let mut beat = Instant::now();
-    loop {
-        let stuck = link.stuck_since();
-        let (beats, gives_up) = (
-            shared.heartbeat.map(|period| beat + period),
-            stuck.map(|since| since + shared.call_timeout),
-        );
-        let ready = match wait(shared, link, [beats, gives_up]) {
-            Ok(ready) => ready,
-            Err(why) => return why,
-        };
-        if ready.bell {
-            shared.bell.hush();
-        }
-        if shared.lock().closed {
-            return Why::Closed;
-        }
-        let received = if ready.socket {
-            socket::receive(&link.socket, &mut into)
-        } else {
-            Err(io::ErrorKind::WouldBlock.into())
-        };
-        match received {
-            Ok(0) => return Why::Ended,
+    /// The server's silence begins now, if it is silent.
+    fn listen_anew(&mut self) {
+        self.heard = Instant::now();
+        self.asked = None;
+    }
+
+    fn receive(&mut self) -> Result<(), Why> {
+        match socket::receive(&self.link.socket, &mut self.into) {
+            Ok(0) => Err(Why::Ended),
             Ok(count) => {
-                kept.extend_from_slice(&into[..count]);
-                if let Err(why) = frames(shared, &mut kept) {
-                    return why;
+                self.kept.extend_from_slice(&self.into[..count]);
+                self.listen_anew();
+                self.frames()
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(Why::Broken(error.kind())),
+        }
+    }
+
+    /// Delivers what is whole, and keeps the rest.
+    fn frames(&mut self) -> Result<(), Why> {
+        let mut kept = std::mem::take(&mut self.kept);
+        let mut done = 0;
+        loop {
+            let frame = self.shared.layout.frame(&kept[done..]);
+            let frame = frame.map_err(|refusal| Why::Unreadable(refusal.detail))?;
+            let Some(frame) = frame else { break };
+            frame
+                .verify()
+                .map_err(|refusal| Why::Unreadable(refusal.detail))?;
+            self.deliver(&frame);
+            done += frame.total;
+        }
+        kept.drain(..done);
+        self.kept = kept;
+        Ok(())
+    }
+
+    fn deliver(&mut self, frame: &Frame<'_>) {
+        match self.shared.deliver(frame) {
+            Delivered::Reply => self.answered = true,
+            Delivered::Error => {}
+            Delivered::Unasked => {
+                if frame.id.is_some() && frame.id == self.shared.layout.heartbeat {
+                    self.heartbeat(frame);
+                } else {
+                    self.shared.push(frame);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Why::Broken(error.kind()),
         }
-        if stuck.is_some()
-            && let Flushed::Broken(why) = link.flush(true)
-        {
-            return why;
+    }
+
+    /// A heartbeat that arrives while one of ours is unanswered is its answer;
+    /// any other is the server's, which wants the same back, unless a function
+    /// is there to do it. An answer must not be answered, or the two would never
+    /// end.
+    fn heartbeat(&mut self, frame: &Frame<'_>) {
+        if self.unanswered > 0 {
+            self.unanswered -= 1;
+            self.answered = true;
+            return;
         }
+        let id = frame.id.unwrap_or(0);
+        if self.shared.callbacks.pushes.contains_key(&id) {
+            self.shared.push(frame);
+            return;
+        }
+        // As in `beat`.
         let now = Instant::now();
-        if gives_up.is_some_and(|at| at <= now) && link.stuck_since() == stuck {
-            return Why::Stuck;
-        }
-        if beats.is_some_and(|at| at <= now) {
-            beat = now;
-            if let Some(id) = shared.layout.heartbeat {
-                // A failure ends the connection, which the next read sees; where
-                // too much waits already, the peer is not waiting for this.
-                let _seen_by_read = shared.write(id, b"", None, now);
-            }
-        }
+        let _seen_by_read = self.shared.write_to(self.link, id, frame.body, None, now);
     }
-}
-
-/// Waits until there is something to do, at most until the first of these times.
-fn wait(shared: &Shared, link: &Link, until: [Option<Instant>; 2]) -> Result<Ready, Why> {
-    let now = Instant::now();
-    let left = until
-        .into_iter()
-        .flatten()
-        .map(|at| at.saturating_duration_since(now))
-        .fold(QUIET, Duration::min);
-    let wanted = if link.stuck_since().is_some() {
-        Wanted::Both
-    } else {
-        Wanted::Read
-    };
-    let ready = socket::wait(&link.socket, wanted, &shared.bell, left);
-    ready.map_err(|error| Why::Broken(error.kind()))
-}
-
-/// Delivers what is whole, and keeps the rest.
-fn frames(shared: &Shared, kept: &mut Vec<u8>) -> Result<(), Why> {
-    let mut done = 0;
-    loop {
-        let frame = shared.layout.frame(&kept[done..]);
-        let frame = frame.map_err(|refusal| Why::Unreadable(refusal.detail))?;
-        let Some(frame) = frame else { break };
-        frame
-            .verify()
-            .map_err(|refusal| Why::Unreadable(refusal.detail))?;
-        shared.deliver(&frame);
-        done += frame.total;
-    }
-    kept.drain(..done);
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,33 @@ fn eight_threads_get_the_replies_to_their_own_calls() {
     }
 }
 
+#[test]
+fn all_addresses_of_a_name_are_tried() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let server = Server::configured(app(), &[("listener.0.address", address)]).unwrap();
+        let purlin::sys::socket::Address::Tcp(at) = server.addresses()[0] else {
+            panic!("TCP")
+        };
+        let is_local = |found: std::net::SocketAddr| found == at;
+        let name = format!("localhost:{}", at.port());
+        let mut found = std::net::ToSocketAddrs::to_socket_addrs(&name).unwrap();
+        if !found.any(is_local) {
+            continue;
+        }
+        let client = Client::builder(name).connect().unwrap();
+        assert_eq!(client.call::<_, String>(ECHO, "x").unwrap(), "x");
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_told_from_a_server_that_refuses() {
+    let name = format!("{}.invalid:7000", "a".repeat(64));
+    let error = Client::builder(name).connect().unwrap_err();
+    assert!(matches!(error, ClientError::Unresolved(..)), "{error}");
+    let error = Client::builder("localhost").connect().unwrap_err();
+    assert!(matches!(error, ClientError::Settings(_)), "{error}");
+}
+
 /// A format of one's own is written once, and both ends read that text.
 #[test]
 fn client_and_server_read_the_same_text_of_a_layout() {
@@ -106,27 +133,6 @@ fn an_error_frame_becomes_a_remote_error() {
             other => panic!("{preset}: {other:?}"),
         }
     }
-}
-
-#[test]
-fn a_push_arrives_and_a_call_inside_it_is_refused() {
-    let server = server("rpc");
-    let (tell, told) = mpsc::channel();
-    let slot: Arc<std::sync::OnceLock<Client>> = Arc::default();
-    let inside = Arc::downgrade(&slot);
-    let client = to(&server, "rpc").on(PUSHED, move |text: String| {
-        let slot = inside.upgrade().unwrap();
-        let refused = slot.wait().call::<_, String>(ECHO, "no");
-        tell.send((text, matches!(refused, Err(ClientError::InPush))))
-            .unwrap();
-    });
-    slot.set(client.connect().unwrap()).unwrap();
-    let client = slot.get().unwrap();
-    assert_eq!(client.call::<_, String>(PUSH, ()).unwrap(), "done");
-    assert_eq!(
-        told.recv_timeout(PATIENCE).unwrap(),
-        ("news".to_owned(), true)
-    );
 }
 
 #[test]
@@ -179,7 +185,7 @@ fn a_listener_that_comes_up_late_is_waited_for() {
     Client::builder(address.to_string())
         .connect_timeout(PATIENCE)
         .reconnect(QUICK)
-        .on_change(move |change| tell.send(change.clone()).unwrap_or(()))
+        .on_change(move |_, change| tell.send(change.clone()).unwrap_or(()))
         .connect()
         .unwrap();
     late.join().unwrap();
@@ -251,7 +257,7 @@ fn a_restart_in_mid_call_loses_the_call_sends_nothing_again_and_reconnects() {
     let (tell, changes) = mpsc::channel();
     let client = Client::builder(address)
         .reconnect(QUICK)
-        .on_change(move |change| tell.send(change.clone()).unwrap_or(()))
+        .on_change(move |_, change| tell.send(change.clone()).unwrap_or(()))
         .connect()
         .unwrap();
     let mut peer = listener.accept().unwrap().0;
@@ -311,7 +317,7 @@ fn a_reply_under_another_id_is_told_from_pushes() {
 fn a_panic_in_a_push_costs_that_message_alone() {
     let server = server("comm");
     let (tell, told) = mpsc::channel();
-    let client = to(&server, "comm").on(PUSHED, move |text: String| {
+    let client = to(&server, "comm").on(PUSHED, move |_, text: String| {
         tell.send(text).unwrap();
         panic!("a test panics in a push");
     });
@@ -326,21 +332,17 @@ fn a_panic_in_a_push_costs_that_message_alone() {
 fn a_server_that_does_not_read_holds_nobody_up() {
     let listener = TcpListener::bind("127.0.0.78:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let slot: Arc<std::sync::OnceLock<Client>> = Arc::default();
-    let inside = Arc::downgrade(&slot);
     let (tell, told) = mpsc::channel();
     let (tell_change, changes) = mpsc::channel();
     let client = Client::builder(address)
         .heartbeat(Duration::from_millis(5))
         .call_timeout(Duration::from_secs(3))
-        .on_change(move |change| tell_change.send(change.clone()).unwrap_or(()))
-        .on(PUSHED, move |_: String| {
-            let client = inside.upgrade().unwrap();
-            let sent = client.wait().send(ECHO, "from a push");
+        .on_change(move |_, change| tell_change.send(change.clone()).unwrap_or(()))
+        .on(PUSHED, move |client, _: String| {
+            let sent = client.send(ECHO, "from a push");
             let _nobody_asks_any_more = tell.send(sent.err());
         });
-    slot.set(client.connect().unwrap()).unwrap();
-    let client = slot.get().unwrap();
+    let client = &client.connect().unwrap();
     assert_eq!(changes.recv_timeout(PATIENCE).unwrap(), Change::Connected);
     let mut peer = listener.accept().unwrap().0;
     let layout = purlin::protocol::frame::Layout::preset("comm").unwrap();

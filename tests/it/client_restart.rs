@@ -68,7 +68,7 @@ fn a_push_may_close_its_client() {
     let held: Arc<Mutex<Option<Client>>> = Arc::default();
     let (tell, told) = mpsc::channel();
     let inside = Arc::clone(&held);
-    let client = to(&server, "rpc").on(TOLD, move |text: String| {
+    let client = to(&server, "rpc").on(TOLD, move |_, text: String| {
         let client = inside.lock().unwrap().take().unwrap();
         client.close();
         tell.send(text).unwrap();
@@ -94,7 +94,7 @@ fn a_restart_in_mid_call_loses_that_call_alone_and_reconnects() {
             first: Duration::from_millis(10),
             max: Duration::from_millis(50),
         });
-        let client = client.on_change(move |change| tell.send(change.clone()).unwrap_or(()));
+        let client = client.on_change(move |_, change| tell.send(change.clone()).unwrap_or(()));
         let client = client.connect().unwrap();
         std::thread::scope(|scope| {
             let call = scope.spawn(|| client.call::<_, String>(NEVER, ()));
