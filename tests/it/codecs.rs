@@ -3,13 +3,14 @@
 
 use std::borrow::Cow;
 
+use purlin::client::Client;
 use purlin::prelude::*;
 use purlin::protocol::frame::{AnyFormat, Codec, Coded, Message, every_cut};
 use purlin::protocol::{Refusal, Unsendable};
 use purlin::scoreboard::Counter;
 use purlin::{App, Server};
 
-use crate::harness::Client;
+use crate::harness;
 
 #[path = "../../examples/jt808/codec.rs"]
 #[allow(dead_code, reason = "an example has more than one test of it uses")]
@@ -63,7 +64,7 @@ fn resp_is_served_and_errors_are_its_own() {
             Err(Error::new(404, "no\r\nkey"))
         });
     let server = Server::configured(app, &[("listener.0.frame", "resp")]).unwrap();
-    let mut client = Client::to(&server);
+    let mut client = harness::Client::to(&server);
     client.send(b"*2\r\n$4\r\necho\r\n$2\r\nhi\r\nPING\r\nGET x\r\n+?\r\n");
     let expected = b"$2\r\nhi\r\n+PONG\r\n-ERR no  key\r\n-ERR ";
     assert_eq!(client.exactly(expected.len()), expected);
@@ -97,7 +98,7 @@ fn jt808_is_what_the_standard_shows() {
             Reply::with(0x8001, body)
         });
     let server = Server::configured(app, &[("listener.0.frame", "jt808")]).unwrap();
-    let mut client = Client::to(&server);
+    let mut client = harness::Client::to(&server);
     client.send(heartbeat);
     assert_eq!(client.exactly(answer.len()), answer);
     let mut bad = heartbeat.to_vec();
@@ -105,6 +106,33 @@ fn jt808_is_what_the_standard_shows() {
     client.send(&bad);
     assert_eq!(client.rest(), b"");
     assert_eq!(server.read(Counter::Malformed), 1);
+}
+
+#[test]
+fn a_client_speaks_what_its_server_speaks() {
+    let app = || {
+        App::<()>::new()
+            .codec("resp", Resp)
+            .on(1, |_, _: Bytes| Bytes::from_static(b"PING\r\n"))
+            .on(3, |_, body: Bytes| body)
+            .otherwise(|_, body: Bytes| body)
+    };
+    let numbered = "{ length = { offset = 1, varint = true }, id = { offset = 0, bytes = 1, \
+                    mask = 0xf0 }, sequence = { offset = 0, bytes = 1, mask = 0x0f } }";
+    for text in ["line", numbered, "rpc"] {
+        let server = Server::configured(app(), &[("listener.0.frame", text)]).unwrap();
+        let client = Client::builder(server.addresses()[0].to_string()).layout_toml(text);
+        let client = client.connect().unwrap();
+        // More calls than four bits can number.
+        for n in 0..40 {
+            let reply: String = client.call(3, format!("call {n}")).unwrap();
+            assert_eq!(reply, format!("call {n}"), "{text}");
+        }
+    }
+    let server = Server::configured(app(), &[("listener.0.frame", "resp")]).unwrap();
+    let client = Client::builder(server.addresses()[0].to_string()).codec(Resp);
+    let reply: String = client.connect().unwrap().call(1, "PING\r\n").unwrap();
+    assert_eq!(reply, "PING\r\n");
 }
 
 /// One byte of length; 13 is more than it can bear.
@@ -137,9 +165,9 @@ fn a_codec_that_panics_costs_one_connection() {
         .codec("touchy", Touchy)
         .otherwise(|_, body: Bytes| body);
     let server = Server::configured(app, &[("listener.0.frame", "touchy")]).unwrap();
-    let mut other = Client::to(&server);
+    let mut other = harness::Client::to(&server);
     for bad in [&b"\x0d"[..], b"\x00"] {
-        let mut client = Client::to(&server);
+        let mut client = harness::Client::to(&server);
         client.send(&[b"\x03hi", bad].concat());
         assert_eq!(client.rest(), b"\x03hi", "{bad:?}");
     }

@@ -95,6 +95,18 @@ impl AnyFormat {
         }
     }
 
+    /// The largest number of a request; behind it they begin again.
+    #[must_use]
+    pub fn sequence_max(&self) -> u32 {
+        match self {
+            Self::Plain(layout) => {
+                let field = layout.sequence.map_or(u64::MAX, |field| field.max());
+                u32::try_from(field).unwrap_or(u32::MAX)
+            }
+            Self::Coded(codec) => codec.sequence_max(),
+        }
+    }
+
     /// Whether replies are told by their order, and not by their sequence.
     #[must_use]
     pub fn is_ordered(&self) -> bool {

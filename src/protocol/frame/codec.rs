@@ -133,6 +133,11 @@ pub trait Codec: Send + Sync + 'static {
         None
     }
 
+    /// The largest [`Message::sequence`]: a client begins again behind it.
+    fn sequence_max(&self) -> u32 {
+        u32::MAX
+    }
+
     /// Whether replies are told by their order: a request is served when the
     /// one before it is answered. `false`: by [`Message::sequence`].
     fn is_ordered(&self) -> bool {
@@ -275,6 +280,10 @@ impl Coded {
 
     pub(super) fn error_id(&self) -> Option<u32> {
         self.codec.error_id()
+    }
+
+    pub(super) fn sequence_max(&self) -> u32 {
+        self.codec.sequence_max()
     }
 
     /// Appends a frame; an error leaves `out` as it was.

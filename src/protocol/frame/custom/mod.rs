@@ -328,6 +328,11 @@ impl Codec for Custom {
         self.sequence.is_none()
     }
 
+    fn sequence_max(&self) -> u32 {
+        let max = self.sequence.map_or(u64::MAX, |field| field.max());
+        u32::try_from(max).unwrap_or(u32::MAX)
+    }
+
     /// `GET ` is a good beginning of a line.
     fn refuses_foreign(&self) -> bool {
         !matches!(self.end, End::Delimiter { .. })
