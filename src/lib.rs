@@ -157,6 +157,17 @@ pub mod web;
 #[doc(hidden)]
 pub mod worker;
 
+/// Frame formats in code, for what no table of fields can say: start with
+/// [`Codec`](codec::Codec).
+pub mod codec {
+    #[doc(inline)]
+    pub use crate::protocol::frame::{
+        AnyFormat, Codec, Coded, Echo, ErrorBody, Heard, Message, every_cut,
+    };
+    #[doc(inline)]
+    pub use crate::protocol::{Refusal, Unsendable};
+}
+
 pub use app::{App, Server, SpawnError};
 
 // What stands in a signature that users see has a page that they see.

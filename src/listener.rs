@@ -182,7 +182,7 @@ fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
 /// a table of fields. So a client reads the very text that its server reads.
 ///
 /// ```
-/// use purlin::protocol::frame::AnyFormat;
+/// use purlin::codec::AnyFormat;
 ///
 /// let text = r#"{ length = { offset = 1, varint = true }, id = { offset = 0, bytes = 1 } }"#;
 /// let format: AnyFormat = text.parse()?;

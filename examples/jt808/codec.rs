@@ -12,8 +12,7 @@
 
 use std::borrow::Cow;
 
-use purlin::protocol::frame::{Codec, Echo, Message};
-use purlin::protocol::{Refusal, Unsendable};
+use purlin::codec::{Codec, Echo, Message, Refusal, Unsendable};
 
 /// The format.
 pub(crate) struct Jt808;

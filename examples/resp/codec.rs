@@ -8,8 +8,7 @@
 
 use std::borrow::Cow;
 
-use purlin::protocol::frame::{Codec, Message};
-use purlin::protocol::{Refusal, Unsendable};
+use purlin::codec::{Codec, Message, Refusal, Unsendable};
 
 /// The commands that have a handler, by their ids from 1 up.
 pub(crate) const COMMANDS: [&str; 4] = ["PING", "ECHO", "GET", "SET"];

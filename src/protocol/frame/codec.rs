@@ -24,8 +24,7 @@ use crate::scoreboard::Counter;
 ///
 /// ```
 /// use std::borrow::Cow;
-/// use purlin::protocol::{Refusal, Unsendable};
-/// use purlin::protocol::frame::{Codec, Message};
+/// use purlin::codec::{Codec, Message, Refusal, Unsendable};
 ///
 /// /// One byte of length, one of id, then the body.
 /// struct Short;

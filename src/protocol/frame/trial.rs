@@ -27,7 +27,7 @@ const THREE: usize = 100;
 /// tests of a [`Codec`](super::Codec):
 ///
 /// ```
-/// use purlin::protocol::frame::{AnyFormat, every_cut};
+/// use purlin::codec::{AnyFormat, every_cut};
 ///
 /// let format = AnyFormat::preset("len16").expect("a preset");
 /// let heard = every_cut(&format, b"\x00\x02hi\x00\x00\x00");
