@@ -23,11 +23,17 @@ enum Head {
 
 /// A number, its highest byte first or last.
 fn number(field: &Field, bytes: &[u8]) -> Option<u64> {
-    let mut digits = bytes.get(field.offset..field.offset + field.bytes)?.to_vec();
+    let mut digits = bytes
+        .get(field.offset..field.offset + field.bytes)?
+        .to_vec();
     if field.endian == Endian::Little {
         digits.reverse();
     }
-    Some(digits.iter().fold(0, |sum, digit| sum * 256 + u64::from(*digit)))
+    Some(
+        digits
+            .iter()
+            .fold(0, |sum, digit| sum * 256 + u64::from(*digit)),
+    )
 }
 
 /// The bits of `mask`, moved down.
@@ -141,8 +147,14 @@ fn verdict(custom: &Custom, frame: &[u8], (start, end): (usize, usize)) -> Optio
         };
         let (sum, len) = match kind {
             Checksum::Crc32 => (crc32(covered), 4),
-            Checksum::Sum8 => (covered.iter().map(|byte| u32::from(*byte)).sum::<u32>() % 256, 1),
-            Checksum::Xor8 => (covered.iter().fold(0, |sum, byte| sum ^ u32::from(*byte)), 1),
+            Checksum::Sum8 => (
+                covered.iter().map(|byte| u32::from(*byte)).sum::<u32>() % 256,
+                1,
+            ),
+            Checksum::Xor8 => (
+                covered.iter().fold(0, |sum, byte| sum ^ u32::from(*byte)),
+                1,
+            ),
         };
         let field = Field {
             offset: 0,
@@ -261,13 +273,19 @@ fn again(custom: &Custom, format: &AnyFormat, message: &Message<'_>) {
     let mut written = Vec::new();
     if let Err(error) = format.write(message, &mut written) {
         // A carriage return before a delimiter that takes one along.
-        assert!(matches!(&custom.end, End::Delimiter { crlf: true, .. }), "{error}");
+        assert!(
+            matches!(&custom.end, End::Delimiter { crlf: true, .. }),
+            "{error}"
+        );
         return;
     }
     let Head::Whole(total, start, end) = head(custom, &written) else {
         panic!("{custom:?} wrote {written:02x?}")
     };
-    assert_eq!((total, &written[start..end]), (written.len(), &*message.body));
+    assert_eq!(
+        (total, &written[start..end]),
+        (written.len(), &*message.body)
+    );
     assert_eq!(verdict(custom, &written, (start, end)), None);
     let id = custom.id.as_ref().map(|bits| masked(bits, &written));
     assert_eq!(message.id.map(u64::from), id);
@@ -300,7 +318,11 @@ pub fn custom(head: &[u8; 24]) -> Custom {
         let bytes = 1 + usize::from(head[at + 1] & 3);
         let all = Bits::all(field(head[at], bytes));
         let run = u64::from(head[at + 1] >> 2);
-        let mask = if run & 1 == 0 { all.mask } else { 0xf << (run >> 1) };
+        let mask = if run & 1 == 0 {
+            all.mask
+        } else {
+            0xf << (run >> 1)
+        };
         (head[0] & 1 << at != 0).then_some(Bits { mask, ..all })
     };
     let adjust = i64::from(i8::from_be_bytes([head[8]]));
