@@ -46,10 +46,11 @@
 //! stress      the load tool, behind the feature of this name
 //! client      blocking client on the same codec
 //! body        typed bodies, replies, errors
+//! config      the file that is the manual
 //! net         names of connections, the pool, the accept mutex, who gets in
 //! protocol    frames, HTTP/1.1, PROXY headers        (gives bytes meaning; no I/O)
 //! scoreboard  what the shared words mean
-//! config log  the file that is the manual; whole lines
+//! log         whole lines
 //! sys         fork, shared memory, epoll, sockets    (the only `unsafe`)
 //! ```
 //!
@@ -155,6 +156,17 @@ pub mod sys;
 pub mod web;
 #[doc(hidden)]
 pub mod worker;
+
+/// Frame formats in code, for what no table of fields can say: start with
+/// [`Codec`](codec::Codec).
+pub mod codec {
+    #[doc(inline)]
+    pub use crate::protocol::frame::{
+        AnyFormat, Codec, Coded, Echo, ErrorBody, Heard, Message, every_cut,
+    };
+    #[doc(inline)]
+    pub use crate::protocol::{Refusal, Unsendable};
+}
 
 pub use app::{App, Server, SpawnError};
 

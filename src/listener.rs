@@ -6,10 +6,11 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::config::{self, Config, ConfigError, FrameLayout, Framing};
+use crate::config::{self, Config, ConfigError, Framing};
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
-use crate::protocol::frame::{Counts, Endian, Field, Frames, Layout, LayoutError, Length};
+pub use crate::protocol::frame::Codecs;
+use crate::protocol::frame::{AnyFormat, Format, Frames, Layout, LayoutError, PRESETS};
 use crate::protocol::http::{self, AccessFormat, Http1, Root};
 use crate::web::Files;
 use crate::web::files::{is_extension, is_media_type};
@@ -17,21 +18,25 @@ use crate::web::files::{is_extension, is_media_type};
 /// Files that a worker keeps open for each listener with a root.
 pub const OPEN_FILES_MAX: u64 = 512;
 
-/// What is spoken on each listener, in their order.
+/// What is spoken on one listener.
+pub type Spoken = Arc<dyn Protocol>;
+
+/// What is spoken on each listener, in their order, by a program that has
+/// `codecs`.
 ///
 /// # Errors
 ///
-/// [`ConfigError`], with its place, when a custom layout cannot work, or a root
-/// is no folder.
-pub fn protocols(config: &Config) -> Result<Vec<Arc<dyn Protocol>>, ConfigError> {
+/// [`ConfigError`], with its place, when a format has no such name or cannot
+/// work, or a root is no folder.
+pub fn protocols(config: &Config, codecs: &Codecs) -> Result<Vec<Spoken>, ConfigError> {
     check_types(config)?;
     let listeners = config.listener.iter().enumerate();
     listeners
         .map(|(n, listener)| {
-            // A layout that cannot work is an error even where it is not used:
-            // it waits for the day on which it is.
-            let frames = frames(config, n, listener)?;
-            let frames: Arc<dyn Protocol> = Arc::new(frames);
+            let frames = match format(config, codecs, n)? {
+                AnyFormat::Plain(layout) => frames(config, n, layout)?,
+                AnyFormat::Coded(codec) => frames(config, n, codec)?,
+            };
             let http = requests(config);
             let http = Arc::new(match root(config, n, listener)? {
                 Some(root) => http.with_root(root),
@@ -113,25 +118,47 @@ fn check_types(config: &Config) -> Result<(), ConfigError> {
     }
 }
 
-fn frames(config: &Config, n: usize, listener: &config::Listener) -> Result<Frames, ConfigError> {
+/// The format of listener `n`. One that cannot work is an error even where it is
+/// not used: it waits for the day on which it is.
+fn format(config: &Config, codecs: &Codecs, n: usize) -> Result<AnyFormat, ConfigError> {
     let place = format!("listener.{n}.frame");
-    let layout = layout(&listener.frame)
-        .map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))?;
-    if layout.heartbeat.is_none() || listener.protocol != config::Protocol::Frame {
+    match &config.listener[n].frame {
+        Framing::Named(name) => {
+            let codec = || codecs.named(name).cloned().map(AnyFormat::Coded);
+            let known = AnyFormat::preset(name).or_else(codec);
+            known.ok_or_else(|| {
+                let codecs: Vec<&str> = codecs.names().collect();
+                let known = [PRESETS, &codecs].concat().join(", ");
+                let why = format!("is \"{name}\", must be one of {known}, or a table of fields");
+                config.refuse(&place, &why)
+            })
+        }
+        Framing::Custom(custom) => {
+            let format = custom.format();
+            format.map_err(|error| config.refuse(&place, &format!("cannot work: {error}")))
+        }
+    }
+}
+
+/// The protocol of listener `n`, which speaks frames of `format`.
+fn frames(config: &Config, n: usize, format: impl Format) -> Result<Spoken, ConfigError> {
+    let listener = &config.listener[n];
+    if format.heartbeat().is_none() || listener.protocol != config::Protocol::Frame {
         needs_no_heartbeat(config, n)?;
     }
     let frames = match config.heartbeat.ping {
-        config::Pinging::Server => Frames::new(layout).without_echo(),
-        config::Pinging::Client | config::Pinging::Both => Frames::new(layout),
+        config::Pinging::Server => Frames::new(format).without_echo(),
+        config::Pinging::Client | config::Pinging::Both => Frames::new(format),
     };
     let id = listener.going_away_id;
     if id == 0 {
-        return Ok(frames);
+        return Ok(Arc::new(frames));
     }
-    frames.going_away(id).map_err(|error| {
+    let frames = frames.going_away(id).map_err(|error| {
         let place = format!("listener.{n}.going_away_id");
         config.refuse(&place, &format!("is {id}: {error}"))
-    })
+    })?;
+    Ok(Arc::new(frames))
 }
 
 /// Refuses rules about a message that the peers of listener `n` do not have.
@@ -155,6 +182,30 @@ fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
 /// a table of fields. So a client reads the very text that its server reads.
 ///
 /// ```
+/// use purlin::codec::AnyFormat;
+///
+/// let text = r#"{ length = { offset = 1, varint = true }, id = { offset = 0, bytes = 1 } }"#;
+/// let format: AnyFormat = text.parse()?;
+/// assert!(format.is_ordered());
+/// # Ok::<(), purlin::client::LayoutError>(())
+/// ```
+impl FromStr for AnyFormat {
+    type Err = LayoutError;
+
+    fn from_str(text: &str) -> Result<Self, LayoutError> {
+        match text.parse().map_err(LayoutError::new)? {
+            Framing::Named(name) => Self::preset(&name).ok_or_else(|| {
+                let presets = PRESETS.join(", ");
+                LayoutError::new(format!("must be one of {presets}, or a table of fields"))
+            }),
+            Framing::Custom(custom) => custom.format(),
+        }
+    }
+}
+
+/// The same, of what a [`Layout`] has words for.
+///
+/// ```
 /// use purlin::client::Layout;
 ///
 /// let text = r#"{ length = { offset = 0, bytes = 2 }, id = { offset = 2, bytes = 2 } }"#;
@@ -166,63 +217,13 @@ impl FromStr for Layout {
     type Err = LayoutError;
 
     fn from_str(text: &str) -> Result<Self, LayoutError> {
-        let framing: Framing = text.parse().map_err(LayoutError::new)?;
-        layout(&framing)
+        match text.parse()? {
+            AnyFormat::Plain(layout) => Ok(layout),
+            AnyFormat::Coded(_) => Err(LayoutError::new(
+                "needs more than a `Layout` has: read it as an `AnyFormat`",
+            )),
+        }
     }
-}
-
-/// The layout that the configuration means, if it can work.
-fn layout(framing: &Framing) -> Result<Layout, LayoutError> {
-    let layout = match framing {
-        Framing::Preset(name) => Layout::preset(name)
-            .ok_or_else(|| LayoutError::new(format!("there is no preset `{name}`")))?,
-        Framing::Custom(custom) => from_custom(custom),
-    };
-    layout.check().map(|()| layout)
-}
-
-/// Bytes of the largest frame where a custom layout does not say.
-const CUSTOM_MAX: usize = 1 << 20;
-
-fn from_custom(custom: &FrameLayout) -> Layout {
-    let field = |offset: u16, bytes: u8, endian| Field {
-        offset: usize::from(offset),
-        bytes: usize::from(bytes),
-        endian: match endian {
-            config::Endian::Big => Endian::Big,
-            config::Endian::Little => Endian::Little,
-        },
-    };
-    let number = |one: &config::Field| field(one.offset, one.bytes, one.endian);
-    let length = &custom.length;
-    let length = Length {
-        field: field(length.offset, length.bytes, length.endian),
-        counts: match length.counts {
-            config::Counts::All => Counts::All,
-            config::Counts::Body => Counts::Body,
-        },
-        adjust: length.adjust,
-    };
-    let id = custom.id.as_ref().map(number);
-    let sequence = custom.sequence.as_ref().map(number);
-    let crc = custom
-        .crc
-        .as_ref()
-        .map(|crc| field(crc.offset, 4, crc.endian));
-    let fields = [Some(length.field), id, sequence, crc];
-    let end = fields.iter().flatten().map(Field::end).max().unwrap_or(0);
-    let mut layout = Layout {
-        length,
-        id,
-        sequence,
-        crc,
-        header: custom.header.map_or(end, usize::from),
-        max: 0,
-        heartbeat: custom.heartbeat,
-        error_id: custom.error_id,
-    };
-    layout.max = custom.max.unwrap_or_else(|| layout.largest(CUSTOM_MAX));
-    layout
 }
 
 #[cfg(all(test, not(loom)))]
@@ -236,8 +237,11 @@ mod tests {
         let Framing::Custom(custom) = &config.listener[0].frame else {
             panic!("a table")
         };
-        protocols(&config).map_err(|error| error.to_string())?;
-        Ok(from_custom(custom))
+        protocols(&config, Codecs::NONE).map_err(|error| error.to_string())?;
+        match custom.format() {
+            Ok(AnyFormat::Plain(layout)) => Ok(layout),
+            other => Err(format!("{other:?}")),
+        }
     }
 
     /// Every preset can be written as a layout of one's own.
@@ -343,7 +347,7 @@ mod tests {
         let error = |root: &std::path::Path| {
             let text = format!("[[listener]]\nroot = {root:?}\nmax_age = \"60s\"\n");
             let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
-            let error = protocols(&config.unwrap()).err();
+            let error = protocols(&config.unwrap(), Codecs::NONE).err();
             error.map(|error| error.to_string())
         };
         assert_eq!(error(folder.path()), None);
@@ -369,7 +373,10 @@ mod tests {
         ] {
             let text = format!("[http]\n{line}\n");
             let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
-            let error = protocols(&config.unwrap()).err().unwrap().to_string();
+            let error = protocols(&config.unwrap(), Codecs::NONE)
+                .err()
+                .unwrap()
+                .to_string();
             assert!(error.contains("f.toml:2:"), "{error}");
             assert!(error.contains(said), "{error}");
         }
@@ -381,7 +388,7 @@ mod tests {
             let refused = |what: &str| {
                 let text = format!("[[listener]]\n{what}\n[heartbeat]\n{key} = \"{value}\"");
                 let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
-                let refused = protocols(&config.unwrap()).err();
+                let refused = protocols(&config.unwrap(), Codecs::NONE).err();
                 refused.map(|error| error.to_string())
             };
             for what in ["frame = \"len32\"", "protocol = \"http\""] {
@@ -391,6 +398,15 @@ mod tests {
             }
             assert_eq!(refused("frame = \"comm\""), None);
         }
+    }
+
+    #[test]
+    fn a_name_that_is_no_format_is_refused_with_its_place() {
+        let text = "[[listener]]\nframe = \"rcp\"\n";
+        let config = Config::parse(Some(("f.toml".as_ref(), text.as_bytes())), [], &[]);
+        let error = protocols(&config.unwrap(), Codecs::NONE).err().unwrap();
+        let expected = "f.toml:2:9: listener.0.frame is \"rcp\", must be one of comm, zinx,";
+        assert!(error.to_string().starts_with(expected), "{error}");
     }
 
     #[test]

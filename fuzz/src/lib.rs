@@ -2,11 +2,13 @@
 //! with. Written from the tables in the manual, byte by byte; nothing of
 //! purlin's own code is used.
 
+mod custom;
 mod format;
 pub mod http;
 mod range;
 mod stream;
 
+pub use custom::{compare_custom, custom};
 pub use format::{Format, Number, PRESETS};
 pub use range::{Ranges, ranges};
 pub use stream::{Compared, compare};

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
 use crate::dispatch::service::WorkerContext;
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
+use crate::protocol::frame::{Codec, Codecs};
 use crate::web::Web;
 
 pub use requests::Answered;
@@ -51,6 +52,7 @@ pub struct App<S> {
     started: Vec<OnStart>,
     hooks: Hooks<S>,
     web: Web<S>,
+    codecs: Codecs,
 }
 
 /// A handler, and where in the program it was registered.
@@ -113,6 +115,7 @@ impl<S: Default + Send + 'static> App<S> {
             started: Vec::new(),
             hooks: Hooks::default(),
             web: Web::new(),
+            codecs: Codecs::default(),
         }
     }
 
@@ -251,6 +254,19 @@ impl<S: Default + Send + 'static> App<S> {
         // Now and not in each worker: a wrong program must not start.
         let _checked = web.routes();
         self.web = web;
+        self
+    }
+
+    /// A frame format of the program's own: listeners with `frame = "name"` speak
+    /// it.
+    ///
+    /// # Panics
+    ///
+    /// When `name` is that of a preset or of another codec, or has other
+    /// characters than letters, digits, `-`, `_` and `.`.
+    #[must_use]
+    pub fn codec(mut self, name: &str, codec: impl Codec) -> Self {
+        self.codecs.add(name, codec);
         self
     }
 

@@ -14,6 +14,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::listener;
 use crate::net::accept_mutex::AcceptMutex;
+use crate::protocol::frame::Codecs;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;
@@ -104,7 +105,7 @@ impl Server {
         app: App<S>,
         config: &Config,
     ) -> Result<Self, SpawnError> {
-        let protocols = listener::protocols(config).map_err(SpawnError::Config)?;
+        let protocols = listener::protocols(config, app.codecs()).map_err(SpawnError::Config)?;
         if let Some(path) = &config.http.access_log {
             crate::log::open_access_log(path).map_err(SpawnError::System)?;
         }
@@ -206,6 +207,10 @@ impl<S: Default + Send + 'static> Application for App<S> {
 
     fn route(&self, number: u32) -> Option<String> {
         self.web.route(number)
+    }
+
+    fn codecs(&self) -> &Codecs {
+        &self.codecs
     }
 }
 

@@ -56,9 +56,9 @@ fn obey(
         Command::Version => print(&version(program)),
         Command::Build => print(&build(program)),
         Command::Generate(artifact) => print(artifact.write(program).trim_end()),
-        Command::Print => print(checked(arguments, env)?.effective().trim_end()),
+        Command::Print => print(checked(arguments, env, application)?.effective().trim_end()),
         Command::Test => {
-            task::test(&checked(arguments, env)?)?;
+            task::test(&checked(arguments, env, application)?)?;
             let _nobody_listens = writeln!(io::stderr(), "{program}: {}", arguments.verdict());
         }
         Command::Run { is_daemon } => {
@@ -83,7 +83,7 @@ fn obey(
             }
         }
         Command::Watch { every } => watch::watch(arguments, env, *every)?,
-        Command::Doctor { json } => examine(&checked(arguments, env)?, *json)?,
+        Command::Doctor { json } => examine(&checked(arguments, env, application)?, *json)?,
         #[cfg(feature = "stress")]
         Command::Stress(options) => super::stress::run(options)?,
         #[cfg(not(feature = "stress"))]
@@ -116,8 +116,12 @@ fn print(text: &str) {
 }
 
 /// The configuration, checked as far as that is possible without acting on it.
-fn checked(arguments: &Arguments, env: &[(String, String)]) -> Result<Config, Ending> {
+fn checked(
+    arguments: &Arguments,
+    env: &[(String, String)],
+    application: &dyn Application,
+) -> Result<Config, Ending> {
     let config = arguments.config(env)?;
-    listener::protocols(&config)?;
+    listener::protocols(&config, application.codecs())?;
     Ok(config)
 }

@@ -9,7 +9,7 @@ use super::callbacks::{self, Callbacks};
 use super::shared::{Shared, Timing};
 use super::{Backoff, Change, Client, ClientError, reader};
 use crate::body::{Error, FromBody, Id, Raw};
-use crate::protocol::frame::Layout;
+use crate::protocol::frame::{AnyFormat, Codec, Coded, Layout};
 use crate::sys::eventfd::Bell;
 
 /// How to connect, and what to do with what arrives. See [`Client::builder`].
@@ -21,7 +21,7 @@ use crate::sys::eventfd::Bell;
 /// nothing else.
 pub struct Builder {
     address: String,
-    layout: Result<Layout, String>,
+    format: Result<AnyFormat, String>,
     timing: Timing,
     callbacks: Callbacks,
 }
@@ -44,7 +44,7 @@ impl Builder {
     pub(super) fn new(address: String) -> Self {
         Self {
             address,
-            layout: Ok(Layout::preset("comm").expect("a preset")),
+            format: Ok(AnyFormat::preset("comm").expect("a preset")),
             timing: Timing {
                 connect_timeout: Duration::from_secs(10),
                 call_timeout: Duration::from_secs(10),
@@ -60,7 +60,7 @@ impl Builder {
     #[must_use]
     pub fn preset(mut self, name: &str) -> Self {
         let unknown = || format!("there is no preset `{name}`");
-        self.layout = Layout::preset(name).ok_or_else(unknown);
+        self.format = AnyFormat::preset(name).ok_or_else(unknown);
         self
     }
 
@@ -69,7 +69,7 @@ impl Builder {
     #[must_use]
     pub fn layout(mut self, layout: Layout) -> Self {
         let good = layout.check().map_err(|error| error.to_string());
-        self.layout = good.map(|()| layout);
+        self.format = good.map(|()| layout.into());
         self
     }
 
@@ -78,8 +78,15 @@ impl Builder {
     /// cannot work, is told by [`Self::connect`] as [`ClientError::Settings`].
     #[must_use]
     pub fn layout_toml(mut self, text: &str) -> Self {
-        let layout = text.parse::<Layout>();
-        self.layout = layout.map_err(|error| format!("layout `{text}`: {error}"));
+        let format = text.parse::<AnyFormat>();
+        self.format = format.map_err(|error| format!("layout `{text}`: {error}"));
+        self
+    }
+
+    /// A format in code, as its server has it.
+    #[must_use]
+    pub fn codec(mut self, codec: impl Codec) -> Self {
+        self.format = Ok(Coded::new("of a client", codec).into());
         self
     }
 
@@ -227,11 +234,11 @@ impl Builder {
     /// [`ClientError::Connect`]; and what the greeting returned.
     pub fn connect(self) -> Result<Client, ClientError> {
         let target = self.address.parse().map_err(ClientError::Settings)?;
-        let layout = self.layout.map_err(ClientError::Settings)?;
+        let format = self.format.map_err(ClientError::Settings)?;
         let failed = |error| ClientError::Connect(self.address.clone(), error);
         let bell = Bell::new().map_err(failed)?;
         let calls_back = !self.callbacks.is_empty();
-        let shared = Shared::new(layout, target, self.timing, self.callbacks, bell);
+        let shared = Shared::new(format, target, self.timing, self.callbacks, bell);
         let shared = Arc::new(shared);
         let client = Client::counted(&shared);
         let (tell, told) = mpsc::sync_channel(1);

@@ -167,7 +167,7 @@ mod tests {
         let target = "a.name:1".parse().expect("a name");
         let bell = Bell::new().expect("a bell");
         Shared::new(
-            Layout::default(),
+            Layout::default().into(),
             target,
             timing,
             Callbacks::default(),

@@ -10,7 +10,7 @@ use super::connect::connect;
 use super::link::{Flushed, Link};
 use super::shared::{Delivered, Shared};
 use super::{Change, ClientError, Why};
-use crate::protocol::frame::Frame;
+use crate::protocol::frame::Message;
 use crate::sys::socket::{self, Ready, Wanted};
 
 /// Bytes that one read takes at most.
@@ -230,7 +230,7 @@ impl<'a> Reading<'a> {
 
     /// When the next heartbeat is due.
     fn beats(&self) -> Option<Instant> {
-        self.shared.layout.heartbeat?;
+        self.shared.format.heartbeat()?;
         Some(self.beat + self.shared.timing.heartbeat?)
     }
 
@@ -259,7 +259,7 @@ impl<'a> Reading<'a> {
     /// Asks for a sign of life, when it is time.
     fn beat(&mut self) {
         let now = Instant::now();
-        let (Some(id), Some(at)) = (self.shared.layout.heartbeat, self.beats()) else {
+        let (Some(id), Some(at)) = (self.shared.format.heartbeat(), self.beats()) else {
             return;
         };
         if at > now {
@@ -298,26 +298,25 @@ impl<'a> Reading<'a> {
         let mut kept = std::mem::take(&mut self.kept);
         let mut done = 0;
         loop {
-            let frame = self.shared.layout.frame(&kept[done..]);
+            let frame = self.shared.format.read(&kept[done..]);
             let frame = frame.map_err(|refusal| Why::Unreadable(refusal.detail))?;
-            let Some(frame) = frame else { break };
-            frame
-                .verify()
-                .map_err(|refusal| Why::Unreadable(refusal.detail))?;
-            self.deliver(&frame);
-            done += frame.total;
+            let Some((total, message)) = frame else {
+                break;
+            };
+            self.deliver(&message);
+            done += total;
         }
         kept.drain(..done);
         self.kept = kept;
         Ok(())
     }
 
-    fn deliver(&mut self, frame: &Frame<'_>) {
+    fn deliver(&mut self, frame: &Message<'_>) {
         match self.shared.deliver(frame) {
             Delivered::Reply => self.answered = true,
             Delivered::Error => {}
             Delivered::Unasked => {
-                if frame.id.is_some() && frame.id == self.shared.layout.heartbeat {
+                if frame.id.is_some() && frame.id == self.shared.format.heartbeat() {
                     self.heartbeat(frame);
                 } else {
                     self.shared.push(frame);
@@ -330,7 +329,7 @@ impl<'a> Reading<'a> {
     /// any other is the server's, which wants the same back, unless a function
     /// is there to do it. An answer must not be answered, or the two would never
     /// end.
-    fn heartbeat(&mut self, frame: &Frame<'_>) {
+    fn heartbeat(&mut self, frame: &Message<'_>) {
         if self.unanswered > 0 {
             self.unanswered -= 1;
             self.answered = true;
@@ -343,6 +342,6 @@ impl<'a> Reading<'a> {
         }
         // As in `beat`.
         let now = Instant::now();
-        let _seen_by_read = self.shared.write_to(self.link, id, frame.body, None, now);
+        let _seen_by_read = self.shared.write_to(self.link, id, &frame.body, None, now);
     }
 }

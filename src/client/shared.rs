@@ -20,7 +20,7 @@ use super::callbacks::{Callbacks, Event, Queue};
 use super::link::{Flushed, Link};
 use super::{Backoff, Change, ClientError, Why};
 use crate::body::{Error, Id};
-use crate::protocol::frame::{ErrorBody, Frame, Layout, encode};
+use crate::protocol::frame::{AnyFormat, ErrorBody, Message};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::{self, Wanted};
 
@@ -38,7 +38,7 @@ pub(super) struct Timing {
 }
 
 pub(super) struct Shared {
-    pub(super) layout: Layout,
+    pub(super) format: AnyFormat,
     pub(super) target: Target,
     pub(super) timing: Timing,
     pub(super) callbacks: Callbacks,
@@ -103,14 +103,14 @@ pub(super) enum Delivered {
 
 impl Shared {
     pub(super) fn new(
-        layout: Layout,
+        format: AnyFormat,
         target: Target,
         timing: Timing,
         callbacks: Callbacks,
         bell: Bell,
     ) -> Self {
         Self {
-            layout,
+            format,
             target,
             timing,
             callbacks,
@@ -202,12 +202,19 @@ impl Shared {
         // 0 is what pushes carry.
         let mut sequence = 0;
         if waits.is_some() {
-            state.sequence = state.sequence.checked_add(1).unwrap_or(1);
+            let last = state.sequence >= self.format.sequence_max();
+            state.sequence = if last { 1 } else { state.sequence + 1 };
             sequence = state.sequence;
         }
         let mut bytes = Vec::new();
-        encode(&self.layout, Some(id), sequence, body, &mut bytes)
-            .map_err(ClientError::Unsendable)?;
+        let message = Message {
+            id: Some(id),
+            sequence,
+            echo: None,
+            body: body.into(),
+        };
+        let written = self.format.write(&message, &mut bytes);
+        written.map_err(ClientError::Unsendable)?;
         if let Some((id, tell)) = waits {
             state.waiting.push_back(Waiting { id, sequence, tell });
         }
@@ -363,7 +370,7 @@ impl Shared {
             state.waiting.remove(at);
             state.link.clone()
         };
-        if self.layout.sequence.is_none()
+        if self.format.is_ordered()
             && let Some(link) = link
         {
             self.end(&link, &Why::Late(id));
@@ -372,13 +379,13 @@ impl Shared {
 
     /// Brings a frame to the call that it answers, or an error to who hears of
     /// those. Runs on the reader thread.
-    pub(super) fn deliver(&self, frame: &Frame<'_>) -> Delivered {
-        let failed = (frame.id.is_some() && frame.id == self.layout.error_id)
-            .then(|| ErrorBody::read(frame.body))
+    pub(super) fn deliver(&self, frame: &Message<'_>) -> Delivered {
+        let failed = (frame.id.is_some() && frame.id == self.format.error_id())
+            .then(|| ErrorBody::read(&frame.body))
             .flatten();
         let id = failed.map_or(frame.id, |error| Some(error.request));
         let matches = |one: &Waiting| {
-            if self.layout.sequence.is_some() {
+            if !self.format.is_ordered() {
                 one.sequence == frame.sequence
             } else {
                 id.is_none_or(|id| id == one.id)
@@ -399,7 +406,7 @@ impl Shared {
                 Delivered::Error
             }
             (Some(one), None) => {
-                let body = Bytes::copy_from_slice(frame.body);
+                let body = Bytes::copy_from_slice(&frame.body);
                 let _gave_up = one.tell.try_send(Ok(body));
                 Delivered::Reply
             }
@@ -430,10 +437,10 @@ impl Shared {
     }
 
     /// Has the function for it hear a push; what there is none for is dropped.
-    pub(super) fn push(&self, frame: &Frame<'_>) {
+    pub(super) fn push(&self, frame: &Message<'_>) {
         let id = frame.id.unwrap_or(0);
         if self.callbacks.pushes.contains_key(&id) {
-            let body = Bytes::copy_from_slice(frame.body);
+            let body = Bytes::copy_from_slice(&frame.body);
             self.queue.push(Event::Push(id, body));
         }
     }

@@ -52,6 +52,18 @@ mod tests {
             address = "[::1]:0"
             frame = "zinx-ltv"
             unknown_id = "close"
+            [[listener]]
+            address = "[::1]:1"
+            frame = { fixed = 12, id = { offset = 0, bytes = 1, mask = 0xf0 },
+                      constants = [{ offset = 1, hex = "CA fe", mask = "f0ff", check = false }],
+                      echo = { offset = 3, bytes = 1, mask = "0f", push = "01", add = 1 },
+                      trailer = { checksum = "xor8", covers = "all", hex = "0d0a" } }
+            [[listener]]
+            address = "[::1]:2"
+            frame = { delimiter = "\r\n", crlf = true }
+            [[listener]]
+            address = "[::1]:3"
+            frame = { length = { offset = 0, varint = true, bytes = 4 } }
             [worker]
             turn_time = "1500us"
             connections_max = 10

@@ -1,35 +1,48 @@
-//! How frames of a listener are laid out: the name of a preset, or a table of
-//! its own. Pure; what a layout means, and whether its fields overlap, is for
-//! the frame protocol to say.
+//! How frames of a listener are laid out: a name, or a table of fields. Pure;
+//! what a layout means, and whether its fields overlap, is for the frame
+//! protocol to say.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::de::ValueDeserializer;
 
+use super::hex::Hex;
 use super::nearest::nearest;
-use super::value::{Given, Refusal, Value, one_of, parse_size, quoted, size_text};
-
-/// The presets that `frame` may name.
-pub const PRESETS: &[&str] = &[
-    "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
-];
+use super::value::{Given, Refusal, Value, parse_size, quoted, size_text};
+pub use crate::protocol::frame::{Checksum, Counts, Covers, Endian};
+use crate::protocol::frame::{PRESETS, is_name};
 
 /// The value of a listener's `frame`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Framing {
-    /// One of [`PRESETS`].
-    Preset(String),
+    /// A preset, or a codec of the program: whether there is one of this name is
+    /// for who has the program to say.
+    Named(String),
     /// A layout of the user's own.
-    Custom(FrameLayout),
+    Custom(Box<FrameLayout>),
 }
 
-/// Where the fields of a frame's header are.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+/// A table of fields.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrameLayout {
-    /// How long the frame is.
-    pub length: LengthField,
+    /// How long the frame is: this, or one of the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<LengthField>,
+    /// What stands behind each frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<String>,
+    /// Bytes of every frame, header and trailer included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<u32>,
+    /// Whether a carriage return before the delimiter belongs to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub crlf: bool,
     /// Message id; without it every message goes to `otherwise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Field>,
@@ -39,9 +52,26 @@ pub struct FrameLayout {
     /// CRC-32 of the body, in 4 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crc: Option<CrcField>,
+    /// Bytes that are always the same.
+    #[serde(
+        default,
+        deserialize_with = "one_or_more",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub constants: Vec<ConstantField>,
+    /// Bytes that a reply repeats from its request.
+    #[serde(
+        default,
+        deserialize_with = "one_or_more",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub echo: Vec<EchoField>,
     /// Bytes of the header; without it, up to the end of the last field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<u16>,
+    /// What stands behind the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trailer: Option<TrailerFields>,
     /// Bytes of the largest frame, header included; written as a size. Without
     /// it, 1 MiB.
     #[serde(
@@ -64,8 +94,14 @@ pub struct FrameLayout {
 pub struct LengthField {
     /// Bytes before it.
     pub offset: u16,
-    /// Its width in bytes.
-    pub bytes: u8,
+    /// Its width in bytes; of a varint, the most that it has, and 5 without
+    /// this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u8>,
+    /// Whether it has seven bits in each byte, the lowest first, while the
+    /// eighth says that another byte follows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub varint: bool,
     /// Its byte order.
     #[serde(default)]
     pub endian: Endian,
@@ -88,6 +124,9 @@ pub struct Field {
     /// Its byte order.
     #[serde(default)]
     pub endian: Endian,
+    /// Which of its bits are the number; without it, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<u32>,
 }
 
 /// The field that holds the checksum.
@@ -101,26 +140,60 @@ pub struct CrcField {
     pub endian: Endian,
 }
 
-/// Byte order.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Endian {
-    /// Highest byte first.
-    #[default]
-    Big,
-    /// Lowest byte first.
-    Little,
+/// Bytes that are always the same.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConstantField {
+    /// Bytes before them.
+    pub offset: u16,
+    /// The bytes.
+    pub hex: Hex,
+    /// Which of their bits; without it, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Hex>,
+    /// Whether other bytes close the connection; otherwise these are written,
+    /// and what comes is not looked at.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub check: bool,
 }
 
-/// What a length counts.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Counts {
-    /// Header and body.
-    All,
-    /// The body alone.
-    #[default]
-    Body,
+/// Bytes that a reply repeats from its request.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EchoField {
+    /// Bytes before them.
+    pub offset: u16,
+    /// How many they are.
+    pub bytes: u8,
+    /// Which of their bits; without it, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Hex>,
+    /// What stands there in a message that answers no request; without it,
+    /// zeroes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push: Option<Hex>,
+    /// Added to a single byte on its way into the reply; 0 comes behind 255.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub add: u8,
+}
+
+/// What stands behind the body: a checksum, constant bytes, or both in this
+/// order.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrailerFields {
+    /// The checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+    /// Its byte order.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub endian: Endian,
+    /// What it is of.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub covers: Covers,
+    /// The constant bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hex: Option<Hex>,
 }
 
 impl Value for Framing {
@@ -135,23 +208,24 @@ impl Value for Framing {
                 ValueDeserializer::parse(text).map_err(|error| inside(&error, given))?
             }
             Given::Toml(_) | Given::Text(_) => {
-                let preset = given.text().filter(|name| PRESETS.contains(name));
-                let preset = preset.ok_or_else(|| Self::refusal(limits))?;
-                return Ok(Self::Preset(preset.to_owned()));
+                let name = given.text().filter(|name| is_name(name));
+                let name = name.ok_or_else(|| Self::refusal(limits))?;
+                return Ok(Self::Named(name.to_owned()));
             }
         };
         FrameLayout::deserialize(table)
-            .map(Self::Custom)
+            .map(|layout| Self::Custom(Box::new(layout)))
             .map_err(|error| inside(&error, given))
     }
 
     fn limits((): &()) -> String {
-        format!("{}, or a table of fields", one_of(PRESETS))
+        let presets = PRESETS.join(", ");
+        format!("one of {presets}, the name of a codec, or a table of fields")
     }
 
     fn write(&self) -> String {
         match self {
-            Self::Preset(name) => quoted(name),
+            Self::Named(name) => quoted(name),
             Self::Custom(layout) => toml::Value::try_from(layout)
                 .expect("numbers that fit an i64 and short names are TOML")
                 .to_string(),
@@ -179,6 +253,22 @@ impl FromStr for Framing {
     }
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+const fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
 /// What is wrong inside a layout, and where, if it is in the file. Of a mistyped
 /// field serde lists all that it knows; the reader wants the nearest.
 pub(super) fn inside(error: &toml::de::Error, given: &Given<'_>) -> Refusal {
@@ -195,6 +285,33 @@ pub(super) fn inside(error: &toml::de::Error, given: &Given<'_>) -> Refusal {
         |(unknown, near)| format!("unknown key `{unknown}`; the nearest known one is `{near}`"),
     );
     Refusal::Inside(message, span)
+}
+
+/// A list of tables, or one without its brackets.
+fn one_or_more<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Tables<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Tables<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table, or a list of tables")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Vec<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(table)).map(|one| vec![one])
+        }
+    }
+
+    from.deserialize_any(Tables(PhantomData))
 }
 
 /// A size with its unit inside a serde struct.

@@ -303,8 +303,8 @@ mod tests {
                 "3:11: listener.1.backlog is 0, must be from 1 to 65535",
             ),
             (
-                "[[listener]]\nframe = \"rcp\"",
-                "2:9: listener.0.frame is \"rcp\", must be one of comm, zinx,",
+                "[[listener]]\nframe = \"comm rpc\"",
+                "2:9: listener.0.frame is \"comm rpc\", must be one of comm, zinx,",
             ),
         ] {
             let error = refused(text);
@@ -504,7 +504,7 @@ mod tests {
         assert_eq!(config.shutdown_timeout, Duration::from_secs(5));
         assert_eq!(config.listener[0].address, "[::1]:0".parse().unwrap());
         assert!(
-            matches!(&config.listener[0].frame, Framing::Custom(layout) if layout.length.bytes == 4)
+            matches!(&config.listener[0].frame, Framing::Custom(layout) if layout.header == Some(4))
         );
         assert_eq!(config.listener[1].address, Address::Unix("s".into()));
         assert_eq!(config.limits.linger, Duration::ZERO);

@@ -19,6 +19,8 @@ mod check;
 mod choices;
 mod effective;
 mod flood;
+mod format;
+mod hex;
 mod layout;
 mod load;
 mod media_types;
@@ -39,8 +41,10 @@ pub use self::choices::{
     Trigger, UnknownId, Yield,
 };
 pub use self::flood::{Flood, FloodAction};
+pub use self::hex::Hex;
 pub use self::layout::{
-    Counts, CrcField, Endian, Field, FrameLayout, Framing, LengthField, PRESETS,
+    Checksum, ConstantField, Counts, Covers, CrcField, EchoField, Endian, Field, FrameLayout,
+    Framing, LengthField, TrailerFields,
 };
 pub use self::load::written_control_socket;
 pub use self::media_types::MediaTypes;
@@ -128,7 +132,7 @@ table! {
         /// What is spoken.
         pub protocol: Protocol = Protocol::Frame;
         /// How frames are laid out.
-        pub frame: Framing = Framing::Preset("comm".into());
+        pub frame: Framing = Framing::Named("comm".into());
         /// Folder whose files are served over HTTP; `None`: none.
         pub root: Option<PathBuf> = None;
         /// Whether a folder below `root` without an index shows its names.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::handover::{CannotMove, MovedState, State};
 use crate::net::ConnId;
+use crate::protocol::frame::Codecs;
 use crate::protocol::{Answer, CloseMode};
 
 /// Reaches connections of this worker from any thread. Implemented by `worker`,
@@ -77,6 +78,11 @@ pub trait Application: Send + Sync {
     fn route(&self, number: u32) -> Option<String> {
         let _routes_have_no_names = number;
         None
+    }
+
+    /// The frame formats that the program brings along.
+    fn codecs(&self) -> &Codecs {
+        Codecs::NONE
     }
 }
 

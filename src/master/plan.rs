@@ -4,7 +4,7 @@
 use std::path;
 use std::sync::Arc;
 
-use super::cycle::Cycle;
+use super::cycle::{Basis, Cycle};
 use super::exit::Ending;
 use super::supervisor::PLACES_MIN;
 use crate::config::{Config, ConfigError};
@@ -24,6 +24,16 @@ pub struct Plan<'a> {
     pub application: &'a dyn Application,
     /// Whether to go into the background.
     pub is_daemon: bool,
+}
+
+impl Plan<'_> {
+    /// What each cycle is made of, beside its configuration.
+    pub(super) fn basis(&self) -> Basis<'_> {
+        Basis {
+            codecs: self.application.codecs(),
+            is_daemon: self.is_daemon,
+        }
+    }
 }
 
 /// Rows for six generations, as many as `generations_max` allows.

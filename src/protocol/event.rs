@@ -70,3 +70,17 @@ pub struct Refusal {
     /// Sent to the peer before the close; empty: nothing.
     pub answer: &'static [u8],
 }
+
+impl Refusal {
+    /// The bytes are no message of their format; `detail`, for the log, says
+    /// why.
+    #[must_use]
+    #[cold]
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self {
+            counter: Counter::Malformed,
+            detail: detail.into(),
+            answer: b"",
+        }
+    }
+}

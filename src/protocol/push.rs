@@ -25,6 +25,16 @@ pub enum Unsendable {
         /// Bytes that a body may have.
         max: usize,
     },
+    /// The body is shorter than a message can be.
+    TooShort {
+        /// Bytes of the body.
+        len: usize,
+        /// Bytes that a body must have.
+        min: usize,
+    },
+    /// The body is none that the format can carry: what it does, as in
+    /// "contains the delimiter".
+    Body(&'static str),
     /// The id does not fit into its field.
     NoSuchId {
         /// The id.
@@ -45,6 +55,13 @@ impl fmt::Display for Unsendable {
                     "body of {len} bytes is over the {max} that a message can carry"
                 )
             }
+            Self::TooShort { len, min } => {
+                write!(
+                    f,
+                    "body of {len} bytes is below the {min} that a message must carry"
+                )
+            }
+            Self::Body(why) => write!(f, "the body {why}"),
             Self::NoSuchId { id, max } => {
                 write!(
                     f,

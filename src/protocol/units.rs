@@ -71,6 +71,19 @@ impl<'a> Units<'a> {
         }
     }
 
+    /// `part`, which lies within them: then it can be kept as they can. Anything
+    /// else is borrowed.
+    #[must_use]
+    pub fn part(&self, part: &'a [u8]) -> Self {
+        let (whole, within) = (self.bytes.as_ptr_range(), part.as_ptr_range());
+        let is_inside = whole.start <= within.start && within.end <= whole.end;
+        Self {
+            bytes: part,
+            owner: self.owner.filter(|_| is_inside),
+            file: None,
+        }
+    }
+
     /// The bytes for keeps. Small ones are copied (cheaper than sharing, and
     /// they do not hold a large chunk in memory), large ones are shared.
     #[must_use]
@@ -93,4 +106,20 @@ pub struct BodyFile {
     pub len: u64,
     /// What a handler may take of a body into memory.
     pub memory_max: usize,
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_shared_where_it_is_one() {
+        let owner = Bytes::from(vec![7; 4096]);
+        let units = Units::shared(&owner);
+        let part = units.part(&owner[1..3000]).to_bytes();
+        assert_eq!(part.as_ptr(), owner[1..].as_ptr());
+        let other = vec![8; 4096];
+        assert_eq!(units.part(&other).to_bytes(), other);
+        assert_eq!(units.part(&[]).to_bytes(), Bytes::new());
+    }
 }

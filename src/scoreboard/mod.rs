@@ -285,6 +285,10 @@ counters! {
     Deadlines = "deadlines_examined",
     /// Times that the master put the word of the accept mutex right.
     MutexRepaired = "accept_mutex_repaired",
+    /// Connections closed because constant bytes of a frame were others.
+    BadConstant = "connections_closed_bad_constant",
+    /// Connections closed because what came was no frame of its format.
+    Malformed = "connections_closed_malformed_frame",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

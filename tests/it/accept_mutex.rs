@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::harness::{Client, wait_until};
 use purlin::config::Config;
+use purlin::listener::Codecs;
 use purlin::net::accept_mutex::AcceptMutex;
 use purlin::prelude::*;
 use purlin::scoreboard::{Counter, Scoreboard};
@@ -81,8 +82,11 @@ impl Crew {
         };
         let board = Scoreboard::new(workers).unwrap();
         let workers = (0..workers).map(|n| {
-            let mut listeners =
-                worker::bind(&config, purlin::listener::protocols(&config).unwrap()).unwrap();
+            let mut listeners = worker::bind(
+                &config,
+                purlin::listener::protocols(&config, Codecs::NONE).unwrap(),
+            )
+            .unwrap();
             listeners[0] = Listening {
                 socket: match mode {
                     Mode::ReusePort if n > 0 => socket::listen(&Address::Tcp(at), 511, true),

@@ -46,12 +46,13 @@ const LAYERS: &[(&str, &str)] = &[
     ("session", "body log sys"),
     ("body", "protocol sys"),
     ("bus", "net protocol scoreboard log sys"),
+    // A layout of frames is checked by what runs it.
+    ("config", "protocol sys"),
     // No `config` and no `log` in these two: limits come in as plain structs,
     // and what is worth a line is handed up as a value.
     ("net", "protocol scoreboard sys"),
     ("protocol", "scoreboard sys"),
     ("scoreboard", "sys"),
-    ("config", "sys"),
     ("log", "sys"),
     ("sys", ""),
 ];

@@ -33,7 +33,7 @@ fn twice() -> Arc<dyn Protocol> {
 fn what_a_connection_speaks_may_change_twice() {
     let key = ("listener.0.address".into(), "127.0.0.1:0".into());
     let config = Config::load(None, std::iter::empty(), &[key]).unwrap();
-    let protocols = purlin::listener::protocols(&config).unwrap();
+    let protocols = purlin::listener::protocols(&config, purlin::listener::Codecs::NONE).unwrap();
     let mut listeners = worker::bind(&config, protocols).unwrap();
     listeners[0].protocol = twice();
     let Address::Tcp(at) = listeners[0].address else {

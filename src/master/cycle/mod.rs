@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::exit::{Ending, Exit};
 use super::supervisor::Policy;
 use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
-use crate::listener;
+use crate::listener::{self, Codecs, Spoken};
 use crate::log::{self, Format, Settings};
 use crate::scoreboard::Scoreboard;
 use crate::sys::cores;
@@ -47,6 +47,14 @@ const fn keeper(number: usize, count: usize) -> usize {
     number % count
 }
 
+/// What each cycle is made of, beside its configuration.
+#[derive(Clone, Copy)]
+pub(in crate::master) struct Basis<'a> {
+    /// The frame formats that the program brings along.
+    pub(in crate::master) codecs: &'a Codecs,
+    pub(in crate::master) is_daemon: bool,
+}
+
 /// A configuration and what belongs to it.
 pub(in crate::master) struct Cycle {
     pub(in crate::master) config: Config,
@@ -77,21 +85,23 @@ impl Cycle {
     /// [`Ending`]: what the operator has to mend.
     pub(in crate::master) fn prepare(
         config: Config,
-        is_daemon: bool,
+        basis: Basis<'_>,
         before: Option<&Before<'_>>,
         sockets: Sockets,
         patience: Duration,
     ) -> Result<Self, Ending> {
-        let settings = settings(&config, is_daemon)?;
+        let settings = settings(&config, basis.is_daemon)?;
         let identity = identity(&config)?;
         sockets.check(&config)?;
         let mut files = Vec::new();
         let until = Instant::now() + patience;
+        let protocols = listener::protocols(&config, basis.codecs)?;
+        let spoken = (&config, &protocols[..]);
         let listeners =
-            listeners(&config, before, &sockets, until, &mut files).inspect_err(|_| {
+            listeners(spoken, before, &sockets, until, &mut files).inspect_err(|_| {
                 files.iter().for_each(SocketFile::remove);
             })?;
-        let surplus = surplus(&config, before, listeners.len())?;
+        let surplus = surplus(spoken, before, listeners.len())?;
         // Those that were taken over have the files that they had.
         let before = before.map_or(&[][..], |before| before.files);
         let kept = before.iter().filter(|file| {
@@ -195,7 +205,7 @@ fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
 
 /// The sockets of every worker: one set for all, or one for each.
 fn listeners(
-    config: &Config,
+    (config, protocols): (&Config, &[Spoken]),
     before: Option<&Before<'_>>,
     sockets: &Sockets,
     until: Instant,
@@ -206,7 +216,7 @@ fn listeners(
     let mut sets: Vec<Vec<Listening>> = Vec::new();
     for number in 0..count {
         let mut set = Vec::new();
-        for (n, protocol) in listener::protocols(config)?.into_iter().enumerate() {
+        for (n, protocol) in protocols.iter().enumerate() {
             let listener = &config.listener[n];
             let earlier = before.and_then(|before| before.earlier(config, n, number));
             // A path cannot be bound twice.
@@ -229,7 +239,7 @@ fn listeners(
                     socket
                 }
             };
-            set.push(Listening::new(listener, protocol, socket)?);
+            set.push(Listening::new(listener, Arc::clone(protocol), socket)?);
         }
         sets.push(set);
     }
@@ -379,7 +389,7 @@ fn set_backlog(open: &Listening, backlog: u16) {
 /// What the cycle before has listened on for workers from `count` on, where
 /// this one still listens.
 fn surplus(
-    config: &Config,
+    (config, protocols): (&Config, &[Spoken]),
     before: Option<&Before<'_>>,
     count: usize,
 ) -> Result<Vec<Surplus>, Ending> {
@@ -387,7 +397,7 @@ fn surplus(
         return Ok(Vec::new());
     };
     let mut surplus = Vec::new();
-    for (n, protocol) in listener::protocols(config)?.into_iter().enumerate() {
+    for (n, protocol) in protocols.iter().enumerate() {
         // A path has one socket, which every worker has.
         let is_path = matches!(config.listener[n].address, Address::Unix(_));
         for number in (count..before.listeners.len()).filter(|_| !is_path) {
@@ -396,7 +406,7 @@ fn surplus(
             };
             let socket =
                 duplicate(open).map_err(|error| Ending::internal("keep a listener", &error))?;
-            let open = Listening::new(&config.listener[n], Arc::clone(&protocol), socket)?;
+            let open = Listening::new(&config.listener[n], Arc::clone(protocol), socket)?;
             surplus.push(Surplus { number, n, open });
         }
     }

@@ -67,7 +67,7 @@ impl Master<'_> {
             .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))?;
         let cycle = Cycle::prepare(
             config,
-            self.plan.is_daemon,
+            self.plan.basis(),
             as_before.as_ref(),
             sockets.unwrap_or_default(),
             Duration::ZERO,

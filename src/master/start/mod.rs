@@ -52,7 +52,7 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
         .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))?;
     let pid_file = PidFile::lock(&absolute(&config.pid_file)?)?;
     let sockets = Sockets::new(handed.sockets);
-    let cycle = Cycle::prepare(config, plan.is_daemon, None, sockets, BIND)?;
+    let cycle = Cycle::prepare(config, plan.basis(), None, sockets, BIND)?;
     let path = absolute(&cycle.config.control_socket)?;
     let control = ControlSocket::bind(&path).map_err(|error| {
         cycle.unlink_but(&[]);

@@ -63,13 +63,7 @@ fn prepare<'a>(
     title::set(&format!("{}: master", plan.program));
     let sockets = Sockets::new(std::mem::take(&mut inheritance.sockets));
     let before = inheritance.as_before();
-    let cycle = Cycle::prepare(
-        config,
-        plan.is_daemon,
-        Some(&before),
-        sockets,
-        Duration::ZERO,
-    )?;
+    let cycle = Cycle::prepare(config, plan.basis(), Some(&before), sockets, Duration::ZERO)?;
     let files = inheritance.files.clone();
     match open(plan, handed, inheritance, &cycle) {
         Ok(master) => Ok((master, cycle)),

@@ -2,28 +2,37 @@
 
 use std::sync::Arc;
 
-use super::layout::Layout;
+use super::format::Format;
 use crate::protocol::first_bytes::{self, Guess};
 use crate::protocol::{Cut, Cutter, Then};
 
 /// Finds frame boundaries.
 #[derive(Debug)]
-pub(super) struct FrameCutter {
-    layout: Arc<Layout>,
+pub(super) struct FrameCutter<F: Format> {
+    format: Arc<F>,
     /// The connection's first bytes were looked at and are frames.
     trusted: bool,
+    /// What is known of the frame that is not whole.
+    looked: F::Looked,
 }
 
-impl FrameCutter {
-    pub(super) const fn new(layout: Arc<Layout>) -> Self {
+impl<F: Format> FrameCutter<F> {
+    pub(super) fn new(format: Arc<F>) -> Self {
         Self {
-            layout,
-            trusted: false,
+            trusted: !format.refuses_foreign(),
+            format,
+            looked: F::Looked::default(),
         }
+    }
+
+    /// Length of the first of these whole frames.
+    fn whole(&self, units: &[u8]) -> Option<usize> {
+        let mut looked = F::Looked::default();
+        self.format.measure(units, &mut looked).ok().flatten()
     }
 }
 
-impl Cutter for FrameCutter {
+impl<F: Format> Cutter for FrameCutter<F> {
     fn cut(&mut self, bytes: &[u8]) -> Cut {
         if !self.trusted {
             match first_bytes::guess(bytes) {
@@ -32,9 +41,9 @@ impl Cutter for FrameCutter {
                 Guess::NotYet => {}
                 // A frame that ends within the token would have been cut had
                 // the bytes come one by one: framing must not depend on that.
-                Guess::Foreign(refusal, token) => match self.layout.measure(bytes) {
-                    Ok(Some(total)) if total <= token => self.trusted = true,
-                    Ok(_) | Err(_) => {
+                Guess::Foreign(refusal, token) => match self.whole(bytes) {
+                    Some(total) if total <= token => self.trusted = true,
+                    Some(_) | None => {
                         return Cut {
                             units: 0,
                             messages: 0,
@@ -46,7 +55,7 @@ impl Cutter for FrameCutter {
         }
         let (mut units, mut messages) = (0, 0);
         loop {
-            match self.layout.measure(&bytes[units..]) {
+            match self.format.measure(&bytes[units..], &mut self.looked) {
                 Ok(Some(total)) => {
                     units += total;
                     messages += 1;
@@ -75,7 +84,7 @@ impl Cutter for FrameCutter {
     fn first(&self, units: &[u8], count: usize) -> usize {
         let mut len = 0;
         for _ in 0..count {
-            let Ok(Some(total)) = self.layout.measure(&units[len..]) else {
+            let Some(total) = self.whole(&units[len..]) else {
                 break;
             };
             len += total;
@@ -84,23 +93,27 @@ impl Cutter for FrameCutter {
     }
 
     fn heartbeats(&self, mut units: &[u8]) -> usize {
+        let heartbeat = self.format.heartbeat();
         let mut found = 0;
-        while let Ok(Some(frame)) = self.layout.frame(units) {
-            found += usize::from(frame.id.is_some() && frame.id == self.layout.heartbeat);
-            units = &units[frame.total..];
+        while let Ok(Some(frame)) = self.format.frame(units) {
+            let id = F::id(&frame);
+            found += usize::from(id.is_some() && id == heartbeat);
+            units = &units[F::total(&frame)..];
         }
         found
     }
 
     fn is_idle(&self) -> bool {
-        self.trusted
+        self.trusted && F::is_at_start(self.looked)
     }
 
     fn reset(&mut self) {
-        self.trusted = false;
+        self.trusted = !self.format.refuses_foreign();
+        self.looked = F::Looked::default();
     }
 
     fn resume(&mut self) {
         self.trusted = true;
+        self.looked = F::Looked::default();
     }
 }

@@ -12,12 +12,15 @@
 
 use std::fmt;
 
-use super::codec::Frame;
+use serde::{Deserialize, Serialize};
+
+use super::plain::Frame;
 use crate::protocol::Refusal;
 use crate::scoreboard::Counter;
 
 /// The order of a field's bytes.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Endian {
     /// Highest byte first.
     #[default]
@@ -114,7 +117,8 @@ impl Field {
 }
 
 /// What a length counts.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Counts {
     /// Header and body.
     All,
@@ -157,12 +161,12 @@ pub struct Layout {
 
 /// Why no frame can look like this.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct LayoutError(String);
+pub struct LayoutError(pub(super) String);
 
 impl LayoutError {
     /// An error with these words for whoever wrote the layout.
-    pub(crate) const fn new(text: String) -> Self {
-        Self(text)
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 }
 

@@ -1,43 +1,59 @@
 //! Frames: a header that says how long the message is, and a body.
 //!
 //! ```text
-//!   Layout  where the fields are   --> Cutter   finds the last whole frame
-//!     |                            --> Server   frame -> handler -> frame
-//!     +--> presets, custom layouts --> codec    one frame to or from bytes
+//!   Layout  where the fields are  -+-> Format --> Cutter  finds the last whole frame
+//!   Codec   a format in code      -+          --> Server  frame -> handler -> frame
 //! ```
 //!
-//! Server and client library share [`Layout`], [`encode`] and [`Frame`], so
-//! there is one implementation of every format.
+//! Server and client library share the formats, so there is one implementation
+//! of each.
 
+mod any;
 mod codec;
+mod codecs;
+mod custom;
 mod cutter;
+mod format;
 mod layout;
+mod plain;
 mod server;
+mod trial;
 
 use std::sync::{Arc, Mutex};
 
-pub use codec::{ErrorBody, Frame, encode};
+pub use any::AnyFormat;
+pub use codec::{Codec, Coded, Echo, Message, Whole};
+pub use codecs::{Codecs, is_name};
+pub use custom::{Bits, Checksum, Constant, Covers, Custom, End, Repeated, Trailer};
+pub use format::{Format, Request};
 pub use layout::{Counts, Endian, Field, Layout, LayoutError, Length};
+pub use plain::{ErrorBody, Frame, encode};
+pub use trial::{Heard, every_cut};
 
 use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
 
-/// The protocol of a listener that speaks frames of one layout.
+/// The formats that have a name of their own.
+pub const PRESETS: &[&str] = &[
+    "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32", "line", "varint",
+];
+
+/// The protocol of a listener that speaks frames of one format.
 #[derive(Clone, Debug)]
-pub struct Frames {
-    layout: Arc<Layout>,
+pub struct Frames<F = Layout> {
+    format: Arc<F>,
     wire: Wire,
     going_away: Option<u32>,
     /// Whether a heartbeat that nobody asked for is answered.
     echoes: bool,
 }
 
-impl Frames {
-    /// Frames of `layout`.
+impl<F: Format> Frames<F> {
+    /// Frames of `format`.
     #[must_use]
-    pub fn new(layout: Layout) -> Self {
-        let wire = wire(&layout);
+    pub fn new(format: F) -> Self {
+        let wire = wire(format.key());
         Self {
-            layout: Arc::new(layout),
+            format: Arc::new(format),
             wire,
             going_away: None,
             echoes: true,
@@ -67,29 +83,27 @@ impl Frames {
     }
 }
 
-/// The number of a layout: equal layouts have equal numbers, others never.
-fn wire(layout: &Layout) -> Wire {
-    static KNOWN: Mutex<Vec<Layout>> = Mutex::new(Vec::new());
+/// The number of a format: equal keys have equal numbers, others never.
+fn wire(key: String) -> Wire {
+    static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().expect("nothing under this lock panics");
-    let at = known
-        .iter()
-        .position(|one| one == layout)
-        .unwrap_or_else(|| {
-            known.push(layout.clone());
-            known.len() - 1
-        });
-    Wire(u32::try_from(at).expect("a process knows few layouts"))
+    let at = known.iter().position(|one| *one == key);
+    let at = at.unwrap_or_else(|| {
+        known.push(key);
+        known.len() - 1
+    });
+    Wire(u32::try_from(at).expect("a process knows few formats"))
 }
 
-impl Protocol for Frames {
+impl<F: Format> Protocol for Frames<F> {
     fn cutter(&self) -> Box<dyn Cutter> {
-        Box::new(cutter::FrameCutter::new(Arc::clone(&self.layout)))
+        Box::new(cutter::FrameCutter::new(Arc::clone(&self.format)))
     }
 
     fn server(&self) -> Box<dyn Server> {
-        let layout = Arc::clone(&self.layout);
+        let format = Arc::clone(&self.format);
         Box::new(server::FrameServer::new(
-            layout,
+            format,
             self.going_away,
             self.echoes,
         ))
@@ -100,26 +114,15 @@ impl Protocol for Frames {
     }
 
     fn push(&self, push: Push<'_>, out: &mut Vec<u8>) -> Result<(), Unsendable> {
-        encode(&self.layout, Some(push.id), 0, push.body, out)
+        self.format.encode(Request::push(push.id), push.body, out)
     }
 
     fn warns(&self) -> bool {
         self.going_away.is_some()
     }
 
-    /// Where the fields are. The limit is not among it: a connection may go on
-    /// under another one.
     fn name(&self) -> Option<String> {
-        let Layout {
-            length,
-            id,
-            sequence,
-            crc,
-            header,
-            ..
-        } = &*self.layout;
-        let fields = (length, id, sequence, crc, header);
-        Some(format!("frames {fields:?}"))
+        Some(self.format.name())
     }
 }
 

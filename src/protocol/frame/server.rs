@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use super::codec::{ErrorBody, Frame, encode};
-use super::layout::Layout;
+use super::format::{Format, Request};
 use crate::protocol::{
     Answer, CloseMode, Error, Event, Lane, Out, Refusal, Route, Server, Step, Turn, Units,
     Unsendable,
@@ -12,12 +11,12 @@ use crate::protocol::{
 
 /// The frames of one connection.
 #[derive(Debug)]
-pub(super) struct FrameServer {
-    layout: Arc<Layout>,
+pub(super) struct FrameServer<F: Format> {
+    format: Arc<F>,
     /// The id of the frame that announces the worker's end.
     going_away: Option<u32>,
     /// Requests whose reply was put off.
-    owed: Vec<Owed>,
+    owed: Vec<Owed<F::Echo>>,
     /// What happens when nothing is owed any more.
     then: Option<Step>,
     /// Messages are not served any more: the peer broke a rule, or a handler
@@ -31,22 +30,15 @@ pub(super) struct FrameServer {
 
 /// A request whose reply comes later.
 #[derive(Clone, Copy, Debug)]
-struct Owed {
+struct Owed<E> {
     token: u64,
-    to: Request,
+    to: Request<E>,
 }
 
-/// What a reply needs to know of its request.
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    id: Option<u32>,
-    sequence: u32,
-}
-
-impl FrameServer {
-    pub(super) const fn new(layout: Arc<Layout>, going_away: Option<u32>, echoes: bool) -> Self {
+impl<F: Format> FrameServer<F> {
+    pub(super) const fn new(format: Arc<F>, going_away: Option<u32>, echoes: bool) -> Self {
         Self {
-            layout,
+            format,
             going_away,
             owed: Vec::new(),
             then: None,
@@ -58,10 +50,11 @@ impl FrameServer {
 
     /// Asks the peer for a sign of life.
     fn ping(&mut self, out: &mut Out<'_>) {
-        let Some(id) = self.layout.heartbeat else {
+        let Some(id) = self.format.heartbeat() else {
             return;
         };
-        if encode(&self.layout, Some(id), 0, &[], &mut out.bytes).is_ok() {
+        let ping = self.format.encode(Request::push(id), &[], &mut out.bytes);
+        if ping.is_ok() {
             self.asked = self.asked.saturating_add(1);
         }
     }
@@ -75,17 +68,15 @@ impl FrameServer {
     }
 
     /// Writes the answer; tells how to go on if not with the next frame.
-    fn answer(&mut self, to: Request, answer: &Answer, out: &mut Out<'_>) -> Option<Step> {
+    fn answer(&mut self, to: Request<F::Echo>, answer: &Answer, out: &mut Out<'_>) -> Option<Step> {
         match answer {
             Answer::None => None,
             Answer::Reply { id, body, .. } => {
-                let written = encode(
-                    &self.layout,
-                    id.or(to.id),
-                    to.sequence,
-                    body,
-                    &mut out.bytes,
-                );
+                let reply = Request {
+                    id: id.or(to.id),
+                    ..to
+                };
+                let written = self.format.encode(reply, body, &mut out.bytes);
                 written
                     .err()
                     .and_then(|error| self.cannot_say(to, error, out))
@@ -94,13 +85,13 @@ impl FrameServer {
             Answer::Error(Error { code, text }) => self.error(to, *code, text, out),
             &Answer::Later(token) => {
                 self.owed.push(Owed { token, to });
-                self.layout.sequence.is_none().then_some(Step::AwaitReply)
+                self.format.is_ordered().then_some(Step::AwaitReply)
             }
         }
     }
 
     #[cold]
-    fn cannot_say(&self, to: Request, why: Unsendable, out: &mut Out<'_>) -> Option<Step> {
+    fn cannot_say(&self, to: Request<F::Echo>, why: Unsendable, out: &mut Out<'_>) -> Option<Step> {
         ::log::error!(
             "reply to message {}: {why}; answered with error 500",
             to.id.unwrap_or(0)
@@ -109,25 +100,15 @@ impl FrameServer {
     }
 
     /// Writes an error frame; where the layout has none, the connection ends.
-    fn error(&self, to: Request, code: u16, text: &str, out: &mut Out<'_>) -> Option<Step> {
-        let Some(error_id) = self.layout.error_id else {
-            return Some(Step::Close(CloseMode::Flush));
-        };
-        let body = ErrorBody {
-            request: to.id.unwrap_or(0),
-            code,
-            text,
-        };
-        let body = body.write(self.layout.max_body());
-        encode(
-            &self.layout,
-            Some(error_id),
-            to.sequence,
-            &body,
-            &mut out.bytes,
-        )
-        .is_err()
-        .then_some(Step::Close(CloseMode::Flush))
+    fn error(
+        &self,
+        to: Request<F::Echo>,
+        code: u16,
+        text: &str,
+        out: &mut Out<'_>,
+    ) -> Option<Step> {
+        let written = self.format.encode_error(to, code, text, &mut out.bytes);
+        (written != Ok(true)).then_some(Step::Close(CloseMode::Flush))
     }
 
     /// The connection ends as soon as no reply is owed.
@@ -143,7 +124,7 @@ impl FrameServer {
 
     /// Goes on, or waits for the reply that must come first.
     fn wait(&self) -> Step {
-        let ordered = self.layout.sequence.is_none() && !self.owed.is_empty();
+        let ordered = self.format.is_ordered() && !self.owed.is_empty();
         if ordered {
             Step::AwaitReply
         } else {
@@ -165,7 +146,7 @@ impl FrameServer {
     /// Announces the worker's end. That the frame can be written was checked.
     fn warn(&self, out: &mut Out<'_>) {
         if let Some(id) = self.going_away.filter(|_| !self.deaf) {
-            let _was_tried = encode(&self.layout, Some(id), 0, &[], &mut out.bytes);
+            let _was_tried = self.format.encode(Request::push(id), &[], &mut out.bytes);
         }
     }
 
@@ -184,13 +165,13 @@ impl FrameServer {
         }
     }
 
-    fn frame<'a>(&self, bytes: &'a [u8]) -> Result<Frame<'a>, Refusal> {
-        let frame = self.layout.frame(bytes)?;
+    fn frame<'a>(&self, bytes: &'a [u8]) -> Result<F::Frame<'a>, Refusal> {
+        let frame = self.format.frame(bytes)?;
         Ok(frame.expect("the cutter passes whole frames on"))
     }
 }
 
-impl Server for FrameServer {
+impl<F: Format> Server for FrameServer<F> {
     fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
         let bytes = units.bytes();
         if self.deaf {
@@ -204,11 +185,12 @@ impl Server for FrameServer {
         while done < bytes.len() {
             let frame = match self.frame(&bytes[done..]) {
                 Ok(frame) => frame,
-                Err(refusal) => return (done, self.end(Step::Refuse(refusal))),
+                Err(refusal) => return (bytes.len(), self.end(Step::Refuse(refusal))),
             };
+            let id = F::id(&frame);
             let route = Route {
-                id: frame.id,
-                heartbeat: frame.id.is_some() && frame.id == self.layout.heartbeat,
+                id,
+                heartbeat: id.is_some() && id == self.format.heartbeat(),
             };
             if turn.lane == Lane::Inline && inline != Some(route) {
                 if !turn.app.inline(route) {
@@ -216,26 +198,22 @@ impl Server for FrameServer {
                 }
                 inline = Some(route);
             }
-            if let Err(refusal) = frame.verify() {
+            if let Err(refusal) = F::verify(&frame) {
                 return (bytes.len(), self.end(Step::Refuse(refusal)));
             }
             if route.heartbeat && self.is_answer() {
-                done += frame.total;
+                done += F::total(&frame);
                 turn.served_one();
                 if turn.is_over() {
                     return (done, Step::Next);
                 }
                 continue;
             }
-            let body = units.slice(done + self.layout.header..done + frame.total);
+            let body = self.format.body(&frame, units, done);
             let mut answer = Answer::None;
             turn.app.call(route, body, &mut turn.out, &mut answer);
-            done += frame.total;
-            let request = Request {
-                id: frame.id,
-                sequence: frame.sequence,
-            };
-            let step = self.answer(request, &answer, &mut turn.out);
+            done += F::total(&frame);
+            let step = self.answer(F::request(&frame), &answer, &mut turn.out);
             turn.served_one();
             match (step, turn.out.close) {
                 (_, Some(mode)) => return (done, self.close(mode, &mut turn.out)),
