@@ -10,10 +10,12 @@ use bytes::Bytes;
 
 use super::App;
 use crate::body::{Error, Id, IntoReply};
-use crate::dispatch::service::{Dispatcher, Service, UnknownId, WorkerContext, WorkerHandle};
+use crate::dispatch::service::{
+    Dispatcher, Pushed, Service, UnknownId, WorkerContext, WorkerHandle,
+};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
-use crate::protocol::{Answer, CloseMode, Out, Route, Units};
+use crate::protocol::{Answer, CloseMode, Out, Protocol as _, Push, Route, Units};
 use crate::scoreboard::{Counter, Row};
 use crate::sys::socket::Peer;
 
@@ -297,6 +299,14 @@ fn bytes_of(body: impl IntoReply) -> Bytes {
     }
 }
 
+/// A push as it goes over the wire of a test.
+fn encoded(id: Id, body: &[u8]) -> Option<Bytes> {
+    let mut bytes = Vec::new();
+    let frames = Frames::new(Layout::preset("rpc").expect("a preset"));
+    frames.push(Push { id, body }, &mut bytes).ok()?;
+    Some(bytes.into())
+}
+
 /// The worker that a program under test believes to run in.
 #[derive(Default)]
 struct World {
@@ -356,21 +366,22 @@ impl World {
 }
 
 impl WorkerHandle for World {
-    fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize {
+    fn send(&self, to: &[ConnId], own: Option<(ConnId, usize)>, id: u32, body: Bytes) -> Pushed {
         let mut inner = self.lock();
-        let reached: Vec<_> = to
-            .iter()
-            .filter(|conn| inner.open.contains(conn))
-            .copied()
-            .collect();
-        for conn in &reached {
-            inner
-                .inboxes
-                .entry(*conn)
-                .or_default()
-                .push_back((id, body.clone()));
+        let mut pushed = Pushed::default();
+        for conn in to {
+            if !inner.open.contains(conn) {
+                continue;
+            }
+            pushed.reached += 1;
+            if own.is_some_and(|(own, _)| own == *conn) {
+                pushed.own = encoded(id, &body);
+            } else {
+                let inbox = inner.inboxes.entry(*conn).or_default();
+                inbox.push_back((id, body.clone()));
+            }
         }
-        reached.len()
+        pushed
     }
 
     fn close(&self, to: &[ConnId], _: CloseMode) -> usize {

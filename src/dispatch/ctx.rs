@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use super::hub::{Hub, push};
 use super::later::{Later, Replier};
+use super::own_turn;
+use super::sink::Sink;
 use super::waker::Waker;
 use crate::body::{Id, IntoReply};
 use crate::net::ConnId;
-use crate::protocol::{CloseMode, Out, Push, Unsendable};
+use crate::protocol::{CloseMode, Push};
 use crate::sys::socket::Peer;
 use crate::sys::sync::Ordering;
 
@@ -25,45 +27,6 @@ pub struct Ctx<'a, S> {
     pub(super) timers: &'a mut Timers<S>,
     pub(super) member: &'a mut bool,
     pub(super) out: &'a mut dyn Sink,
-}
-
-/// Where pushes and the wish to close go; hides the lifetime of [`Out`].
-pub(super) trait Sink {
-    fn push(&mut self, push: Push<'_>) -> Result<(), Unsendable>;
-    fn close(&mut self, mode: CloseMode);
-    fn pending(&self) -> usize;
-}
-
-impl Sink for Out<'_> {
-    fn push(&mut self, push: Push<'_>) -> Result<(), Unsendable> {
-        Out::push(self, push)
-    }
-
-    fn close(&mut self, mode: CloseMode) {
-        // An abort stays an abort, whatever is asked for afterwards.
-        if self.close != Some(CloseMode::Abort) {
-            self.close = Some(mode);
-        }
-    }
-
-    fn pending(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-/// Where a connection that is over sends to.
-pub(super) struct Nowhere;
-
-impl Sink for Nowhere {
-    fn push(&mut self, _: Push<'_>) -> Result<(), Unsendable> {
-        Ok(())
-    }
-
-    fn close(&mut self, _: CloseMode) {}
-
-    fn pending(&self) -> usize {
-        0
-    }
 }
 
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
@@ -118,6 +81,7 @@ impl<'a, S> Ctx<'a, S> {
         let Some((id, body)) = push(id, body) else {
             return;
         };
+        own_turn::deliver(self.out);
         let more = self.out.pending() + body.len();
         if !self.hub.worker().admits(self.conn, more) {
             return self.hub.dropped();

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use super::catch_panic::guard;
 use super::core::Core;
-use super::ctx::{Ctx, Nowhere, Sink};
+use super::ctx::Ctx;
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
+use super::own_turn;
 use super::router::Handler;
 use super::sample;
 use super::service::{Dispatcher, UnknownId};
+use super::sink::{Nowhere, Sink};
 use crate::dispatch::ctx::Timers;
 use crate::dispatch::service::Service;
 use crate::net::ConnId;
@@ -79,7 +81,10 @@ impl<S: Default + Send + 'static> Current<S> {
             member: &mut self.member,
             out,
         };
-        guard(core.hub.row(), what, || code(&mut ctx))
+        let _held = ctx.out.is_open().then(|| own_turn::hold(self.conn));
+        let ran = guard(core.hub.row(), what, || code(&mut ctx));
+        own_turn::deliver(ctx.out);
+        ran
     }
 
     fn handle(

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::data::Data;
 use super::directory::{Directory, Ear};
+use super::own_turn;
 use super::service::WorkerHandle;
 use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
@@ -160,24 +161,52 @@ impl Target<'_> {
 
     /// Pushes `body` to each of them under `id`, and to the streams that listen
     /// to the room ([`Http::events_of`](crate::web::Http::events_of)); returns
-    /// to how many. Never waits: a peer with too many unsent bytes
-    /// (`limits.outbound_max`) loses the push or its connection, as configured,
-    /// and that is counted.
+    /// to how many it is on its way. Never waits: a peer with too many unsent
+    /// bytes (`limits.outbound_max`) loses the push or its connection, as
+    /// configured. That is counted, and not counted here, and neither is a body
+    /// that the receiver's format cannot carry: 0 means that nobody gets it.
+    ///
+    /// # Order
+    ///
+    /// What one handler, job or thread of yours sends reaches each receiver in
+    /// the order in which it was sent, whatever the targets were. Between two who
+    /// send there is no order: an answer may come before its question at a third
+    /// party. A push to the connection whose handler runs is sent in its place
+    /// among `c.send`, the reply and a close.
     pub fn send(self, id: Id, body: impl IntoReply) -> usize {
         let Some((id, body)) = push(id, body) else {
             return 0;
         };
         let (names, ears) = self.audience();
         let heard = self.hub.tell(&ears, id, &body);
-        heard + self.hub.worker().send(&names, id, body)
+        let pushed = (self.hub.worker()).send(&names, own_turn::held(), id, body);
+        if let Some(own) = pushed.own {
+            own_turn::push(own);
+        }
+        heard + pushed.reached
     }
 
-    /// Closes each of them behind what was sent, and says `why` in the log;
-    /// returns how many that were.
+    /// Closes each of them, and says `why` in the log; returns how many that
+    /// were.
+    ///
+    /// Each closes behind everything that the caller has sent before, and behind
+    /// what others have: it is out, or was given up after `limits.linger`. Pushes
+    /// that come later are not sent and not counted by [`send`](Self::send). The
+    /// caller's own connection closes behind the reply of its handler.
     pub fn close(self, why: &str) -> usize {
-        let names = self.names();
-        let closed = self.hub.worker().close(&names, CloseMode::Flush);
-        ::log::info!("close {closed} connections: {why}");
+        let mut names = self.names();
+        let all = names.len();
+        let own = own_turn::held().map(|(own, _)| own);
+        names.retain(|name| Some(*name) != own);
+        let is_own = names.len() < all;
+        if is_own {
+            own_turn::close();
+            self.hub.row().count(Counter::ClosedByHandler);
+        }
+        let closed = self.hub.worker().close(&names, CloseMode::Flush) + usize::from(is_own);
+        if closed > 0 {
+            ::log::info!("close {closed} connections: {why}");
+        }
         closed
     }
 

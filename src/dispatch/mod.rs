@@ -22,6 +22,7 @@ pub mod handover;
 mod hub;
 mod later;
 mod listen;
+mod own_turn;
 mod record;
 mod request_id;
 mod requests;
@@ -30,6 +31,7 @@ mod router;
 pub mod sample;
 #[doc(hidden)]
 pub mod service;
+mod sink;
 mod site;
 mod waker;
 

@@ -5,11 +5,11 @@
 //! never seen here.
 
 use super::catch_panic::guard;
-use super::ctx::{Nowhere, Sink};
 use super::dispatcher::{ConnDispatcher, Current};
 use super::hub::Hub;
 use super::record::{Awaited, record};
 use super::request_id::request_id;
+use super::sink::{Nowhere, Sink};
 use super::site::Visit;
 use crate::body::Spool;
 use crate::protocol::http::{

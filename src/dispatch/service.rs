@@ -12,9 +12,10 @@ use crate::protocol::{Answer, CloseMode};
 ///
 /// Nothing here blocks. A name whose connection is gone is counted `stale`.
 pub trait WorkerHandle: Send + Sync {
-    /// Queues a push for each of `to`; encoded once per wire format. Returns
-    /// how many of them are connected.
-    fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize;
+    /// Queues a push for each of `to`; encoded once per wire format. `own` is the
+    /// connection whose turn the calling thread holds, and how many bytes wait to
+    /// go into that turn's output: its push is not queued but given back.
+    fn send(&self, to: &[ConnId], own: Option<(ConnId, usize)>, id: u32, body: Bytes) -> Pushed;
 
     /// Closes each of `to`. Returns how many of them were connected.
     fn close(&self, to: &[ConnId], mode: CloseMode) -> usize;
@@ -49,6 +50,17 @@ pub trait WorkerHandle: Send + Sync {
 
     /// Everybody who is connected now.
     fn everybody(&self) -> Vec<ConnId>;
+}
+
+/// What became of a push.
+#[derive(Debug, Default)]
+pub struct Pushed {
+    /// How many it is on its way to: not those who are gone or close, whose format
+    /// cannot say it, or for whom too much waits.
+    pub reached: usize,
+    /// As it goes over the wire to the caller's own connection, if that is one of
+    /// them.
+    pub own: Option<Bytes>,
 }
 
 /// What a worker asks of the program that it runs. Implemented by `app`.

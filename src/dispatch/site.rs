@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::ctx::{Ctx, Sink, Timers};
+use super::ctx::{Ctx, Timers};
 use super::hub::Hub;
+use super::sink::Sink;
 use crate::net::ConnId;
 use crate::protocol::Lane;
 use crate::protocol::http::{Incoming, Request, Response, Served, Wanted};

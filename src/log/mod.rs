@@ -15,8 +15,7 @@
 //!   written: a thread that waits for the disk stops nobody else, and a reopen
 //!   never waits for lines. A replaced file is closed behind its last line.
 //! - Nothing here panics or waits for long because of a log that cannot be
-//!   written. The line is lost, [`lost`] counts it, and standard error says so
-//!   once.
+//!   written. The line is lost, and standard error says so once.
 //!
 //! The process calls [`init`] once at its start, and [`forked`] first thing in
 //! every child and after it has daemonized. The macros are the facade's:

@@ -11,7 +11,10 @@
 //! - What happens to the workers is decided in [`supervisor`], without I/O; the
 //!   other files here carry it out.
 //! - A worker drops whatever was the master's right after the fork. The two
-//!   talk over a channel alone, and its end-of-file says that the other is gone.
+//!   talk over a line alone, and its end says that the other is gone.
+//!
+
+#![doc = include_str!("trust.md")]
 
 pub mod control;
 pub mod pid_file;

@@ -257,6 +257,19 @@ impl Scoreboard {
         &self.words[activities(self.rows(), n)..][..ACTIVITIES_WORDS]
     }
 
+    /// Writes something into every word that workers write.
+    #[cfg(test)]
+    pub(crate) fn scramble(&self, seed: u64, small: bool) {
+        let mut word = seed | 1;
+        for to in self.words.iter().skip(MUTEX) {
+            // Marsaglia's xorshift.
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            to.store(if small { word % 9 } else { word }, Ordering::Relaxed);
+        }
+    }
+
     fn start(&self, n: usize) -> usize {
         assert!(n < self.rows(), "row {n} of {}", self.rows());
         ROWS + n * ROW_WORDS
@@ -400,6 +413,7 @@ fn layout() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::sync::atomic::AtomicBool;
     use std::thread;
 
@@ -608,6 +622,27 @@ mod tests {
         let mut other = copies(&board);
         other.ledger = copies(&Scoreboard::new(4).unwrap()).ledger;
         assert!(Scoreboard::inherit(other).unwrap().is_none());
+    }
+
+    proptest! {
+        /// What a worker writes may be anything: no word of it makes whoever
+        /// reads it panic, wait, or leave the memory.
+        #[test]
+        fn any_words_can_be_read_and_folded(seed in any::<u64>(), small in any::<bool>()) {
+            let board = Scoreboard::for_connections(2, 8).unwrap();
+            board.scramble(seed, small);
+            for n in 0..2 {
+                let row = board.row(n);
+                let _any = (row.timings(), board.activities(n), row.is_asleep());
+                let _work: Vec<_> = board.activities(n).iter().map(|one| one.work()).collect();
+                let _also = (row.workers(), row.total(Counter::Live), board.addresses(n).key());
+                row.add_alone(Counter::Loops, 1);
+                row.time(7, u64::MAX);
+                board.fold(n);
+                prop_assert!(board.activities(n).is_empty() && row.timings().is_empty());
+            }
+            let _sums = (board.totals(), board.counted());
+        }
     }
 
     #[test]

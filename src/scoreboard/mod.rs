@@ -283,6 +283,8 @@ counters! {
     Pings = "heartbeats_sent",
     /// Deadlines that the heartbeat thread looked at.
     Deadlines = "deadlines_examined",
+    /// Times that the master put the word of the accept mutex right.
+    MutexRepaired = "accept_mutex_repaired",
     /// Connections closed because constant bytes of a frame were others.
     BadConstant = "connections_closed_bad_constant",
     /// Connections closed because what came was no frame of its format.
@@ -363,7 +365,9 @@ impl Row {
     /// atomic addition costs as much as a small lock, this one nothing.
     pub fn add_alone(&self, counter: Counter, n: u64) {
         let word = self.word(counter);
-        word.store(word.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        // Another worker may have written there: whatever it is, we go on.
+        let sum = word.load(Ordering::Relaxed).wrapping_add(n);
+        word.store(sum, Ordering::Relaxed);
     }
 
     /// Adds one.

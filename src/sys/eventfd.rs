@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// Wakes whoever has it in an epoll. Ringing twice wakes once.
@@ -37,6 +38,26 @@ impl Bell {
         let _already_ringing = self.0.write(1);
     }
 
+    /// As [`Self::ring`], of a bell whose open file is also a stranger's, who
+    /// may have made it a blocking one and full: then it rings already.
+    pub fn ring_shared(&self) {
+        if self.would_be_ready(PollFlags::POLLOUT) {
+            self.ring();
+        }
+    }
+
+    /// As [`Self::hush`], likewise: it may be silent by now.
+    pub fn hush_shared(&self) {
+        if self.would_be_ready(PollFlags::POLLIN) {
+            self.hush();
+        }
+    }
+
+    fn would_be_ready(&self, what: PollFlags) -> bool {
+        let mut polled = [PollFd::new(self.0.as_fd(), what)];
+        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+    }
+
     /// Makes the bell silent. Do this *before* looking at what it announces:
     /// the other order loses what is announced in between.
     pub fn hush(&self) {
@@ -64,6 +85,21 @@ mod tests {
     use super::*;
     use crate::sys::epoll::{Epoll, Events, Interest};
     use std::time::Duration;
+
+    #[test]
+    fn one_that_a_stranger_filled_and_made_blocking_waits_for_nobody() {
+        use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+        let bell = Bell::new().unwrap();
+        fcntl(&bell, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+        bell.hush_shared();
+        bell.0.write(u64::MAX - 1).unwrap();
+        bell.ring_shared();
+        bell.hush_shared();
+        bell.hush_shared();
+        bell.ring_shared();
+        assert!(bell.would_be_ready(PollFlags::POLLIN));
+    }
 
     #[test]
     fn it_rings_until_hushed() {

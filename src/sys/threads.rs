@@ -43,17 +43,18 @@ impl fmt::Display for Thread {
     }
 }
 
-/// The threads of `pid`, the first one first. Those that end meanwhile are left
-/// out.
+/// The threads of `pid`, the first one first, at most so many: a process may
+/// have as many as it likes. Those that end meanwhile are left out.
 ///
 /// # Errors
 ///
 /// `NotFound` when the process is gone.
-pub fn of(pid: Pid) -> io::Result<Vec<Thread>> {
+pub fn of(pid: Pid, most: usize) -> io::Result<Vec<Thread>> {
     let mut ids: Vec<i32> = fs::read_dir(format!("/proc/{pid}/task"))?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     ids.sort_unstable();
+    ids.truncate(most);
     Ok(ids.into_iter().filter_map(|id| look(pid, id)).collect())
 }
 
@@ -113,7 +114,7 @@ mod tests {
             .unwrap();
         let id = told.recv().unwrap();
         let found = loop {
-            let threads = of(Pid::own()).unwrap();
+            let threads = of(Pid::own(), usize::MAX).unwrap();
             let found = threads.into_iter().find(|thread| thread.id == id).unwrap();
             if found.state == 'S' {
                 break found;
@@ -131,7 +132,7 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = Pid::new(i32::try_from(child.id()).unwrap()).unwrap();
         child.wait().unwrap();
-        assert_eq!(of(pid).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(of(pid, 9).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(tracer(pid), None);
         assert_eq!(tracer(Pid::own()), None);
     }

@@ -1,14 +1,16 @@
 //! The worker as handlers see it: ways to reach connections from any thread.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::connection::inbox::Put;
 use super::connection::{Connection, Item};
 use super::queues::letters::ToSender;
 use super::shared::Shared;
 use crate::config::Overflow;
-use crate::dispatch::service::WorkerHandle;
+use crate::dispatch::service::{Pushed, WorkerHandle};
 use crate::log::access_log;
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode, Event, Push, Wire};
@@ -17,34 +19,38 @@ use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::sync::Ordering;
 
 impl WorkerHandle for Shared {
-    fn send(&self, to: &[ConnId], id: u32, body: Bytes) -> usize {
+    fn send(&self, to: &[ConnId], own: Option<(ConnId, usize)>, id: u32, body: Bytes) -> Pushed {
         let mut encoded = Encoded {
             id,
             body,
             wires: Vec::new(),
         };
-        let mut reached = 0;
+        let mut pushed = Pushed::default();
         let now = coarse_millis();
         for &receiver in to {
             let Some(conn) = self.pool.find(receiver) else {
                 self.row.count(Counter::Stale);
                 continue;
             };
-            reached += 1;
-            match encoded.for_wire(&conn) {
-                Some(bytes) if self.has_room(&conn, bytes.len()) => {
-                    self.queued(&conn, bytes.len());
-                    conn.clocks.spoken.store(now, Ordering::Relaxed);
-                    self.row.count(Counter::Pushed);
-                    self.to_sender.put(ToSender::Push(conn, bytes));
-                }
-                Some(_) | None => self.row.count(Counter::PushesDropped),
+            let own = own.filter(|(own, _)| *own == receiver);
+            let more = own.map_or(0, |(_, waits)| waits);
+            let bytes = encoded.for_wire(&conn);
+            let Some(bytes) = bytes.filter(|bytes| self.has_room(&conn, more + bytes.len())) else {
+                self.row.count(Counter::PushesDropped);
+                continue;
+            };
+            if own.is_some() {
+                pushed.own = Some(bytes);
+            } else if !self.put_push(conn, bytes, now) {
+                continue;
             }
+            pushed.reached += 1;
+            self.row.count(Counter::Pushed);
         }
-        if reached > 0 {
+        if pushed.reached > 0 {
             self.to_sender.call();
         }
-        reached
+        pushed
     }
 
     fn close(&self, to: &[ConnId], mode: CloseMode) -> usize {
@@ -121,6 +127,24 @@ impl WorkerHandle for Shared {
 }
 
 impl Shared {
+    /// Leaves a push to whoever writes next; false: the connection closes, and
+    /// nothing goes out any more. The caller calls the sender behind the last.
+    pub(crate) fn put_push(&self, conn: Arc<Connection>, push: Bytes, now: u64) -> bool {
+        let len = push.len();
+        self.queued(&conn, len);
+        conn.clocks.spoken.store(now, Ordering::Relaxed);
+        match conn.inbox.put(push) {
+            Put::First => self.to_sender.put(ToSender::Pushes(conn)),
+            Put::Behind => {}
+            Put::Closed => {
+                self.unqueued(&conn, len);
+                self.row.count(Counter::Stale);
+                return false;
+            }
+        }
+        true
+    }
+
     /// Whether a push of `bytes` may wait for this receiver.
     fn has_room(&self, conn: &Connection, bytes: usize) -> bool {
         if conn.unsent() + bytes <= self.limits.outbound_max {

@@ -5,6 +5,7 @@
 mod close;
 mod connections;
 mod fork;
+mod hear;
 mod introduce;
 mod new_master;
 mod old_master;
@@ -29,7 +30,6 @@ use super::daemon::detach::Report;
 use super::daemon::service_manager::Notifier;
 use super::exit::{Ending, Exit};
 use super::pid_file::PidFile;
-use super::plain::plain;
 use super::plan::Plan;
 use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
 use super::upgrade::life_pipe::LifePipe;
@@ -37,17 +37,17 @@ use super::upgrade::links::{NewMaster, OldMaster};
 use super::watchdog::{Periods, Watch};
 use super::workers::Workers;
 use super::workers::child::ForkedWorker;
-use super::workers::message::{ToMaster, ToWorker};
+use super::workers::message::ToWorker;
 use crate::log::{self, Limiter};
 use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::Scoreboard;
-use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
 use connections::PendingList;
 use operate::Awaited;
+use reap::STOPS_PER_SECOND;
 use wakes::MasterWords;
 use watch::SLOW_PER_SECOND;
 
@@ -77,9 +77,6 @@ const NEW_LIFE: u64 = NEW_MASTER + 1;
 /// The line to the old one, and the end of it and its workers.
 const OLD_MASTER: u64 = NEW_MASTER + 2;
 const OLD_LIFE: u64 = NEW_MASTER + 3;
-
-/// Characters that a worker may say about its end.
-const LAST_WORDS_MAX: usize = 1000;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -146,8 +143,13 @@ pub(in crate::master) struct Master<'a> {
     watch: Watch,
     /// When the workers are looked at again.
     watch_at: Instant,
+    /// When the accept mutex is, and what its word was the last time.
+    mutex_at: Instant,
+    mutex_word: Option<u64>,
     /// With how many slow handlers the log can bear.
     slow: Limiter,
+    /// With how many that are stopped.
+    stops: Limiter,
     pid_file: PidFile,
     life_pipe: LifePipe,
     /// The new program, while an upgrade goes on.
@@ -189,7 +191,10 @@ impl<'a> Master<'a> {
             accept_mutex: AcceptMutex::new(words),
             watch: Watch::new(Periods::OFF),
             watch_at: Instant::now(),
+            mutex_at: Instant::now(),
+            mutex_word: None,
             slow: Limiter::new(1, SLOW_PER_SECOND),
+            stops: Limiter::new(1, STOPS_PER_SECOND),
             board: resources.board,
             workers: Workers::default(),
             current: None,
@@ -261,6 +266,7 @@ impl<'a> Master<'a> {
         self.workers.send_on();
         self.listen_again();
         self.watch(now);
+        self.look_at_mutex(now);
         self.answer_what_is_done(now);
         self.notifier.turn(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
@@ -302,73 +308,6 @@ impl<'a> Master<'a> {
                 Signal::TtyIn => self.workers_by(1)?,
                 Signal::TtyOut => self.workers_by(-1)?,
             }
-        }
-        Step::Continue(())
-    }
-
-    /// A worker has something to say.
-    fn rung_by(&mut self, slot: SlotId) -> Step {
-        let Some(member) = self.workers.in_slot(slot) else {
-            return Step::Continue(());
-        };
-        if !member.rang(coarse_millis()) {
-            self.end_stranger(slot);
-        }
-        self.hear(slot)
-    }
-
-    /// Hears what a worker has said so far.
-    pub(super) fn hear(&mut self, slot: SlotId) -> Step {
-        let Some(member) = self.workers.in_slot(slot) else {
-            return Step::Continue(());
-        };
-        let pid = member.pid;
-        let (said, is_ours) = member.hear();
-        for message in said {
-            match message {
-                ToMaster::Ready => {
-                    kill_point(Spot::HeardReady);
-                    self.supervise(Event::Ready { pid })?;
-                    self.introduce();
-                    self.introduce_to_old_master();
-                }
-                ToMaster::Listed => connections::hear(self, pid),
-                ToMaster::Kicked(id, had_it) => self.kicked(id, had_it),
-                ToMaster::Failed(text) => {
-                    if let Some(member) = self.workers.with_pid(pid) {
-                        member.last_words = Some(plain(&text, LAST_WORDS_MAX));
-                    }
-                }
-            }
-        }
-        if !is_ours {
-            self.end_stranger(slot);
-        }
-        Step::Continue(())
-    }
-
-    /// Ends a worker that says what none of ours does: somebody else's code runs
-    /// in it.
-    fn end_stranger(&mut self, slot: SlotId) {
-        let Some(member) = self.workers.in_slot(slot) else {
-            return;
-        };
-        let (number, pid) = (member.number, member.pid);
-        log::error!("worker {number}, pid {pid}, says what no worker says: it is killed");
-        member.line.forget_letters(&self.epoll);
-        if let Err(error) = process::kill(pid) {
-            log::error!("kill worker {number}, pid {pid}: {error}");
-        }
-    }
-
-    /// The other end of a worker's line is closed. Of one that was killed this
-    /// descriptor goes first: the rest of its death may take a while, and nobody
-    /// waits for it.
-    fn line_ended(&mut self, slot: SlotId) -> Step {
-        self.hear(slot)?;
-        if let Some(member) = self.workers.in_slot(slot) {
-            member.line.forget_end(&self.epoll);
-            self.accept_mutex.take_from(member.owner);
         }
         Step::Continue(())
     }

@@ -131,7 +131,7 @@ impl Master<'_> {
             return;
         };
         let (line, known) = (Rc::clone(&old_master.line), old_master.introduced.clone());
-        let leaving = old_master.taken.iter().count();
+        let leaving = old_master.workers;
         for (number, to, generation, end) in self.lines_for(leaving, &known) {
             let generation = generation.0;
             give(

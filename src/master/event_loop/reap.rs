@@ -4,8 +4,13 @@
 use super::{Master, Step};
 use crate::log;
 use crate::master::supervisor::Event;
+use crate::sys::clock::coarse_millis;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Cause, Change, Pid};
+
+/// Lines about workers that are stopped and go on: one can have that done to
+/// itself as often as it likes.
+pub(super) const STOPS_PER_SECOND: u32 = 50;
 
 impl Master<'_> {
     /// Takes note of all that became of the workers.
@@ -42,7 +47,11 @@ impl Master<'_> {
     fn stopped(&mut self, pid: Pid) {
         if let Some(member) = self.workers.with_pid(pid) {
             let number = member.number;
-            log::warn!("worker {number}, pid {pid}, was stopped: it gets no connections");
+            if let Some(suppressed) = self.stops.admit(0, coarse_millis()) {
+                log::warn!(
+                    "worker {number}, pid {pid}, was stopped: it gets no connections{suppressed}"
+                );
+            }
             self.accept_mutex.take_from(member.owner);
             self.watch.stopped(pid, true);
         }
@@ -50,7 +59,10 @@ impl Master<'_> {
 
     fn continued(&mut self, pid: Pid) {
         if let Some(member) = self.workers.with_pid(pid) {
-            log::info!("worker {}, pid {pid}, goes on", member.number);
+            let number = member.number;
+            if let Some(suppressed) = self.stops.admit(0, coarse_millis()) {
+                log::info!("worker {number}, pid {pid}, goes on{suppressed}");
+            }
             self.accept_mutex.wake(member.owner);
             self.watch.stopped(pid, false);
         }

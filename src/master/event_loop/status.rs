@@ -107,8 +107,8 @@ fn slowest<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Timing> {
             total: 0,
             longest: 0,
         });
-        sum.samples += timing.samples;
-        sum.total += timing.total;
+        sum.samples = sum.samples.saturating_add(timing.samples);
+        sum.total = sum.total.saturating_add(timing.total);
         sum.longest = sum.longest.max(timing.longest);
     }
     let mut all: Vec<Timing> = by_id.into_values().collect();
@@ -140,7 +140,8 @@ fn waiting(row: &Row) -> u64 {
         Counter::ServedByPool,
         Counter::Dropped,
     ];
-    let done: u64 = done.into_iter().map(|counter| row.read(counter)).sum();
+    let done = done.into_iter().map(|counter| row.read(counter));
+    let done = done.fold(0, u64::saturating_add);
     row.read(Counter::Received).saturating_sub(done)
 }
 
@@ -187,4 +188,42 @@ fn object(slot: &Status, row: &Row, holder: Option<usize>, now: Instant) -> Valu
         "last_exit": slot.last_exit.map(|exit| exit.to_string()),
         "counters": counters,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::master::supervisor::{Command, Event, Policy, Supervisor};
+    use crate::scoreboard::Scoreboard;
+    use proptest::prelude::*;
+
+    fn policy() -> Policy {
+        Policy {
+            slots: 2,
+            shutdown_timeout: Duration::from_secs(1),
+            ready_timeout: Duration::from_secs(1),
+            generations_max: 2,
+            upgrade_timeout: Duration::from_secs(1),
+            is_first_process: false,
+            seed: 1,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_of_workers_are_told(seed in any::<u64>(), small in any::<bool>()) {
+            let (board, now) = (Scoreboard::new(2).unwrap(), Instant::now());
+            let mut supervisor = Supervisor::new(policy());
+            let two = Command::NewGeneration { workers: 2 };
+            let _forks = supervisor.on_event(Event::Ordered(two), now);
+            board.scramble(seed, small);
+            let rows = [board.row(0), board.row(1)];
+            for (slot, row) in supervisor.status().zip(&rows) {
+                let _text = (line(&slot, row, now), object(&slot, row, Some(0), now));
+            }
+            for timing in slowest(rows.iter()) {
+                let _text = (words(&timing), numbers(&timing));
+            }
+        }
+    }
 }

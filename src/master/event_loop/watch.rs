@@ -7,12 +7,12 @@
 use std::time::{Duration, Instant};
 
 use super::Master;
-use crate::config::Config;
+use crate::config::{Accept, Config};
 use crate::log;
 use crate::master::supervisor::Stage;
 use crate::master::watchdog::{Periods, Sample, Verdict};
 use crate::scoreboard::Counter;
-use crate::scoreboard::activity::{ThreadActivity, Work};
+use crate::scoreboard::activity::{ACTIVITIES, ThreadActivity, Work};
 use crate::sys::clock::coarse_millis;
 use crate::sys::process::{self, Pid};
 use crate::sys::threads;
@@ -20,6 +20,10 @@ use crate::sys::threads;
 /// Lines about slow handlers that the log gets: with a database that does not
 /// answer, every handler is slow.
 pub(super) const SLOW_PER_SECOND: u32 = 10;
+
+/// How often the accept mutex is looked at. Whoever is about to move it takes
+/// less, unless it is stopped there.
+const MUTEX_LOOK: Duration = Duration::from_secs(1);
 
 impl From<&Config> for Periods {
     fn from(config: &Config) -> Self {
@@ -34,7 +38,26 @@ impl From<&Config> for Periods {
 impl Master<'_> {
     /// When to look again, if at all.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        self.watch.pace().map(|_| self.watch_at)
+        let workers = self.watch.pace().map(|_| self.watch_at);
+        let mutex = self.has_mutex().then_some(self.mutex_at);
+        workers.into_iter().chain(mutex).min()
+    }
+
+    fn has_mutex(&self) -> bool {
+        let cycle = self.current.as_ref();
+        cycle.is_some_and(|cycle| cycle.config.accept == Accept::Mutex)
+    }
+
+    /// Sees to it that the accept mutex is with somebody who accepts.
+    pub(super) fn look_at_mutex(&mut self, now: Instant) {
+        if !self.has_mutex() || now < self.mutex_at {
+            return;
+        }
+        self.mutex_at = now + MUTEX_LOOK;
+        if self.accept_mutex.repair(&mut self.mutex_word) {
+            self.board.count(Counter::MutexRepaired);
+            log::warn!("the accept mutex was with nobody who accepts: put right");
+        }
     }
 
     /// Looks at the workers when it is time to. However late that is, it is one
@@ -78,6 +101,9 @@ impl Master<'_> {
             Verdict::Stuck { first } => {
                 let had_it = self.accept_mutex.holder() == Some(owner);
                 self.accept_mutex.take_from(owner);
+                // One that sleeps, and whose word for that somebody else wrote
+                // over, says so again.
+                self.accept_mutex.wake(owner);
                 if first {
                     row.count(Counter::Stuck);
                     let then = if had_it { ": another one accepts" } else { "" };
@@ -136,7 +162,8 @@ impl Master<'_> {
     /// Says in the log what each thread of a worker is doing.
     fn tell_threads(&self, sample: &Sample) {
         let Sample { pid, number, .. } = *sample;
-        let threads = match threads::of(pid) {
+        // As many as a worker of ours has.
+        let threads = match threads::of(pid, ACTIVITIES) {
             Ok(threads) => threads,
             Err(error) => return log::error!("look at worker {number}, pid {pid}: {error}"),
         };

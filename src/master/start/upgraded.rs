@@ -89,6 +89,7 @@ fn open<'a>(
     let shared = shared.map_err(failed)?.flatten();
     let shared = shared.filter(|board| has_room(board, cycle, inheritance.taken));
     let is_shared = shared.is_some();
+    let workers = inheritance.taken.iter().count();
     let board = shared.map_or_else(|| fresh(cycle, &inheritance.epochs), Ok);
     let board = board.map_err(failed)?;
     let taken = if is_shared {
@@ -103,6 +104,7 @@ fn open<'a>(
         pid: inheritance.old_master,
         line: inheritance.line,
         life: inheritance.life,
+        workers,
         taken,
         files: inheritance.files,
         is_shared,

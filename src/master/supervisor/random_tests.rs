@@ -177,11 +177,8 @@ impl World {
         };
         // It was told at its start which rows are not its own, those of workers
         // that are to be replaced among them.
-        let used: Rows = [10, 11].map(SlotId).into_iter().collect();
-        let used: Rows = used
-            .iter()
-            .filter(|slot| !self.ours.contains(*slot))
-            .collect();
+        let used = [10, 11].map(SlotId).into_iter();
+        let used: Rows = used.filter(|slot| !self.ours.contains(*slot)).collect();
         let cause = Cause::Exited(1);
         if step != NewMasterStep::Rules {
             self.lent.add(used);
@@ -266,9 +263,7 @@ impl World {
                     self.serves = Some(generation);
                     self.wanted = self.requested;
                 }
-                Action::ReloadDone { generation } => {
-                    assert_eq!(self.serves, Some(generation), "done before it took over");
-                }
+                Action::ReloadDone { generation } => assert_eq!(self.serves, Some(generation)),
                 Action::Kill(pid)
                     if self
                         .new_master
@@ -292,7 +287,7 @@ impl World {
                     panic!("{action:?} is not for an old master")
                 }
                 Action::Drain { pid, .. } | Action::Kill(pid) | Action::TellReopen(pid) => {
-                    self.agree_who_serves();
+                    self.current();
                     let lives = self.living.iter().any(|(living, _)| *living == pid);
                     assert!(lives, "{action:?} addresses the dead");
                 }
@@ -316,9 +311,10 @@ impl World {
 
     /// Whoever carries an action out knows the generation that the supervisor
     /// decided it for.
-    fn agree_who_serves(&self) {
+    fn current(&self) -> Option<Generation> {
         let current = self.supervisor.current();
         assert!(current.is_none() || current == self.serves, "{current:?}");
+        current
     }
 
     fn launch(&mut self) {
@@ -374,8 +370,7 @@ impl World {
         let generations: HashSet<Generation> = generations.collect();
         assert!(generations.len() <= 4, "{generations:?} live");
 
-        self.agree_who_serves();
-        let current = self.supervisor.current();
+        let current = self.current();
         let leaving = |pid: Option<Pid>| {
             let is_draining =
                 |status: &Status| status.pid == pid && status.stage == Stage::Draining;

@@ -16,7 +16,9 @@ pub(in crate::master) struct OldMaster {
     pub(in crate::master) line: Rc<Channel>,
     /// The end of its life pipe.
     pub(in crate::master) life: OwnedFd,
-    /// Rows of its workers.
+    /// How many workers it has, wherever they count.
+    pub(in crate::master) workers: usize,
+    /// Rows of its workers, if they count where ours do.
     pub(in crate::master) taken: Rows,
     /// Unix sockets that it made.
     pub(in crate::master) files: Vec<SocketFile>,

@@ -34,7 +34,7 @@ impl Words for Scoreboard {
     }
 
     fn ring(&self, row: usize) {
-        self.bell(row).ring();
+        self.bell(row).ring_shared();
     }
 }
 

@@ -20,6 +20,11 @@
 //! one of two who do so at once sees the other. What the dead left undone, the
 //! master does when it reaps them. So nobody polls, and no owner is waited for.
 //!
+//! Every word is data: a worker that is not ours any more may have written it.
+//! A word that names no row is nobody's, a move that is undone again and again
+//! is given up, and once a second the master looks whether whoever the word
+//! names accepts ([`AcceptMutex::repair`]).
+//!
 //! Pure: the words and the bells are the caller's. A `Contender` belongs to one
 //! reactor thread, the rest of [`AcceptMutex`] to the master.
 
@@ -39,6 +44,10 @@ pub use names::{Owner, Standing};
 pub const ACCEPTS_MAX: u32 = 64;
 /// Live connections by which the holder may be ahead of the least loaded.
 pub const AHEAD_MAX: u64 = 8;
+
+/// Moves after which the mutex is left where it is: whoever it went to has lost
+/// its room each time, which only a stranger among the workers can bring about.
+const MOVES_MAX: usize = 1024;
 
 /// Nobody holds the mutex, because nobody has room.
 const PARKED: u64 = 0;
@@ -75,10 +84,16 @@ impl<W: Words> AcceptMutex<W> {
         Self(words)
     }
 
-    /// Who holds the mutex; `None` when it is parked.
+    /// Who holds the mutex; `None` when it is parked, or its word names nobody.
     #[must_use]
     pub fn holder(&self) -> Option<Owner> {
-        Owner::from_word(self.0.mutex().load(Ordering::Acquire))
+        self.named(self.0.mutex().load(Ordering::Acquire))
+    }
+
+    /// The holder that this word names, if there is such a row.
+    fn named(&self, word: u64) -> Option<Owner> {
+        let holder = Owner::from_word(word)?;
+        (holder.row() < self.0.rows() && holder.word() == word).then_some(holder)
     }
 
     /// Whether the worker lives, and what it can do.
@@ -130,7 +145,7 @@ impl<W: Words> AcceptMutex<W> {
         // here, or its handing over is seen below.
         self.stand(dead, Standing::Dead);
         let word = self.0.mutex().load(Ordering::Acquire);
-        match Owner::from_word(word) {
+        match self.named(word) {
             Some(holder) if self.standing(holder) == Standing::Open => self.0.ring(holder.row()),
             _ => self.pass_on(word),
         }
@@ -152,6 +167,32 @@ impl<W: Words> AcceptMutex<W> {
         true
     }
 
+    /// Puts right what no worker of ours leaves behind: a word that names nobody,
+    /// or somebody who does not accept, or nobody while somebody would. The
+    /// master calls it once a second, with what the word was the last time;
+    /// whoever is about to move the mutex takes less. Returns whether it did
+    /// anything.
+    pub fn repair(&self, before: &mut Option<u64>) -> bool {
+        let word = self.0.mutex().load(Ordering::Acquire);
+        let is_new = before.replace(word) != Some(word);
+        let is_right = match self.named(word) {
+            Some(holder) if self.standing(holder) == Standing::Open => {
+                // Whoever wrote it need not have rung.
+                if is_new {
+                    self.0.ring(holder.row());
+                }
+                true
+            }
+            Some(_) => is_new,
+            None if word == PARKED => is_new || self.least_loaded(None).is_none(),
+            None => false,
+        };
+        if !is_right {
+            self.pass_on(word);
+        }
+        !is_right && self.0.mutex().load(Ordering::Acquire) != word
+    }
+
     /// Has the loop of a worker go on that may sleep: it may have the mutex
     /// again.
     pub fn wake(&self, worker: Owner) {
@@ -161,7 +202,7 @@ impl<W: Words> AcceptMutex<W> {
     /// Moves the mutex from where it is to the least loaded that is open, or
     /// parks it. Does nothing when somebody else moved it first.
     fn pass_on(&self, mut from: u64) {
-        loop {
+        for _ in 0..MOVES_MAX {
             let to = self.least_loaded(None).map(|(owner, _)| owner);
             let word = to.map_or(PARKED, Owner::word);
             if !self.shift(from, word) {
@@ -212,7 +253,7 @@ impl<W: Words> AcceptMutex<W> {
         let rows = self.0.rows();
         let first = but.map_or(0, |but| but.row() + 1);
         (first..first + rows)
-            .filter_map(|row| u8::try_from(row % rows).ok())
+            .filter_map(|row| u8::try_from(row.checked_rem(rows)?).ok())
             .filter(|&row| but.is_none_or(|but| but.row != row))
             .filter_map(|row| {
                 let life = self.0.life(row.into()).load(Ordering::Acquire);
@@ -234,6 +275,8 @@ fn swap(word: &AtomicU64, from: u64, to: u64) -> bool {
 pub struct Contender<W> {
     mutex: AcceptMutex<W>,
     me: Owner,
+    /// What the words say of this worker, unless somebody else wrote there.
+    standing: Standing,
     /// Accepts since the mutex came.
     accepts: u32,
 }
@@ -243,6 +286,7 @@ impl<W: Words> Contender<W> {
     /// before [`open`](Self::open).
     pub fn new(mutex: AcceptMutex<W>, me: Owner) -> Self {
         Self {
+            standing: mutex.standing(me),
             mutex,
             me,
             accepts: 0,
@@ -255,8 +299,12 @@ impl<W: Words> Contender<W> {
     /// Ask after every wait and before every accept: the master may have taken
     /// the mutex away while this process was stopped.
     pub fn check(&mut self) -> bool {
-        if self.mutex.standing(self.me) == Standing::Stuck {
+        let found = self.mutex.standing(self.me);
+        if found == Standing::Stuck {
             self.open();
+        } else if found != self.standing {
+            // A sibling that is not ours any more wrote there.
+            self.mutex.stand(self.me, self.standing);
         }
         self.mutex.holder() == Some(self.me)
     }
@@ -264,6 +312,7 @@ impl<W: Words> Contender<W> {
     /// There is room: at the start, and after [`fill`](Self::fill) when a slot
     /// is free again. Takes a parked turn; returns whether that happened.
     pub fn open(&mut self) -> bool {
+        self.standing = Standing::Open;
         self.mutex.stand(self.me, Standing::Open);
         let taken = swap(self.mutex.0.mutex(), PARKED, self.me.word());
         if taken {
@@ -284,6 +333,7 @@ impl<W: Words> Contender<W> {
     }
 
     fn leave(&mut self, standing: Standing) {
+        self.standing = standing;
         self.mutex.stand(self.me, standing);
         self.accepts = 0;
         if self.mutex.holder() == Some(self.me) {
@@ -328,6 +378,7 @@ impl<W: Words> Contender<W> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
 
@@ -537,5 +588,106 @@ mod tests {
             "it went on: trusted again"
         );
         assert!(contenders[0].check());
+    }
+
+    /// A row of 255 in the word, and the death of whoever wrote it: the master
+    /// panicked.
+    #[test]
+    fn a_word_that_names_no_row_is_nobodys_and_put_right() {
+        let nobody = Owner { row: 254, epoch: 9 };
+        for word in [nobody.word(), u64::MAX, 1, 1 << 40] {
+            let (memory, mutex, mut contenders) = four();
+            memory.mutex.store(word, Ordering::Relaxed);
+            assert_eq!(mutex.holder(), None, "{word:x}");
+            assert!(!contenders[0].check());
+            let mut before = None;
+            assert!(mutex.repair(&mut before), "{word:x}");
+            assert!(!mutex.repair(&mut before));
+            let holder = mutex.holder().unwrap().row();
+            assert!(contenders[holder].check() && memory.rings(holder) > 0);
+            memory.mutex.store(word, Ordering::Relaxed);
+            mutex.release_dead(contenders[3].me);
+            assert!(mutex.holder().is_some(), "{word:x}");
+        }
+    }
+
+    #[test]
+    fn a_holder_that_does_not_accept_loses_it_at_the_second_look() {
+        let (memory, mutex, mut contenders) = four();
+        let mut before = None;
+        assert!(!mutex.repair(&mut before), "all is well");
+        for word in [contenders[1].me.word(), PARKED] {
+            contenders[1].mutex.stand(contenders[1].me, Standing::Full);
+            memory.mutex.store(word, Ordering::Relaxed);
+            assert!(
+                !mutex.repair(&mut before),
+                "somebody may be about to move it"
+            );
+            assert!(mutex.repair(&mut before));
+            assert_eq!(mutex.holder(), Some(contenders[0].me));
+        }
+        assert!(contenders[0].check());
+    }
+
+    #[test]
+    fn a_worker_whose_standing_was_overwritten_says_it_again() {
+        let (memory, mutex, mut contenders) = four();
+        for life in [u64::MAX, 0, Standing::Open.life(77), Standing::Full.life(1)] {
+            memory.rows[0][0].store(life, Ordering::Relaxed);
+            assert!(contenders[0].check(), "it is the holder all the same");
+            assert_eq!(mutex.standing(contenders[0].me), Standing::Open);
+        }
+        contenders[2].drain();
+        memory.rows[2][0].store(Standing::Open.life(1), Ordering::Relaxed);
+        contenders[2].check();
+        assert_eq!(mutex.standing(contenders[2].me), Standing::Draining);
+    }
+
+    fn word() -> impl Strategy<Value = u64> {
+        let owner =
+            (any::<u8>(), any::<u16>()).prop_map(|(row, epoch)| Owner { row, epoch }.word());
+        let life = (0_usize..6, 0_u16..4).prop_map(|(n, epoch)| Standing::ALL[n].life(epoch));
+        prop_oneof![any::<u64>(), 0_u64..10, owner, life, Just(u64::MAX)]
+    }
+
+    proptest! {
+        /// Whatever stands in the words: nothing panics, nothing goes on for
+        /// ever, and two looks later the mutex is with somebody who accepts, or
+        /// parked because nobody does.
+        #[test]
+        fn any_words_are_put_right(
+            mutex_word in word(),
+            rows in prop::array::uniform4(prop::array::uniform5(word())),
+            row in 0_u8..4,
+        ) {
+            let (memory, mutex, mut contenders) = four();
+            let scramble = || {
+                memory.mutex.store(mutex_word, Ordering::Relaxed);
+                for (to, from) in memory.rows.iter().zip(rows) {
+                    for (to, from) in to.iter().zip(from) {
+                        to.store(from, Ordering::Relaxed);
+                    }
+                }
+            };
+            scramble();
+            let _may_be_anything = (mutex.holder(), mutex.awake_in(contenders[0].me));
+            let owner = mutex.occupant(row);
+            mutex.take_from(owner);
+            mutex.release_dead(owner);
+            scramble();
+            let _also = (contenders[1].successor(), contenders[1].check());
+            contenders[1].fill();
+            contenders[1].open();
+            scramble();
+            let mut before = None;
+            mutex.repair(&mut before);
+            mutex.repair(&mut before);
+            match mutex.holder() {
+                Some(holder) => prop_assert_eq!(mutex.standing(holder), Standing::Open),
+                None => prop_assert!(mutex.least_loaded(None).is_none()),
+            }
+            scramble();
+            mutex.admit(row);
+        }
     }
 }

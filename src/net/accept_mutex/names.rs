@@ -66,7 +66,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Dead,
         Self::Starting,
         Self::Open,

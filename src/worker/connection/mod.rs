@@ -12,6 +12,7 @@
 mod became;
 pub(super) mod clocks;
 pub(super) mod free_lists;
+pub(super) mod inbox;
 pub(super) mod items;
 pub(super) mod mailbox;
 pub(super) mod outbound;
@@ -32,6 +33,7 @@ use crate::sys::socket::{self, Peer};
 use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use became::Became;
 use clocks::Clocks;
+use inbox::Inbox;
 use mailbox::{Mailbox, Urgency};
 use outbound::Outbound;
 use parts::Parts;
@@ -112,7 +114,8 @@ pub(crate) struct Connection {
     /// When the peer's last whole message arrived; 0: none yet.
     pub(crate) heard: AtomicU64,
     pub(crate) clocks: Clocks,
-    /// Bytes that wait to be sent, pushes on their way to the sender included.
+    /// Bytes that wait to be sent, those of the inbox included: counted before they
+    /// are put, so that at 0 nothing waits.
     pub(crate) queued: AtomicUsize,
     /// A file is among what waits to be sent; its bytes are not in `queued`,
     /// because they are not in memory. Changed under the lock of `outbound`.
@@ -122,6 +125,7 @@ pub(crate) struct Connection {
     /// The peer has sent its last byte: closing needs no lingering.
     pub(crate) peer_done: AtomicBool,
     pub(crate) mailbox: Mailbox<Item>,
+    pub(crate) inbox: Inbox,
     /// What must be remembered between two turns, if anything must.
     pub(crate) turn: Mutex<Option<Box<Parts>>>,
     pub(crate) outbound: Mutex<Outbound>,
@@ -146,6 +150,7 @@ impl Connection {
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
             mailbox: Mailbox::new(),
+            inbox: Inbox::new(),
             turn: Mutex::new(None),
             outbound: Mutex::new(Outbound::default()),
         }
@@ -262,6 +267,7 @@ impl Connection {
         self.dead.store(false, Ordering::Relaxed);
         self.peer_done.store(false, Ordering::Relaxed);
         self.mailbox.reset();
+        self.inbox = Inbox::new();
         self.outbound = Mutex::new(Outbound::default());
     }
 }

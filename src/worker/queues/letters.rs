@@ -7,7 +7,6 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use crate::net::ConnId;
@@ -37,8 +36,8 @@ pub(crate) enum ToReactor {
 /// To the sender.
 #[derive(Debug)]
 pub(crate) enum ToSender {
-    /// Send this behind what waits already; its bytes are accounted for.
-    Push(Arc<Connection>, Bytes),
+    /// Pushes wait in its inbox.
+    Pushes(Arc<Connection>),
 }
 
 /// To the recycler.

@@ -131,7 +131,7 @@ impl Reactor<'_> {
     /// other order would lose a mutex that comes in between.
     pub(super) fn answer_accept_bell(&mut self) {
         if let AcceptMode::Mutex { board, row, .. } = &self.accept_mode {
-            board.bell(*row).hush();
+            board.bell(*row).hush_shared();
             self.shared.row.count(Counter::TurnWakes);
         }
         self.check_accept_mutex();

@@ -19,7 +19,8 @@ impl Counts {
     fn read(row: &Row) -> Self {
         Self {
             received: row.read(Counter::Received),
-            answered: row.read(Counter::HandledInline) + row.read(Counter::ServedByPool),
+            answered: (row.read(Counter::HandledInline))
+                .wrapping_add(row.read(Counter::ServedByPool)),
             refused: row.read(Counter::Dropped),
         }
     }

@@ -383,6 +383,8 @@ impl<'a> Reactor<'a> {
             .inbound
             .iter()
             .filter_map(|inbound| inbound.conn().map(|conn| (inbound.held(conn), conn.id)))
+            // The gauge is anybody's to write: who holds nothing is no relief.
+            .filter(|(held, _)| *held > 0)
             .max();
         if let Some((_, id)) = largest {
             self.end_connection(id, CloseMode::Abort, Some(Counter::BufferedOverflow));

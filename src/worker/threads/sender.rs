@@ -1,11 +1,9 @@
 //! The sender: bytes that wait for room, and pushes from anywhere.
 //!
 //! It sleeps in an epoll of its own on the sockets that refused bytes, each
-//! armed exactly while bytes wait, and on its letters. Pushes are collected
-//! first and written afterwards, so that ten pushes to one connection cost one
-//! system call.
+//! armed exactly while bytes wait, and on its letters. A letter comes with the
+//! first push of many, so that ten pushes to one connection cost one system call.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -26,9 +24,6 @@ const BELL: u64 = u64::MAX;
 /// Bytes for one connection before the others get their room.
 const FAIR: usize = 1 << 20;
 
-/// Letters collected before they are written.
-const BATCH: usize = 4096;
-
 /// The loop of the sender thread.
 ///
 /// # Errors
@@ -38,7 +33,6 @@ pub(crate) fn run(shared: &Arc<Shared>) -> io::Result<()> {
     let room: &Epoll = &shared.writable_epoll;
     room.add(&shared.to_sender, Interest::Read, BELL)?;
     let mut events = Events::with_capacity(256);
-    let mut touched = Touched::default();
     while !shared.is_ending() {
         let mut rung = false;
         for event in room.wait(&mut events, None)? {
@@ -51,48 +45,18 @@ pub(crate) fn run(shared: &Arc<Shared>) -> io::Result<()> {
         if rung {
             shared.to_sender.hush();
         }
-        while collect(shared, &mut touched) {
-            for conn in touched.connections.drain(..) {
-                write_pushes(shared, &conn);
-            }
-            touched.seen.clear();
+        while let Some(ToSender::Pushes(conn)) = shared.to_sender.next() {
+            write_pushes(shared, &conn);
         }
     }
     Ok(())
-}
-
-/// Connections that got pushes, each once.
-#[derive(Default)]
-struct Touched {
-    connections: Vec<Arc<Connection>>,
-    seen: HashSet<ConnId>,
-}
-
-/// Moves letters into outbound queues; tells whether there were any.
-fn collect(shared: &Shared, touched: &mut Touched) -> bool {
-    for _ in 0..BATCH {
-        let Some(ToSender::Push(conn, bytes)) = shared.to_sender.next() else {
-            break;
-        };
-        let mut outbound = lock(&conn.outbound);
-        if conn.is_dead() || outbound.flush_then_close {
-            shared.unqueued(&conn, bytes.len());
-            shared.row.count(Counter::Stale);
-            continue;
-        }
-        outbound.append_shared(bytes);
-        drop(outbound);
-        if touched.seen.insert(conn.id) {
-            touched.connections.push(conn);
-        }
-    }
-    !touched.connections.is_empty()
 }
 
 /// A connection got pushes: writes at once unless older bytes wait for room, or
 /// all for another worker.
 fn write_pushes(shared: &Arc<Shared>, conn: &Arc<Connection>) {
     let mut outbound = lock(&conn.outbound);
+    write::take_pushes(shared, conn, &mut outbound);
     if outbound.armed || outbound.held {
         return;
     }

@@ -110,6 +110,7 @@ pub(crate) fn write_turn(
     (buffer, beside): (&mut Vec<u8>, Option<Box<Beside>>),
     why: &StopReason,
 ) {
+    write::take_pushes(shared, conn, outbound);
     if *why == StopReason::Close(CloseMode::Abort) {
         write::abandon(outbound, buffer, beside);
     } else if let Some(beside) = beside {
@@ -323,6 +324,10 @@ fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode)
         parts.server.reset();
     }
     let mut outbound = lock(&conn.outbound);
+    if mode != CloseMode::Abort {
+        // What was sent before goes out before.
+        write::take_last_pushes(shared, conn, &mut outbound);
+    }
     if mode == CloseMode::Abort || outbound.is_empty() {
         return TurnEnd {
             close: Some(mode),
@@ -342,6 +347,8 @@ fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode)
 fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
     let (left, unsent) = {
         let mut outbound = lock(&conn.outbound);
+        // The connection is dead: they are counted as such.
+        write::take_last_pushes(shared, conn, &mut outbound);
         (outbound.left(), outbound.clear())
     };
     parts.server.over(left, &mut *parts.app);

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::protocol::{Beside, CloseMode, FilePart, Splice};
 use crate::scoreboard::Counter;
 use crate::sys::clock::{coarse_millis, millis};
@@ -15,6 +17,7 @@ use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, More};
 use crate::sys::sync::Ordering;
 use crate::worker::connection::Connection;
+use crate::worker::connection::items::Items;
 use crate::worker::connection::mailbox::FollowUp;
 use crate::worker::connection::outbound::{FILE_ROUND, Outbound, Sent, send_part};
 use crate::worker::shared::Shared;
@@ -42,6 +45,8 @@ pub(crate) fn reply(
         return nothing;
     }
     let mut sent = 0;
+    // Only pushes of the inbox wait in front: out with all of it in one write.
+    let behind_pushes = !outbound.is_empty() && !outbound.armed && !outbound.held;
     if outbound.is_empty() {
         shared.row.count(Counter::Writes);
         match socket::send(conn.socket(), bytes) {
@@ -59,14 +64,53 @@ pub(crate) fn reply(
     if sent < bytes.len() {
         shared.queued(conn, bytes.len() - sent);
         if bytes.len() - sent > WORTH_KEEPING {
-            outbound.append_shared(bytes::Bytes::from(std::mem::take(bytes)).slice(sent..));
+            outbound.append_shared(Bytes::from(std::mem::take(bytes)).slice(sent..));
         } else {
             outbound.append(&bytes[sent..]);
+        }
+        if behind_pushes {
+            flush(shared, conn, outbound, usize::MAX);
         }
         arm(shared, conn, outbound);
     }
     bytes.clear();
     true
+}
+
+/// Moves the pushes that wait in the inbox behind what waits already. Whoever
+/// writes to the connection does so first.
+#[inline]
+pub(crate) fn take_pushes(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
+    if conn.unsent() > 0 {
+        append_pushes(shared, conn, outbound, conn.inbox.take());
+    }
+}
+
+/// As [`take_pushes`], for the last time, and writes them: none goes out behind
+/// them.
+pub(crate) fn take_last_pushes(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
+    append_pushes(shared, conn, outbound, conn.inbox.close());
+    if !outbound.armed && !outbound.held {
+        flush(shared, conn, outbound, usize::MAX);
+        arm(shared, conn, outbound);
+    }
+}
+
+fn append_pushes(
+    shared: &Shared,
+    conn: &Connection,
+    outbound: &mut Outbound,
+    pushes: Option<Box<Items<Bytes>>>,
+) {
+    let Some(mut pushes) = pushes else { return };
+    while let Some(push) = pushes.pop_front() {
+        if conn.is_dead() || outbound.flush_then_close {
+            shared.unqueued(conn, push.len());
+            shared.row.count(Counter::Stale);
+        } else {
+            outbound.append_shared(push);
+        }
+    }
 }
 
 /// As [`reply`], with what goes beside the bytes.

@@ -16,7 +16,6 @@ use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
 use crate::sys::sync::lock;
 use crate::worker::connection::{Connection, Item};
-use crate::worker::queues::letters::ToSender;
 use crate::worker::reactor::accept::Listened;
 use crate::worker::reactor::{HANDOVER, Reactor};
 
@@ -240,10 +239,9 @@ impl Reactor<'_> {
             return shared.row.count(Counter::Stale);
         };
         if !pushes.is_empty() {
-            shared.queued(&conn, pushes.len());
-            shared
-                .to_sender
-                .post(ToSender::Push(conn, Bytes::from(pushes)));
+            // If it closes, that is counted.
+            let _sent = shared.put_push(conn, Bytes::from(pushes), self.now);
+            shared.to_sender.call();
         }
         match close {
             Some(CloseMode::Flush | CloseMode::Done) => {

@@ -218,6 +218,7 @@ impl Reactor<'_> {
         {
             let mut outbound = lock(&conn.outbound);
             outbound.held = false;
+            write::take_pushes(self.shared, &conn, &mut outbound);
             write::flush(self.shared, &conn, &mut outbound, usize::MAX);
             write::arm(self.shared, &conn, &mut outbound);
         }
@@ -321,7 +322,11 @@ impl Reactor<'_> {
         if let Some(mut parts) = lock(&conn.turn).take() {
             parts.app.vacate();
         }
-        let held = lock(&conn.outbound).take();
+        let held = {
+            let mut outbound = lock(&conn.outbound);
+            write::take_last_pushes(shared, &conn, &mut outbound);
+            outbound.take()
+        };
         shared.unqueued(&conn, held.iter().map(Bytes::len).sum());
         let close = close.map(|(mode, counter)| {
             counter
