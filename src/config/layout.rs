@@ -213,9 +213,16 @@ impl Value for Framing {
                 return Ok(Self::Named(name.to_owned()));
             }
         };
-        FrameLayout::deserialize(table)
-            .map(|layout| Self::Custom(Box::new(layout)))
-            .map_err(|error| inside(&error, given))
+        let layout = FrameLayout::deserialize(table).map_err(|error| inside(&error, given))?;
+        if layout.length.is_none() && layout.delimiter.is_none() && layout.fixed.is_none() {
+            let span = match given {
+                Given::Toml(value) => Some(value.span()),
+                Given::Text(_) => None,
+            };
+            let text = "missing field `length`: it has one of `length`, `delimiter` and `fixed`";
+            return Err(Refusal::Inside(text.into(), span));
+        }
+        Ok(Self::Custom(Box::new(layout)))
     }
 
     fn limits((): &()) -> String {

@@ -503,9 +503,8 @@ mod tests {
         .unwrap();
         assert_eq!(config.shutdown_timeout, Duration::from_secs(5));
         assert_eq!(config.listener[0].address, "[::1]:0".parse().unwrap());
-        assert!(
-            matches!(&config.listener[0].frame, Framing::Custom(layout) if layout.header == Some(4))
-        );
+        assert!(matches!(&config.listener[0].frame, Framing::Custom(layout)
+                if layout.length.as_ref().is_some_and(|length| length.bytes == Some(4))));
         assert_eq!(config.listener[1].address, Address::Unix("s".into()));
         assert_eq!(config.limits.linger, Duration::ZERO);
         assert_eq!(config.log.file.as_deref(), Some(Path::new("a.log")));
