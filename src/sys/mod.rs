@@ -26,6 +26,7 @@ pub mod privileges;
 pub mod process;
 pub mod signal;
 pub mod socket;
+pub mod starter;
 pub mod sync;
 pub mod systemd;
 pub mod terminal;

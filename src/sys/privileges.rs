@@ -89,6 +89,61 @@ pub fn drop_privileges(identity: &Identity) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives up every right of root's that the calling process has by other ways than
+/// its user: capabilities that a service was started with, that an ambient set
+/// would hand on, or that were kept over a change of user.
+///
+/// For the workers, behind [`drop_privileges`].
+///
+/// # Errors
+///
+/// Never on a Linux that can run this crate: rights can always be given up.
+pub fn drop_capabilities() -> io::Result<()> {
+    // SAFETY: the call takes numbers and changes this thread's sets alone.
+    let cleared = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    };
+    if cleared != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let header = CapabilityHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
+    let none = [CapabilityData::default(); 2];
+    // SAFETY: version 3 reads one header and two sets, to which the pointers are
+    // valid; it changes this thread's sets alone.
+    let set = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// 64 capabilities in two words each, see capset(2).
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    /// 0: the calling thread.
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
 /// From now on no program that this process runs gains rights by its file mode.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ mod client_functions;
 mod client_restart;
 mod client_states;
 mod codecs;
+mod confined;
 mod daemon;
 mod deaths;
 mod doctor;

@@ -19,6 +19,7 @@ use crate::log;
 use crate::master::plan::{Plan, absolute, slots};
 use crate::scoreboard::Scoreboard;
 use crate::sys::process::{self, Pid};
+use crate::sys::starter;
 use crate::sys::{systemd, title};
 use upgraded::succeed;
 
@@ -44,6 +45,9 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     })?;
     let inheritance =
         Inheritance::take().map_err(|error| Ending::new(Exit::Config, error.to_string()))?;
+    if let Err(error) = starter::close_inherited() {
+        log::warn!("close what the shell left open: {error}");
+    }
     if let Some(inheritance) = inheritance {
         return succeed(plan, handed, inheritance);
     }

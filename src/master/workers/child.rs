@@ -20,7 +20,7 @@ use crate::sys::channel::Received;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::privileges::{self, Identity};
-use crate::sys::{cores, process, title};
+use crate::sys::{cores, process, starter, title};
 use crate::worker::{self, Application, Control, Farewell, Limits, Listed, Order, Setup};
 
 /// Descriptors that a worker needs beside those of its connections.
@@ -73,6 +73,7 @@ impl ForkedWorker {
             .map_err(internal);
         let ((setup, names), _member) = prepared.map_err(&failed)?;
         keep_to(self.core);
+        leave_starter().map_err(&failed)?;
         become_user(self.identity.as_ref()).map_err(&failed)?;
         let mut orders = Orders::new(Arc::clone(&line), self.patience, names)
             .map_err(internal)
@@ -121,12 +122,25 @@ fn keep_to(core: Option<usize>) {
     }
 }
 
-/// Gives root's rights up, for good.
+/// Leaves what is whoever's that started the master: its session, its terminal.
+fn leave_starter() -> Result<(), Ending> {
+    starter::leave_session()
+        .and_then(|()| starter::detach_terminal())
+        .map_err(|error| Ending::internal("leave the terminal", &error))
+}
+
+/// Gives root's rights up, for good, and whatever other rights the master has;
+/// `None`: the master is not root.
 fn become_user(identity: Option<&Identity>) -> Result<(), Ending> {
-    let Some(identity) = identity.filter(|identity| !identity.is_root()) else {
-        return Ok(());
+    let given_up = match identity {
+        // The operator wants it so.
+        Some(root) if root.is_root() => Ok(()),
+        Some(user) => {
+            privileges::drop_privileges(user).and_then(|()| privileges::drop_capabilities())
+        }
+        None => privileges::drop_capabilities(),
     };
-    privileges::drop_privileges(identity)
+    given_up
         .and_then(|()| privileges::forbid_new_privileges())
         .map_err(|error| Ending::new(Exit::Permission, format!("give root's rights up: {error}")))
 }
