@@ -201,9 +201,14 @@ pub fn compare_custom(custom: &Custom, seed: u64, stream: &[u8]) -> Compared {
 fn read(custom: &Custom, stream: &[u8]) -> Compared {
     let mut trusted = matches!(custom.end, End::Delimiter { .. });
     let mut units = 0;
+    // What was wrong first counts, even where its name had to wait.
+    let mut wrong = None;
     for end in 1..=stream.len() {
         let bytes = &stream[units..end];
         let head = head(custom, bytes);
+        if let Head::Bad(counter) = head {
+            wrong.get_or_insert(counter);
+        }
         if let Head::Whole(total, ..) = head {
             trusted = true;
             units += total;
@@ -218,11 +223,7 @@ fn read(custom: &Custom, stream: &[u8]) -> Compared {
                 Beginning::Frames => trusted = true,
             }
         }
-        let bad = match head {
-            Head::Bad(counter) => Some(counter),
-            Head::Part | Head::Whole(..) => None,
-        };
-        let refused = refused.or(bad);
+        let refused = refused.or(wrong);
         if refused.is_some() {
             return Compared { units, refused };
         }
@@ -272,11 +273,10 @@ fn said(custom: &Custom, frame: &[u8], message: &Message<'_>) {
 fn again(custom: &Custom, format: &AnyFormat, message: &Message<'_>) {
     let mut written = Vec::new();
     if let Err(error) = format.write(message, &mut written) {
-        // A carriage return before a delimiter that takes one along.
-        assert!(
-            matches!(&custom.end, End::Delimiter { crlf: true, .. }),
-            "{error}"
-        );
+        // A carriage return before a delimiter that takes one along, or a header
+        // of ours that makes a delimiter with the body.
+        let can = matches!(&custom.end, End::Delimiter { crlf, .. } if *crlf || custom.header > 0);
+        assert!(can, "{error}: {custom:?}");
         return;
     }
     let Head::Whole(total, start, end) = head(custom, &written) else {
