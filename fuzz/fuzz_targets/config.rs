@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn accepted(config: &Config) {
-    if let Err(error) = listener::protocols(config) {
+    if let Err(error) = listener::protocols(config, listener::Codecs::NONE) {
         assert!(!error.to_string().is_empty());
     }
     let printed = config.effective();

@@ -8,7 +8,8 @@ use purlin::protocol::http::{
     Taken, Wanted,
 };
 use purlin::protocol::{
-    Answer, Budget, Cut, Dispatch, Error, Event, Lane, Out, Protocol, Route, Step, Then, Turn, Units,
+    Answer, Budget, Cut, Dispatch, Error, Event, Lane, Out, Protocol, Route, Step, Then, Turn,
+    Units,
 };
 
 use crate::stream::piece;
