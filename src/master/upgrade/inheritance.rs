@@ -46,7 +46,7 @@ struct Written {
     #[serde(rename = "elders")]
     old_life: RawFd,
     /// Both ends of the new master's.
-    #[serde(rename = "life_pipe")]
+    #[serde(rename = "family")]
     life_pipe: (RawFd, RawFd),
     /// For each worker, or once for all: configured address and socket.
     listeners: Vec<Vec<(String, RawFd)>>,
@@ -61,7 +61,7 @@ struct Written {
     generation: u64,
     /// Keys that only a start can change, as they are in force.
     started_with: Vec<(String, String)>,
-    #[serde(rename = "old_master")]
+    #[serde(rename = "elder")]
     old_master: i32,
 }
 
@@ -257,6 +257,12 @@ impl Inheritance {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::net::TcpListener;
+    use std::os::fd::IntoRawFd;
+
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
     use super::*;
 
     #[test]
@@ -264,6 +270,31 @@ mod tests {
         for text in ["", "{}", "{\"version\":1}"] {
             assert!(Inheritance::read(text).is_err(), "{text}");
         }
+    }
+
+    /// Binaries of other days read and write these words: whatever the fields are
+    /// called here, they stay.
+    #[test]
+    fn a_text_of_the_first_version_is_read() {
+        // As the new program has them: open over the exec.
+        let passed = |file: OwnedFd| {
+            fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+            file.into_raw_fd()
+        };
+        let open = || passed(File::open("/dev/null").unwrap().into());
+        let (_ours, theirs) = Channel::pair().unwrap();
+        let line = passed(theirs.into());
+        let listener = passed(TcpListener::bind("127.0.0.1:0").unwrap().into());
+        let text = serde_json::json!({
+            "version": 1, "line": line, "pid_file": open(), "control": open(),
+            "memory": open(), "bells": [open(), open()], "elders": open(),
+            "family": [open(), open()], "listeners": [[["127.0.0.1:7000", listener]]],
+            "files": [], "sockets": [], "taken": [0, 1], "epochs": [1, 1],
+            "generation": 1, "started_with": [["accept", "\"mutex\""]], "elder": 77,
+        });
+        let read = Inheritance::read(&text.to_string()).unwrap();
+        assert_eq!((read.old_master, read.generation), (77, Generation(1)));
+        assert_eq!(read.listeners[0].len(), 1);
     }
 
     #[test]
