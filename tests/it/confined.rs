@@ -70,6 +70,9 @@ fn a_worker_has_no_terminal_of_its_starter() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
+    wait_until("the master listens", || {
+        instance.ask(&["status"]).status.success()
+    });
     wait_until("the server serves", || instance.serves_with(2));
     let master = instance.master().unwrap();
     assert_ne!(session(master).1, 0, "the master has the terminal");
