@@ -12,40 +12,32 @@ use crate::source::{self, Token};
 const LAYERS: &[(&str, &str)] = &[
     (
         "main",
-        "prelude app cli master worker listener web dispatch stress client session body bus net protocol \
+        "prelude app cli master worker listener web dispatch stress client body net protocol \
          scoreboard config log sys",
     ),
     // What programs import; it only names what the layers below offer.
     ("prelude", "app web dispatch body net protocol scoreboard"),
     (
         "app",
-        "cli master worker listener web dispatch stress client session body bus net protocol \
+        "cli master worker listener web dispatch stress client body net protocol \
          scoreboard config log sys",
     ),
     (
         "cli",
         "master worker listener dispatch stress client net protocol scoreboard config log sys",
     ),
-    (
-        "master",
-        "worker listener bus net scoreboard config log sys",
-    ),
+    ("master", "worker listener net scoreboard config log sys"),
     (
         "worker",
-        "dispatch body bus net protocol scoreboard config log sys",
+        "dispatch body net protocol scoreboard config log sys",
     ),
     // The one place where the configuration meets every protocol.
     ("listener", "web protocol config"),
-    (
-        "web",
-        "dispatch session body net protocol scoreboard log sys",
-    ),
-    ("dispatch", "body bus net protocol scoreboard sys"),
+    ("web", "dispatch body net protocol scoreboard log sys"),
+    ("dispatch", "body net protocol scoreboard sys"),
     ("stress", "client body protocol log sys"),
     ("client", "body protocol sys"),
-    ("session", "body log sys"),
     ("body", "protocol sys"),
-    ("bus", "net protocol scoreboard log sys"),
     // A layout of frames is checked by what runs it.
     ("config", "protocol sys"),
     // No `config` and no `log` in these two: limits come in as plain structs,
