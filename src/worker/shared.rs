@@ -20,7 +20,7 @@ use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::epoll::Epoll;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::Peer;
-use crate::sys::sync::{AtomicBool, Mutex, Ordering};
+use crate::sys::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// Lines that each kind of peer's fault gets in the log.
 const FAULTS_PER_SECOND: u32 = 10;
@@ -216,6 +216,17 @@ impl Shared {
         self.to_sender.call();
         self.to_recycler.call();
         self.heartbeat.end();
+    }
+
+    /// Nobody serves any more: closes every connection that is left, also those
+    /// on their way from one thread to another. Each may hold handlers that hold
+    /// this worker: without it a server among the threads of a program would
+    /// leave clients behind that wait for an answer for ever.
+    pub(crate) fn dissolve(&self) {
+        self.to_sender.clear();
+        self.to_recycler.clear();
+        *lock(&self.parts) = Common::default();
+        self.pool.clear();
     }
 
     pub(crate) fn is_ending(&self) -> bool {

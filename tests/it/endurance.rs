@@ -32,8 +32,9 @@ fn a_hundred_thousand_panics_cost_no_thread_and_no_memory() {
     let (memory, crew) = (resident(worker), threads(worker).len());
     panic(90_000);
     assert_eq!(threads(worker).len(), crew);
+    // The smallest allocation is of 32 bytes: one lost in four panics is more.
     let after = resident(worker);
-    assert!(after <= memory + memory / 20, "{memory}, then {after}");
+    assert!(after <= memory + 90_000 * 8, "{memory}, then {after}");
     let panicked = &instance.status()["counters"]["messages_panicked"];
     assert_eq!(panicked, 100_000);
 }

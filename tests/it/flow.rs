@@ -324,6 +324,33 @@ fn a_server_that_stops_answers_what_it_has_received() {
 
 /// A handler is held to the same limit for its own connection: what it pushes
 /// in one call is in memory before anything can be written.
+/// In a process of its own the kernel would close them.
+#[test]
+fn a_server_that_cuts_its_connections_leaves_none_open() {
+    let app = App::<String>::new()
+        .on(ECHO, |c, name: String| {
+            **c = name;
+            "welcome"
+        })
+        .on(SLOW, |_, (): ()| thread::sleep(Duration::from_millis(300)));
+    let server = serve(app);
+    let mut clients: Vec<Client> = (0..10).map(|_| Client::to(&server)).collect();
+    for client in &mut clients {
+        client.send(&comm(1, b"ann"));
+        client.comm();
+    }
+    // More than there are threads: the turns of most are still to come.
+    for client in &mut clients {
+        client.send(&comm(3, b""));
+    }
+    let received = || server.read(Counter::Received) == 20;
+    wait_until("all is received", received);
+    server.stop(Duration::ZERO).unwrap();
+    for client in &mut clients {
+        client.until_closed();
+    }
+}
+
 #[test]
 fn a_handler_that_pushes_without_end_is_bounded() {
     const PUSH: Id = 2;

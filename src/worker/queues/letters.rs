@@ -110,6 +110,11 @@ impl<T> Letters<T> {
     pub(crate) fn next(&self) -> Option<T> {
         self.ring.pop().or_else(|| self.overflow.pop())
     }
+
+    /// Drops what nobody reads any more.
+    pub(crate) fn clear(&self) {
+        while self.next().is_some() {}
+    }
 }
 
 impl<T> AsFd for Letters<T> {

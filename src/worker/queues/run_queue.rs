@@ -76,10 +76,13 @@ impl<J> RunQueue<J> {
         self.change(|inner| !inner.jobs.is_empty())
     }
 
-    /// Runs `f` under the lock; wakes a sleeper, if there is one left, when it
-    /// says so.
+    /// Runs `f` under the lock, unless the worker ends; wakes a sleeper, if there
+    /// is one left, when it says so.
     fn change(&self, f: impl FnOnce(&mut Inner<J>) -> bool) -> bool {
         let mut inner = lock(&self.inner);
+        if inner.ended {
+            return false;
+        }
         let wake = f(&mut inner) && inner.sleepers > inner.woken;
         inner.woken += usize::from(wake);
         drop(inner);
@@ -115,9 +118,15 @@ impl<J> RunQueue<J> {
         !inner.jobs.is_empty() && inner.sleepers > 0
     }
 
-    /// Sends every thread home, now and ever.
+    /// Sends every thread home, now and ever. Jobs that wait are dropped, and
+    /// those that come later: they hold connections, and those what holds this.
     pub(crate) fn end(&self) {
-        lock(&self.inner).ended = true;
+        let dropped = {
+            let mut inner = lock(&self.inner);
+            inner.ended = true;
+            std::mem::take(&mut inner.jobs)
+        };
         self.work.notify_all();
+        drop(dropped);
     }
 }

@@ -110,7 +110,6 @@ pub fn run(
     };
     service.stopping();
     access_log::flush(GRACE);
-    shared.pool.clear();
     Ok(Farewell { cut, drained })
 }
 
@@ -200,11 +199,13 @@ impl Drop for ThreadGuard {
     }
 }
 
-/// Ends the other threads when the reactor leaves, on unwinding as well.
+/// Ends the other threads when the reactor leaves, on unwinding as well, and the
+/// connections with them.
 struct EndAll<'a>(&'a Shared);
 
 impl Drop for EndAll<'_> {
     fn drop(&mut self) {
         self.0.end();
+        self.0.dissolve();
     }
 }
