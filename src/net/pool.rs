@@ -27,9 +27,12 @@ type Slot<T> = Mutex<Option<(ConnId, Arc<T>)>>;
 /// Made when the first of its slots is used.
 type Chunk<T> = OnceLock<Box<[Slot<T>]>>;
 
-/// At most `max` tenants of type `T`, each under a [`ConnId`] of its own.
+/// At most `max` tenants of type `T`, each under a [`ConnId`] of its own, and for
+/// a while as many again that move in from elsewhere.
 pub struct Pool<T> {
     max: usize,
+    /// Slots that there are.
+    slots: usize,
     make: fn() -> T,
     first: ConnId,
     chunks: Box<[Chunk<T>]>,
@@ -83,11 +86,14 @@ impl<T> Pool<T> {
             max <= ConnId::SLOTS,
             "{max} connections cannot be told apart"
         );
+        let slots = (2 * max).min(ConnId::SLOTS);
+        let chunks = (0..slots.div_ceil(CHUNK)).map(|_| OnceLock::new());
         let pool = Self {
             max,
+            slots,
             make,
             first: ConnId::first(row, epoch, 0),
-            chunks: (0..max.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
+            chunks: chunks.collect(),
             free: Mutex::new(Free {
                 vacancies: Vec::new(),
                 fresh: 0,
@@ -103,13 +109,25 @@ impl<T> Pool<T> {
         pool
     }
 
-    /// A slot to move into, or `None` when all `max` are taken.
+    /// A slot to move into, or `None` when `max` or more are taken.
     pub fn vacancy(&self) -> Option<Vacancy<T>> {
+        self.vacancy_below(self.max)
+    }
+
+    /// A slot for a tenant that moves in from another pool, whose slot there is
+    /// then free: `None` when `max` are taken twice.
+    pub fn vacancy_for_mover(&self) -> Option<Vacancy<T>> {
+        self.vacancy_below(self.slots)
+    }
+
+    fn vacancy_below(&self, max: usize) -> Option<Vacancy<T>> {
         let mut vacancy = {
             let mut free = lock(&self.free);
+            if free.fresh - free.vacancies.len() >= max {
+                return None;
+            }
             match free.vacancies.pop() {
                 Some(vacancy) => vacancy,
-                None if free.fresh == self.max => return None,
                 None => {
                     let id = ConnId::first(self.first.row(), self.first.epoch(), free.fresh);
                     free.fresh += 1;

@@ -25,6 +25,10 @@ pub struct Channel(OwnedFd);
 pub enum Received {
     /// A datagram of this many bytes, with what it carried.
     Datagram(usize, Vec<OwnedFd>),
+    /// A datagram of this many bytes, which has brought none of its descriptors:
+    /// this process can have no more. It still waits: receive it again when some
+    /// are free, or [skip](Channel::skip) it.
+    Undelivered(usize),
     /// Nothing is waiting.
     Nothing,
     /// The other end is gone; nothing will ever come.
@@ -123,11 +127,14 @@ impl Channel {
 
     /// Takes the next datagram, if any. Received descriptors are closed on exec.
     ///
+    /// Looks before it takes, as the kernel throws away what it has no free
+    /// numbers for: a process that is out of descriptors would lose what it was
+    /// told.
+    ///
     /// # Errors
     ///
-    /// `InvalidData` when the datagram did not fit `into`, or when not all of
-    /// its descriptors could be taken (`EMFILE`): it is lost, and those that
-    /// came are closed.
+    /// `InvalidData` when the datagram did not fit `into`: it is lost, and what
+    /// came with it is closed.
     pub fn receive(&self, into: &mut [u8]) -> io::Result<Received> {
         let mut control = Control {
             bytes: [0; CONTROL_LEN],
@@ -143,7 +150,7 @@ impl Channel {
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = CONTROL_LEN as _;
 
-        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | libc::MSG_PEEK;
         let len = loop {
             // SAFETY: `message` points at `into` and `control`, both borrowed
             // exclusively, with their true lengths.
@@ -162,16 +169,25 @@ impl Channel {
         };
         // Before any error: what was received must be owned, or it leaks.
         let descriptors = take_descriptors(&message);
-        if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a datagram was cut: too long, or no room for its descriptors",
-            ));
+        if len == 0 {
+            return Ok(Received::Closed);
         }
-        Ok(match len {
-            0 => Received::Closed,
-            _ => Received::Datagram(len, descriptors),
-        })
+        if message.msg_flags & libc::MSG_TRUNC != 0 {
+            self.skip();
+            let text = "a datagram was longer than any that is sent";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        if message.msg_flags & libc::MSG_CTRUNC != 0 {
+            return Ok(Received::Undelivered(len));
+        }
+        self.skip();
+        Ok(Received::Datagram(len, descriptors))
+    }
+
+    /// Drops the datagram that waits, and what it carries.
+    pub fn skip(&self) {
+        let _looked_at_before =
+            kernel::recv(self.0.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_DONTWAIT);
     }
 }
 
@@ -237,7 +253,7 @@ mod tests {
         let mut into = [0; 64];
         match channel.receive(&mut into).unwrap() {
             Received::Datagram(len, descriptors) => (into[..len].to_vec(), descriptors),
-            none @ (Received::Nothing | Received::Closed) => panic!("{none:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -24,6 +24,7 @@ pub mod network;
 pub mod own_word;
 pub mod privileges;
 pub mod process;
+pub mod reserve;
 pub mod signal;
 pub mod socket;
 pub mod starter;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, comm, wait_until};
+use crate::harness::{Client, comm, either, wait_until};
 use crate::http::{ask as ask_web, response};
 use crate::instance::{Instance, Over, busy, signal};
 use crate::per_ip::{fill, try_connect};
@@ -64,15 +64,6 @@ fn over_reloads(top: &str, count: usize, reloads: usize) {
     everybody_is_reached(&mut clients);
     drop(clients);
     wait_until("all have left", || hooks(&instance, "closed") == count);
-}
-
-/// The first for a run that has to be short.
-fn either<T>(short: T, full: T) -> T {
-    if std::env::var_os("PURLIN_TEST_FULL").is_some() {
-        full
-    } else {
-        short
-    }
 }
 
 #[test]
@@ -426,10 +417,19 @@ fn a_full_worker_takes_what_fits_and_the_rest_ends_as_ever() {
     instance.configure("workers = 1\nworker.connections_max = 4");
     reload(&instance, 1);
     let alive = clients.iter_mut().filter_map(say).count();
-    assert_eq!(alive, 4);
-    assert_eq!(instance.counter("connections_handed_over"), 4);
-    assert_eq!(instance.counter("connections_not_handed_over_full"), 6);
-    assert_eq!(instance.counter("connections_live"), 4);
+    // For a while as many again as are let in.
+    assert_eq!(alive, 8);
+    assert_eq!(instance.counter("connections_handed_over"), 8);
+    assert_eq!(instance.counter("connections_not_handed_over_full"), 2);
+    assert_eq!(instance.counter("connections_live"), 8);
+    let line = "2 (connections_not_handed_over_full)";
+    assert!(instance.log().contains(line), "{}", instance.log());
+    // Nobody is let in before fewer are there.
+    let mut late = Client::connect(instance.address);
+    late.send(&comm(1, b"late"));
+    assert_eq!(instance.counter("connections_live"), 8);
+    clients.drain(..).for_each(drop);
+    assert_eq!(late.comm(), (1, b"late".to_vec()));
 }
 
 #[test]

@@ -66,6 +66,15 @@ pub(crate) fn trigger() -> String {
     std::env::var("PURLIN_TEST_TRIGGER").unwrap_or_else(|_| "level".into())
 }
 
+/// The first for a run that has to be short.
+pub(crate) fn either<T>(short: T, full: T) -> T {
+    if std::env::var_os("PURLIN_TEST_FULL").is_some() {
+        full
+    } else {
+        short
+    }
+}
+
 /// Waits until `ready`, or fails naming `what`.
 pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;

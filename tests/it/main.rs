@@ -30,6 +30,7 @@ mod files_nginx;
 mod flood;
 mod flow;
 mod formats;
+mod full_house;
 mod handover;
 mod harness;
 mod hostile;

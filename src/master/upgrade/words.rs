@@ -110,6 +110,10 @@ pub(in crate::master) fn hear<T: DeserializeOwned>(line: &Channel) -> Heard<T> {
                 Err(error) => log::warn!("the other master said something unknown: {error}"),
             },
             Ok(Received::Nothing) => return Heard::Nothing,
+            Ok(Received::Undelivered(_)) => {
+                log::error!("hear the other master: no descriptor is free; raise `ulimit -n`");
+                return Heard::Silence;
+            }
             Ok(Received::Closed) | Err(_) => return Heard::Silence,
         }
     }

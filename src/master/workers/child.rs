@@ -20,11 +20,15 @@ use crate::sys::channel::Received;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::privileges::{self, Identity};
+use crate::sys::reserve::Spares;
 use crate::sys::{cores, process, starter, title};
 use crate::worker::{self, Application, Control, Farewell, Limits, Listed, Order, Setup};
 
 /// Descriptors that a worker needs beside those of its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
+
+/// Pause before an order is looked at again for which no descriptor is free.
+const WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(1);
 
 /// A process that is about to be a worker.
 pub(in crate::master) struct ForkedWorker {
@@ -100,18 +104,26 @@ impl ForkedWorker {
     }
 }
 
-/// Gives how many descriptors there are to be.
+/// Gives how many descriptors there are to be: as many again, if they can be had,
+/// for connections that come from the workers of the generation before.
 fn raise_descriptors(limits: &Limits) -> u64 {
-    let wanted = limits.connections_max as u64 + SPARE_DESCRIPTORS;
-    match process::raise_descriptor_limit(wanted) {
-        Ok(limit) if limit < wanted => log::warn!(
-            "raise the limit of descriptors to {wanted}: {limit} is allowed; clients beyond it \
+    let places = limits.connections_max as u64;
+    let needed = places + SPARE_DESCRIPTORS;
+    let raised = process::raise_descriptor_limit(needed + places);
+    let raised = match raised {
+        Ok(limit) if limit >= needed => Ok(limit),
+        // The kernel may refuse the one and grant the other.
+        Ok(_) | Err(_) => process::raise_descriptor_limit(needed),
+    };
+    match raised {
+        Ok(limit) if limit < needed => log::warn!(
+            "raise the limit of descriptors to {needed}: {limit} is allowed; clients beyond it \
              wait in the backlog; raise `ulimit -Hn` or lower worker.connections_max"
         ),
-        Ok(_) => {}
-        Err(error) => log::warn!("raise the limit of descriptors to {wanted}: {error}"),
+        Ok(limit) => return limit,
+        Err(error) => log::warn!("raise the limit of descriptors to {needed}: {error}"),
     }
-    wanted
+    needed
 }
 
 fn keep_to(core: Option<usize>) {
@@ -153,6 +165,8 @@ struct Orders {
     ears: Epoll,
     patience: Duration,
     orphaned: bool,
+    /// For what comes along with an order, where clients have all others.
+    spares: Spares,
     /// Where the master wants the connections written.
     list: Option<File>,
     /// Where the worker accepts, by name.
@@ -169,12 +183,34 @@ impl Orders {
         ears.add(&line.channel, Interest::Read, 0)?;
         Ok(Self {
             line,
+            spares: Spares::new(1, ears.as_fd()),
             ears,
             patience,
             orphaned: false,
             list: None,
             listeners,
         })
+    }
+
+    /// What the master said. Where no descriptor is free for what comes along, a
+    /// spare one is; if somebody was quicker, the order waits, and with it, for
+    /// a moment, this thread: it would be told of the order for ever.
+    fn receive(&mut self, datagram: &mut [u8]) -> Received {
+        let mut received = self.line.channel.receive(datagram);
+        if matches!(received, Ok(Received::Undelivered(_))) && self.spares.release() {
+            received = self.line.channel.receive(datagram);
+        }
+        match received {
+            Ok(Received::Undelivered(_)) => {
+                std::thread::sleep(WITHOUT_DESCRIPTORS);
+                Received::Nothing
+            }
+            Ok(received) => received,
+            Err(error) => {
+                log::error!("hear the master: {error}");
+                Received::Nothing
+            }
+        }
     }
 
     fn orphan(&mut self) -> Option<Order> {
@@ -199,12 +235,10 @@ impl Control for Orders {
         let mut datagram = [0; 64];
         self.line.say_on();
         loop {
-            let Ok(received) = self.line.channel.receive(&mut datagram) else {
-                return self.orphan();
-            };
-            let (len, mut files) = match received {
+            self.spares.refill(self.ears.as_fd());
+            let (len, mut files) = match self.receive(&mut datagram) {
                 Received::Datagram(len, files) => (len, files),
-                Received::Nothing => return None,
+                Received::Nothing | Received::Undelivered(_) => return None,
                 Received::Closed => return self.orphan(),
             };
             kill_point(Spot::Ordered);

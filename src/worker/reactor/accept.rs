@@ -50,8 +50,13 @@ impl Reactor<'_> {
             match socket::accept(self.listeners[listener].socket.as_fd()) {
                 Ok(Some((socket, peer))) => {
                     kill_point(Spot::Accepted);
+                    let was_last = self.reserve.is_touched_by(socket.as_fd());
                     self.welcome(vacancy, listener, socket, peer);
                     self.accepted_one();
+                    if was_last {
+                        return self
+                            .out_of_descriptors(listener, &"the last descriptors are in reserve");
+                    }
                 }
                 Ok(None) => {
                     self.shared.row.count(Counter::AcceptsEmpty);
@@ -108,7 +113,7 @@ impl Reactor<'_> {
         None
     }
 
-    fn out_of_descriptors(&mut self, listener: usize, error: &std::io::Error) {
+    fn out_of_descriptors(&mut self, listener: usize, error: &dyn Display) {
         if self.shared.row.read(Counter::OutOfDescriptors) == 0 {
             let address = &self.listeners[listener].address;
             ::log::error!(
@@ -117,6 +122,8 @@ impl Reactor<'_> {
             );
         }
         self.shared.row.count(Counter::OutOfDescriptors);
+        // Somebody waits, as in a full pool.
+        let _tried_again_anyway = self.make_room();
         // The next connection that closes frees one.
         self.shared.wants_vacancy.store(true, Ordering::SeqCst);
         self.pause_accepting(Accepting::out_of_descriptors(self.now));

@@ -23,6 +23,7 @@ use crate::net::accept_mutex::{AcceptMutex, Contender, Owner};
 use crate::scoreboard::{Counter, Scoreboard};
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};
+use crate::sys::sync::Ordering;
 use crate::worker::setup::Accept;
 
 /// Connections accepted from a listener of one's own before the others are
@@ -230,6 +231,14 @@ impl Reactor<'_> {
             self.accepting,
             Accepting::PoolFull { .. } | Accepting::OutOfDescriptors { .. }
         ) {
+            return;
+        }
+        if matches!(self.accepting, Accepting::OutOfDescriptors { .. })
+            && self.reserve.is_next(self.control.descriptor())
+        {
+            self.shared.wants_vacancy.store(true, Ordering::SeqCst);
+            self.accepting = Accepting::out_of_descriptors(self.now);
+            let _tried_again_anyway = self.make_room();
             return;
         }
         if let AcceptMode::Mutex { contender, .. } = &mut self.accept_mode {

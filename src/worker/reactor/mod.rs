@@ -45,6 +45,7 @@ use crate::scoreboard::Counter;
 use crate::sys::channel::Channel;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
+use crate::sys::reserve::Reserve;
 use crate::sys::{process, socket};
 use accept_mutex::AcceptMode;
 use cutters::Cutters;
@@ -107,6 +108,8 @@ pub(super) struct Reactor<'a> {
     successors: Successors,
     /// Lines to those who drain.
     predecessors: Vec<Channel>,
+    /// The descriptors that clients do not get.
+    reserve: Reserve,
     now: u64,
     live: usize,
 }
@@ -187,6 +190,7 @@ impl<'a> Reactor<'a> {
             drain: None,
             successors: Successors::default(),
             predecessors: Vec::new(),
+            reserve: Reserve::new()?,
             now: coarse_millis(),
             live: 0,
         };
@@ -369,6 +373,7 @@ impl<'a> Reactor<'a> {
     /// ended.
     pub(super) fn account(&self) -> Option<Drained> {
         let drain = self.drain.as_ref()?;
+        self.tell_left_behind();
         let row = &self.shared.row;
         Some(drain.report.close(row, &self.inbound, coarse_millis()))
     }

@@ -1,7 +1,7 @@
 //! The worker that stays: takes connections of those that leave.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -82,12 +82,29 @@ impl Reactor<'_> {
                         Some(Message::Offer(_) | Message::Verdicts(_)) | None => return false,
                     }
                 }
+                Ok(Received::Undelivered(len)) => {
+                    self.predecessors[line].skip();
+                    if !self.refuse_offer(line, len) {
+                        return false;
+                    }
+                }
                 Ok(Received::Nothing) => return true,
                 // As on the other side: what it sent before it died follows.
                 Ok(Received::Closed) if !gone => gone = true,
                 Ok(Received::Closed) | Err(_) => return false,
             }
         }
+    }
+
+    /// There are no descriptors for what is offered, in so many bytes of the
+    /// scratch: the other worker keeps it. As [`Self::consider`].
+    fn refuse_offer(&self, line: usize, len: usize) -> bool {
+        let Some(Message::Offer(records)) = Message::parse(&self.scratch[..len]) else {
+            return false;
+        };
+        let verdicts = vec![Verdict::Refused(Reason::Full); records.len()];
+        let sent = self.predecessors[line].send(&Message::Verdicts(verdicts).datagram(), &[]);
+        sent.is_ok()
     }
 
     /// Decides about an offer. False: the verdict could not be sent, so the
@@ -130,9 +147,12 @@ impl Reactor<'_> {
         if !listening.entrance.admits(record.peer) {
             return Err(Reason::Denied);
         }
+        if self.reserve.is_touched_by(socket.as_fd()) {
+            return Err(Reason::Full);
+        }
         let (admission, pool) = (&self.shared.admission, &self.shared.pool);
         let address = admission.adopt(record.peer).map_err(|_| Reason::Full)?;
-        let Some(mut vacancy) = pool.vacancy() else {
+        let Some(mut vacancy) = pool.vacancy_for_mover() else {
             admission.leave(address);
             return Err(Reason::Full);
         };

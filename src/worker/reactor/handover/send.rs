@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::pack::{self, NotPacked, Origin};
-use super::record::{Message, OFFER, Offer, RECORD, Record, Verdict};
+use super::record::{Message, OFFER, Offer, RECORD, Reason, Record, Verdict};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
@@ -40,6 +40,8 @@ struct Line {
     generation: u64,
     /// What waits for its verdicts.
     offered: Vec<Offered>,
+    /// It had no room when it was asked last.
+    full: bool,
 }
 
 /// A connection that another worker was asked to take.
@@ -56,11 +58,18 @@ impl Successors {
         let count = self.lines.len();
         let inquire = |at: &usize| {
             let line = &self.lines[*at];
-            line.offered.is_empty() && line.generation == newest
+            line.offered.is_empty() && line.generation == newest && !line.full
         };
         let found = (1..=count).map(|n| (self.last + n) % count).find(inquire)?;
         self.last = found;
         Some(found)
+    }
+
+    /// Whether another worker than the one at `line` may have room.
+    fn has_other(&self, line: usize) -> bool {
+        let newest = self.newest();
+        let mut others = self.lines.iter().enumerate();
+        others.any(|(at, other)| at != line && other.generation == newest && !other.full)
     }
 
     fn newest(&self) -> u64 {
@@ -84,6 +93,7 @@ impl Reactor<'_> {
             channel,
             generation,
             offered: Vec::new(),
+            full: false,
         });
         self.leave_old_lines();
         if let Some(drain) = &mut self.drain {
@@ -101,6 +111,8 @@ impl Reactor<'_> {
     /// Begins to look for idle connections from the first slot.
     pub(in crate::worker) fn look_for_idle(&mut self) {
         self.successors.next = 0;
+        // Somebody may have left there.
+        (self.successors.lines.iter_mut()).for_each(|line| line.full = false);
         self.hand_over_idle();
     }
 
@@ -285,6 +297,8 @@ impl Reactor<'_> {
                     self.answer_offer(line, &verdicts);
                 }
                 Ok(Received::Nothing) => return true,
+                // Verdicts carry none.
+                Ok(Received::Undelivered(_)) => return false,
                 // That it left something unread is said once, before what it
                 // said last.
                 Ok(Received::Closed) if !gone => gone = true,
@@ -299,13 +313,23 @@ impl Reactor<'_> {
         for one in offered {
             match verdicts.next() {
                 Some(&Verdict::Taken(name)) => self.give(line, one, name),
-                Some(&Verdict::Refused(reason)) => {
-                    let slot = one.conn.id.slot();
-                    self.take_back(one);
-                    self.keep_here(slot, reason.counter());
-                }
+                Some(&Verdict::Refused(reason)) => self.refused(line, one, reason),
                 None => self.take_back(one),
             }
+        }
+    }
+
+    /// The worker at `line` does not take a connection: another one is asked
+    /// where it is for want of room.
+    fn refused(&mut self, line: usize, offered: Offered, reason: Reason) {
+        let slot = offered.conn.id.slot();
+        self.take_back(offered);
+        let successors = &mut self.successors;
+        successors.lines[line].full |= reason == Reason::Full;
+        if reason == Reason::Full && successors.has_other(line) {
+            successors.next = successors.next.min(slot);
+        } else {
+            self.keep_here(slot, reason.counter());
         }
     }
 
@@ -380,6 +404,30 @@ impl Reactor<'_> {
         }
         if !self.has_successor() {
             self.warn_the_open();
+        }
+    }
+
+    /// Says in the log who was to go and did not.
+    pub(in crate::worker) fn tell_left_behind(&self) {
+        let reasons: Vec<String> = [
+            Counter::NotHandedFull,
+            Counter::NotHandedBusy,
+            Counter::NotHandedTimer,
+            Counter::NotHandedState,
+            Counter::NotHandedSize,
+            Counter::NotHandedListener,
+            Counter::NotHandedDenied,
+        ]
+        .into_iter()
+        .map(|counter| (self.shared.row.read(counter), counter.name()))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} ({name})"))
+        .collect();
+        if !reasons.is_empty() {
+            ::log::warn!(
+                "hand connections over: some stayed behind and ended with this worker: {}",
+                reasons.join(", ")
+            );
         }
     }
 
