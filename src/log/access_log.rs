@@ -6,7 +6,6 @@
 //! come, those that find no room are lost and counted. A line is in the file
 //! after 100 ms at most, and before the process ends if it calls [`flush`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,9 +23,11 @@ const ROOM: usize = 4 * 1024 * 1024;
 struct AccessLog {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    /// Lines lost, and not yet told to anybody.
-    lost: AtomicU64,
+    /// Who counts the lines that are lost.
+    on_loss: Mutex<Option<OnLoss>>,
 }
+
+type OnLoss = Box<dyn Fn(u64) + Send>;
 
 struct Waiting {
     lines: Vec<u8>,
@@ -48,13 +49,20 @@ static ACCESS_LOG: AccessLog = AccessLog {
         hurry: false,
     }),
     changed: Condvar::new(),
-    lost: AtomicU64::new(0),
+    on_loss: Mutex::new(None),
 };
 
 impl AccessLog {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Lines are whole whenever the lock is free.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self, lines: u64) {
+        let on_loss = self.on_loss.lock();
+        if let Some(on_loss) = &*on_loss.unwrap_or_else(PoisonError::into_inner) {
+            on_loss(lines);
+        }
     }
 
     /// The loop of the writing thread.
@@ -83,7 +91,7 @@ impl AccessLog {
             waiting.writing = true;
             drop(waiting);
             if !super::put_access(&batch) {
-                self.lost.fetch_add(count, Ordering::Relaxed);
+                self.lost(count);
             }
             if batch.capacity() > 2 * BATCH {
                 batch = Vec::new();
@@ -92,14 +100,21 @@ impl AccessLog {
     }
 }
 
-/// Records a whole line; tells how many were lost since somebody was told last.
-pub fn record(line: &[u8]) -> u64 {
+/// Has `on_loss` told of lines at the moment when they are lost: how many, on
+/// whichever thread finds that. Of several servers in a process the last is.
+pub fn on_loss(on_loss: impl Fn(u64) + Send + 'static) {
+    let mut place = (ACCESS_LOG.on_loss.lock()).unwrap_or_else(PoisonError::into_inner);
+    *place = Some(Box::new(on_loss));
+}
+
+/// Records a whole line.
+pub fn record(line: &[u8]) {
     let access_log = &ACCESS_LOG;
     let mut waiting = access_log.lock();
     waiting.begun = waiting.begun || begin();
     if !waiting.begun || waiting.lines.len() + line.len() > ROOM {
         drop(waiting);
-        access_log.lost.fetch_add(1, Ordering::Relaxed);
+        access_log.lost(1);
     } else {
         waiting.lines.extend_from_slice(line);
         waiting.count += 1;
@@ -110,10 +125,6 @@ pub fn record(line: &[u8]) -> u64 {
             access_log.changed.notify_all();
         }
     }
-    if access_log.lost.load(Ordering::Relaxed) == 0 {
-        return 0;
-    }
-    access_log.lost.swap(0, Ordering::Relaxed)
 }
 
 /// Starts the thread that writes: with the first line, so behind every fork.

@@ -290,6 +290,8 @@ impl Scoreboard {
     pub fn fold(&self, n: usize) {
         self.ledger.fold(|| {
             kill_point(Spot::Folding);
+            let ended = self.ledger.total(Counter::EndedWithWorker);
+            ended.fetch_add(self.left_behind(n), Ordering::Relaxed);
             for &counter in Counter::ALL {
                 let counted = self.word(n, counter).swap(0, Ordering::Relaxed);
                 if !counter.is_gauge() {
@@ -303,6 +305,18 @@ impl Scoreboard {
         self.addresses(n).forget();
         let activities = activities(self.rows(), n);
         self.words.clear(activities..activities + ACTIVITIES_WORDS);
+    }
+
+    /// Connections that came to the worker of row `n` and did not leave it before
+    /// it was gone. Of what it counted in their whole life: when it was killed,
+    /// the gauge may have been about to change.
+    fn left_behind(&self, n: usize) -> u64 {
+        let sum = |counters: [Counter; 2]| {
+            let words = counters.map(|counter| self.word(n, counter).load(Ordering::Relaxed));
+            words[0].wrapping_add(words[1])
+        };
+        let came = sum([Counter::Accepted, Counter::TakenOver]);
+        came.saturating_sub(sum([Counter::Closed, Counter::HandedOver]))
     }
 
     /// Counts one of the server's as a whole, in a master.

@@ -289,6 +289,9 @@ counters! {
     BadConstant = "connections_closed_bad_constant",
     /// Connections closed because what came was no frame of its format.
     Malformed = "connections_closed_malformed_frame",
+    /// Connections that ended with their worker: it died, or cut them at the end
+    /// of a drain.
+    EndedWithWorker = "connections_ended_with_worker",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{self, Path, PathBuf};
 use std::process::Command;
 
@@ -48,7 +49,8 @@ impl Program {
         }
     }
 
-    /// Starts it, or the program at `other`, beside this one; the descriptors of
+    /// Starts it, or the program at `other`, beside this one, as the leader of a
+    /// process group, which [`process::rejoin_group`] leaves; the descriptors of
     /// `keep` stay open in it, under the same numbers.
     ///
     /// # Errors
@@ -61,7 +63,7 @@ impl Program {
         keep: &[BorrowedFd<'_>],
     ) -> io::Result<Pid> {
         let mut command = Command::new(other.unwrap_or(&self.path));
-        command.args(&self.arguments);
+        command.args(&self.arguments).process_group(0);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         let _closed_again = LeftOpen::new(keep)?;
         #[allow(

@@ -205,6 +205,19 @@ pub fn kill(pid: Pid) -> io::Result<()> {
     send_to(pid, nix::sys::signal::SIGKILL)
 }
 
+/// Ends all processes of the group that `pid` leads, if it leads one.
+pub fn kill_group(pid: Pid) {
+    let group = nix::unistd::Pid::from_raw(pid.raw());
+    let _leads_none = nix::sys::signal::killpg(group, nix::sys::signal::SIGKILL);
+}
+
+/// Goes back to the process group of whoever started this process, who had it
+/// lead one of its own until now. Where that cannot be, it goes on as it is.
+pub fn rejoin_group() {
+    let parent = nix::unistd::getpgid(Some(nix::unistd::getppid()));
+    let _stays = parent.and_then(|group| nix::unistd::setpgid(nix::unistd::Pid::this(), group));
+}
+
 /// Has `pid` end with a core dump, where those are written (`SIGABRT`), even when
 /// it is stopped. A process that is gone already is no error.
 ///

@@ -102,6 +102,7 @@ impl Listening {
             protocol,
             unknown_id,
             entrance: Arc::new(Entrance::from(listener)),
+            is_lent: false,
         })
     }
 
@@ -122,6 +123,15 @@ impl Listening {
             protocol: Arc::clone(&self.protocol),
             unknown_id: self.unknown_id,
             entrance: Arc::clone(&self.entrance),
+            is_lent: self.is_lent,
+        }
+    }
+
+    /// Has the kernel refuse whoever connects from now on, whichever process
+    /// still has the socket.
+    pub fn refuse(&self) {
+        if !self.is_lent {
+            socket::refuse(&self.socket);
         }
     }
 }

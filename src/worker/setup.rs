@@ -26,6 +26,9 @@ pub struct Listening {
     pub unknown_id: UnknownId,
     /// Whom it lets in.
     pub entrance: Arc<Entrance>,
+    /// Whether somebody else listens on when this server has stopped: a service
+    /// manager that starts it again for the next client.
+    pub is_lent: bool,
 }
 
 /// The address.
@@ -86,6 +89,9 @@ pub enum Order {
     /// Stop accepting, answer what was received, close, return; cut what is
     /// left after this time. A second one replaces the time.
     Drain(Option<Duration>),
+    /// The whole server stops: serve who waits to be accepted, and have the
+    /// kernel refuse everybody else.
+    Refuse,
     /// Accept as well from this socket, as from the listener of this index.
     Adopt(usize, OwnedFd),
     /// Say which connections there are.

@@ -97,6 +97,7 @@ impl Crew {
                 protocol: Arc::clone(&listeners[0].protocol),
                 unknown_id: listeners[0].unknown_id,
                 entrance: Arc::clone(&listeners[0].entrance),
+                is_lent: false,
             };
             begin(mode, &board, n, listeners, Limits::from(&config))
         });

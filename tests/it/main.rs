@@ -59,6 +59,7 @@ mod service;
 mod silence;
 mod slow;
 mod source;
+mod stops;
 mod stress;
 #[cfg(feature = "stress")]
 mod stress_http;

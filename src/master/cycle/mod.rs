@@ -239,7 +239,9 @@ fn listeners(
                     socket
                 }
             };
-            set.push(Listening::new(listener, Arc::clone(protocol), socket)?);
+            let mut open = Listening::new(listener, Arc::clone(protocol), socket)?;
+            open.is_lent = sockets.at(&listener.address).is_some();
+            set.push(open);
         }
         sets.push(set);
     }
@@ -353,6 +355,14 @@ impl Cycle {
             Accept::Exclusive => worker::Accept::Exclusive,
             Accept::Reuseport => worker::Accept::ReusePort,
         }
+    }
+
+    /// Has the kernel refuse whoever connects from now on, wherever the sockets
+    /// are open.
+    pub(in crate::master) fn refuse_clients(&self) {
+        let surplus = self.surplus.iter().map(|one| &one.open);
+        let all = self.listeners.iter().flatten().chain(surplus);
+        all.for_each(Listening::refuse);
     }
 
     /// Gives sockets that were taken over the queues that they are to have now.

@@ -126,6 +126,8 @@ pub(in crate::master) struct Master<'a> {
     again: bool,
     /// How many workers the generation that serves is to have.
     wanted: usize,
+    /// When the listeners are shut down, if the workers have not done it.
+    refuse_by: Option<Instant>,
     /// What operators wait for.
     awaited: Vec<Awaited>,
     /// The list of connections that is being put together.
@@ -201,6 +203,7 @@ impl<'a> Master<'a> {
             incoming: None,
             again: false,
             wanted: 0,
+            refuse_by: None,
             awaited: Vec::new(),
             pending_list: None,
             report: None,
@@ -268,6 +271,7 @@ impl<'a> Master<'a> {
         self.watch(now);
         self.look_at_mutex(now);
         self.answer_what_is_done(now);
+        self.refuse_late(now);
         self.notifier.turn(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
@@ -287,6 +291,7 @@ impl<'a> Master<'a> {
             self.next_answer(),
             self.notifier.next_deadline(now),
             self.next_look(),
+            self.refuse_by,
             retry,
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -358,6 +363,7 @@ impl<'a> Master<'a> {
         log::info!("ordered: {command:?}");
         if matches!(command, Command::Stop | Command::Quit) {
             self.notifier.stopping("draining");
+            self.refuse_clients();
         }
         self.supervise(Event::Ordered(command))
     }
@@ -423,6 +429,10 @@ impl<'a> Master<'a> {
                 );
             }
             Action::Kill(pid) => {
+                if self.supervisor.successor() == Some(pid) {
+                    // Whatever it is: what it has started ends with it.
+                    process::kill_group(pid);
+                }
                 if let Err(error) = process::kill(pid) {
                     log::error!("kill worker {pid}: {error}");
                 }

@@ -19,9 +19,9 @@ use crate::master::cycle::socket_file::SocketFile;
 use crate::master::supervisor::{Generation, Rows, SlotId};
 use crate::scoreboard::Descriptors;
 use crate::sys::channel::Channel;
-use crate::sys::exec;
 use crate::sys::socket::Address;
 use crate::sys::systemd::Inherited;
+use crate::sys::{exec, process};
 
 /// The variable.
 const NAME: &str = "PURLIN_UPGRADE";
@@ -171,6 +171,7 @@ impl Inheritance {
         let Some(text) = exec::take_variable(NAME)? else {
             return Ok(None);
         };
+        process::rejoin_group();
         let text = text.to_string_lossy();
         Self::read(&text)
             .map(Some)

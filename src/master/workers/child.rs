@@ -243,6 +243,7 @@ impl Control for Orders {
             };
             kill_point(Spot::Ordered);
             match ToWorker::parse(&datagram[..len]) {
+                Some(ToWorker::Refuse) => return Some(Order::Refuse),
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
                 Some(ToWorker::Successor(generation)) => {

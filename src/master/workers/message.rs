@@ -10,6 +10,8 @@ use crate::net::ConnId;
 /// From the master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::master) enum ToWorker {
+    /// The server stops: serve who waits, refuse everybody else.
+    Refuse,
     /// Drain, at most so long. A second one replaces the time.
     Drain(Option<Duration>),
     /// Log to the file that comes along from now on.
@@ -36,6 +38,7 @@ pub(in crate::master) enum ToWorker {
 impl ToWorker {
     pub(in crate::master) fn datagram(self) -> Vec<u8> {
         match self {
+            Self::Refuse => b"refuse".to_vec(),
             Self::Drain(None) => b"drain".to_vec(),
             Self::Drain(Some(limit)) => format!("drain {}", limit.as_millis()).into_bytes(),
             Self::Reopen => b"reopen".to_vec(),
@@ -55,6 +58,7 @@ impl ToWorker {
         let text = std::str::from_utf8(datagram).ok()?;
         match text.split_once(' ') {
             None => match text {
+                "refuse" => Some(Self::Refuse),
                 "drain" => Some(Self::Drain(None)),
                 "reopen" => Some(Self::Reopen),
                 "reopen-access" => Some(Self::ReopenAccess),
@@ -129,6 +133,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let id = ConnId::first(1, 2, 3);
         for message in [
+            ToWorker::Refuse,
             ToWorker::Drain(None),
             ToWorker::Drain(Some(second)),
             ToWorker::Drain(Some(Duration::ZERO)),

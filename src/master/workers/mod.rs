@@ -64,7 +64,8 @@ impl Owed {
         match message {
             ToWorker::List => self.lists += 1,
             ToWorker::Kick(id) => self.kicks.push(id),
-            ToWorker::Drain(_)
+            ToWorker::Refuse
+            | ToWorker::Drain(_)
             | ToWorker::Reopen
             | ToWorker::ReopenAccess
             | ToWorker::Successor(_)
@@ -188,7 +189,8 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
     let log = match message {
         ToWorker::Reopen => log::file_descriptor()?,
         ToWorker::ReopenAccess => log::access_descriptor()?,
-        ToWorker::Drain(_)
+        ToWorker::Refuse
+        | ToWorker::Drain(_)
         | ToWorker::Successor(_)
         | ToWorker::Predecessor
         | ToWorker::LogLevel(_)

@@ -431,6 +431,13 @@ pub fn has_unread(socket: impl AsFd) -> bool {
     kernel::recv(socket.as_fd().as_raw_fd(), &mut [0], look).is_ok_and(|came| came > 0)
 }
 
+/// Listens no more: the kernel refuses whoever connects from now on, for all that
+/// have a descriptor of this socket. Who waits in its queue is refused too, over
+/// TCP.
+pub fn refuse(listener: impl AsFd) {
+    let _did_not_listen = kernel::shutdown(listener.as_fd().as_raw_fd(), kernel::Shutdown::Read);
+}
+
 /// Ends both directions at once, dropping what waits to be sent; a TCP peer
 /// sees a reset. The descriptor stays valid, and every later call on it fails.
 pub fn abort(socket: impl AsFd) {

@@ -90,6 +90,14 @@ impl Reactor<'_> {
         }
     }
 
+    /// The server stops: lets in whoever waits in the backlogs, and has the
+    /// kernel refuse the others instead of letting them wait for nothing.
+    pub(super) fn refuse_clients(&mut self) {
+        self.pause_accepting(Accepting::Over);
+        self.empty_backlogs();
+        self.listeners.iter().for_each(Listening::refuse);
+    }
+
     /// A slot to accept into. If there is none, accepting pauses before a
     /// connection is taken, so that it waits in the backlog instead of being
     /// turned away. `announced`: one waits for sure; otherwise the listeners

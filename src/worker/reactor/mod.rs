@@ -318,6 +318,7 @@ impl<'a> Reactor<'a> {
                     let had_it = self.kick(id);
                     self.control.kicked(id, had_it);
                 }
+                Order::Refuse => self.refuse_clients(),
                 Order::CheckAcceptMutex => self.check_accept_mutex(),
                 Order::Successor(line, generation) => self.meet_successor(line, generation),
                 Order::Predecessor(line) => self.meet_predecessor(line),

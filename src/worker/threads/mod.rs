@@ -18,6 +18,7 @@ use super::setup::{Control, Setup};
 use super::shared::Shared;
 use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::log::access_log;
+use crate::scoreboard::Counter;
 use crate::sys::epoll::Epoll;
 
 /// How long threads that have nothing left to do may take to return.
@@ -82,6 +83,8 @@ pub fn run(
         setup.epoch,
         setup.limits,
     )?);
+    let row = shared.row.clone();
+    access_log::on_loss(move |lines| row.add(Counter::AccessLost, lines));
     let surroundings = WorkerContext {
         worker: Arc::clone(&shared) as Arc<_>,
         row: shared.row.clone(),
