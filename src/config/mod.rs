@@ -229,8 +229,9 @@ table! {
         pub receive_rate: usize = 256, in 0..=GIB;
         /// How long a started message may be slower than that.
         pub receive_grace: Duration = seconds(20), in millis(100)..=seconds(3600);
-        /// How long a peer may take nothing of what waits for it. `None`: for
-        /// ever.
+        /// Bytes a second that a peer must take of what waits for it; 0: any.
+        pub send_rate: usize = 256, in 0..=GIB;
+        /// How long a peer may be slower than that. `None`: for ever.
         pub send_stall: Option<Duration> = Some(seconds(60)), in millis(100)..=seconds(3600);
         /// How long a peer may keep the server waiting while others wait for
         /// its place. `None`: for ever.

@@ -1,10 +1,11 @@
 //! Clients that keep the server waiting, and those whom they must not harm.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, socket, sockopt};
 use purlin::prelude::*;
@@ -52,6 +53,43 @@ fn who_never_reads_is_bounded_and_then_cut() {
     wait_for(&server, Counter::Live, 0);
     wait_for(&server, Counter::Buffered, 0);
     client.until_closed();
+}
+
+/// Never nothing, and too little: each is held to the same pace.
+#[test]
+fn who_takes_less_than_the_rate_is_cut_and_who_takes_more_is_not() {
+    const WANTED: usize = 400;
+    for (rate, is_cut) in [("8MiB", true), ("1KiB", false)] {
+        let keys = [
+            ("limits.send_rate", rate),
+            ("limits.send_stall", "500ms"),
+            ("limits.outbound_high", "64KiB"),
+        ];
+        let server = serve_with(app(), &keys);
+        let mut client = narrow(address(&server)).unwrap();
+        client.set_nonblocking(false).unwrap();
+        client.write_all(&comm(2, b"").repeat(WANTED)).unwrap();
+        let (mut taken, mut sip) = (0, [0; 8192]);
+        // 400 KiB a second at most.
+        while taken < WANTED * 20_008
+            && let Ok(some @ 1..) = client.read(&mut sip)
+        {
+            taken += some;
+            thread::sleep(Duration::from_millis(20));
+            if !is_cut && taken > 500_000 {
+                // It has had more time than the stall; the rest comes quickly.
+                while taken < WANTED * 20_008 {
+                    taken += client.read(&mut sip).unwrap();
+                }
+            }
+        }
+        assert_eq!(taken < WANTED * 20_008, is_cut, "{taken} at {rate}");
+        assert_eq!(
+            server.read(Counter::SendStalled),
+            u64::from(is_cut),
+            "{rate}"
+        );
+    }
 }
 
 /// A client with little room for what it does not read.

@@ -28,7 +28,8 @@ pub(crate) struct Clocks {
     pub(crate) started: AtomicU64,
     /// Bytes of it that came since then.
     pub(crate) arrived: AtomicU32,
-    /// The kernel took bytes or refused the first ones; 0: it refuses none.
+    /// Until when the peer took what was sent as fast as it has to, the kernel
+    /// having refused more of it; 0: it refuses none.
     pub(crate) progress: AtomicU64,
     /// Bytes that the kernel held for the peer at that time.
     held: AtomicU32,
@@ -59,8 +60,8 @@ impl Clocks {
         }
     }
 
-    /// The kernel took bytes or refused the first ones at `now`, and holds
-    /// `held`.
+    /// The kernel refused the first bytes at `now`, and holds `held`; all 0: it
+    /// refuses none any more.
     pub(crate) fn progressed(&self, now: u64, held: usize) {
         self.held.store(word(held), Ordering::Relaxed);
         self.progress.store(now, Ordering::Relaxed);
@@ -73,10 +74,22 @@ impl Clocks {
         self.thawed.store(now, Ordering::Relaxed);
     }
 
-    /// Whether the peer has taken some of what the kernel holds, now that this
-    /// is `held`.
-    pub(crate) fn has_drained(&self, held: usize) -> bool {
-        word(held) < self.held.load(Ordering::Relaxed)
+    /// The kernel took `sent` bytes more and now, at `now`, holds `held`: what
+    /// the peer took in between buys it time, a second for `rate` bytes and none
+    /// in advance; at a `rate` of 0 anything does.
+    ///
+    /// Several threads note it. What two of them see at once may count twice or
+    /// not at all, once.
+    pub(crate) fn drained(&self, sent: usize, held: usize, rate: usize, now: u64) {
+        let before = self.held.swap(word(held), Ordering::Relaxed);
+        let taken = (u64::from(before) + sent as u64).saturating_sub(u64::from(word(held)));
+        let since = self.progress.load(Ordering::Relaxed);
+        if since == 0 || taken == 0 {
+            return;
+        }
+        let bought = taken.saturating_mul(1000).checked_div(rate as u64);
+        let until = bought.map_or(now, |bought| since.saturating_add(bought).min(now));
+        self.progress.store(until, Ordering::Relaxed);
     }
 
     /// So many bytes of the unfinished message are there since it `started`.
@@ -96,6 +109,25 @@ impl Clocks {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_is_bought_at_the_rate_and_not_in_advance() {
+        let clocks = Clocks::new();
+        let progress = || clocks.progress.load(Ordering::Relaxed);
+        clocks.drained(5, 100, 10, 50);
+        assert_eq!(progress(), 0, "the kernel refuses nothing");
+        clocks.progressed(1000, 100);
+        clocks.drained(0, 98, 10, 2000);
+        assert_eq!(progress(), 1200);
+        clocks.drained(3, 98, 10, 2000);
+        assert_eq!(progress(), 1500, "what it gave up is what it got");
+        clocks.drained(0, 98, 10, 3000);
+        assert_eq!(progress(), 1500, "it took nothing");
+        clocks.drained(1000, 98, 10, 3000);
+        assert_eq!(progress(), 3000);
+        clocks.drained(0, 97, 0, 4000);
+        assert_eq!(progress(), 4000, "any rate will do");
+    }
 
     #[test]
     fn what_answers_a_heartbeat_is_no_conversation() {

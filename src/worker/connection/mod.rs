@@ -244,15 +244,12 @@ impl Connection {
         self.unsent() > mark || self.is_in_file()
     }
 
-    /// Whether the peer has taken nothing of what the kernel holds for it. If
-    /// it has, that is noted.
-    pub(crate) fn is_stuck(&self) -> bool {
+    /// Takes note of what the peer has taken of what was sent to it, `sent` bytes
+    /// of it just now; gives until when it did so at `rate`. 0: nothing waits.
+    pub(crate) fn drained(&self, sent: usize, rate: usize) -> u64 {
         let held = socket::unacknowledged(self.socket());
-        let drained = self.clocks.has_drained(held);
-        if drained {
-            self.clocks.progressed(coarse_millis(), held);
-        }
-        !drained
+        self.clocks.drained(sent, held, rate, coarse_millis());
+        self.clocks.progress.load(Ordering::Relaxed)
     }
 
     /// Forgets everything.

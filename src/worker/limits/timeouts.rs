@@ -7,7 +7,7 @@
 //! | heartbeat | the last whole message or heartbeat; stands still while the server makes the peer wait |
 //! | idle | the last message in either direction; stands still likewise |
 //! | receive rate | first byte of the unfinished message, or the end of a pause |
-//! | send stall | the kernel's buffer for the peer moved |
+//! | send stall | until when the peer took what was sent at the rate |
 //! | linger | the same, once the connection is to be closed |
 
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(crate) enum TimeoutAction {
     /// Tell the peer that its message did not come in time, and close it,
     /// counted under this name.
     Refuse(Counter),
-    /// Close it unless the peer has taken some of what the kernel holds.
+    /// Close it unless the peer has taken enough of what the kernel holds.
     Unstall,
     /// Send it a heartbeat.
     Ping,

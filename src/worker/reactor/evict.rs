@@ -12,6 +12,7 @@ use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::clock::millis;
 use crate::sys::sync::Ordering;
+use crate::worker::limits::Limits;
 
 impl Reactor<'_> {
     /// A client waits and there is no slot: closes whoever has kept the server
@@ -22,7 +23,7 @@ impl Reactor<'_> {
         };
         if self.waited_for.is_empty() {
             let each = self.inbound.iter();
-            let waited_since = |one| waited_since(one, self.shared.limits.receive_rate);
+            let waited_since = |one| waited_since(one, &self.shared.limits);
             let waited_for = each.filter_map(|one| Some((waited_since(one)?, one.conn()?.id)));
             self.waited_for.extend(waited_for);
             self.waited_for.sort_unstable_by(|a, b| b.cmp(a));
@@ -45,14 +46,14 @@ impl Reactor<'_> {
     fn waited_since(&self, id: ConnId) -> Option<u64> {
         let inbound = self.inbound.get(id.slot())?;
         inbound.find(id)?;
-        waited_since(inbound, self.shared.limits.receive_rate)
+        waited_since(inbound, &self.shared.limits)
     }
 }
 
 /// Since when the server waits for this peer: for its first message, for the
-/// rest of one that arrives more slowly than `rate`, or for it to take what was
-/// sent.
-fn waited_since(inbound: &Inbound, rate: usize) -> Option<u64> {
+/// rest of one, or for it to take what was sent, where either goes more slowly
+/// than it has to.
+fn waited_since(inbound: &Inbound, limits: &Limits) -> Option<u64> {
     let conn = inbound.conn()?;
     if conn.heard.load(Ordering::Relaxed) == 0 {
         return Some(conn.opened);
@@ -63,8 +64,9 @@ fn waited_since(inbound: &Inbound, rate: usize) -> Option<u64> {
     let arrived = conn.clocks.arrived.load(Ordering::Relaxed);
     let bought = u64::from(arrived)
         .saturating_mul(1000)
-        .checked_div(rate as u64);
+        .checked_div(limits.receive_rate as u64);
     let started = started.map(|at| at.saturating_add(bought.unwrap_or(0)));
-    let stalled = noted(conn.clocks.progress.load(Ordering::Relaxed)).filter(|_| conn.is_stuck());
+    let stalled = noted(conn.clocks.progress.load(Ordering::Relaxed))
+        .and_then(|_| noted(conn.drained(0, limits.send_rate)));
     started.into_iter().chain(stalled).min()
 }

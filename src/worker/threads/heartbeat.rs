@@ -60,7 +60,7 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
         TimeoutAction::Refuse(counter) if !refuse(shared, &conn, counter) => {
             return close(shared, &conn, Some(counter));
         }
-        TimeoutAction::Unstall if conn.is_stuck() => {
+        TimeoutAction::Unstall if is_stalled(shared, &conn, now) => {
             return shared.ask_end(id, CloseMode::Abort, Some(Counter::SendStalled));
         }
         TimeoutAction::Ping => {
@@ -74,6 +74,13 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
     if let Some((at, _)) = timeouts::next(&snapshot(&conn, now), &shared.limits) {
         shared.heartbeat.watch(slot, at.max(now + 1));
     }
+}
+
+/// Whether the peer is behind, with what it has taken from the kernel counted.
+fn is_stalled(shared: &Shared, conn: &Connection, now: u64) -> bool {
+    let until = conn.drained(0, shared.limits.send_rate);
+    let limit = shared.limits.send_stall;
+    until != 0 && limit.is_some_and(|limit| until.saturating_add(millis(limit)) <= now)
 }
 
 fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {

@@ -264,8 +264,7 @@ pub(crate) fn flush(
     let sent = bytes + of_files;
     if sent > 0 {
         if outbound.armed && !outbound.is_empty() {
-            let held = socket::unacknowledged(conn.socket());
-            conn.clocks.progressed(coarse_millis(), held);
+            conn.drained(sent, shared.limits.send_rate);
         }
         shared.row.add(Counter::BytesOut, sent as u64);
         shared.unqueued(conn, bytes);
