@@ -9,8 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
+use purlin::prelude::*;
+use purlin::scoreboard::Counter;
+
 use crate::daemon::Daemon;
-use crate::harness::{Client, either, wait_until};
+use crate::harness::{Client, comm, either, serve_with, wait_for, wait_until};
+use crate::http::{HTTP, ask};
 use crate::instance::{Instance, busy};
 
 /// Takes the numbers of all descriptors from a process that it does not use now.
@@ -126,4 +130,54 @@ fn whoever_has_a_place_keeps_it_over_reloads_of_full_workers() {
         instance.counter("connections_handed_over"),
         3 * count as u64
     );
+}
+
+/// Each was served once, and holds its place for the price of a request now and
+/// then.
+#[test]
+fn a_house_full_of_idle_clients_over_http_lets_others_in() {
+    let web = Web::<()>::new().get("/", |_, (): ()| "hello");
+    let keys = [
+        HTTP[0],
+        ("worker.connections_max", "50"),
+        ("limits.make_room", "100ms"),
+    ];
+    let server = serve_with(App::new().web(web), &keys);
+    let mut idle: Vec<Client> = (0..50)
+        .map(|_| {
+            let mut client = Client::to(&server);
+            assert_eq!(ask(&mut client, "GET", "/").1, b"hello");
+            client
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(50));
+    // The first asks again, and has been idle for less long than all others.
+    assert_eq!(ask(&mut idle[0], "GET", "/").1, b"hello");
+    let mut late: Vec<Client> = (0..5).map(|_| Client::to(&server)).collect();
+    for client in &mut late {
+        assert_eq!(ask(client, "GET", "/").1, b"hello");
+    }
+    assert_eq!(server.read(Counter::MadeRoom), 5);
+    assert_eq!(ask(&mut idle[0], "GET", "/").1, b"hello");
+}
+
+#[test]
+fn a_house_full_of_sessions_stays_as_it_is() {
+    let app = App::<()>::new().on_inline(1, |_, body: Bytes| body);
+    let keys = [
+        ("worker.connections_max", "5"),
+        ("limits.make_room", "10ms"),
+    ];
+    let server = serve_with(app, &keys);
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::to(&server)).collect();
+    for client in &mut clients {
+        client.call(1, b"hello");
+    }
+    let mut late = Client::to(&server);
+    late.send(&comm(1, b"late"));
+    wait_for(&server, Counter::PoolFull, 1);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(server.read(Counter::MadeRoom), 0);
+    drop(clients.pop());
+    assert_eq!(late.comm(), (1, b"late".to_vec()));
 }

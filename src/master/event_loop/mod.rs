@@ -24,11 +24,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::control::clients::{Clients, FIRST_TOKEN};
-use super::control::{self, ControlSocket, Response};
+use super::control::{self, ControlSocket};
 use super::cycle::Cycle;
 use super::daemon::detach::Report;
 use super::daemon::service_manager::Notifier;
-use super::exit::{Ending, Exit};
+use super::exit::Ending;
 use super::pid_file::PidFile;
 use super::plan::Plan;
 use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
@@ -366,29 +366,6 @@ impl<'a> Master<'a> {
             self.refuse_clients();
         }
         self.supervise(Event::Ordered(command))
-    }
-
-    fn reopen(&mut self, client: Option<u64>) -> Step {
-        if let Err(refusal) = self.supervisor.may_change() {
-            log::error!("reopen refused: {refusal}");
-            self.refuse(client, &Ending::refused(&refusal));
-            return Step::Continue(());
-        }
-        let response = match log::reopen() {
-            Ok(()) => {
-                self.supervise(Event::Ordered(Command::Reopen))?;
-                log::info!("the logs were reopened");
-                Response::new(Exit::Ok as u8, "the logs were reopened")
-            }
-            Err(error) => {
-                log::error!("reopen the logs: {error}; the old file stays in use");
-                Response::new(Ending::of(&error) as u8, error.to_string())
-            }
-        };
-        if let Some(client) = client {
-            self.clients.answer(client, &response, &self.epoll);
-        }
-        Step::Continue(())
     }
 
     /// Tells the supervisor, and does what it says.

@@ -9,7 +9,7 @@ use ::log::LevelFilter;
 use super::{Master, Step, connections};
 use crate::log;
 use crate::master::control::{Command, Response, Wanted};
-use crate::master::exit::Exit;
+use crate::master::exit::{Ending, Exit};
 use crate::master::supervisor::{self, Event, Refusal, Stage};
 use crate::master::workers::WorkerProcess;
 use crate::master::workers::message::ToWorker;
@@ -171,6 +171,30 @@ impl Master<'_> {
                 (_, Err(error)) => log::error!("hand on the listener {open}: {error}"),
             }
         }
+    }
+
+    /// Opens the logs again, here and in the workers.
+    pub(super) fn reopen(&mut self, client: Option<u64>) -> Step {
+        if let Err(refusal) = self.supervisor.may_change() {
+            log::error!("reopen refused: {refusal}");
+            self.refuse(client, &Ending::refused(&refusal));
+            return Step::Continue(());
+        }
+        let response = match log::reopen() {
+            Ok(()) => {
+                self.supervise(Event::Ordered(supervisor::Command::Reopen))?;
+                log::info!("the logs were reopened");
+                Response::new(Exit::Ok as u8, "the logs were reopened")
+            }
+            Err(error) => {
+                log::error!("reopen the logs: {error}; the old file stays in use");
+                Response::new(Ending::of(&error) as u8, error.to_string())
+            }
+        };
+        if let Some(client) = client {
+            self.clients.answer(client, &response, &self.epoll);
+        }
+        Step::Continue(())
     }
 
     /// The same by a signal, which has nobody to answer.

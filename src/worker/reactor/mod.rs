@@ -51,6 +51,7 @@ use accept_mutex::AcceptMode;
 use cutters::Cutters;
 use drain::{DRAIN, Drain};
 use drain_report::Drained;
+use evict::Candidates;
 use handover::Successors;
 use inbound::Inbound;
 use proxy_wait::ProxyWait;
@@ -98,9 +99,8 @@ pub(super) struct Reactor<'a> {
     /// Who has left, and is closed behind this batch of events.
     left: Vec<Arc<Connection>>,
     accepting: Accepting,
-    /// In a full pool, who has kept the server waiting and since when, the
-    /// longest last.
-    waited_for: Vec<(u64, ConnId)>,
+    /// In a full pool, who has kept the server waiting, and who is idle.
+    candidates: [Candidates; 2],
     accept_mode: AcceptMode,
     control: &'a mut dyn Control,
     drain: Option<Drain>,
@@ -184,7 +184,7 @@ impl<'a> Reactor<'a> {
             again: Vec::new(),
             left: Vec::with_capacity(BATCH),
             accepting: Accepting::NotHolder,
-            waited_for: Vec::new(),
+            candidates: Default::default(),
             accept_mode,
             control,
             drain: None,
