@@ -58,6 +58,7 @@ mod service;
 mod silence;
 mod slow;
 mod source;
+mod starters;
 mod stress;
 #[cfg(feature = "stress")]
 mod stress_http;

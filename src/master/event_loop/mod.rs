@@ -52,7 +52,7 @@ use wakes::MasterWords;
 use watch::SLOW_PER_SECOND;
 
 /// All that the master listens to; workers inherit them blocked.
-const SIGNALS: [Signal; 10] = [
+pub(in crate::master) const SIGNALS: [Signal; 10] = [
     Signal::Child,
     Signal::Hangup,
     Signal::Interrupt,

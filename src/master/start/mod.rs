@@ -9,7 +9,7 @@ use super::cycle::inherited::Sockets;
 use super::cycle::{Cycle, settings};
 use super::daemon::detach::{Detached, Report, detach};
 use super::daemon::service_manager::Notifier;
-use super::event_loop::{Ended, Master, Resources};
+use super::event_loop::{Ended, Master, Resources, SIGNALS};
 use super::exit::{Ending, Exit};
 use super::pid_file::PidFile;
 use super::supervisor::Supervisor;
@@ -19,6 +19,7 @@ use crate::log;
 use crate::master::plan::{Plan, absolute, slots};
 use crate::scoreboard::Scoreboard;
 use crate::sys::process::{self, Pid};
+use crate::sys::signal;
 use crate::sys::starter;
 use crate::sys::{systemd, title};
 use upgraded::succeed;
@@ -34,6 +35,14 @@ const BIND: Duration = Duration::from_secs(1);
 ///
 /// [`Ending`], for the caller to print unless its text is empty.
 pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
+    // Of the program before this one in an upgrade, signals are inherited blocked:
+    // one that comes before this program listens must not end it.
+    let blocked = if Inheritance::is_offered() {
+        &SIGNALS[..]
+    } else {
+        &[]
+    };
+    signal::start_afresh(blocked).map_err(|error| Ending::internal("reset signals", &error))?;
     let threads = process::thread_count().unwrap_or(1);
     if threads != 1 {
         let text = format!("{threads} threads run already; call main() before starting any");

@@ -65,6 +65,14 @@ struct Written {
     old_master: i32,
 }
 
+impl Inheritance {
+    /// Whether an old master has started this program, and offers one.
+    #[must_use]
+    pub(in crate::master) fn is_offered() -> bool {
+        std::env::var_os(NAME).is_some()
+    }
+}
+
 /// What the old master puts in.
 pub(in crate::master) struct Bequest<'a> {
     pub(in crate::master) line: &'a Channel,
