@@ -368,6 +368,7 @@ impl<'a> Master<'a> {
             self.refuse(client, &Ending::refused(&refusal));
             return Step::Continue(());
         }
+        self.plan.go_to_folder();
         let response = match log::reopen() {
             Ok(()) => {
                 self.supervise(Event::Ordered(Command::Reopen))?;
