@@ -29,6 +29,19 @@ impl Arguments {
         Config::load(self.file.as_deref(), env.iter().cloned(), &self.overrides)
     }
 
+    /// The same, with the file named by where it is, seen from `folder`: whoever
+    /// reads it again may be elsewhere by then.
+    fn seen_from(&self, folder: Option<&Path>) -> Self {
+        let file = self.file.as_ref();
+        let file = file.map(|file| folder.map_or_else(|| file.clone(), |at| at.join(file)));
+        let (command, overrides) = (self.command.clone(), self.overrides.clone());
+        Self {
+            command,
+            file,
+            overrides,
+        }
+    }
+
     /// What `-t` says about a configuration that could be loaded.
     #[must_use]
     pub fn verdict(&self) -> String {

@@ -12,6 +12,7 @@ use crate::listener;
 use crate::master::{self, Ending, Plan};
 use crate::sys::exec::Program;
 use crate::sys::limits::Limits;
+use crate::sys::starter;
 use crate::sys::title;
 use crate::worker::Application;
 
@@ -62,6 +63,8 @@ fn obey(
             let _nobody_listens = writeln!(io::stderr(), "{program}: {}", arguments.verdict());
         }
         Command::Run { is_daemon } => {
+            let folder = starter::folder().ok();
+            let arguments = &arguments.seen_from(folder.as_deref());
             // With more threads, the master refuses to start.
             if crate::sys::process::thread_count().is_ok_and(|threads| threads == 1) {
                 let _cosmetic = title::init();
@@ -72,6 +75,11 @@ fn obey(
                 load: Arc::new(|| arguments.config(env)),
                 application,
                 is_daemon: *is_daemon,
+                folder,
+                file: arguments.file.clone(),
+                overrides: (arguments.overrides.iter())
+                    .map(|(key, value)| format!("{key}={value}"))
+                    .collect(),
             })?;
         }
         Command::Ask { command, json } => {

@@ -1,7 +1,8 @@
 //! The commands that look at, or talk to, a master that runs already.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf, absolute};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,9 @@ const UPGRADE: Duration = Duration::from_secs(15);
 /// How long a quit may take: as long as clients stay.
 const QUIT: Duration = Duration::from_secs(7 * 86_400);
 
+/// Why nobody can be asked.
+const DEAF: &str = "control_socket is empty: the master hears no commands, but signals";
+
 /// How often to look whether the master is gone.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -42,7 +46,12 @@ pub(super) fn ask(
     command: Command,
 ) -> Result<Response, Ending> {
     let config = arguments.config(env);
-    let path = socket_path(arguments, env, &config);
+    let Some(path) = socket_path(arguments, env, &config) else {
+        return Err(Ending::new(Exit::Config, DEAF));
+    };
+    if matches!(command, Command::Reload | Command::Upgrade) {
+        is_its_own(arguments, &path)?;
+    }
     let limit = match (command, &config) {
         (Command::Stop, Ok(config)) => config.shutdown_timeout + STOP,
         (Command::Stop, Err(_)) => Duration::from_secs(3600) + STOP,
@@ -90,13 +99,61 @@ pub(super) fn ask(
     Ok(answer)
 }
 
+/// Refuses another file, or another value, than the master was started with: it
+/// reads its own again, and would serve on as if it had been told nothing.
+fn is_its_own(arguments: &Arguments, path: &Path) -> Result<(), Ending> {
+    // One that does not answer is told of by who asks next; one that does not
+    // know is of an older version.
+    let Ok(status) = control::request(path, Command::Status, PATIENCE) else {
+        return Ok(());
+    };
+    let (conf, set) = (status.json.get("conf"), status.json["set"].as_array());
+    let refuse = |text| Err(Ending::new(Exit::Usage, text));
+    if let (Some(file), Some(conf)) = (&arguments.file, conf)
+        && !conf.as_str().is_some_and(|own| is_same(file, own.as_ref()))
+    {
+        let own = conf
+            .as_str()
+            .map(|own| format!("{own}, which it was started with"));
+        let own = own.unwrap_or_else(|| "no file: it was started without one".into());
+        let file = absolute(file).unwrap_or_else(|_| file.clone());
+        return refuse(format!(
+            "the master reads {own}, not {}; to change that, stop it and start it with the other",
+            file.display()
+        ));
+    }
+    for (key, value) in &arguments.overrides {
+        let says_where = matches!(&**key, "control_socket" | "pid_file");
+        let given = format!("{key}={value}");
+        if let Some(set) = set.filter(|_| !says_where)
+            && !set.iter().any(|own| *own == *given)
+        {
+            return refuse(format!(
+                "--set {given}: the master was not started with it, and keeps to what it was \
+                 started with; write it into the file, or stop it and start it so"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether both are one file, by name or by what the names lead to.
+fn is_same(given: &Path, own: &Path) -> bool {
+    let identity = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    absolute(given).is_ok_and(|given| given == own)
+        || identity(given).is_some_and(|given| identity(own) == Some(given))
+}
+
 /// Where the master listens, even when the configuration is broken: a master
 /// must be reachable then, too.
 fn socket_path(
     arguments: &Arguments,
     env: &[(String, String)],
     config: &Result<Config, crate::config::ConfigError>,
-) -> PathBuf {
+) -> Option<PathBuf> {
     if let Ok(config) = config {
         return config.control_socket.clone();
     }
@@ -108,12 +165,13 @@ fn socket_path(
     named(&arguments.overrides, "control_socket")
         .or_else(|| named(env, "PURLIN__CONTROL_SOCKET"))
         .or_else(|| written_control_socket(file?))
-        .unwrap_or_else(|| Config::default().control_socket)
+        .or_else(|| Config::default().control_socket)
+        .filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The master that the configuration names, if it runs.
 fn master(config: &Result<Config, crate::config::ConfigError>) -> Option<Pid> {
-    match holder(&config.as_ref().ok()?.pid_file) {
+    match holder(config.as_ref().ok()?.pid_file.as_deref()?) {
         Ok(Holder::Master(pid)) => Some(pid),
         Ok(Holder::Nobody | Holder::Starting) | Err(_) => None,
     }
@@ -164,7 +222,9 @@ pub(super) fn test(config: &Config) -> Result<(), Ending> {
 
 /// Where the instance that the configuration names listens, if it runs.
 fn running_listeners(config: &Config) -> Vec<String> {
-    let Ok(status) = control::request(&config.control_socket, Command::Status, PATIENCE) else {
+    let path = config.control_socket.as_deref();
+    let status = path.map(|path| control::request(path, Command::Status, PATIENCE));
+    let Some(Ok(status)) = status else {
         return Vec::new();
     };
     let listeners = status.json["listeners"].as_array();

@@ -101,10 +101,11 @@ table! {
         pub group: Option<String> = None;
         /// Whether `user` may be root.
         pub allow_root: bool = false;
-        /// Locked by the master, and names it.
-        pub pid_file: PathBuf = "purlin.pid".into();
-        /// Where the command line reaches the master.
-        pub control_socket: PathBuf = "purlin.ctl".into();
+        /// Locked by the master, and names it. `None`: a master in the foreground
+        /// goes without.
+        pub pid_file: Option<PathBuf> = Some("purlin.pid".into());
+        /// Where the command line reaches the master. `None`: nowhere.
+        pub control_socket: Option<PathBuf> = Some("purlin.ctl".into());
     }
     beside {
         /// `[[listener]]`: at least one.

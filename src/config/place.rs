@@ -108,6 +108,8 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, error } => {
+                // A relative path says nothing to who reads it elsewhere.
+                let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
                 write!(f, "{}: cannot read the file: {error}", file.display())
             }
             Self::Refused { place, message } => match place {

@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::exit::{Ending, Exit};
-use crate::sys::local;
 use crate::sys::process::Pid;
+use crate::sys::{local, unnamed};
 
 /// Times that a file is tried which others just look at, or just unlinked.
 const TRIES: u32 = 1000;
@@ -42,7 +42,8 @@ const LOOKS: u32 = 100;
 #[derive(Debug)]
 pub struct PidFile {
     file: File,
-    path: PathBuf,
+    /// `None`: it has no name, and stands where one is wanted.
+    path: Option<PathBuf>,
 }
 
 /// Why there is no pid file. Every one is the operator's to solve.
@@ -145,7 +146,7 @@ impl PidFile {
             }
             if tries > LOOKS || !is_private(&file).map_err(unusable)? {
                 if let Some(file) = replace(&file, path)? {
-                    let path = path.to_path_buf();
+                    let path = Some(path.to_path_buf());
                     return Ok(Self { file, path });
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -163,7 +164,7 @@ impl PidFile {
             }
             // The master before may have unlinked it after it was opened here.
             if is_at(&file, path) {
-                let path = path.to_path_buf();
+                let path = Some(path.to_path_buf());
                 return Ok(Self { file, path });
             }
         }
@@ -176,14 +177,24 @@ impl PidFile {
     /// # Errors
     ///
     /// [`PidFileError::Unusable`] when another file is at `path` by now.
-    pub fn inherit(file: OwnedFd, path: &Path) -> Result<Self, PidFileError> {
+    pub fn inherit(file: OwnedFd, path: Option<&Path>) -> Result<Self, PidFileError> {
         let file = File::from(file);
-        let path = path.to_path_buf();
-        if is_at(&file, &path) {
+        let path = path.map(Path::to_path_buf);
+        let Some(at) = path.clone().filter(|path| !is_at(&file, path)) else {
             return Ok(Self { file, path });
-        }
+        };
         let error = io::Error::new(io::ErrorKind::NotFound, "it is no longer the master's");
-        Err(PidFileError::Unusable(path, error))
+        Err(PidFileError::Unusable(at, error))
+    }
+
+    /// None: nobody finds out who the master is, and nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is free.
+    pub fn none() -> io::Result<Self> {
+        let file = unnamed::in_memory()?;
+        Ok(Self { file, path: None })
     }
 
     /// Names `pid` as the master: the process that goes on after daemonizing,
@@ -204,17 +215,24 @@ impl PidFile {
             self.file.write_all_at(line.as_bytes(), 0)?;
             self.file.set_len(len)
         };
-        write().map_err(|error| PidFileError::Unusable(self.path.clone(), error))
+        let path = || self.path.clone().unwrap_or_default();
+        write().map_err(|error| PidFileError::Unusable(path(), error))
     }
 
-    /// Unlinks the file if it names the calling process, and lets go of it.
+    /// Unlinks the file if it names the calling process, or nobody yet, and lets
+    /// go of it.
     ///
     /// A worker, or a master that an upgrade has replaced, only lets go.
     pub fn remove(self) {
-        let names_me = matches!(contents(&self.file), Ok(Contents::Pid(pid)) if pid == Pid::own());
-        if names_me && is_at(&self.file, &self.path) {
+        let Some(path) = &self.path else { return };
+        let is_mine = match contents(&self.file) {
+            Ok(Contents::Pid(pid)) => pid == Pid::own(),
+            Ok(Contents::Empty) => true,
+            Ok(Contents::Foreign) | Err(_) => false,
+        };
+        if is_mine && is_at(&self.file, path) {
             // Before the lock ends: a master that starts now makes a new one.
-            let _gone_already = std::fs::remove_file(&self.path);
+            let _gone_already = std::fs::remove_file(path);
         }
     }
 }
@@ -429,7 +447,7 @@ mod tests {
         old_master.write(Pid::own()).unwrap();
         let before = fs::metadata(&path).unwrap().ino();
         let copy = old_master.as_fd().try_clone_to_owned().unwrap();
-        let new_master = PidFile::inherit(copy, &path).unwrap();
+        let new_master = PidFile::inherit(copy, Some(&path)).unwrap();
         for raw in [123_456_789, 7] {
             new_master.write(some_pid(raw)).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("{raw}\n"));
@@ -439,7 +457,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().ino(), before);
         let copy = new_master.as_fd().try_clone_to_owned().unwrap();
         fs::rename(&path, path.with_extension("aside")).unwrap();
-        assert!(PidFile::inherit(copy, &path).is_err());
+        assert!(PidFile::inherit(copy, Some(&path)).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::cycle::{Basis, Cycle};
 use super::exit::Ending;
 use super::supervisor::PLACES_MIN;
 use crate::config::{Config, ConfigError};
+use crate::log;
 use crate::sys::exec::Program;
 use crate::worker::Application;
 
@@ -24,9 +25,27 @@ pub struct Plan<'a> {
     pub application: &'a dyn Application,
     /// Whether to go into the background.
     pub is_daemon: bool,
+    /// The working directory at the start: what relative paths are meant from.
+    /// `None`: there was none any more.
+    pub folder: Option<path::PathBuf>,
+    /// The file of the configuration, absolute; `None`: there is none.
+    pub file: Option<path::PathBuf>,
+    /// What stands over the file for this run: `KEY=VALUE`.
+    pub overrides: Vec<String>,
 }
 
 impl Plan<'_> {
+    /// Goes to the folder that has the name of the working directory now, which
+    /// may be another one than at the start: releases are put in each other's
+    /// place.
+    pub(super) fn go_to_folder(&self) {
+        let Some(folder) = &self.folder else { return };
+        if let Err(error) = std::env::set_current_dir(folder) {
+            let folder = folder.display();
+            log::warn!("working directory {folder}: {error}; relative paths lead to the old one");
+        }
+    }
+
     /// What each cycle is made of, beside its configuration.
     pub(super) fn basis(&self) -> Basis<'_> {
         Basis {

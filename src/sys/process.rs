@@ -96,6 +96,8 @@ pub fn fork() -> io::Result<Fork> {
 pub enum Cause {
     /// By itself, with this exit code.
     Exited(i32),
+    /// Somebody else was told how: it is no child of this process any more.
+    Unknown,
     /// By a signal.
     Killed {
         /// The kernel's number of the signal.
@@ -109,6 +111,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Unknown => f.write_str("is gone, nobody knows how"),
             Self::Killed { signal, core } => {
                 match nix::sys::signal::Signal::try_from(signal) {
                     Ok(name) => write!(f, "killed by {name}")?,
@@ -131,6 +134,16 @@ pub enum Change {
     Continued,
 }
 
+/// What [`reap`] found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Reaped {
+    /// In the order in which the kernel told it.
+    pub changes: Vec<(Pid, Change)>,
+    /// Whether no child is left, those in `changes` aside: of whoever else was
+    /// one, the end will never be told.
+    pub is_childless: bool,
+}
+
 /// What became of the children since the last call. The end of each is reported
 /// once; of stops and continuations in quick succession only the last may be.
 ///
@@ -138,8 +151,8 @@ pub enum Change {
 /// whenever it arrived. It collects *every* child of the process, so nothing
 /// else in it may wait for children of its own.
 #[must_use]
-pub fn reap() -> Vec<(Pid, Change)> {
-    let mut changes = Vec::new();
+pub fn reap() -> Reaped {
+    let mut reaped = Reaped::default();
     let options = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
     loop {
         let mut status = 0;
@@ -147,10 +160,16 @@ pub fn reap() -> Vec<(Pid, Change)> {
         // SAFETY: the kernel writes one `int`, borrowed for the call.
         let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
         match pid {
-            1.. => changes.extend(decode(status).map(|change| (Pid(pid), change))),
-            0 => return changes,
-            // No child at all. A signal cannot interrupt a call that never waits.
-            ..0 => return changes,
+            1.. => {
+                let change = decode(status).map(|change| (Pid(pid), change));
+                reaped.changes.extend(change);
+            }
+            0 => return reaped,
+            // A signal cannot interrupt a call that never waits.
+            ..0 => {
+                reaped.is_childless = Errno::last() == Errno::ECHILD;
+                return reaped;
+            }
         }
     }
 }
@@ -379,7 +398,7 @@ mod tests {
             send_to(sleeper, signal).unwrap();
             let mut seen = Vec::new();
             while !seen.contains(&(sleeper, change)) {
-                seen = reap();
+                seen = reap().changes;
                 for &(pid, other) in seen.iter().filter(|(pid, _)| *pid != sleeper) {
                     let cause = expected.remove(&pid.raw());
                     assert_eq!(cause.map(Change::Ended), Some(other));
@@ -393,13 +412,20 @@ mod tests {
         let give_up = Instant::now() + Duration::from_secs(30);
         while !expected.is_empty() {
             assert!(Instant::now() < give_up, "not reaped: {expected:?}");
-            for (pid, change) in reap() {
+            for (pid, change) in reap().changes {
                 let cause = expected.remove(&pid.raw());
                 assert_eq!(cause.map(Change::Ended), Some(change));
             }
             yield_now();
         }
-        assert_eq!(reap(), []);
+        let childless = Reaped {
+            changes: Vec::new(),
+            is_childless: true,
+        };
+        assert_eq!(reap(), childless, "nobody is left whose end could be told");
+        let mut another = Command::new("sleep").arg("1000").spawn().unwrap();
+        assert_eq!(reap(), Reaped::default());
+        another.kill().unwrap();
         kill(sleeper).expect("a process that is gone is no error");
     }
 

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as Kernel, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -61,6 +62,39 @@ fn set(signals: &[Signal]) -> SigSet {
         .filter(|(signal, _)| signals.contains(signal))
         .map(|&(_, kernel)| kernel)
         .collect()
+}
+
+/// Forgets what whoever started this program wanted of signals: none is ignored,
+/// and those of `blocked` alone are blocked. Both survive `exec`, and a program
+/// that cannot know its starter cannot rely on either: with `SIGCHLD` ignored no
+/// child can be waited for, with `SIGABRT` blocked none can be aborted.
+///
+/// `SIGPIPE` stays as it is: the runtime has it ignored. So do handlers, which are
+/// this program's own. Call it before any thread exists.
+///
+/// # Errors
+///
+/// Never in practice.
+pub fn start_afresh(blocked: &[Signal]) -> io::Result<()> {
+    // Numbers, not names: real-time signals have none.
+    for number in 1..=libc::SIGRTMAX() {
+        if number != libc::SIGPIPE && is_ignored(number) {
+            // SAFETY: the default action is no function, so nothing can run.
+            let _cannot_fail = unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set(blocked)), None)?;
+    Ok(())
+}
+
+fn is_ignored(number: libc::c_int) -> bool {
+    let mut found = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: nothing is changed; the kernel writes one `sigaction`, borrowed for
+    // the call.
+    let asked = unsafe { libc::sigaction(number, std::ptr::null(), found.as_mut_ptr()) };
+    // SAFETY: all zeroes are a `sigaction`, of the default action.
+    let found = unsafe { found.assume_init() };
+    asked == 0 && found.sa_sigaction == libc::SIG_IGN
 }
 
 /// A descriptor that is readable while one of its signals is pending.

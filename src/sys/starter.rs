@@ -4,13 +4,31 @@
 use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 /// The first descriptor behind standard input, output and error.
 const FIRST: RawFd = 3;
+
+/// The working directory by the name under which the program was started there:
+/// what `PWD` says, where that is it. A link on the way may lead to another
+/// release later, and a folder may be replaced by one of the same name.
+///
+/// # Errors
+///
+/// `NotFound`: it has been removed.
+pub fn folder() -> io::Result<PathBuf> {
+    let here = fs::metadata(".")?;
+    let named = std::env::var_os("PWD").map(PathBuf::from);
+    let named = named.filter(|path| path.is_absolute());
+    let is_here = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (here.dev(), here.ino()))
+    };
+    named.filter(is_here).map_or_else(std::env::current_dir, Ok)
+}
 
 /// Leaves the session of whoever started the program: the calling process has
 /// no terminal any more that it could type into, and none that signals it.

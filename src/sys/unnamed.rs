@@ -7,6 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
 /// Tries to find a name that nobody has.
 const TRIES: u32 = 16;
 
@@ -29,6 +31,15 @@ pub fn unnamed(folder: &Path) -> io::Result<File> {
         }
         opened => opened,
     }
+}
+
+/// A new file that is nowhere but in memory.
+///
+/// # Errors
+///
+/// `EMFILE` or `ENFILE`.
+pub fn in_memory() -> io::Result<File> {
+    Ok(memfd_create(c"purlin-file", MFdFlags::MFD_CLOEXEC)?.into())
 }
 
 fn options() -> OpenOptions {

@@ -60,6 +60,7 @@ mod silence;
 mod slow;
 mod source;
 mod stops;
+mod starters;
 mod stress;
 #[cfg(feature = "stress")]
 mod stress_http;

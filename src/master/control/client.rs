@@ -30,14 +30,20 @@ pub enum ControlError {
 impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRunning(path) => write!(f, "no master listens on {}", path.display()),
+            Self::NotRunning(path) => write!(f, "no master listens on {}", whole(path)),
             Self::Permission(path) => {
-                write!(f, "no permission for control socket {}", path.display())
+                write!(f, "no permission for control socket {}", whole(path))
             }
             Self::Timeout(limit) => write!(f, "the master did not answer within {limit:?}"),
             Self::Broken(error) => write!(f, "conversation with the master: {error}"),
         }
     }
+}
+
+/// With its folder: who asks from the wrong one is to see that.
+fn whole(path: &Path) -> String {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    whole.display().to_string()
 }
 
 impl Error for ControlError {

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: OwnedFd,
-    file: SocketFile,
+    /// `None`: nobody can connect.
+    file: Option<SocketFile>,
 }
 
 impl ControlSocket {
@@ -32,8 +34,21 @@ impl ControlSocket {
     /// path is something else: do not start.
     pub fn bind(path: &Path) -> io::Result<Self> {
         let listener = local::listen_private(path)?;
-        let file = SocketFile::at(path)?;
+        let file = Some(SocketFile::at(path)?);
         Ok(Self { listener, file })
+    }
+
+    /// None: it stands where one is wanted, and nobody ever comes.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is free.
+    pub fn none() -> io::Result<Self> {
+        let listener = UnixDatagram::unbound()?.into();
+        Ok(Self {
+            listener,
+            file: None,
+        })
     }
 
     /// The socket at `path` on which the program before this one listens.
@@ -41,8 +56,8 @@ impl ControlSocket {
     /// # Errors
     ///
     /// Nothing is at `path` any more.
-    pub fn inherit(listener: OwnedFd, path: &Path) -> io::Result<Self> {
-        let file = SocketFile::at(path)?;
+    pub fn inherit(listener: OwnedFd, path: Option<&Path>) -> io::Result<Self> {
+        let file = path.map(SocketFile::at).transpose()?;
         Ok(Self { listener, file })
     }
 
@@ -63,9 +78,17 @@ impl ControlSocket {
         Ok(None)
     }
 
+    /// Whether somebody may come.
+    #[must_use]
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Stops listening and unlinks the path, unless another master has it now.
     pub fn remove(self) {
-        self.file.remove();
+        if let Some(file) = &self.file {
+            file.remove();
+        }
     }
 }
 

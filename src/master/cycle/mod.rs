@@ -6,6 +6,7 @@ pub(super) mod inherited;
 pub(super) mod socket_file;
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -175,18 +176,24 @@ pub(in crate::master) fn settings(config: &Config, is_daemon: bool) -> Result<Se
     let syslog = config.log.syslog.as_deref().map(str::parse).transpose();
     // In the background nobody reads stderr: what is logged must go somewhere.
     let lost = is_daemon && config.log.syslog.is_none();
-    let beside = lost.then(|| config.pid_file.with_file_name("purlin.log"));
+    let beside = config.pid_file.as_ref().filter(|_| lost);
+    let beside = beside.map(|pid_file| pid_file.with_file_name("purlin.log"));
     Ok(Settings {
         level: config.log.level,
         format: match config.log.format {
             LogFormat::Human => Format::Human,
             LogFormat::Json => Format::Json,
         },
-        file: config.log.file.clone().or(beside),
+        file: config.log.file.clone().or(beside).map(whole),
         stderr: !is_daemon,
         syslog: syslog.map_err(|error: String| config.refuse("log.syslog", &error))?,
-        access_log: config.http.access_log.clone(),
+        access_log: config.http.access_log.clone().map(whole),
     })
+}
+
+/// The same wherever it is opened again.
+fn whole(file: PathBuf) -> PathBuf {
+    std::path::absolute(&file).unwrap_or(file)
 }
 
 fn identity(config: &Config) -> Result<Option<Identity>, Ending> {

@@ -78,6 +78,7 @@ impl Master<'_> {
             member.line.forget_end(&self.epoll);
             self.accept_mutex.take_from(member.owner);
         }
-        Step::Continue(())
+        // No signal comes for a child that somebody else waited for.
+        self.reap()
     }
 }

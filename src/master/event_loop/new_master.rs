@@ -47,6 +47,7 @@ impl Master<'_> {
     }
 
     fn try_launch(&self) -> Result<(NewMaster, Pid), String> {
+        self.plan.go_to_folder();
         let cycle = self
             .current
             .as_ref()
@@ -67,6 +68,7 @@ impl Master<'_> {
             line: &theirs,
             pid_file: self.pid_file.as_fd(),
             control: control.as_fd(),
+            has_control_file: control.has_file(),
             shared,
             life: self.life_pipe.end(),
             life_pipe: &life_pipe,

@@ -6,7 +6,7 @@ use crate::log;
 use crate::master::supervisor::Event;
 use crate::sys::clock::coarse_millis;
 use crate::sys::fault::{Spot, kill_point};
-use crate::sys::process::{self, Cause, Change, Pid};
+use crate::sys::process::{self, Cause, Change, Pid, Reaped};
 
 /// Lines about workers that are stopped and go on: one can have that done to
 /// itself as often as it likes.
@@ -15,31 +15,46 @@ pub(super) const STOPS_PER_SECOND: u32 = 50;
 impl Master<'_> {
     /// Takes note of all that became of the workers.
     pub(super) fn reap(&mut self) -> Step {
-        for (pid, change) in process::reap() {
-            let cause = match change {
-                Change::Ended(cause) => cause,
-                Change::Stopped => {
-                    self.stopped(pid);
-                    continue;
-                }
-                Change::Continued => {
-                    self.continued(pid);
-                    continue;
-                }
-            };
-            if self.supervisor.successor() == Some(pid) {
-                self.new_master_ended(cause)?;
-                continue;
+        let reaped = process::reap();
+        // Before any of them is replaced.
+        let lost = self.lost(&reaped);
+        for (pid, change) in reaped.changes {
+            match change {
+                Change::Stopped => self.stopped(pid),
+                Change::Continued => self.continued(pid),
+                Change::Ended(cause) => self.ended(pid, cause)?,
             }
-            kill_point(Spot::Reaped);
-            // What it said last may not have been read yet.
-            if let Some(slot) = self.workers.with_pid(pid).map(|member| member.slot) {
-                self.hear(slot)?;
-                self.tell_of_death(pid, cause);
-            }
-            self.supervise(Event::Exited { pid, cause })?;
+        }
+        for pid in lost {
+            self.ended(pid, Cause::Unknown)?;
         }
         Step::Continue(())
+    }
+
+    /// Those whose end is never told: there is no child any more, because somebody
+    /// else in this process waited for it, or the kernel was told that nobody
+    /// would.
+    fn lost(&self, reaped: &Reaped) -> Vec<Pid> {
+        if !reaped.is_childless {
+            return Vec::new();
+        }
+        let workers = self.supervisor.status().filter_map(|slot| slot.pid);
+        let all = workers.chain(self.supervisor.successor());
+        let is_told = |pid: &Pid| reaped.changes.iter().any(|(told, _)| told == pid);
+        all.filter(|pid| !is_told(pid)).collect()
+    }
+
+    fn ended(&mut self, pid: Pid, cause: Cause) -> Step {
+        if self.supervisor.successor() == Some(pid) {
+            return self.new_master_ended(cause);
+        }
+        kill_point(Spot::Reaped);
+        // What it said last may not have been read yet.
+        if let Some(slot) = self.workers.with_pid(pid).map(|member| member.slot) {
+            self.hear(slot)?;
+            self.tell_of_death(pid, cause);
+        }
+        self.supervise(Event::Exited { pid, cause })
     }
 
     /// The watchdog cannot tell a worker that sleeps from one that was stopped

@@ -56,6 +56,7 @@ impl Master<'_> {
 
     /// Everything of a new cycle that can fail.
     fn prepare(&self) -> Result<Cycle, Ending> {
+        self.plan.go_to_folder();
         let config = (self.plan.load)()?;
         if let Some(current) = &self.current {
             current.config.can_become(&config)?;

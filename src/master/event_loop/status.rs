@@ -22,6 +22,15 @@ impl Master<'_> {
         Some(holder.row.into())
     }
 
+    /// Where the configuration is, and where the server listens.
+    fn places(&self, listeners: &[String]) -> String {
+        let file = self.plan.file.as_ref();
+        let file = file.map(|file| format!("configured by {}\n", file.display()));
+        let listeners = listeners.iter();
+        let listeners = listeners.map(|listener| format!("listening on {listener}\n"));
+        file.into_iter().chain(listeners).collect()
+    }
+
     /// The whole report.
     pub(super) fn status(&self) -> Response {
         let now = Instant::now();
@@ -47,9 +56,7 @@ impl Master<'_> {
         if let Some(pid) = self.supervisor.successor() {
             let _never_fails = writeln!(text, "upgrading to pid {pid}");
         }
-        for listener in &listeners {
-            let _never_fails = writeln!(text, "listening on {listener}");
-        }
+        text.push_str(&self.places(&listeners));
         for (slot, row) in slots.iter().zip(&rows) {
             let accepts = if holder == Some(slot.slot.0) {
                 ", accepts"
@@ -77,6 +84,8 @@ impl Master<'_> {
             json: json!({
                 "pid": Pid::own().raw(),
                 "version": env!("CARGO_PKG_VERSION"),
+                "conf": self.plan.file.as_ref().map(|file| file.to_string_lossy()),
+                "set": self.plan.overrides,
                 "uptime": uptime,
                 "generation": generation,
                 "starting": self.supervisor.incoming().map(|generation| generation.0),

@@ -2,6 +2,7 @@
 
 mod upgraded;
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use super::control::ControlSocket;
@@ -9,18 +10,21 @@ use super::cycle::inherited::Sockets;
 use super::cycle::{Cycle, settings};
 use super::daemon::detach::{Detached, Report, detach};
 use super::daemon::service_manager::Notifier;
-use super::event_loop::{Ended, Master, Resources};
+use super::event_loop::{Ended, Master, Resources, SIGNALS};
 use super::exit::{Ending, Exit};
 use super::pid_file::PidFile;
 use super::supervisor::Supervisor;
 use super::upgrade::inheritance::Inheritance;
 use super::upgrade::life_pipe::LifePipe;
+use crate::config::{Config, Place};
 use crate::log;
 use crate::master::plan::{Plan, absolute, slots};
 use crate::scoreboard::Scoreboard;
 use crate::sys::process::{self, Pid};
+use crate::sys::signal;
 use crate::sys::starter;
-use crate::sys::{systemd, title};
+use crate::sys::systemd::{self, Handed};
+use crate::sys::title;
 use upgraded::succeed;
 
 /// How long an address may be in use at the start: by workers whose master
@@ -34,6 +38,14 @@ const BIND: Duration = Duration::from_secs(1);
 ///
 /// [`Ending`], for the caller to print unless its text is empty.
 pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
+    // Of the program before this one in an upgrade, signals are inherited blocked:
+    // one that comes before this program listens must not end it.
+    let blocked = if Inheritance::is_offered() {
+        &SIGNALS[..]
+    } else {
+        &[]
+    };
+    signal::start_afresh(blocked).map_err(|error| Ending::internal("reset signals", &error))?;
     let threads = process::thread_count().unwrap_or(1);
     if threads != 1 {
         let text = format!("{threads} threads run already; call main() before starting any");
@@ -54,27 +66,23 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     let config = (plan.load)()?;
     log::init(&settings(&config, false)?)
         .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))?;
-    let pid_file = PidFile::lock(&absolute(&config.pid_file)?)?;
-    let sockets = Sockets::new(handed.sockets);
-    let cycle = Cycle::prepare(config, plan.basis(), None, sockets, BIND)?;
-    let path = absolute(&cycle.config.control_socket)?;
-    let control = ControlSocket::bind(&path).map_err(|error| {
-        cycle.unlink_but(&[]);
-        let text = format!("control socket {}: {error}", path.display());
-        Ending::new(Ending::of(&error), text)
-    })?;
-    let board = Scoreboard::for_connections(slots(&cycle), cycle.limits.connections_max)
-        .map_err(|error| Ending::internal("make the shared memory", &error))?;
-    // In the background the shell is told, and nobody else waits.
-    let manager = handed.notify.filter(|_| !plan.is_daemon);
-    let notifier = Notifier::new(manager, handed.watchdog, Instant::now());
-    let life_pipe = LifePipe::new().map_err(|error| Ending::internal("make a pipe", &error))?;
-    let resources = Resources {
-        control,
-        board,
-        notifier,
-        pid_file,
-        life_pipe,
+    let pid_file = match &config.pid_file {
+        Some(path) => PidFile::lock(&absolute(path)?)?,
+        None if plan.is_daemon => {
+            let error = "is empty, which is for `run`: in the background nothing else names \
+                         the master";
+            return Err(config.refuse("pid_file", error).into());
+        }
+        None => {
+            PidFile::none().map_err(|error| Ending::internal("go without a pid file", &error))?
+        }
+    };
+    let (cycle, resources) = match prepare(plan, config, handed) {
+        Ok((cycle, made)) => (cycle, made.with(pid_file)),
+        Err(ending) => {
+            pid_file.remove();
+            return Err(ending);
+        }
     };
     let serve = |report| serve(plan, cycle, resources, report);
     if !plan.is_daemon {
@@ -82,9 +90,97 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
     }
 
     match detach()? {
+        // What was made is the daemon's.
         Detached::Shell(result) => result,
         Detached::Daemon(report) => serve(Some(report)),
     }
+}
+
+/// What is made for a start, but for the pid file.
+struct Made {
+    control: ControlSocket,
+    board: Scoreboard,
+    notifier: Notifier,
+    life_pipe: LifePipe,
+}
+
+impl Made {
+    fn with(self, pid_file: PidFile) -> Resources {
+        Resources {
+            control: self.control,
+            board: self.board,
+            notifier: self.notifier,
+            pid_file,
+            life_pipe: self.life_pipe,
+        }
+    }
+}
+
+/// Everything that can fail; what was made of it is gone, then.
+fn prepare(plan: &Plan<'_>, config: Config, handed: Handed) -> Result<(Cycle, Made), Ending> {
+    let sockets = Sockets::new(handed.sockets);
+    let cycle = Cycle::prepare(config, plan.basis(), None, sockets, BIND)?;
+    let control = match control_socket(&cycle.config, plan.is_daemon) {
+        Ok(control) => control,
+        Err(ending) => {
+            cycle.unlink_but(&[]);
+            return Err(ending);
+        }
+    };
+    let shared = Scoreboard::for_connections(slots(&cycle), cycle.limits.connections_max)
+        .map_err(|error| Ending::internal("make the shared memory", &error))
+        .and_then(|board| {
+            let pipe = LifePipe::new();
+            Ok((
+                board,
+                pipe.map_err(|error| Ending::internal("make a pipe", &error))?,
+            ))
+        });
+    let (board, life_pipe) = match shared {
+        Ok(made) => made,
+        Err(ending) => {
+            control.remove();
+            cycle.unlink_but(&[]);
+            return Err(ending);
+        }
+    };
+    // In the background the shell is told, and nobody else waits.
+    let manager = handed.notify.filter(|_| !plan.is_daemon);
+    let notifier = Notifier::new(manager, handed.watchdog, Instant::now());
+    let made = Made {
+        control,
+        board,
+        notifier,
+        life_pipe,
+    };
+    Ok((cycle, made))
+}
+
+/// Where commands are heard. Who does without a pid file, as on a file system
+/// where nothing can be written, does without a control socket that nobody asked
+/// for as well.
+fn control_socket(config: &Config, is_daemon: bool) -> Result<ControlSocket, Ending> {
+    let none =
+        || ControlSocket::none().map_err(|error| Ending::internal("go without commands", &error));
+    let Some(path) = &config.control_socket else {
+        return none();
+    };
+    let path = absolute(path)?;
+    let is_asked_for =
+        config.pid_file.is_some() || is_daemon || *config.place("control_socket") != Place::Default;
+    ControlSocket::bind(&path).or_else(|error| {
+        let cannot_write = matches!(
+            error.kind(),
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+        );
+        let path = path.display();
+        if is_asked_for || !cannot_write {
+            let text = format!("control socket {path}: {error}");
+            return Err(Ending::new(Ending::of(&error), text));
+        }
+        log::warn!("no control socket at {path}: {error}; signals alone are heard");
+        none()
+    })
 }
 
 fn serve(
@@ -106,6 +202,7 @@ fn serve(
         }
         Err(ending) => {
             resources.pid_file.remove();
+            resources.control.remove();
             Err(ending)
         }
     };

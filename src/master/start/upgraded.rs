@@ -81,10 +81,17 @@ fn open<'a>(
     cycle: &Cycle,
 ) -> Result<Master<'a>, Ending> {
     let failed = |error: std::io::Error| Ending::internal("take over from the old binary", &error);
-    let pid_file = PidFile::inherit(inheritance.pid_file, &absolute(&cycle.config.pid_file)?)?;
-    let path = absolute(&cycle.config.control_socket)?;
-    let control = ControlSocket::inherit(inheritance.control, &path)
-        .map_err(|error| Ending::new(Exit::Unavailable, format!("{}: {error}", path.display())))?;
+    let path = cycle.config.pid_file.as_deref().map(absolute).transpose()?;
+    let pid_file = PidFile::inherit(inheritance.pid_file, path.as_deref())?;
+    let path = cycle.config.control_socket.as_deref();
+    // Where a default one could not be made at the start, there is none.
+    let path = path.filter(|_| inheritance.has_control_file);
+    let path = path.map(absolute).transpose()?;
+    let control =
+        ControlSocket::inherit(inheritance.control, path.as_deref()).map_err(|error| {
+            let path = path.as_deref().unwrap_or("".as_ref()).display();
+            Ending::new(Exit::Unavailable, format!("{path}: {error}"))
+        })?;
     let shared = inheritance.shared.map(Scoreboard::inherit).transpose();
     let shared = shared.map_err(failed)?.flatten();
     let shared = shared.filter(|board| has_room(board, cycle, inheritance.taken));

@@ -1,4 +1,4 @@
-//! How soon a worker that died young is started again.
+//! How soon a worker that died young is started again, while others serve.
 //!
 //! Pure: time and the seed of the jitter come in as arguments. Invariant: no
 //! retry is the eleventh fork of its slot within five seconds.
@@ -75,7 +75,7 @@ impl Backoff {
     }
 
     /// From when on one more fork is within the bound.
-    fn window_opens(&self, now: Instant) -> Instant {
+    pub(super) fn window_opens(&self, now: Instant) -> Instant {
         match self.forks.front() {
             Some(&oldest) if self.forks.len() == FORKS => oldest + WINDOW,
             _ => now,

@@ -98,7 +98,8 @@ pub enum OldMasterEvent {
 /// What can be wanted, by signal or over the control socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
-    /// Drain within the shutdown timeout, then exit. Given twice: kill, exit.
+    /// Drain within the shutdown timeout, then exit. Given again, at least
+    /// [`REPEAT`](super::REPEAT) later: kill, exit.
     Stop,
     /// Drain without a deadline, then exit.
     Quit,

@@ -71,6 +71,12 @@ pub struct Policy {
     pub seed: u64,
 }
 
+/// Orders to stop that follow each other so soon count once. A process group and
+/// its supervisor send the same one twice, and so do two operators; who means a
+/// second one waits. Nothing else that can be ordered means more the second time,
+/// but for one worker more or fewer, of which each is meant.
+pub const REPEAT: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
     Running,
@@ -85,6 +91,8 @@ pub struct Supervisor {
     policy: Policy,
     slots: Vec<Option<Slot>>,
     phase: Phase,
+    /// When a stop was ordered that counted.
+    stop_ordered: Option<Instant>,
     /// The generation that serves; `None` before the first and after `Winch`.
     current: Option<Generation>,
     /// The generation that is being started.
@@ -113,6 +121,7 @@ impl Supervisor {
             policy,
             slots: vec![None; policy.slots],
             phase: Phase::Running,
+            stop_ordered: None,
             current: None,
             incoming: None,
             postponed: None,
@@ -171,6 +180,7 @@ impl Supervisor {
             Event::Ordered(Command::Quit | Command::Winch) | Event::Tick => {}
         }
         self.carry_out_what_is_due(now);
+        self.hasten_if_deserted(now);
         self.start_postponed(now);
         self.carry_upgrade_on(now);
         self.take_over_if_ready(now);
@@ -282,6 +292,11 @@ impl Supervisor {
     }
 
     fn stop(&mut self, now: Instant) {
+        let is_repeat = |at| now.saturating_duration_since(at) < REPEAT;
+        if self.stop_ordered.is_some_and(is_repeat) {
+            return;
+        }
+        self.stop_ordered = Some(now);
         match self.phase {
             Phase::Running | Phase::Stopping(None) => {
                 self.end_new_master(Setback::Overruled, now);
@@ -347,6 +362,27 @@ impl Supervisor {
                 }
                 State::Forking { .. } | State::Overdue { .. } | State::Serving { .. } => {}
             }
+        }
+    }
+
+    /// With nobody left to serve, somebody tries every second: a pause that grows
+    /// is there for the sake of those who serve. One at a time, since what one
+    /// lacks, all lack.
+    fn hasten_if_deserted(&mut self, now: Instant) {
+        let current = self.current;
+        let mut wanted = self.slots.iter_mut().flatten();
+        let mut next: Option<(Instant, &mut Slot)> = None;
+        for slot in wanted.by_ref().filter(|slot| slot.is_wanted()) {
+            let State::BackingOff { until } = slot.state else {
+                return;
+            };
+            let soon = slot.backoff.window_opens(now).max(now + FIRST).min(until);
+            if Some(slot.generation) == current && next.as_ref().is_none_or(|(at, _)| soon < *at) {
+                next = Some((soon, slot));
+            }
+        }
+        if let Some((until, slot)) = next {
+            slot.state = State::BackingOff { until };
         }
     }
 

@@ -396,13 +396,86 @@ fn quit_has_no_deadline_until_a_stop_gives_it_one_and_the_second_stop_kills() {
         play.order(Command::Stop),
         [play.drain(100, TIMEOUT), play.drain(101, TIMEOUT)]
     );
+    play.wait(SECOND);
     assert_eq!(
         play.order(Command::Stop),
         [Action::Kill(pid(100)), Action::Kill(pid(101))]
     );
+    play.wait(SECOND);
     assert_eq!(play.order(Command::Stop), []);
     play.die(100);
     assert_eq!(play.die(101), [Action::Bury(pid(101)), Action::Exit]);
+}
+
+/// As when a process group is signalled and its supervisor signals as well.
+#[test]
+fn stops_within_a_second_count_once_however_many() {
+    let mut play = Play::with_two_workers();
+    let drains = [play.drain(100, TIMEOUT), play.drain(101, TIMEOUT)];
+    assert_eq!(play.order(Command::Stop), drains);
+    for pause in [0, 1, 400, 598] {
+        play.wait(Duration::from_millis(pause));
+        assert_eq!(play.order(Command::Stop), [], "{pause} ms later");
+    }
+    play.wait(Duration::from_millis(1));
+    let kills = [Action::Kill(pid(100)), Action::Kill(pid(101))];
+    assert_eq!(play.order(Command::Stop), kills);
+}
+
+/// Without a word of the first one's pause, which may have grown.
+#[test]
+fn with_nobody_left_a_fork_is_tried_every_second() {
+    let mut play = Play::with_two_workers();
+    play.wait(SECOND);
+    let failed = |play: &mut Play, slot| {
+        let slot = SlotId(slot);
+        play.supervisor
+            .on_event(Event::ForkFailed { slot }, play.now)
+    };
+    // One of two is gone: its pause grows.
+    let dead = Event::Exited {
+        pid: pid(101),
+        cause: KILLED,
+    };
+    assert_eq!(forks(&play.supervisor.on_event(dead, play.now)), 1);
+    assert_eq!(failed(&mut play, 1), []);
+    for _ in 0..8 {
+        play.now = play.supervisor.next_deadline().unwrap();
+        assert_eq!(
+            play.supervisor.on_event(Event::Tick, play.now),
+            [fork(1, 1, 1)]
+        );
+        assert_eq!(failed(&mut play, 1), []);
+    }
+    let pause = play.supervisor.next_deadline().unwrap() - play.now;
+    assert!(pause > LONGEST / 2, "{pause:?}");
+    // The other one as well.
+    let dead = Event::Exited {
+        pid: pid(100),
+        cause: KILLED,
+    };
+    assert_eq!(forks(&play.supervisor.on_event(dead, play.now)), 1);
+    assert_eq!(failed(&mut play, 0), []);
+    let mut tried = 0;
+    let until = play.now + 20 * SECOND;
+    loop {
+        play.now = play.supervisor.next_deadline().unwrap();
+        if play.now > until {
+            break;
+        }
+        let actions = play.supervisor.on_event(Event::Tick, play.now);
+        let [
+            Action::Fork {
+                slot: SlotId(slot), ..
+            },
+        ] = actions[..]
+        else {
+            panic!("{actions:?}");
+        };
+        assert_eq!(failed(&mut play, slot), []);
+        tried += 1;
+    }
+    assert!((19..=27).contains(&tried), "{tried} tries in 20 seconds");
 }
 
 #[test]

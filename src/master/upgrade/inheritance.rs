@@ -37,6 +37,9 @@ struct Written {
     line: RawFd,
     pid_file: RawFd,
     control: RawFd,
+    /// Whether that has a path; each had, before it could be without.
+    #[serde(default = "yes")]
+    has_control_file: bool,
     memory: RawFd,
     /// What masters alone write of it; `None` before there was such.
     #[serde(default)]
@@ -65,11 +68,24 @@ struct Written {
     old_master: i32,
 }
 
+impl Inheritance {
+    /// Whether an old master has started this program, and offers one.
+    #[must_use]
+    pub(in crate::master) fn is_offered() -> bool {
+        std::env::var_os(NAME).is_some()
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
 /// What the old master puts in.
 pub(in crate::master) struct Bequest<'a> {
     pub(in crate::master) line: &'a Channel,
     pub(in crate::master) pid_file: BorrowedFd<'a>,
     pub(in crate::master) control: BorrowedFd<'a>,
+    pub(in crate::master) has_control_file: bool,
     pub(in crate::master) shared: Descriptors<BorrowedFd<'a>>,
     pub(in crate::master) life: BorrowedFd<'a>,
     pub(in crate::master) life_pipe: &'a LifePipe,
@@ -100,6 +116,7 @@ impl Bequest<'_> {
             line: self.line.as_fd().as_raw_fd(),
             pid_file: raw(&self.pid_file),
             control: raw(&self.control),
+            has_control_file: self.has_control_file,
             memory: raw(&self.shared.memory),
             ledger: Some(raw(&self.shared.ledger)),
             bells: self.shared.bells.iter().map(raw).collect(),
@@ -147,6 +164,7 @@ pub(in crate::master) struct Inheritance {
     pub(in crate::master) line: Rc<Channel>,
     pub(in crate::master) pid_file: OwnedFd,
     pub(in crate::master) control: OwnedFd,
+    pub(in crate::master) has_control_file: bool,
     /// `None`: the old binary has no ledger, so its words mean something else.
     pub(in crate::master) shared: Option<Descriptors<OwnedFd>>,
     pub(in crate::master) life: OwnedFd,
@@ -223,6 +241,7 @@ impl Inheritance {
             line: Rc::new(exec::adopt(written.line)?.into()),
             pid_file: exec::adopt(written.pid_file)?,
             control: exec::adopt(written.control)?,
+            has_control_file: written.has_control_file,
             shared,
             life: exec::adopt(written.old_life)?,
             life_pipe: LifePipe {
@@ -308,6 +327,7 @@ mod tests {
             line: &line,
             pid_file: file,
             control: file,
+            has_control_file: true,
             shared: Descriptors {
                 memory: file,
                 ledger: file,
