@@ -23,6 +23,7 @@ mod daemon;
 mod deaths;
 mod doctor;
 mod drain_http;
+mod ends;
 mod endurance;
 mod files;
 mod files_answers;

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
 //! | `became` | grows by the reactor, which holds the turn then: read freely |
-//! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
+//! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted`, `close_reason` | atomic words, anyone |
+//! | `is_opened` | an atomic word: set by who holds the turn, or before anybody finds it |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
@@ -24,13 +25,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::dispatch::CloseReason;
 use crate::dispatch::service::UnknownId;
 use crate::net::ConnId;
 use crate::net::per_ip::Hash;
 use crate::protocol::{CloseMode, Event, Protocol};
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket::{self, Peer};
-use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use became::Became;
 use clocks::Clocks;
 use inbox::Inbox;
@@ -120,6 +122,11 @@ pub(crate) struct Connection {
     /// A file is among what waits to be sent; its bytes are not in `queued`,
     /// because they are not in memory. Changed under the lock of `outbound`.
     pub(crate) in_file: AtomicBool,
+    /// `opened` has run to its end, or there is none: `closed` is owed to it.
+    /// Those that are no sessions have neither.
+    is_opened: AtomicBool,
+    /// Why it ends, as a word of [`CloseReason`]; 0: nobody has said so yet.
+    close_reason: AtomicU32,
     /// The reactor has decided: nothing may be written any more.
     dead: AtomicBool,
     /// The peer has sent its last byte: closing needs no lingering.
@@ -147,6 +154,8 @@ impl Connection {
             clocks: Clocks::new(),
             queued: AtomicUsize::new(0),
             in_file: AtomicBool::new(false),
+            is_opened: AtomicBool::new(false),
+            close_reason: AtomicU32::new(0),
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
             mailbox: Mailbox::new(),
@@ -188,6 +197,30 @@ impl Connection {
     pub(crate) fn uncount(&self) -> Option<Hash> {
         let word = self.counted.swap(0, Ordering::Relaxed);
         (word != 0).then(|| Hash::from_word(word))
+    }
+
+    /// `opened` has run to its end, or there is none: `closed` will run.
+    pub(crate) fn opened_it(&self) {
+        self.is_opened.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether `closed` is to run when it ends.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.is_opened.load(Ordering::Relaxed)
+    }
+
+    /// It ends because of `reason`, unless there was one before: what comes
+    /// behind the first is its consequence.
+    pub(crate) fn ends_by(&self, reason: CloseReason) {
+        let (none, relaxed) = (0, Ordering::Relaxed);
+        let _first_stands =
+            (self.close_reason).compare_exchange(none, reason.word(), relaxed, relaxed);
+    }
+
+    /// Why it ended.
+    pub(crate) fn close_reason(&self) -> CloseReason {
+        let word = self.close_reason.load(Ordering::Relaxed);
+        CloseReason::from_word(word).unwrap_or(CloseReason::ServerError)
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -264,6 +297,8 @@ impl Connection {
         self.clocks = Clocks::new();
         self.queued.store(0, Ordering::Relaxed);
         self.in_file.store(false, Ordering::Relaxed);
+        self.is_opened.store(false, Ordering::Relaxed);
+        self.close_reason.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
         self.peer_done.store(false, Ordering::Relaxed);
         self.mailbox.reset();

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::Reactor;
 use super::inbound::Inbound;
+use crate::dispatch::CloseReason;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
@@ -89,6 +90,7 @@ impl Reactor<'_> {
             return;
         };
         kill_point(Spot::Decided);
+        conn.ends_by(counter.map_or(CloseReason::Program, CloseReason::of));
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
             socket::abort(conn.socket());

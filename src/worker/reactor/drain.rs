@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::drain_report::DrainReport;
 use super::{Accepting, End, Reactor};
+use crate::dispatch::CloseReason;
 use crate::protocol::Event;
 use crate::scoreboard::Counter;
 use crate::sys::fault::{Spot, kill_point};
@@ -205,6 +206,7 @@ impl Reactor<'_> {
         if self.inbound[slot].find(conn.id).is_none() {
             return;
         }
+        conn.ends_by(CloseReason::GoingAway);
         let forgotten = self.inbound[slot].forget();
         self.shared.unbuffered(forgotten);
         self.stop_reading(&conn);

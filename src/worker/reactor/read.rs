@@ -15,6 +15,7 @@ use super::Reactor;
 use super::cutters::Unfinished;
 use super::flood_guard::{self, Admitted, Came};
 use crate::config::Trigger;
+use crate::dispatch::CloseReason;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Then};
 use crate::scoreboard::Counter;
@@ -258,6 +259,7 @@ impl Reactor<'_> {
 
     fn end_of_file(&mut self, conn: &Arc<Connection>) {
         conn.peer_done.store(true, Ordering::SeqCst);
+        conn.ends_by(CloseReason::PeerClosed);
         let truncated = self.inbound[conn.id.slot()].forget();
         if truncated > 0 {
             self.shared.unbuffered(truncated);

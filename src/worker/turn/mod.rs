@@ -15,7 +15,7 @@ use super::connection::parts::Parts;
 use super::connection::{Connection, Item};
 use super::queues::letters::ToRecycler;
 use super::shared::Shared;
-use crate::dispatch::sample;
+use crate::dispatch::{CloseReason, sample};
 use crate::protocol::{
     Beside, Budget, CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units,
 };
@@ -139,9 +139,10 @@ pub(crate) fn run(
         budget: &mut *budget,
         room: shared.limits.outbound_high.saturating_sub(conn.unsent()),
     };
-    let mut spoke = false;
+    let (mut spoke, mut has_opened) = (false, false);
     while let Some(item) = items.pop_front() {
         let by_itself = matches!(item, Item::Ping | Item::Units(_));
+        let opens = matches!(item, Item::Opened);
         let (is_reply, before) = (item.urgency() == Urgency::Reply, turn.out.pending());
         why = if let Item::Units(units) = &item {
             let (served, step) = parts.server.serve(Units::shared(units), &mut turn);
@@ -157,6 +158,7 @@ pub(crate) fn run(
             why
         };
         spoke |= !by_itself && turn.out.pending() > before;
+        has_opened |= opens;
         if is_reply {
             conn.clocks.thaw(coarse_millis());
         }
@@ -176,6 +178,9 @@ pub(crate) fn run(
     served(shared, conn, done, budget.messages() - before);
     if spoke {
         conn.clocks.spoken.store(coarse_millis(), Ordering::Relaxed);
+    }
+    if has_opened && parts.app.has_opened() {
+        conn.opened_it();
     }
     parts.app.counted();
     TurnRun {
@@ -261,7 +266,10 @@ pub(crate) fn finish(
             end(shared, conn, parts);
             TurnEnd::default()
         }
-        StopReason::Close(mode) => close(shared, conn, parts, mode),
+        StopReason::Close(mode) => {
+            conn.ends_by(CloseReason::Program);
+            close(shared, conn, parts, mode)
+        }
         StopReason::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
         StopReason::AwaitReply => wait(shared, conn, Wait::Reply, done, left).into(),
         StopReason::AwaitEvent => wait(shared, conn, Wait::Event, done, left).into(),
@@ -303,6 +311,7 @@ fn consumed(shared: &Shared, bytes: usize) {
 
 /// The peer broke a rule: say so, tell it, close.
 fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refusal) -> TurnEnd {
+    conn.ends_by(CloseReason::of(refusal.counter));
     shared.row.count(refusal.counter);
     shared.peer_fault(conn.id, conn.peer, refusal.counter, &refusal.detail);
     write::reply(
@@ -352,7 +361,11 @@ fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
         (outbound.left(), outbound.clear())
     };
     parts.server.over(left, &mut *parts.app);
-    parts.app.leave();
+    if conn.is_opened() {
+        parts.app.leave(conn.close_reason());
+    } else {
+        parts.app.vacate();
+    }
     parts.server.reset();
     shared.unqueued(conn, unsent);
     write_off(shared, conn);
