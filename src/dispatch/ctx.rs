@@ -196,7 +196,8 @@ impl<'a, S> Ctx<'a, S> {
     ///
     /// With a sequence in the frame (`rpc`) the next message is served at once;
     /// without one this connection waits, because order is what matches replies
-    /// to requests.
+    /// to requests. While the reply is owed the peer may be silent; it is owed for
+    /// `limits.reply_max`, then the peer gets error 504.
     ///
     /// ```
     /// use purlin::prelude::*;

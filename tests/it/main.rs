@@ -12,6 +12,7 @@ mod bad_input;
 mod becomes;
 mod bench;
 mod browser;
+mod busy;
 mod circles;
 mod client;
 mod client_functions;

@@ -55,7 +55,7 @@ pub(crate) enum Item {
     /// Goes before everything when enough is sent.
     Writable,
     Wake,
-    /// A reply that was put off, or a refusal.
+    /// A reply that was put off, or that it does not come; or a refusal.
     Large(Box<Event>),
     /// A handler somewhere wants the connection closed.
     Close(CloseMode),
@@ -74,7 +74,9 @@ impl From<Event> for Item {
             Event::Timer(token) => Self::Timer(token),
             Event::Writable => Self::Writable,
             Event::Wake => Self::Wake,
-            event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
+            event @ (Event::Reply(..) | Event::GiveUp(_) | Event::Refused(_)) => {
+                Self::Large(Box::new(event))
+            }
         }
     }
 }
@@ -85,7 +87,9 @@ impl Item {
     pub(crate) fn urgency(&self) -> Urgency {
         match self {
             Self::Units(_) => Urgency::InOrder,
-            Self::Large(event) if matches!(**event, Event::Reply(..)) => Urgency::Reply,
+            Self::Large(event) if matches!(**event, Event::Reply(..) | Event::GiveUp(_)) => {
+                Urgency::Reply
+            }
             Self::Large(_) => Urgency::InOrder,
             Self::Opened
             | Self::Eof
@@ -252,6 +256,32 @@ impl Connection {
         self.clocks.unserved.store(0, Ordering::Relaxed);
     }
 
+    /// Whether the server owes this peer something, so that it is the peer who
+    /// waits. The one notion of it in the worker: heartbeat, idle and first message
+    /// stand still meanwhile, a drain does not count it as silent, no other worker
+    /// is asked to take it, and it makes room for nobody.
+    ///
+    /// | situation | owed |
+    /// |---|---|
+    /// | nothing of it waits or runs, and it is read | no |
+    /// | the start of a message is there | no: the rest is the peer's to send |
+    /// | a message, `opened` or a timer is queued, or its handler runs | yes |
+    /// | a reply was put off; the next message waits (`comm`, HTTP) | yes, for `reply_max` |
+    /// | a reply was put off; messages go on (`rpc`) | yes, for `reply_max` |
+    /// | a stream's source has nothing now | yes |
+    /// | unsent bytes below `outbound_high` | no: they are the peer's to take |
+    /// | unsent bytes above it, a file, more of a stream | yes, for `send_stall` |
+    /// | it is not read: too much waits, or the flood guard delays it | yes |
+    /// | any of these, and the peer has sent its end-of-file | yes; see `limits::timeouts` |
+    ///
+    /// What a peer does not take is the peer's own affair: `send_stall` and
+    /// `make_room` judge it, owed or not.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.clocks.replies.load(Ordering::Relaxed) > 0
+            || self.clocks.delayed.load(Ordering::Relaxed)
+            || self.mailbox.is_busy()
+    }
+
     /// When its last whole message came, or when it was accepted.
     pub(crate) fn last_heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed).max(self.opened)
@@ -318,6 +348,44 @@ mod tests {
     use super::*;
     use crate::protocol::{Answer, Refusal};
     use crate::scoreboard::Counter;
+
+    #[test]
+    fn a_connection_is_busy_while_the_server_owes_it_something() {
+        type Does = fn(&Connection);
+        let post = |conn: &Connection| {
+            let item = Item::Units(Bytes::from_static(b"abc"));
+            let _waits = conn.mailbox.post_units(item, 3, 100);
+        };
+        let wait = |conn: &Connection, wait| {
+            assert!(conn.mailbox.begin_inline());
+            let nothing = items::Items::default();
+            let _awaited = conn.mailbox.wait(wait, 0, 100, nothing, Item::urgency);
+        };
+        #[rustfmt::skip]
+        let cases: [(&str, Does, bool); 10] = [
+            ("nothing waits", |_| {}, false),
+            ("a message has begun", |conn| conn.clocks.started.store(1, Ordering::Relaxed), false),
+            ("bytes are unsent", |conn| conn.queued.store(9, Ordering::Relaxed), false),
+            ("it has finished", |conn| conn.clocks.finished.store(1, Ordering::Relaxed), false),
+            ("a handler runs", |conn| assert!(conn.mailbox.begin_inline()), true),
+            ("a reply is owed, others go on", |conn| conn.clocks.replies.store(1, Ordering::Relaxed), true),
+            ("it is delayed", |conn| conn.clocks.delayed.store(true, Ordering::Relaxed), true),
+            ("a message waits", |_| {}, true),
+            ("a reply is owed, others wait", |_| {}, true),
+            ("a stream waits", |_| {}, true),
+        ];
+        for (name, does, expected) in cases {
+            let conn = Connection::vacant();
+            does(&conn);
+            match name {
+                "a message waits" => post(&conn),
+                "a reply is owed, others wait" => wait(&conn, mailbox::Wait::Reply),
+                "a stream waits" => wait(&conn, mailbox::Wait::Event),
+                _ => {}
+            }
+            assert_eq!(conn.is_busy(), expected, "{name}");
+        }
+    }
 
     #[test]
     fn a_reply_overtakes_messages_and_a_refusal_does_not() {

@@ -61,6 +61,8 @@ pub struct Limits {
     pub receive_grace: Duration,
     /// Time after which a peer is closed that takes nothing of what waits for it.
     pub send_stall: Option<Duration>,
+    /// Time for which a reply that was put off may be owed.
+    pub reply_max: Option<Duration>,
     /// In a full pool, whoever keeps the server waiting for so long may be
     /// closed for a client that wants in.
     pub make_room: Option<Duration>,
@@ -109,6 +111,7 @@ impl From<&Config> for Limits {
             receive_rate: limits.receive_rate,
             receive_grace: limits.receive_grace,
             send_stall: limits.send_stall,
+            reply_max: limits.reply_max,
             make_room: limits.make_room,
             first_message: config.heartbeat.first_message,
             proxy_header: config.heartbeat.proxy_header,

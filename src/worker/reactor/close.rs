@@ -60,7 +60,8 @@ impl Reactor<'_> {
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Removed> {
         let inbound = self.inbound.get_mut(id.slot())?;
         let conn = inbound.vacate(id)?;
-        let watched = std::mem::take(&mut inbound.reading);
+        let reading = std::mem::take(&mut inbound.reading);
+        let watched = std::mem::take(&mut inbound.listening) || reading;
         let partial = inbound.forget();
         self.shared.unbuffered(partial);
         self.shared.pool.evict(id);

@@ -178,7 +178,7 @@ impl Reactor<'_> {
     fn is_silent(&self, conn: &Connection) -> bool {
         let idle = u64::try_from(self.shared.limits.drain_idle.as_millis()).unwrap_or(u64::MAX);
         let last = conn.last_heard();
-        last.saturating_add(idle) <= self.now
+        last.saturating_add(idle) <= self.now && !conn.is_busy()
     }
 
     /// The worker drains: tells a peer whose format has words for it, so that

@@ -153,7 +153,7 @@ pub(crate) fn run(
             }
             StopReason::from_step(step, rest)
         } else {
-            let why = tell(&mut *parts.server, item, &mut turn);
+            let why = tell(shared, &mut *parts.server, item, &mut turn);
             turn.spend();
             why
         };
@@ -202,7 +202,7 @@ fn served(shared: &Shared, conn: &Connection, bytes: usize, messages: usize) {
 }
 
 /// Passes on what is no message.
-fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason {
+fn tell(shared: &Shared, server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason {
     let event = match item {
         Item::Opened => Event::Opened,
         Item::Eof => Event::Eof,
@@ -212,7 +212,12 @@ fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason 
         Item::Timer(token) => Event::Timer(token),
         Item::Writable => Event::Writable,
         Item::Wake => Event::Wake,
-        Item::Large(large) => *large,
+        Item::Large(large) => {
+            if matches!(*large, Event::GiveUp(_)) {
+                abandon(shared, server);
+            }
+            *large
+        }
         Item::Close(mode) => return StopReason::Close(mode),
         Item::Ended => return StopReason::Ended,
         // The caller serves them.
@@ -360,6 +365,7 @@ fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
         write::take_last_pushes(shared, conn, &mut outbound);
         (outbound.left(), outbound.clear())
     };
+    abandon(shared, &*parts.server);
     parts.server.over(left, &mut *parts.app);
     if conn.is_opened() {
         parts.app.leave(conn.close_reason());
@@ -370,6 +376,11 @@ fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
     shared.unqueued(conn, unsent);
     write_off(shared, conn);
     shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
+}
+
+/// What the server owes is never given.
+fn abandon(shared: &Shared, server: &dyn Server) {
+    (shared.row).add(Counter::RepliesAbandoned, server.owes() as u64);
 }
 
 /// What was received of a connection that is over and not served is not.
