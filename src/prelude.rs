@@ -11,6 +11,6 @@ pub use crate::app::App;
 pub use crate::body::{
     Error, Fixed, Form, FromBody, Html, Id, IntoReply, Json, Raw, Reader, Reply, Spooled, Writer,
 };
-pub use crate::dispatch::{Ctx, Handover, Hub, Later, Next, Replier};
+pub use crate::dispatch::{CloseReason, Ctx, Handover, Hub, Later, Next, Replier};
 pub use crate::net::ConnId;
 pub use crate::web::{Event, EventSender, Http, Stream, Web};

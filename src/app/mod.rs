@@ -315,7 +315,12 @@ impl<S: Default + Send + 'static> App<S> {
         self
     }
 
-    /// Runs when a connection opens, before its first message.
+    /// Runs when a connection opens, before its first message: on a business
+    /// thread, in the connection's turn.
+    ///
+    /// If it panics, the connection is closed: its state may be half made, so no
+    /// message is served. A connection that ends before its turn has come is
+    /// never opened. Connections over HTTP have no state and are not opened.
     ///
     /// # Panics
     ///
@@ -331,8 +336,14 @@ impl<S: Default + Send + 'static> App<S> {
         self
     }
 
-    /// Runs when a connection has ended, behind its last message. Sending to it
-    /// goes nowhere; the hub works.
+    /// Runs when a connection has ended, behind its last message: exactly once
+    /// for each [`Self::opened`] that returned, and never without one. Where no
+    /// `opened` is registered, each connection counts as opened when it is
+    /// accepted.
+    ///
+    /// The connection is no member any more: sending to it, to its user or to its
+    /// rooms reaches the others alone. What it belonged to and why it ended is in
+    /// [`Ctx::user`], [`Ctx::rooms`] and [`Ctx::close_reason`].
     ///
     /// # Panics
     ///

@@ -118,7 +118,7 @@ impl<S: Default + Send + 'static> Test<S> {
         }
         let written = with_files(&turn.out);
         dispatcher.counted();
-        dispatcher.leave();
+        dispatcher.vacate();
         written
     }
 }

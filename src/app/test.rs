@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::App;
 use crate::body::{Error, Id, IntoReply};
+use crate::dispatch::CloseReason;
 use crate::dispatch::service::{
     Dispatcher, Pushed, Service, UnknownId, WorkerContext, WorkerHandle,
 };
@@ -223,10 +224,19 @@ impl<S: Default + Send + 'static> Test<S> {
 
     /// The peer goes away; `closed` has run. Nothing happens twice.
     pub fn disconnect(&mut self, conn: TestConn) {
+        self.end(conn, CloseReason::PeerClosed);
+    }
+
+    fn end(&mut self, conn: TestConn, reason: CloseReason) {
         let open = self.world.lock().open.remove(&conn);
         if let Some(mut dispatcher) = self.dispatchers.remove(&conn) {
             debug_assert!(open || !self.is_open(conn));
-            dispatcher.leave();
+            // As in a worker: `closed` belongs to an `opened` that returned.
+            if dispatcher.has_opened() || !self.service.greets() {
+                dispatcher.leave(reason);
+            } else {
+                dispatcher.vacate();
+            }
         }
     }
 
@@ -259,7 +269,7 @@ impl<S: Default + Send + 'static> Test<S> {
         let (bytes, close) = (std::mem::take(&mut out.bytes), out.close);
         self.deliver(conn, request, &bytes, &answer);
         if close.is_some() {
-            self.disconnect(conn);
+            self.end(conn, CloseReason::Program);
         }
         self.close_asked();
         answer
@@ -288,7 +298,8 @@ impl<S: Default + Send + 'static> Test<S> {
     /// Closes what the hub was told to close.
     fn close_asked(&mut self) {
         let asked = std::mem::take(&mut self.world.lock().closing);
-        asked.into_iter().for_each(|conn| self.disconnect(conn));
+        let end = |conn| self.end(conn, CloseReason::Program);
+        asked.into_iter().for_each(end);
     }
 }
 

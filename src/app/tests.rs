@@ -245,3 +245,39 @@ fn options_and_results_are_replies_or_none() {
     test.send(conn, 2, "yes");
     assert_eq!(test.received(conn), [(2, Bytes::from("yes"))]);
 }
+
+#[test]
+fn a_test_opens_and_closes_as_a_worker_does() {
+    let closed = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&closed);
+    let app = App::<()>::new()
+        .on(1, |c, name: String| c.bind(&name))
+        .opened(|c| match c.conn().slot() {
+            1 => panic!("as asked"),
+            _ => c.join("all"),
+        })
+        .closed(move |c| {
+            assert_eq!(
+                (c.user().as_deref(), c.rooms()),
+                (Some("ann"), vec!["all".into()])
+            );
+            assert_eq!(
+                c.close_reason(),
+                Some(crate::dispatch::CloseReason::PeerClosed)
+            );
+            assert_eq!(
+                (c.hub().room("all").count(), c.hub().user("ann").count()),
+                (0, 0)
+            );
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+    let mut test = app.test();
+    let (ann, half_made) = (test.connect(), test.connect());
+    test.send(ann, 1, "ann");
+    assert!(test.is_open(ann) && !test.is_open(half_made));
+    test.disconnect(half_made);
+    assert_eq!(closed.load(Ordering::SeqCst), 0);
+    test.disconnect(ann);
+    assert_eq!(closed.load(Ordering::SeqCst), 1);
+    assert_eq!(test.read(Counter::Panicked), 1);
+}

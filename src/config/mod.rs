@@ -234,6 +234,8 @@ table! {
         pub send_rate: usize = 256, in 0..=GIB;
         /// How long a peer may be slower than that. `None`: for ever.
         pub send_stall: Option<Duration> = Some(seconds(60)), in millis(100)..=seconds(3600);
+        /// How long a reply that was put off may be owed. `None`: for ever.
+        pub reply_max: Option<Duration> = Some(seconds(60)), in millis(100)..=seconds(86_400);
         /// How long a peer may keep the server waiting while others wait for
         /// its place. `None`: for ever.
         pub make_room: Option<Duration> = Some(millis(500)), in millis(1)..=seconds(3600);

@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use super::close_reason::CloseReason;
 use super::hub::{Hub, push};
 use super::later::{Later, Replier};
 use super::own_turn;
@@ -27,6 +28,15 @@ pub struct Ctx<'a, S> {
     pub(super) timers: &'a mut Timers<S>,
     pub(super) member: &'a mut bool,
     pub(super) out: &'a mut dyn Sink,
+    /// Within `closed`.
+    pub(super) gone: Option<&'a Gone>,
+}
+
+/// What is still known of a connection that has ended.
+pub(super) struct Gone {
+    pub(super) reason: CloseReason,
+    pub(super) user: Option<String>,
+    pub(super) rooms: Vec<String>,
 }
 
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
@@ -92,8 +102,12 @@ impl<'a, S> Ctx<'a, S> {
         }
     }
 
-    /// Enters a room. Rooms come into being with their first member.
+    /// Enters a room. Rooms come into being with their first member. Within
+    /// `closed` it does nothing: who has ended is in no room.
     pub fn join(&mut self, room: &str) {
+        if self.gone.is_some() {
+            return;
+        }
         *self.member = true;
         self.hub.directory().join(self.conn, room);
     }
@@ -104,10 +118,59 @@ impl<'a, S> Ctx<'a, S> {
     }
 
     /// From now on this connection is reached as `hub.user(name)`, beside other
-    /// connections of the same user. A second call replaces the name.
+    /// connections of the same user. A second call replaces the name. Within
+    /// `closed` it does nothing.
     pub fn bind(&mut self, user: &str) {
+        if self.gone.is_some() {
+            return;
+        }
         *self.member = true;
         self.hub.directory().bind(self.conn, user);
+    }
+
+    /// From now on this connection is nobody's: as before [`Self::bind`].
+    pub fn unbind(&mut self) {
+        self.hub.directory().unbind(self.conn);
+    }
+
+    /// The user that this connection is bound to. Within `closed`: was bound to
+    /// when it ended, for the hub does not reach it any more.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let app = App::<()>::new()
+    ///     .on(1, |c, name: String| c.bind(&name))
+    ///     .closed(|c| {
+    ///         if let Some(name) = c.user() && c.hub().user(&name).count() == 0 {
+    ///             println!("{name} is offline: {:?}", c.close_reason());
+    ///         }
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        match self.gone {
+            Some(gone) => gone.user.clone(),
+            None if *self.member => self.hub.directory().memberships(self.conn).0,
+            None => None,
+        }
+    }
+
+    /// The rooms that this connection is in, sorted by name. Within `closed`:
+    /// was in when it ended.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<String> {
+        match self.gone {
+            Some(gone) => gone.rooms.clone(),
+            None if *self.member => self.hub.directory().memberships(self.conn).1,
+            None => Vec::new(),
+        }
+    }
+
+    /// Why the connection ended, within `closed`; `None` everywhere else.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.gone.map(|gone| gone.reason)
     }
 
     /// Closes the connection behind this handler's reply; messages behind this
@@ -133,7 +196,8 @@ impl<'a, S> Ctx<'a, S> {
     ///
     /// With a sequence in the frame (`rpc`) the next message is served at once;
     /// without one this connection waits, because order is what matches replies
-    /// to requests.
+    /// to requests. While the reply is owed the peer may be silent; it is owed for
+    /// `limits.reply_max`, then the peer gets error 504.
     ///
     /// ```
     /// use purlin::prelude::*;

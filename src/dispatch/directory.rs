@@ -64,6 +64,13 @@ fn take_out(groups: &mut HashMap<String, HashSet<ConnId>>, name: &str, conn: Con
     }
 }
 
+/// Rooms in an order that does not change from one look to the next.
+fn sorted(rooms: HashSet<String>) -> Vec<String> {
+    let mut rooms: Vec<String> = rooms.into_iter().collect();
+    rooms.sort_unstable();
+    rooms
+}
+
 impl Directory {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().expect("nothing under this lock panics")
@@ -103,17 +110,31 @@ impl Directory {
         inner.users.entry(user.to_owned()).or_default().insert(conn);
     }
 
-    /// The connection has ended.
-    pub(super) fn forget(&self, conn: ConnId) {
+    /// The connection has ended: takes it out of everything, and gives what
+    /// that was, as [`Self::memberships`].
+    pub(super) fn forget(&self, conn: ConnId) -> (Option<String>, Vec<String>) {
         let mut inner = self.lock();
-        let Some(member) = inner.members.remove(&conn) else {
-            return;
+        let Some(Member { user, rooms }) = inner.members.remove(&conn) else {
+            return (None, Vec::new());
         };
-        for room in member.rooms {
-            take_out(&mut inner.rooms, &room, conn);
+        for room in &rooms {
+            take_out(&mut inner.rooms, room, conn);
         }
-        if let Some(user) = member.user {
-            take_out(&mut inner.users, &user, conn);
+        if let Some(user) = &user {
+            take_out(&mut inner.users, user, conn);
+        }
+        (user, sorted(rooms))
+    }
+
+    /// The connection is no user any more.
+    pub(super) fn unbind(&self, conn: ConnId) {
+        let mut inner = self.lock();
+        let before = inner
+            .members
+            .get_mut(&conn)
+            .and_then(|member| member.user.take());
+        if let Some(before) = before {
+            take_out(&mut inner.users, &before, conn);
         }
     }
 
@@ -123,7 +144,7 @@ impl Directory {
         let Some(member) = inner.members.get(&conn) else {
             return (None, Vec::new());
         };
-        (member.user.clone(), member.rooms.iter().cloned().collect())
+        (member.user.clone(), sorted(member.rooms.clone()))
     }
 
     /// Members of a room, and who listens there.
@@ -223,5 +244,21 @@ mod tests {
         assert_eq!(directory.user("bob"), [conn(0)]);
         directory.bind(conn(0), "bob");
         assert_eq!(directory.user("bob"), [conn(0)]);
+        directory.unbind(conn(0));
+        directory.unbind(conn(0));
+        assert!(directory.user("bob").is_empty());
+        assert_eq!(directory.memberships(conn(0)), (None, Vec::new()));
+    }
+
+    #[test]
+    fn who_ends_takes_along_what_it_belonged_to() {
+        let directory = Directory::default();
+        directory.join(conn(0), "b");
+        directory.join(conn(0), "a");
+        directory.bind(conn(0), "ann");
+        let was = (Some("ann".to_owned()), vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(directory.memberships(conn(0)), was);
+        assert_eq!(directory.forget(conn(0)), was);
+        assert_eq!(directory.forget(conn(0)), (None, Vec::new()));
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catch_panic::guard;
+use super::close_reason::CloseReason;
 use super::core::Core;
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Gone};
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
 use super::own_turn;
 use super::router::Handler;
@@ -42,6 +43,10 @@ pub(super) struct Current<S> {
     pub(super) handled: u64,
     /// Id of the message that is handled now.
     id: Option<u32>,
+    /// `opened` has returned in this dispatcher.
+    has_opened: bool,
+    /// The connection has ended; `closed` runs.
+    gone: Option<Gone>,
 }
 
 impl<S: Default + Send + 'static> ConnDispatcher<S> {
@@ -55,6 +60,8 @@ impl<S: Default + Send + 'static> ConnDispatcher<S> {
             member: false,
             handled: 0,
             id: None,
+            has_opened: false,
+            gone: None,
         };
         Self { core, current }
     }
@@ -80,6 +87,7 @@ impl<S: Default + Send + 'static> Current<S> {
             timers: &mut self.timers,
             member: &mut self.member,
             out,
+            gone: self.gone.as_ref(),
         };
         let _held = ctx.out.is_open().then(|| own_turn::hold(self.conn));
         let ran = guard(core.hub.row(), what, || code(&mut ctx));
@@ -169,9 +177,15 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
     fn opened(&mut self, out: &mut Out<'_>) {
         let Self { core, current } = self;
         current.id = None;
-        if let Some(opened) = &core.hooks.opened {
-            activity::begin(Work::Opened);
-            current.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
+        let Some(opened) = &core.hooks.opened else {
+            return;
+        };
+        activity::begin(Work::Opened);
+        let ran = current.run(core, out, || "`opened`".to_owned(), |ctx| opened(ctx));
+        current.has_opened = ran.is_some();
+        if ran.is_none() {
+            // What it made is half made: no handler is to find it.
+            out.close = Some(CloseMode::Flush);
         }
     }
 
@@ -192,6 +206,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         current.peer = peer;
         current.unknown_id = unknown_id;
         current.id = None;
+        current.has_opened = false;
         // A state without bytes is as good as any other.
         if is_session && is_stateless::<S>() && current.state.is_some() {
             return;
@@ -219,10 +234,25 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         !member && timers.is_empty() && (state.is_none() || is_stateless::<S>())
     }
 
-    fn leave(&mut self) {
+    fn has_opened(&self) -> bool {
+        self.current.has_opened
+    }
+
+    fn leave(&mut self, reason: CloseReason) {
         let Self { core, current } = self;
         current.id = None;
         activity::begin(Work::Closed);
+        // First: whoever asks within `closed` finds it nowhere any more.
+        let (user, rooms) = if std::mem::take(&mut current.member) {
+            core.hub.directory().forget(current.conn)
+        } else {
+            (None, Vec::new())
+        };
+        current.gone = Some(Gone {
+            reason,
+            user,
+            rooms,
+        });
         if let Some(closed) = &core.hooks.closed {
             current.run(
                 core,
@@ -294,8 +324,9 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
 
     fn vacate(&mut self) {
         let Self { core, current } = self;
+        current.gone = None;
         if std::mem::take(&mut current.member) {
-            core.hub.directory().forget(current.conn);
+            let _left = core.hub.directory().forget(current.conn);
         }
         let (state, timers) = (
             current.state.take(),

@@ -218,7 +218,10 @@ impl Target<'_> {
                 usize::from(Some(conn) != self.except && self.hub.worker().knows(conn))
             }
             Who::User(_) | Who::Room(_) | Who::All => {
-                let (names, ears) = self.audience();
+                let (mut names, ears) = self.audience();
+                // Whose `closed` has not run yet is a member, and reached by
+                // nobody: what is counted is what `send` would reach.
+                names.retain(|name| self.hub.worker().knows(*name));
                 names.len() + ears.len()
             }
         }

@@ -41,6 +41,16 @@ impl Replier {
     }
 }
 
+impl Replier {
+    /// Whether nobody waits for the reply any more, because the connection has
+    /// ended: what takes long need not be finished. A peer that has closed its own
+    /// half alone may still wait. Any thread.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        !self.hub.worker().knows(self.conn)
+    }
+}
+
 impl Drop for Replier {
     fn drop(&mut self) {
         if !self.sent {

@@ -12,6 +12,7 @@
 //! counted, logged with the message id and answered with error 500.
 
 mod catch_panic;
+mod close_reason;
 mod core;
 mod ctx;
 mod data;
@@ -37,6 +38,7 @@ mod waker;
 
 #[doc(hidden)]
 pub use self::core::{Core, Hooks};
+pub use close_reason::CloseReason;
 pub use ctx::Ctx;
 pub use data::Data;
 pub(crate) use directory::Heard;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::close_reason::CloseReason;
 use super::handover::{CannotMove, MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::frame::Codecs;
@@ -153,8 +154,13 @@ pub trait Dispatcher: crate::protocol::Dispatch {
     /// it, and this connection any other dispatcher.
     fn is_idle(&self) -> bool;
 
-    /// The connection is over: runs `closed`, leaves rooms, drops the state.
-    fn leave(&mut self);
+    /// Whether `opened` has run to its end since this connection took the
+    /// dispatcher. If it panicked, it has not, and the connection closes.
+    fn has_opened(&self) -> bool;
+
+    /// The connection, which was opened, is over: leaves rooms, runs `closed`,
+    /// drops the state.
+    fn leave(&mut self, reason: CloseReason);
 
     /// What goes along if the connection goes on in another worker. Changes
     /// nothing. Runs on the reactor, as the three below.
@@ -179,7 +185,7 @@ pub trait Dispatcher: crate::protocol::Dispatch {
     /// rooms, and is bound to its user.
     fn rejoin(&mut self, user: Option<&str>, rooms: &[String]);
 
-    /// The connection is another worker's: as [`leave`](Self::leave), without
-    /// `closed`.
+    /// The connection is another worker's, or was never opened: as
+    /// [`leave`](Self::leave), without `closed`.
     fn vacate(&mut self);
 }

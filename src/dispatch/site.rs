@@ -62,6 +62,7 @@ impl<S> Visit<'_, S> {
             timers: self.timers,
             member: self.member,
             out: self.out,
+            gone: None,
         }
     }
 }

@@ -101,6 +101,7 @@ impl Server for Undecided {
             | Event::Draining
             | Event::Ping
             | Event::Reply(..)
+            | Event::GiveUp(_)
             | Event::Timer(_)
             | Event::Writable
             | Event::Wake => Step::Next,

@@ -1,6 +1,6 @@
 //! What reaches a server beside messages, and why it stops. Plain data.
 
-use super::Answer;
+use super::{Answer, Error};
 use crate::scoreboard::Counter;
 
 /// What reaches a server beside messages. Comes in order with them.
@@ -10,6 +10,10 @@ pub enum Event {
     Opened,
     /// The reply to the request that answered [`Answer::Later`] with this token.
     Reply(u64, Answer),
+    /// The replies that were put off do not come: whoever waits for one gets this
+    /// error, and what follows the last of them follows. Nothing happens where
+    /// none is owed.
+    GiveUp(Error),
     /// The cutter gave up on the bytes behind the last unit.
     Refused(Refusal),
     /// The peer has sent its last byte; it may still read.

@@ -14,6 +14,11 @@ pub trait Server: Send {
     /// Takes note of something that is not a message.
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;
 
+    /// Replies that were put off and are still to come.
+    fn owes(&self) -> usize {
+        0
+    }
+
     /// Whether it remembers nothing of its connection, so that another one may
     /// serve the next turn, and this one another connection. An idle server
     /// has no other answer to [`Event::Eof`] than a close, and may not be asked.

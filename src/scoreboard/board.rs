@@ -493,7 +493,8 @@ mod tests {
                 "connections_live",
                 "bytes_buffered",
                 "pool_slots",
-                "connections_quarantined"
+                "connections_quarantined",
+                "replies_owed"
             ]
         );
     }

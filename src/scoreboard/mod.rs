@@ -292,6 +292,14 @@ counters! {
     /// Connections that ended with their worker: it died, or cut them at the end
     /// of a drain.
     EndedWithWorker = "connections_ended_with_worker",
+    /// Replies that handlers have put off and not given yet.
+    RepliesOwed = "replies_owed" (gauge),
+    /// Replies that were put off and never given: their connection ended, they
+    /// were owed for longer than `reply_max`, or the worker ended.
+    RepliesAbandoned = "replies_abandoned",
+    /// Times that a peer got an error because its reply was owed for longer than
+    /// `reply_max`.
+    RepliesOverdue = "replies_overdue",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

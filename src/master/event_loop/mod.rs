@@ -368,33 +368,6 @@ impl<'a> Master<'a> {
         self.supervise(Event::Ordered(command))
     }
 
-<<<<<<< HEAD
-=======
-    fn reopen(&mut self, client: Option<u64>) -> Step {
-        if let Err(refusal) = self.supervisor.may_change() {
-            log::error!("reopen refused: {refusal}");
-            self.refuse(client, &Ending::refused(&refusal));
-            return Step::Continue(());
-        }
-        self.plan.go_to_folder();
-        let response = match log::reopen() {
-            Ok(()) => {
-                self.supervise(Event::Ordered(Command::Reopen))?;
-                log::info!("the logs were reopened");
-                Response::new(Exit::Ok as u8, "the logs were reopened")
-            }
-            Err(error) => {
-                log::error!("reopen the logs: {error}; the old file stays in use");
-                Response::new(Ending::of(&error) as u8, error.to_string())
-            }
-        };
-        if let Some(client) = client {
-            self.clients.answer(client, &response, &self.epoll);
-        }
-        Step::Continue(())
-    }
-
->>>>>>> f-oper
     /// Tells the supervisor, and does what it says.
     pub(super) fn supervise(&mut self, event: Event) -> Step {
         let mut actions: VecDeque<Action> = self.supervisor.on_event(event, Instant::now()).into();

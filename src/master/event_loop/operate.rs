@@ -180,6 +180,7 @@ impl Master<'_> {
             self.refuse(client, &Ending::refused(&refusal));
             return Step::Continue(());
         }
+        self.plan.go_to_folder();
         let response = match log::reopen() {
             Ok(()) => {
                 self.supervise(Event::Ordered(supervisor::Command::Reopen))?;

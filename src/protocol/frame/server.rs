@@ -165,6 +165,16 @@ impl<F: Format> FrameServer<F> {
         }
     }
 
+    /// Answers everything that is owed with `error`.
+    fn give_up(&mut self, error: &Error, out: &mut Out<'_>) -> Step {
+        for owed in std::mem::take(&mut self.owed) {
+            if let Some(step) = self.error(owed.to, error.code, &error.text, out) {
+                return step;
+            }
+        }
+        self.then.take().unwrap_or(Step::Next)
+    }
+
     fn frame<'a>(&self, bytes: &'a [u8]) -> Result<F::Frame<'a>, Refusal> {
         let frame = self.format.frame(bytes)?;
         Ok(frame.expect("the cutter passes whole frames on"))
@@ -231,6 +241,7 @@ impl<F: Format> Server for FrameServer<F> {
             Event::Timer(token) => turn.app.timer(token, &mut turn.out),
             Event::Ping => self.ping(&mut turn.out),
             Event::Reply(token, answer) => return self.reply(token, answer, &mut turn.out),
+            Event::GiveUp(error) => return self.give_up(&error, &mut turn.out),
             Event::Draining => self.warn(&mut turn.out),
             Event::Refused(refusal) => return self.end(Step::Refuse(refusal)),
             Event::Eof | Event::GoAway => return self.end(Step::Close(CloseMode::Flush)),
@@ -241,6 +252,10 @@ impl<F: Format> Server for FrameServer<F> {
             Some(mode) => self.close(mode, &mut turn.out),
             None => self.wait(),
         }
+    }
+
+    fn owes(&self) -> usize {
+        self.owed.len()
     }
 
     fn is_idle(&self) -> bool {

@@ -37,6 +37,13 @@ pub(crate) struct Clocks {
     pub(crate) delayed: AtomicBool,
     /// A message other than a heartbeat waits for its turn.
     pub(crate) request_pending: AtomicBool,
+    /// The peer's end-of-file came.
+    pub(crate) finished: AtomicU64,
+    /// Since when the peer waits for a reply that was put off: since it was put
+    /// off, or the last other one was given.
+    pub(crate) owed: AtomicU64,
+    /// Replies that were put off and are owed. Changed by who holds the turn.
+    pub(crate) replies: AtomicU32,
     /// Messages that business threads have to serve yet. The reactor adds, they
     /// take away, and in between it may be below 0: only its last value counts.
     pub(crate) unserved: AtomicU32,
@@ -56,6 +63,9 @@ impl Clocks {
             held: AtomicU32::new(0),
             delayed: AtomicBool::new(false),
             request_pending: AtomicBool::new(false),
+            finished: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
+            replies: AtomicU32::new(0),
             unserved: AtomicU32::new(0),
         }
     }

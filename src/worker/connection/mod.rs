@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
 //! | `became` | grows by the reactor, which holds the turn then: read freely |
-//! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted` | atomic words, anyone |
+//! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted`, `close_reason` | atomic words, anyone |
+//! | `is_opened` | an atomic word: set by who holds the turn, or before anybody finds it |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
 //! | `outbound` | may be locked under `turn`; held over its own write; the reactor only tries |
@@ -24,13 +25,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::dispatch::CloseReason;
 use crate::dispatch::service::UnknownId;
 use crate::net::ConnId;
 use crate::net::per_ip::Hash;
 use crate::protocol::{CloseMode, Event, Protocol};
 use crate::sys::clock::coarse_millis;
 use crate::sys::socket::{self, Peer};
-use crate::sys::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sys::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use became::Became;
 use clocks::Clocks;
 use inbox::Inbox;
@@ -53,7 +55,7 @@ pub(crate) enum Item {
     /// Goes before everything when enough is sent.
     Writable,
     Wake,
-    /// A reply that was put off, or a refusal.
+    /// A reply that was put off, or that it does not come; or a refusal.
     Large(Box<Event>),
     /// A handler somewhere wants the connection closed.
     Close(CloseMode),
@@ -72,7 +74,9 @@ impl From<Event> for Item {
             Event::Timer(token) => Self::Timer(token),
             Event::Writable => Self::Writable,
             Event::Wake => Self::Wake,
-            event @ (Event::Reply(..) | Event::Refused(_)) => Self::Large(Box::new(event)),
+            event @ (Event::Reply(..) | Event::GiveUp(_) | Event::Refused(_)) => {
+                Self::Large(Box::new(event))
+            }
         }
     }
 }
@@ -83,7 +87,9 @@ impl Item {
     pub(crate) fn urgency(&self) -> Urgency {
         match self {
             Self::Units(_) => Urgency::InOrder,
-            Self::Large(event) if matches!(**event, Event::Reply(..)) => Urgency::Reply,
+            Self::Large(event) if matches!(**event, Event::Reply(..) | Event::GiveUp(_)) => {
+                Urgency::Reply
+            }
             Self::Large(_) => Urgency::InOrder,
             Self::Opened
             | Self::Eof
@@ -120,6 +126,11 @@ pub(crate) struct Connection {
     /// A file is among what waits to be sent; its bytes are not in `queued`,
     /// because they are not in memory. Changed under the lock of `outbound`.
     pub(crate) in_file: AtomicBool,
+    /// `opened` has run to its end, or there is none: `closed` is owed to it.
+    /// Those that are no sessions have neither.
+    is_opened: AtomicBool,
+    /// Why it ends, as a word of [`CloseReason`]; 0: nobody has said so yet.
+    close_reason: AtomicU32,
     /// The reactor has decided: nothing may be written any more.
     dead: AtomicBool,
     /// The peer has sent its last byte: closing needs no lingering.
@@ -147,6 +158,8 @@ impl Connection {
             clocks: Clocks::new(),
             queued: AtomicUsize::new(0),
             in_file: AtomicBool::new(false),
+            is_opened: AtomicBool::new(false),
+            close_reason: AtomicU32::new(0),
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
             mailbox: Mailbox::new(),
@@ -190,6 +203,30 @@ impl Connection {
         (word != 0).then(|| Hash::from_word(word))
     }
 
+    /// `opened` has run to its end, or there is none: `closed` will run.
+    pub(crate) fn opened_it(&self) {
+        self.is_opened.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether `closed` is to run when it ends.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.is_opened.load(Ordering::Relaxed)
+    }
+
+    /// It ends because of `reason`, unless there was one before: what comes
+    /// behind the first is its consequence.
+    pub(crate) fn ends_by(&self, reason: CloseReason) {
+        let (none, relaxed) = (0, Ordering::Relaxed);
+        let _first_stands =
+            (self.close_reason).compare_exchange(none, reason.word(), relaxed, relaxed);
+    }
+
+    /// Why it ended.
+    pub(crate) fn close_reason(&self) -> CloseReason {
+        let word = self.close_reason.load(Ordering::Relaxed);
+        CloseReason::from_word(word).unwrap_or(CloseReason::ServerError)
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
@@ -217,6 +254,32 @@ impl Connection {
     /// Nothing more will be served.
     pub(crate) fn served_all(&self) {
         self.clocks.unserved.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the server owes this peer something, so that it is the peer who
+    /// waits. The one notion of it in the worker: heartbeat, idle and first message
+    /// stand still meanwhile, a drain does not count it as silent, no other worker
+    /// is asked to take it, and it makes room for nobody.
+    ///
+    /// | situation | owed |
+    /// |---|---|
+    /// | nothing of it waits or runs, and it is read | no |
+    /// | the start of a message is there | no: the rest is the peer's to send |
+    /// | a message, `opened` or a timer is queued, or its handler runs | yes |
+    /// | a reply was put off; the next message waits (`comm`, HTTP) | yes, for `reply_max` |
+    /// | a reply was put off; messages go on (`rpc`) | yes, for `reply_max` |
+    /// | a stream's source has nothing now | yes |
+    /// | unsent bytes below `outbound_high` | no: they are the peer's to take |
+    /// | unsent bytes above it, a file, more of a stream | yes, for `send_stall` |
+    /// | it is not read: too much waits, or the flood guard delays it | yes |
+    /// | any of these, and the peer has sent its end-of-file | yes; see `limits::timeouts` |
+    ///
+    /// What a peer does not take is the peer's own affair: `send_stall` and
+    /// `make_room` judge it, owed or not.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.clocks.replies.load(Ordering::Relaxed) > 0
+            || self.clocks.delayed.load(Ordering::Relaxed)
+            || self.mailbox.is_busy()
     }
 
     /// When its last whole message came, or when it was accepted.
@@ -261,6 +324,8 @@ impl Connection {
         self.clocks = Clocks::new();
         self.queued.store(0, Ordering::Relaxed);
         self.in_file.store(false, Ordering::Relaxed);
+        self.is_opened.store(false, Ordering::Relaxed);
+        self.close_reason.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
         self.peer_done.store(false, Ordering::Relaxed);
         self.mailbox.reset();
@@ -280,6 +345,44 @@ mod tests {
     use super::*;
     use crate::protocol::{Answer, Refusal};
     use crate::scoreboard::Counter;
+
+    #[test]
+    fn a_connection_is_busy_while_the_server_owes_it_something() {
+        type Does = fn(&Connection);
+        let post = |conn: &Connection| {
+            let item = Item::Units(Bytes::from_static(b"abc"));
+            let _waits = conn.mailbox.post_units(item, 3, 100);
+        };
+        let wait = |conn: &Connection, wait| {
+            assert!(conn.mailbox.begin_inline());
+            let nothing = items::Items::default();
+            let _awaited = conn.mailbox.wait(wait, 0, 100, nothing, Item::urgency);
+        };
+        #[rustfmt::skip]
+        let cases: [(&str, Does, bool); 10] = [
+            ("nothing waits", |_| {}, false),
+            ("a message has begun", |conn| conn.clocks.started.store(1, Ordering::Relaxed), false),
+            ("bytes are unsent", |conn| conn.queued.store(9, Ordering::Relaxed), false),
+            ("it has finished", |conn| conn.clocks.finished.store(1, Ordering::Relaxed), false),
+            ("a handler runs", |conn| assert!(conn.mailbox.begin_inline()), true),
+            ("a reply is owed, others go on", |conn| conn.clocks.replies.store(1, Ordering::Relaxed), true),
+            ("it is delayed", |conn| conn.clocks.delayed.store(true, Ordering::Relaxed), true),
+            ("a message waits", |_| {}, true),
+            ("a reply is owed, others wait", |_| {}, true),
+            ("a stream waits", |_| {}, true),
+        ];
+        for (name, does, expected) in cases {
+            let conn = Connection::vacant();
+            does(&conn);
+            match name {
+                "a message waits" => post(&conn),
+                "a reply is owed, others wait" => wait(&conn, mailbox::Wait::Reply),
+                "a stream waits" => wait(&conn, mailbox::Wait::Event),
+                _ => {}
+            }
+            assert_eq!(conn.is_busy(), expected, "{name}");
+        }
+    }
 
     #[test]
     fn a_reply_overtakes_messages_and_a_refusal_does_not() {

@@ -37,6 +37,9 @@ pub(crate) struct Outbound {
     pub(crate) flush_then_close: bool,
     /// Nothing is written: another worker may have the connection by now.
     pub(crate) held: bool,
+    /// A write has failed, and the reactor was asked to end the connection: no
+    /// other is tried.
+    pub(crate) failed: bool,
 }
 
 #[derive(Default)]

@@ -63,6 +63,8 @@ pub struct Limits {
     pub send_stall: Option<Duration>,
     /// Bytes a second that a peer has to take; 0: any.
     pub send_rate: usize,
+    /// Time for which a reply that was put off may be owed.
+    pub reply_max: Option<Duration>,
     /// In a full pool, whoever keeps the server waiting for so long may be
     /// closed for a client that wants in.
     pub make_room: Option<Duration>,
@@ -112,6 +114,7 @@ impl From<&Config> for Limits {
             receive_grace: limits.receive_grace,
             send_stall: limits.send_stall,
             send_rate: limits.send_rate,
+            reply_max: limits.reply_max,
             make_room: limits.make_room,
             first_message: config.heartbeat.first_message,
             proxy_header: config.heartbeat.proxy_header,

@@ -6,6 +6,7 @@
 //! | first message | accept, or until when an unfinished one has arrived at the rate |
 //! | heartbeat | the last whole message or heartbeat; stands still while the server makes the peer wait |
 //! | idle | the last message in either direction; stands still likewise |
+//! | owed reply | the reply was put off, or one was given; or the peer's end-of-file |
 //! | receive rate | first byte of the unfinished message, or the end of a pause |
 //! | send stall | until when the peer took what was sent at the rate |
 //! | linger | the same, once the connection is to be closed |
@@ -38,6 +39,10 @@ pub(crate) struct Snapshot {
     pub(crate) closing: bool,
     /// The server owes it something, or does not read it.
     pub(crate) busy: bool,
+    /// Since when it waits for a reply that was put off; 0: for none.
+    pub(crate) owed: u64,
+    /// Its end-of-file came; 0: not yet.
+    pub(crate) finished: u64,
 }
 
 /// What to do when the time has come.
@@ -50,6 +55,8 @@ pub(crate) enum TimeoutAction {
     Refuse(Counter),
     /// Close it unless the peer has taken enough of what the kernel holds.
     Unstall,
+    /// Answer what was put off with an error.
+    GiveUp,
     /// Send it a heartbeat.
     Ping,
     /// Look again.
@@ -71,7 +78,8 @@ pub(crate) fn next(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, Timeout
     });
     if snapshot.busy {
         let look = (snapshot.now.saturating_add(BUSY), TimeoutAction::Look);
-        return stall.into_iter().chain([look]).min_by_key(|due| due.0);
+        let due = [stall, reply(snapshot, limits), Some(look)];
+        return due.into_iter().flatten().min_by_key(|due| due.0);
     }
     let due = [
         stall,
@@ -87,6 +95,21 @@ pub(crate) fn next(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, Timeout
 fn close(since: u64, limit: Option<Duration>, counter: Counter) -> Option<(u64, TimeoutAction)> {
     let at = since.saturating_add(millis(limit?));
     Some((at, TimeoutAction::Close(Some(counter))))
+}
+
+/// A reply that was put off is owed no longer than this. Who has sent its
+/// end-of-file can prove nothing any more, so its other limits go on.
+fn reply(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
+    let at = |since: u64, limit: Duration| since.saturating_add(millis(limit));
+    let since = (snapshot.owed != 0).then_some(snapshot.owed)?;
+    let overdue = limits.reply_max.map(|limit| at(since, limit));
+    let half_closed = (snapshot.finished != 0).then(|| since.max(snapshot.finished));
+    let others = [limits.silence, limits.idle].into_iter().flatten().min();
+    let silent = half_closed
+        .zip(others)
+        .map(|(since, limit)| at(since, limit));
+    let due = overdue.into_iter().chain(silent).min()?;
+    Some((due, TimeoutAction::GiveUp))
 }
 
 fn first_message(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
@@ -171,6 +194,7 @@ mod tests {
             receive_rate: 100,
             receive_grace: Duration::from_millis(20),
             send_stall: Some(Duration::from_millis(30)),
+            reply_max: Some(Duration::from_millis(900)),
             linger: Duration::from_millis(5),
             ..Limits::from(&Config::default())
         }
@@ -199,6 +223,8 @@ mod tests {
         progress: 0,
         closing: false,
         busy: false,
+        owed: 0,
+        finished: 0,
     };
 
     const HEARD: Snapshot = Snapshot { heard: 200, ..NEW };
@@ -238,6 +264,11 @@ mod tests {
             ("was paused", limits(), Snapshot { thawed: 300, ..HEARD }, silent(360)),
             ("is busy", limits(), Snapshot { busy: true, ..HEARD }, look),
             ("is busy and stuck", limits(), Snapshot { busy: true, progress: 300, ..HEARD }, stalled),
+            ("waits for a reply", limits(), Snapshot { busy: true, owed: 300, ..HEARD }, Some((1200, TimeoutAction::GiveUp))),
+            ("waits since now", limits(), Snapshot { busy: true, owed: 990, ..HEARD }, look),
+            ("waits, half-closed", limits(), Snapshot { busy: true, owed: 300, finished: 970, ..HEARD }, Some((1030, TimeoutAction::GiveUp))),
+            ("half-closed before it waits", limits(), Snapshot { busy: true, owed: 980, finished: 970, ..HEARD }, Some((1040, TimeoutAction::GiveUp))),
+            ("runs, half-closed", limits(), Snapshot { busy: true, finished: 970, ..HEARD }, look),
             ("data is no ping", pings, Snapshot { served: 300, ..HEARD }, silent(160)),
             ("a ping is", pings, Snapshot { beat: 250, ..HEARD }, silent(310)),
             ("is asked", server, HEARD, Some((225, TimeoutAction::Ping))),

@@ -284,11 +284,12 @@ impl Reactor<'_> {
         true
     }
 
-    /// Has `opened` run, if there is one.
+    /// Has `opened` run, if there is one. If not, it is as if it had.
     fn greet(&mut self, conn: &Arc<Connection>) {
-        if self.service.greets()
-            && let Some(after) = conn.mailbox.post(Item::Opened, Urgency::Event)
-        {
+        if !self.service.greets() {
+            return conn.opened_it();
+        }
+        if let Some(after) = conn.mailbox.post(Item::Opened, Urgency::Event) {
             self.follow(conn, after);
         }
     }

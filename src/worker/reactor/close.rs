@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::Reactor;
 use super::inbound::Inbound;
+use crate::dispatch::CloseReason;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
@@ -59,7 +60,8 @@ impl Reactor<'_> {
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Removed> {
         let inbound = self.inbound.get_mut(id.slot())?;
         let conn = inbound.vacate(id)?;
-        let watched = std::mem::take(&mut inbound.reading);
+        let reading = std::mem::take(&mut inbound.reading);
+        let watched = std::mem::take(&mut inbound.listening) || reading;
         let partial = inbound.forget();
         self.shared.unbuffered(partial);
         self.shared.pool.evict(id);
@@ -89,6 +91,7 @@ impl Reactor<'_> {
             return;
         };
         kill_point(Spot::Decided);
+        conn.ends_by(counter.map_or(CloseReason::Program, CloseReason::of));
         if mode == CloseMode::Abort {
             conn.peer_done.store(true, Ordering::SeqCst);
             socket::abort(conn.socket());

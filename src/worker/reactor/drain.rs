@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::drain_report::DrainReport;
 use super::{Accepting, End, Reactor};
+use crate::dispatch::CloseReason;
 use crate::protocol::Event;
 use crate::scoreboard::Counter;
 use crate::sys::fault::{Spot, kill_point};
@@ -177,7 +178,7 @@ impl Reactor<'_> {
     fn is_silent(&self, conn: &Connection) -> bool {
         let idle = u64::try_from(self.shared.limits.drain_idle.as_millis()).unwrap_or(u64::MAX);
         let last = conn.last_heard();
-        last.saturating_add(idle) <= self.now
+        last.saturating_add(idle) <= self.now && !conn.is_busy()
     }
 
     /// The worker drains: tells a peer whose format has words for it, so that
@@ -205,6 +206,7 @@ impl Reactor<'_> {
         if self.inbound[slot].find(conn.id).is_none() {
             return;
         }
+        conn.ends_by(CloseReason::GoingAway);
         let forgotten = self.inbound[slot].forget();
         self.shared.unbuffered(forgotten);
         self.stop_reading(&conn);

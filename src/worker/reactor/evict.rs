@@ -113,7 +113,8 @@ fn waited_since(inbound: &Inbound, limits: &Limits) -> Option<u64> {
         return Some(conn.opened);
     }
     let noted = |since: u64| (since != 0).then_some(since);
-    let started = noted(conn.clocks.started.load(Ordering::Relaxed)).filter(|_| inbound.reading);
+    let started = noted(conn.clocks.started.load(Ordering::Relaxed))
+        .filter(|_| inbound.reading && !conn.is_busy());
     // An upload that keeps its pace keeps nobody waiting.
     let arrived = conn.clocks.arrived.load(Ordering::Relaxed);
     let bought = u64::from(arrived)

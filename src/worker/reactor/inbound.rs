@@ -19,6 +19,8 @@ pub(super) struct Inbound {
     pub(super) begun: bool,
     /// The socket is in the reactor's epoll.
     pub(super) reading: bool,
+    /// The socket is in the reactor's epoll, which tells of its end alone.
+    pub(super) listening: bool,
     /// The mailbox has asked for a pause.
     pub(super) paused: bool,
     /// What the flood guard has seen.

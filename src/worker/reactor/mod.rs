@@ -282,7 +282,8 @@ impl<'a> Reactor<'a> {
             }
             token => {
                 let id = ConnId::from_word(token);
-                if !self.read_header(id, event.ends) {
+                let is_over = event.broken && self.hang_up(id);
+                if !is_over && !self.read_header(id, event.ends) {
                     self.read(id, event.ends);
                 }
             }

@@ -15,9 +15,11 @@ use super::Reactor;
 use super::cutters::Unfinished;
 use super::flood_guard::{self, Admitted, Came};
 use crate::config::Trigger;
+use crate::dispatch::CloseReason;
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Event, Then};
 use crate::scoreboard::Counter;
+use crate::sys::epoll::Interest;
 use crate::sys::socket;
 use crate::sys::sync::Ordering;
 use crate::worker::connection::mailbox::Posted;
@@ -258,6 +260,8 @@ impl Reactor<'_> {
 
     fn end_of_file(&mut self, conn: &Arc<Connection>) {
         conn.peer_done.store(true, Ordering::SeqCst);
+        conn.ends_by(CloseReason::PeerClosed);
+        conn.clocks.finished.store(self.now, Ordering::Relaxed);
         let truncated = self.inbound[conn.id.slot()].forget();
         if truncated > 0 {
             self.shared.unbuffered(truncated);
@@ -267,16 +271,31 @@ impl Reactor<'_> {
             return self.end_connection(conn.id, CloseMode::Flush, None);
         }
         self.stop_reading(conn);
+        // Its limits go on, whatever it waits for.
+        self.shared.heartbeat.watch(conn.id.slot(), self.now);
         self.post_event(conn, Event::Eof);
     }
 
-    /// Reads no more of this connection, ever.
+    /// Reads no more of this connection, ever. What is still heard is that it is
+    /// reset or gone: who waits for a reply may leave without a word.
     pub(super) fn stop_reading(&mut self, conn: &Arc<Connection>) {
         let inbound = &mut self.inbound[conn.id.slot()];
         inbound.over = true;
         if std::mem::take(&mut inbound.reading) {
-            let _gone = self.epoll.delete(conn.socket());
+            let heard = (self.epoll).rearm(conn.socket(), Interest::HangUp, conn.id.word());
+            inbound.listening = heard.is_ok();
         }
+    }
+
+    /// The socket of `id` is broken, or closed in both directions. Where that is
+    /// not left to a read, the connection ends; tells whether it did.
+    pub(super) fn hang_up(&mut self, id: ConnId) -> bool {
+        let inbound = self.inbound.get_mut(id.slot());
+        let gone = inbound.is_some_and(|inbound| inbound.find(id).is_some() && inbound.listening);
+        if gone {
+            self.end_connection(id, CloseMode::Abort, Some(Counter::Broken));
+        }
+        gone
     }
 
     /// Reads no more until the mailbox asks for it. By deletion: with an empty

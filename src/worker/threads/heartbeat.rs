@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::protocol::{CloseMode, Event, Refusal};
+use crate::protocol::{CloseMode, Error, Event, Refusal};
 use crate::scoreboard::Counter;
 use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::sync::{AtomicU64, Ordering, lock};
@@ -63,6 +63,7 @@ fn look_at(shared: &Arc<Shared>, slot: usize) {
         TimeoutAction::Unstall if is_stalled(shared, &conn, now) => {
             return shared.ask_end(id, CloseMode::Abort, Some(Counter::SendStalled));
         }
+        TimeoutAction::GiveUp => give_up(shared, &conn, now),
         TimeoutAction::Ping => {
             conn.clocks.pinged.store(now, Ordering::Relaxed);
             if shared.post(id, Item::from(Event::Ping)) {
@@ -91,6 +92,18 @@ fn close(shared: &Shared, conn: &Connection, counter: Option<Counter>) {
         CloseMode::Flush
     };
     shared.ask_end(conn.id, mode, counter);
+}
+
+/// A reply has been owed for too long: whoever waits for it gets an error.
+fn give_up(shared: &Shared, conn: &Connection, now: u64) {
+    // Its turn may be long in coming: not told twice.
+    conn.clocks.owed.store(now, Ordering::Relaxed);
+    let error = Error::new(504, "the reply did not come in time");
+    if shared.post(conn.id, Item::from(Event::GiveUp(error))) {
+        shared.row.count(Counter::RepliesOverdue);
+        let counter = Counter::RepliesOverdue;
+        shared.peer_curbed(conn, counter, format_args!("a reply was owed for too long"));
+    }
 }
 
 /// Has the peer told that its message is late, in the connection's turn. False:
@@ -129,6 +142,11 @@ fn snapshot(conn: &Connection, now: u64) -> Snapshot {
         arrived: u64::from(clocks.arrived.load(Ordering::Relaxed)),
         progress: read(&clocks.progress),
         closing,
-        busy: conn.mailbox.is_busy() || clocks.delayed.load(Ordering::Relaxed),
+        busy: conn.is_busy(),
+        owed: match clocks.replies.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => read(&clocks.owed).max(1),
+        },
+        finished: read(&clocks.finished),
     }
 }

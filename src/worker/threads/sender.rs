@@ -74,7 +74,7 @@ fn write_more(shared: &Arc<Shared>, conn: &Arc<Connection>) {
     if write::flush(shared, conn, &mut outbound, FAIR) == 0 {
         shared.row.count(Counter::WriteFutile);
     }
-    if outbound.is_empty() || conn.is_dead() {
+    if outbound.is_empty() || outbound.failed || conn.is_dead() {
         write::arm(shared, conn, &mut outbound);
     } else if shared
         .writable_epoll

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::dispatch::service::Service;
 use crate::protocol::Protocol;
-use crate::sys::sync::lock;
+use crate::scoreboard::Counter;
+use crate::sys::clock::{coarse_millis, millis};
+use crate::sys::sync::{Ordering, lock};
 use crate::worker::connection::Connection;
 use crate::worker::connection::free_lists::FreeLists;
 use crate::worker::connection::parts::{COMMON, Parts};
@@ -59,9 +61,11 @@ impl Lender {
         kept: &mut Option<Box<Parts>>,
     ) {
         if !parts.is_idle() {
+            note_owed(shared, conn, parts.server.owes());
             *kept = Some(parts);
             return;
         }
+        note_owed(shared, conn, 0);
         let protocol = conn.protocol();
         let Some(own) = self.0.of(protocol) else {
             return;
@@ -75,5 +79,36 @@ impl Lender {
             }
             own.truncate(OWN);
         }
+    }
+}
+
+/// A turn is over that leaves so many replies owed. Nearly always as many as
+/// before: none.
+#[inline]
+fn note_owed(shared: &Shared, conn: &Connection, replies: usize) {
+    let before = conn.clocks.replies.load(Ordering::Relaxed) as usize;
+    if before != replies {
+        owed_changed(shared, conn, (before, replies));
+    }
+}
+
+#[cold]
+fn owed_changed(shared: &Shared, conn: &Connection, (before, after): (usize, usize)) {
+    let now = coarse_millis();
+    let word = u32::try_from(after).unwrap_or(u32::MAX);
+    conn.clocks.replies.store(word, Ordering::Relaxed);
+    shared
+        .row
+        .add(Counter::RepliesOwed, after.saturating_sub(before) as u64);
+    (shared.row).subtract(Counter::RepliesOwed, before.saturating_sub(after) as u64);
+    if before > 0 && after > before {
+        return;
+    }
+    conn.clocks.owed.store(now, Ordering::Relaxed);
+    if before == 0
+        && let Some(limit) = shared.limits.reply_max
+    {
+        let at = now.saturating_add(millis(limit));
+        shared.heartbeat.watch(conn.id.slot(), at);
     }
 }

@@ -15,7 +15,7 @@ use super::connection::parts::Parts;
 use super::connection::{Connection, Item};
 use super::queues::letters::ToRecycler;
 use super::shared::Shared;
-use crate::dispatch::sample;
+use crate::dispatch::{CloseReason, sample};
 use crate::protocol::{
     Beside, Budget, CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units,
 };
@@ -139,9 +139,10 @@ pub(crate) fn run(
         budget: &mut *budget,
         room: shared.limits.outbound_high.saturating_sub(conn.unsent()),
     };
-    let mut spoke = false;
+    let (mut spoke, mut has_opened) = (false, false);
     while let Some(item) = items.pop_front() {
         let by_itself = matches!(item, Item::Ping | Item::Units(_));
+        let opens = matches!(item, Item::Opened);
         let (is_reply, before) = (item.urgency() == Urgency::Reply, turn.out.pending());
         why = if let Item::Units(units) = &item {
             let (served, step) = parts.server.serve(Units::shared(units), &mut turn);
@@ -152,11 +153,12 @@ pub(crate) fn run(
             }
             StopReason::from_step(step, rest)
         } else {
-            let why = tell(&mut *parts.server, item, &mut turn);
+            let why = tell(shared, &mut *parts.server, item, &mut turn);
             turn.spend();
             why
         };
         spoke |= !by_itself && turn.out.pending() > before;
+        has_opened |= opens;
         if is_reply {
             conn.clocks.thaw(coarse_millis());
         }
@@ -176,6 +178,9 @@ pub(crate) fn run(
     served(shared, conn, done, budget.messages() - before);
     if spoke {
         conn.clocks.spoken.store(coarse_millis(), Ordering::Relaxed);
+    }
+    if has_opened && parts.app.has_opened() {
+        conn.opened_it();
     }
     parts.app.counted();
     TurnRun {
@@ -197,7 +202,7 @@ fn served(shared: &Shared, conn: &Connection, bytes: usize, messages: usize) {
 }
 
 /// Passes on what is no message.
-fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason {
+fn tell(shared: &Shared, server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason {
     let event = match item {
         Item::Opened => Event::Opened,
         Item::Eof => Event::Eof,
@@ -207,7 +212,12 @@ fn tell(server: &mut dyn Server, item: Item, turn: &mut Turn<'_>) -> StopReason 
         Item::Timer(token) => Event::Timer(token),
         Item::Writable => Event::Writable,
         Item::Wake => Event::Wake,
-        Item::Large(large) => *large,
+        Item::Large(large) => {
+            if matches!(*large, Event::GiveUp(_)) {
+                abandon(shared, server);
+            }
+            *large
+        }
         Item::Close(mode) => return StopReason::Close(mode),
         Item::Ended => return StopReason::Ended,
         // The caller serves them.
@@ -261,7 +271,10 @@ pub(crate) fn finish(
             end(shared, conn, parts);
             TurnEnd::default()
         }
-        StopReason::Close(mode) => close(shared, conn, parts, mode),
+        StopReason::Close(mode) => {
+            conn.ends_by(CloseReason::Program);
+            close(shared, conn, parts, mode)
+        }
         StopReason::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
         StopReason::AwaitReply => wait(shared, conn, Wait::Reply, done, left).into(),
         StopReason::AwaitEvent => wait(shared, conn, Wait::Event, done, left).into(),
@@ -303,6 +316,7 @@ fn consumed(shared: &Shared, bytes: usize) {
 
 /// The peer broke a rule: say so, tell it, close.
 fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refusal) -> TurnEnd {
+    conn.ends_by(CloseReason::of(refusal.counter));
     shared.row.count(refusal.counter);
     shared.peer_fault(conn.id, conn.peer, refusal.counter, &refusal.detail);
     write::reply(
@@ -351,12 +365,22 @@ fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
         write::take_last_pushes(shared, conn, &mut outbound);
         (outbound.left(), outbound.clear())
     };
+    abandon(shared, &*parts.server);
     parts.server.over(left, &mut *parts.app);
-    parts.app.leave();
+    if conn.is_opened() {
+        parts.app.leave(conn.close_reason());
+    } else {
+        parts.app.vacate();
+    }
     parts.server.reset();
     shared.unqueued(conn, unsent);
     write_off(shared, conn);
     shared.to_recycler.post(ToRecycler::Left(Arc::clone(conn)));
+}
+
+/// What the server owes is never given.
+fn abandon(shared: &Shared, server: &dyn Server) {
+    (shared.row).add(Counter::RepliesAbandoned, server.owes() as u64);
 }
 
 /// What was received of a connection that is over and not served is not.

@@ -39,7 +39,7 @@ pub(crate) fn reply(
     bytes: &mut Vec<u8>,
 ) -> bool {
     kill_point(Spot::Served);
-    if bytes.is_empty() || conn.is_dead() {
+    if bytes.is_empty() || conn.is_dead() || outbound.failed {
         let nothing = bytes.is_empty();
         bytes.clear();
         return nothing;
@@ -54,7 +54,7 @@ pub(crate) fn reply(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => {
                 bytes.clear();
-                broken(shared, conn);
+                broken(shared, conn, outbound);
                 return false;
             }
         }
@@ -204,12 +204,12 @@ fn put_bytes(
     more: More,
 ) {
     let mut sent = 0;
-    if outbound.is_empty() && !bytes.is_empty() {
+    if outbound.is_empty() && !bytes.is_empty() && !outbound.failed {
         shared.row.count(Counter::Writes);
         match socket::send_flagged(conn.socket(), bytes, more) {
             Ok(taken) => sent = taken,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => failed(shared, conn, &error),
+            Err(error) => failed(shared, conn, outbound, &error),
         }
         shared.row.add(Counter::BytesOut, sent as u64);
     }
@@ -222,12 +222,12 @@ fn put_bytes(
 /// Sends one round of a file if nothing waits before it, and queues the rest:
 /// after an error too, so that nothing goes out behind half a file.
 fn put_file(shared: &Shared, conn: &Connection, outbound: &mut Outbound, mut part: FilePart) {
-    if outbound.is_empty() {
+    if outbound.is_empty() && !outbound.failed {
         shared.row.count(Counter::Writes);
         match send_part(conn.socket(), &mut part) {
             Ok(sent) => shared.row.add(Counter::BytesOut, sent as u64),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => failed(shared, conn, &error),
+            Err(error) => failed(shared, conn, outbound, &error),
         }
     }
     if !part.is_empty() {
@@ -246,14 +246,15 @@ pub(crate) fn flush(
 ) -> usize {
     let (mut bytes, mut of_files) = (0, 0);
     let is_enough = |bytes, of_files| bytes >= limit || of_files as u64 >= FILE_ROUND;
-    while !conn.is_dead() && !outbound.is_empty() && !is_enough(bytes, of_files) {
+    let is_over = |outbound: &Outbound| outbound.is_empty() || outbound.failed;
+    while !conn.is_dead() && !is_over(outbound) && !is_enough(bytes, of_files) {
         shared.row.count(Counter::Writes);
         match outbound.write(conn.socket()) {
             Ok(Sent::Bytes(taken)) => bytes += taken,
             Ok(Sent::File(taken)) => of_files += taken,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
-                failed(shared, conn, &error);
+                failed(shared, conn, outbound, &error);
                 break;
             }
         }
@@ -275,7 +276,8 @@ pub(crate) fn flush(
 /// Has the sender told when there is room, exactly while bytes wait.
 pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
     let token = conn.id.word();
-    let result = match (outbound.is_empty() || conn.is_dead(), outbound.armed) {
+    let nothing = outbound.is_empty() || outbound.failed || conn.is_dead();
+    let result = match (nothing, outbound.armed) {
         (true, false) => return,
         (true, true) => {
             outbound.armed = false;
@@ -294,7 +296,7 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
         (false, true) => return,
     };
     if result.is_err() {
-        broken(shared, conn);
+        broken(shared, conn, outbound);
     }
 }
 
@@ -310,16 +312,19 @@ fn watch_stall(shared: &Shared, conn: &Connection) {
 }
 
 /// A write failed: because of the file that it sent from, or of the network.
-fn failed(shared: &Shared, conn: &Connection, error: &io::Error) {
+fn failed(shared: &Shared, conn: &Connection, outbound: &mut Outbound, error: &io::Error) {
     if socket::is_of_file(error) {
+        outbound.failed = true;
         shared.ask_end(conn.id, CloseMode::Abort, Some(Counter::FileCut));
     } else {
-        broken(shared, conn);
+        broken(shared, conn, outbound);
     }
 }
 
-/// The network failed under this connection.
-fn broken(shared: &Shared, conn: &Connection) {
+/// The network failed under this connection. It ends soon; until then each push
+/// would try in vain.
+fn broken(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
+    outbound.failed = true;
     shared.ask_end(conn.id, CloseMode::Abort, Some(Counter::Broken));
 }
 

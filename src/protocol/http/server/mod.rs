@@ -16,7 +16,9 @@ use crate::protocol::http::refusal::{self, Bad};
 use crate::protocol::http::request::Request;
 use crate::protocol::http::response::Served;
 use crate::protocol::http::settings::Settings;
-use crate::protocol::{CloseMode, Dispatch, Event, Lane, Refusal, Server, Step, Turn, Units};
+use crate::protocol::{
+    Answer, CloseMode, Dispatch, Event, Lane, Refusal, Server, Step, Turn, Units,
+};
 use bodies::Body;
 use streaming::Owed;
 use upload::Upload;
@@ -209,6 +211,10 @@ impl Server for HttpServer {
                 self.closed(turn.out.close.take())
             }
             Event::Reply(token, answer) => self.reply(token, answer, turn),
+            Event::GiveUp(error) => match self.owed.as_deref() {
+                Some(&Owed::Answer { token, .. }) => self.reply(token, Answer::Error(error), turn),
+                Some(Owed::Rest(_)) | None => self.wait(),
+            },
             Event::Refused(refusal) => {
                 self.record(None, &refusal, turn);
                 self.end(Step::Refuse(refusal))
@@ -217,6 +223,10 @@ impl Server for HttpServer {
             Event::Eof => self.eof(turn),
             Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
         }
+    }
+
+    fn owes(&self) -> usize {
+        usize::from(matches!(self.owed.as_deref(), Some(Owed::Answer { .. })))
     }
 
     fn is_idle(&self) -> bool {

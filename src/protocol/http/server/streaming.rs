@@ -125,7 +125,7 @@ impl HttpServer {
     pub(super) fn reply(&mut self, token: u64, answer: Answer, turn: &mut Turn<'_>) -> Step {
         let is_for = |owed: &mut Box<Owed>| matches!(**owed, Owed::Answer { token: own, .. } if own == token);
         let Some(Owed::Answer {
-            asked,
+            mut asked,
             head,
             mut response,
             ..
@@ -133,6 +133,8 @@ impl HttpServer {
         else {
             return self.wait();
         };
+        // What was decided while the client waited.
+        asked.keeps &= !self.leaves && !self.deaf;
         // An answer cannot be put off twice: that is an empty one.
         let _done = response.take(answer);
         let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];

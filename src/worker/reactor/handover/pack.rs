@@ -44,7 +44,7 @@ impl From<CannotMove> for NotPacked {
 /// Whether the stream of `conn` can be cut here: it is read, nothing waits to
 /// be sent, and what has begun of a message is a part that goes along.
 pub(super) fn is_between_messages(inbound: &Inbound, conn: &Connection) -> bool {
-    let is_idle = inbound.reading && inbound.delay == 0 && conn.unsent() == 0;
+    let is_idle = inbound.reading && conn.unsent() == 0 && !conn.is_busy();
     // With nothing of a message there, what its cutter remembers is lost.
     let unfinished = inbound.unfinished.as_ref();
     let can_be_cut = unfinished.is_none_or(|one| (1..=PART).contains(&one.partial.len()));
@@ -138,7 +138,7 @@ mod tests {
         conn.queued.store(1, Ordering::SeqCst);
         assert!(!is_between_messages(&inbound, &conn), "a byte is unsent");
         conn.queued.store(0, Ordering::SeqCst);
-        inbound.delay = 1;
+        conn.clocks.delayed.store(true, Ordering::Relaxed);
         assert!(!is_between_messages(&inbound, &conn), "it is delayed");
     }
 

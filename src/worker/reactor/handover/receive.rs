@@ -162,6 +162,10 @@ impl Reactor<'_> {
             conn.turn_into(&protocol);
         }
         record.clocks.restore(conn, record.partial.len());
+        if protocol.is_session() {
+            // Where it comes from, or there was none.
+            conn.opened_it();
+        }
         let unpacked = unpack(self.service, conn, &record);
         let interest = self.shared.limits.interest();
         let arrival = Arrival {
