@@ -219,6 +219,28 @@ impl PidFile {
         write().map_err(|error| PidFileError::Unusable(path(), error))
     }
 
+    /// Whether somebody removed it: nobody finds the master by it.
+    pub fn is_gone(&self) -> bool {
+        let there = self.path.as_ref().map(std::fs::symlink_metadata);
+        there.is_some_and(|there| there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
+    }
+
+    /// Makes another one at its path, for the calling process, and lets go of
+    /// the one that is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock) and [`write`](Self::write).
+    pub fn renew(&mut self) -> Result<(), PidFileError> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let renewed = Self::lock(path)?;
+        renewed.write(Pid::own())?;
+        *self = renewed;
+        Ok(())
+    }
+
     /// Unlinks the file if it names the calling process, or nobody yet, and lets
     /// go of it.
     ///

@@ -123,3 +123,28 @@ fn every_connection_has_an_end_however_its_worker_ended() {
         assert!((15..=20).contains(&lost), "{lost} in round {round}");
     }
 }
+
+#[test]
+fn files_that_were_removed_are_made_anew_at_a_signal() {
+    let instance = Instance::subject("workers = 1");
+    instance.must("start");
+    let master = instance.master().unwrap();
+    for (round, order) in [Signal::SIGHUP, Signal::SIGUSR1].into_iter().enumerate() {
+        fs::remove_file(instance.path("purlin.pid")).unwrap();
+        fs::remove_file(instance.path("purlin.ctl")).unwrap();
+        signal(master, order);
+        wait_until("the files are there", || {
+            instance.master() == Some(master) && instance.path("purlin.ctl").exists()
+        });
+        instance.echo();
+        assert_eq!(instance.status()["pid"], master, "round {round}");
+    }
+    // An upgrade, which goes on with both, is one of these.
+    fs::remove_file(instance.path("purlin.pid")).unwrap();
+    fs::remove_file(instance.path("purlin.ctl")).unwrap();
+    signal(master, Signal::SIGUSR2);
+    wait_until("another master rules", || {
+        instance.master().is_some_and(|new| new != master) && !lives(master)
+    });
+    instance.must("status");
+}

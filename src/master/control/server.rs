@@ -84,6 +84,22 @@ impl ControlSocket {
         self.file.is_some()
     }
 
+    /// Whether somebody removed its file: nobody can connect any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.file.as_ref().is_some_and(SocketFile::is_gone)
+    }
+
+    /// Another one at the same path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind`].
+    pub fn renewed(&self) -> io::Result<Self> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        Self::bind(file.path())
+    }
+
     /// Stops listening and unlinks the path, unless another master has it now.
     pub fn remove(self) {
         if let Some(file) = &self.file {

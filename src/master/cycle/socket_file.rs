@@ -46,6 +46,16 @@ impl SocketFile {
         path::absolute(path).is_ok_and(|path| path == self.path)
     }
 
+    /// Its path.
+    pub(in crate::master) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether nothing is at its path any more.
+    pub(in crate::master) fn is_gone(&self) -> bool {
+        identity(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Unlinks it, unless the path names something else by now.
     pub(in crate::master) fn remove(&self) {
         if identity(&self.path).is_ok_and(|file| file == self.file) {

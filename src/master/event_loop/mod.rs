@@ -4,6 +4,7 @@
 
 mod close;
 mod connections;
+mod files;
 mod fork;
 mod hear;
 mod introduce;
@@ -128,6 +129,8 @@ pub(in crate::master) struct Master<'a> {
     wanted: usize,
     /// When the listeners are shut down, if the workers have not done it.
     refuse_by: Option<Instant>,
+    /// When to look after the files of this master.
+    files_at: Instant,
     /// What operators wait for.
     awaited: Vec<Awaited>,
     /// The list of connections that is being put together.
@@ -204,6 +207,7 @@ impl<'a> Master<'a> {
             again: false,
             wanted: 0,
             refuse_by: None,
+            files_at: Instant::now(),
             awaited: Vec::new(),
             pending_list: None,
             report: None,
@@ -272,6 +276,7 @@ impl<'a> Master<'a> {
         self.look_at_mutex(now);
         self.answer_what_is_done(now);
         self.refuse_late(now);
+        self.keep_files(now);
         self.notifier.turn(now);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
@@ -292,6 +297,7 @@ impl<'a> Master<'a> {
             self.notifier.next_deadline(now),
             self.next_look(),
             self.refuse_by,
+            Some(self.files_at),
             retry,
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -300,6 +306,10 @@ impl<'a> Master<'a> {
 
     fn take_signals(&mut self) -> Step {
         while let Ok(Some(signal)) = self.signals.next() {
+            // Who sends one may have found no other way to reach the master.
+            if !matches!(signal, Signal::Child) {
+                self.renew_files();
+            }
             match signal {
                 Signal::Child => self.reap()?,
                 Signal::Terminate | Signal::Interrupt => self.order(Command::Stop)?,

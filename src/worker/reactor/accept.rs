@@ -90,6 +90,31 @@ impl Reactor<'_> {
         }
     }
 
+    /// Nobody accepts until another worker has woken up: makes room in a short
+    /// backlog that is half full. What finds none there waits a second, for the
+    /// client's kernel to ask again; storms of short connections spent most of
+    /// their time so.
+    pub(super) fn relieve_backlogs(&mut self) {
+        for listener in 0..self.listeners.len() {
+            let backlog = socket::backlog(&self.listeners[listener].socket);
+            let Some((waiting, _)) = backlog.filter(|(waiting, room)| waiting * 2 >= *room) else {
+                continue;
+            };
+            for _ in 0..waiting {
+                let Some(vacancy) = self.shared.pool.vacancy() else {
+                    return;
+                };
+                let Ok(Some((socket, peer))) =
+                    socket::accept(self.listeners[listener].socket.as_fd())
+                else {
+                    self.shared.pool.return_vacancy(vacancy);
+                    break;
+                };
+                self.welcome(vacancy, listener, socket, peer);
+            }
+        }
+    }
+
     /// The server stops: lets in whoever waits in the backlogs, and has the
     /// kernel refuse the others instead of letting them wait for nothing.
     pub(super) fn refuse_clients(&mut self) {

@@ -173,6 +173,7 @@ impl Reactor<'_> {
     }
 
     fn hand_over_accept_mutex(&mut self, peer: Owner) {
+        self.relieve_backlogs();
         self.unwatch_listeners();
         kill_point(Spot::ListenersUnwatched);
         self.accepting = Accepting::NotHolder;
