@@ -289,6 +289,9 @@ counters! {
     BadConstant = "connections_closed_bad_constant",
     /// Connections closed because what came was no frame of its format.
     Malformed = "connections_closed_malformed_frame",
+    /// Connections closed because no further request came within
+    /// `http.keep_alive`.
+    KeepAliveTimeout = "connections_closed_keep_alive",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.
