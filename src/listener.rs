@@ -60,7 +60,10 @@ fn requests(config: &Config) -> Http1 {
         body: keys.body_max,
         memory: keys.body_memory_max,
     };
-    let http = Http1::new(limits).spooling_to(&keys.body_folder);
+    let http = Http1::new(limits)
+        .spooling_to(&keys.body_folder)
+        .merging_slashes(keys.merge_slashes)
+        .keeping_alive(keys.keep_alive);
     match (&keys.access_log, keys.access_log_format) {
         (None, _) => http,
         (Some(_), config::AccessFormat::Combined) => http.recorded(AccessFormat::Combined),

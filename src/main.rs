@@ -24,33 +24,53 @@ fn main() -> ExitCode {
         .data(|| Ok::<_, Infallible>(Began(Instant::now())))
         .on_inline(ECHO, |_, body: Bytes| body)
         .on_inline(TIME, |_, (): ()| jiff::Timestamp::now().to_string())
-        .web(Web::new().otherwise(site))
+        .web(Web::new().otherwise(site).otherwise_if(is_of_site))
         .main()
 }
 
-/// The site that is built in; where the listener has a `root`, it is not there.
-fn site(c: &mut Http<'_, ()>, body: Bytes) -> Result<Reply, Error> {
-    let path = if c.has_root() { "" } else { c.path() };
-    let reply = match (path, c.method()) {
-        ("/", "GET" | "HEAD") => {
+/// The path of a request, if the site that is built in is there at all: where the
+/// listener has a `root`, it is not.
+fn place<'a>(c: &Http<'a, ()>) -> &'a str {
+    if c.has_root() { "" } else { c.path() }
+}
+
+/// Whether the site that is built in has something at this path, for this method.
+fn is_of_site(c: &mut Http<'_, ()>) -> Result<(), Error> {
+    let allowed: &[&str] = match place(c) {
+        "/" | "/status.json" => &["GET", "HEAD", "OPTIONS"],
+        "/echo" => &["POST", "OPTIONS"],
+        _ => return Err(Error::new(404, "there is nothing here")),
+    };
+    let method = c.method();
+    if method == "OPTIONS" || !allowed.contains(&method) {
+        c.set_header("Allow", allowed.join(", "));
+    }
+    if allowed.contains(&method) {
+        Ok(())
+    } else {
+        Err(Error::new(405, format!("{method} is not allowed here")))
+    }
+}
+
+/// The site that is built in.
+fn site(c: &mut Http<'_, ()>, body: Bytes) -> Reply {
+    let reply = match (place(c), c.method()) {
+        // Health checks ask so.
+        (_, "OPTIONS") => ().into_reply(),
+        ("/status.json", _) => {
+            c.set_header("Cache-Control", "no-store");
+            Json(Status::now(c)).into_reply()
+        }
+        ("/echo", _) => body.into_reply(),
+        _ => {
             let sources = "default-src 'none'; style-src 'unsafe-inline'; \
                            script-src 'unsafe-inline'; connect-src 'self'; img-src data:";
             c.set_header("Content-Security-Policy", sources);
             c.set_header("Cache-Control", "no-cache");
             Html(PAGE).into_reply()
         }
-        ("/status.json", "GET" | "HEAD") => {
-            c.set_header("Cache-Control", "no-store");
-            Json(Status::now(c)).into_reply()
-        }
-        ("/echo", "POST") => body.into_reply(),
-        ("/" | "/status.json" | "/echo", method) => {
-            c.set_header("Allow", if path == "/echo" { "POST" } else { "GET, HEAD" });
-            return Err(Error::new(405, format!("{method} is not allowed here")));
-        }
-        _ => return Err(Error::new(404, "there is nothing here")),
     };
-    Ok(reply.into())
+    reply.into()
 }
 
 /// What the page shows, of all workers together.

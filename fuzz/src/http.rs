@@ -12,6 +12,8 @@ use purlin::protocol::{
     Units,
 };
 
+use purlin::scoreboard::Counter;
+
 use crate::stream::piece;
 
 /// Method, target, fields and (with a plus before their names) trailers, body.
@@ -72,11 +74,13 @@ fn serve(mut seed: u64, stream: &[u8], limits: Limits) -> (Vec<Seen>, Option<u16
         }
     }
     let status = over.map(|step| match step {
-        Step::Refuse(refusal) => match refusal.answer {
-            [] => 0,
-            answer => {
-                let status = std::str::from_utf8(&answer[9..12]).expect("digits");
-                status.parse().expect("a status")
+        // The answer is the last thing that was said.
+        Step::Refuse(refusal) => match refusal.counter {
+            Counter::SpokeTls | Counter::Truncated => 0,
+            _ => {
+                let said = String::from_utf8_lossy(&turn.out.bytes);
+                let (_, answer) = said.rsplit_once("HTTP/1.1 ").expect("an answer");
+                answer[..3].parse().expect("a status")
             }
         },
         _ => 200,
@@ -154,7 +158,10 @@ fn read(stream: &[u8], limits: &Limits) -> (Vec<Seen>, Option<u16>) {
     loop {
         match request(&mut rest, limits) {
             Ok((request, keeps)) => {
-                seen.push(request);
+                // That one is for the server itself.
+                if request.1 != "*" {
+                    seen.push(request);
+                }
                 if !keeps {
                     return (seen, Some(200));
                 }
@@ -222,7 +229,7 @@ fn head(rest: &mut &[u8], limits: &Limits) -> Found<(Vec<u8>, Vec<Vec<u8>>)> {
     };
     let version = start.len().checked_sub(8).map(|at| &start[at..]);
     match version {
-        Some(b"HTTP/1.1" | b"HTTP/1.0") => {}
+        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9']) => {}
         Some([b'H', b'T', b'T', b'P', b'/', a, b'.', b])
             if a.is_ascii_digit() && b.is_ascii_digit() =>
         {
@@ -265,7 +272,13 @@ fn head(rest: &mut &[u8], limits: &Limits) -> Found<(Vec<u8>, Vec<Vec<u8>>)> {
             if codings > 1 || old {
                 return Err(Some(400));
             }
-            if value.trim_matches([' ', '\t']) != "chunked" {
+            let codings = value.split(',').map(|one| one.trim_matches([' ', '\t']));
+            let codings: Vec<&str> = codings.collect();
+            let chunked = codings.iter().filter(|one| **one == "chunked").count();
+            if chunked != 1 || codings.last() != Some(&"chunked") {
+                return Err(Some(400));
+            }
+            if codings.len() > 1 {
                 return Err(Some(501));
             }
         }
@@ -278,11 +291,6 @@ fn head(rest: &mut &[u8], limits: &Limits) -> Found<(Vec<u8>, Vec<Vec<u8>>)> {
         return Err(Some(411));
     }
     Ok((start, fields))
-}
-
-/// Bytes of a body for which its head waits.
-fn kept(limits: &Limits) -> usize {
-    limits.memory.min(limits.body)
 }
 
 /// Fields that mean something in a head alone.
@@ -310,9 +318,8 @@ const OF_HEADS: [&str; 18] = [
 /// A body, and its trailers.
 type Body = (Vec<u8>, Vec<(String, Vec<u8>)>);
 
-/// `long`: found to be no body that is kept.
-fn chunked(rest: &mut &[u8], limits: &Limits, long: &mut bool) -> Found<Body> {
-    let mut body = Vec::new();
+fn chunked(rest: &mut &[u8], limits: &Limits) -> Found<Body> {
+    let (mut body, mut extensions) = (Vec::new(), 0);
     loop {
         let line = line(rest, 256, 400)?;
         let digits: Vec<u8> = line
@@ -331,7 +338,10 @@ fn chunked(rest: &mut &[u8], limits: &Limits, long: &mut bool) -> Found<Body> {
         }
         let size = u128::from_str_radix(std::str::from_utf8(&digits).expect("checked before"), 16)
             .expect("checked before");
-        *long |= size + body.len() as u128 > kept(limits) as u128;
+        extensions += behind.len();
+        if extensions > limits.head {
+            return Err(Some(413));
+        }
         if size + body.len() as u128 > limits.body as u128 {
             return Err(Some(413));
         }
@@ -390,9 +400,8 @@ fn request(rest: &mut &[u8], limits: &Limits) -> Found<(Seen, bool)> {
     };
     let fixed = find("content-length").map(|value| value.parse().unwrap_or(usize::MAX));
     let chunks = find("transfer-encoding").is_some();
-    let mut long = fixed.is_some_and(|length| length > kept(limits));
     let body = if chunks {
-        chunked(rest, limits, &mut long)
+        chunked(rest, limits)
     } else if fixed.is_some_and(|length| length > limits.body) {
         Err(Some(413))
     } else {
@@ -405,11 +414,12 @@ fn request(rest: &mut &[u8], limits: &Limits) -> Found<(Seen, bool)> {
             Err(None)
         }
     };
-    let expects =
-        find("expect").is_some_and(|value| value == "100-continue") && start.ends_with(b"1");
     let body = match (body, &strict) {
         // The head was served before the body was seen.
-        (Err(_), Err(bad)) if expects || long => return Err(*bad),
+        (Err(_), Err(bad)) => return Err(*bad),
+        (_, Ok((method, ..))) if ["TRACE", "CONNECT"].contains(&&**method) => {
+            return Err(Some(405));
+        }
         (body, _) => body?,
     };
     let (body, trailers) = body;
@@ -421,9 +431,100 @@ fn request(rest: &mut &[u8], limits: &Limits) -> Found<(Seen, bool)> {
     let values: Vec<String> = values.collect();
     let options = || values.iter().flat_map(|value| value.split(','));
     let says = |what: &str| options().any(|one| one.trim_matches([' ', '\t']) == what);
-    let keeps = !says("close") && (start.ends_with(b"1") || says("keep-alive"));
+    let keeps = !says("close") && (!start.ends_with(b"0") || says("keep-alive"));
     fields.extend(trailers);
     Ok(((method, target, fields, body), keeps))
+}
+
+/// Whether a request of this method may have this target (RFC 9112, 3.2).
+fn is_target(method: &[u8], target: &str) -> bool {
+    if method == b"CONNECT" {
+        let parts = target.rsplit_once(':');
+        return parts.is_some_and(|(host, port)| {
+            !host.is_empty() && !port.is_empty() && is_host(target.as_bytes())
+        });
+    }
+    if target == "*" {
+        return method == b"OPTIONS";
+    }
+    let lower = target.to_ascii_lowercase();
+    let local = if target.starts_with('/') {
+        target
+    } else {
+        let scheme = ["http://", "https://"]
+            .into_iter()
+            .find(|scheme| lower.starts_with(scheme));
+        let Some(scheme) = scheme else { return false };
+        let rest = &target[scheme.len()..];
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, local) = rest.split_at(end);
+        if host.is_empty() || host.starts_with(':') || !is_host(host.as_bytes()) {
+            return false;
+        }
+        local
+    };
+    let path = local.split('?').next().unwrap_or_default();
+    let mut depth = 0_usize;
+    for segment in path.split('/').skip(1) {
+        let Some(segment) = unescaped(segment.as_bytes()) else {
+            return false;
+        };
+        match &segment[..] {
+            b"" | b"." => {}
+            b".." if depth == 0 => return false,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    !local.contains('#')
+}
+
+/// `None`: an escape is none, or of a NUL.
+fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    let mut rest = text;
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = behind;
+        if *byte != b'%' {
+            plain.push(*byte);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let byte = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+        rest = &rest[2..];
+        match byte {
+            0 => return None,
+            b'/' => plain.extend(b"%2F"),
+            byte => plain.push(byte),
+        }
+    }
+    Some(plain)
+}
+
+/// Host and port (RFC 9112, 3.2).
+fn is_host(value: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(value) else {
+        return false;
+    };
+    let (host, port) = match text.rfind(':') {
+        Some(at) if !text[at..].contains(']') => (&text[..at], Some(&text[at + 1..])),
+        _ => (text, None),
+    };
+    let is_digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = |port: &str| is_digits(port) && port.parse().unwrap_or(0_u128) <= 65_535;
+    if !port.is_none_or(is_port) || port.is_some_and(|port| port.len() > 9) {
+        return false;
+    }
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']');
+        return address.is_some_and(|one| one.parse::<std::net::Ipv6Addr>().is_ok());
+    }
+    let mut escapes = host.bytes().enumerate().filter(|(_, byte)| *byte == b'%');
+    escapes.all(|(at, _)| unescaped(&value[at..value.len().min(at + 3)]).is_some() || value[at..].starts_with(b"%00"))
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
 }
 
 type Strict = (String, String, Vec<(String, Vec<u8>)>);
@@ -442,6 +543,9 @@ fn strict(start: &[u8], lines: &[Vec<u8>]) -> Found<Strict> {
     let Ok(target) = String::from_utf8(target.to_vec()) else {
         return bad;
     };
+    if !is_target(method, &target) {
+        return bad;
+    }
     let mut fields = Vec::new();
     for line in lines {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -458,7 +562,10 @@ fn strict(start: &[u8], lines: &[Vec<u8>]) -> Found<Strict> {
     let hosts = fields
         .iter()
         .filter(|(name, _)| name.eq_ignore_ascii_case("host"));
-    match (hosts.count(), start.ends_with(b"1")) {
+    if !hosts.clone().all(|(_, value)| is_host(value)) {
+        return bad;
+    }
+    match (hosts.count(), !start.ends_with(b"0")) {
         (1, _) | (0, false) => {}
         _ => return bad,
     }

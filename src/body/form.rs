@@ -5,8 +5,10 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode;
-use serde::de::value::{Error as Refused, MapDeserializer};
-use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
+use serde::de::value::{Error as Refused, MapAccessDeserializer};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 
 use super::{Error, FromBody, Raw};
@@ -28,10 +30,13 @@ impl<T: DeserializeOwned> FromBody for Form<T> {
 ///
 /// # Errors
 ///
-/// 400, with what is missing or wrong.
+/// 400, with the field that is missing or wrong.
 pub fn from_pairs<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
-    let pairs = pairs(text).map(|(name, value)| (name, Value(value)));
-    T::deserialize(MapDeserializer::new(pairs)).map_err(|error: Refused| {
+    let fields = Fields {
+        pairs: pairs(text),
+        at: None,
+    };
+    T::deserialize(MapAccessDeserializer::new(fields)).map_err(|error: Refused| {
         Error::new(
             400,
             format!("the form or query is not as expected: {error}"),
@@ -63,16 +68,36 @@ fn decoded(text: &[u8]) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Text that becomes whatever is asked for.
-struct Value<'a>(Cow<'a, str>);
+/// Names and values, as serde asks for them: what is wrong with a value is said
+/// with its name.
+struct Fields<'a, I> {
+    pairs: I,
+    /// The pair whose name was asked for.
+    at: Option<(Cow<'a, str>, Cow<'a, str>)>,
+}
 
-impl<'de> IntoDeserializer<'de, Refused> for Value<'de> {
-    type Deserializer = Self;
+impl<'de, I: Iterator<Item = (Cow<'de, str>, Cow<'de, str>)>> MapAccess<'de> for Fields<'de, I> {
+    type Error = Refused;
 
-    fn into_deserializer(self) -> Self {
-        self
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Refused> {
+        self.at = self.pairs.next();
+        let name = self.at.as_ref().map(|(name, _)| name.clone());
+        name.map(|name| seed.deserialize(name.into_deserializer()))
+            .transpose()
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refused> {
+        let (name, value) = self.at.take().unwrap_or_default();
+        seed.deserialize(Value(value))
+            .map_err(|error| de::Error::custom(format_args!("`{name}`: {error}")))
     }
 }
+
+/// Text that becomes whatever is asked for.
+struct Value<'a>(Cow<'a, str>);
 
 impl Value<'_> {
     fn parsed<T: FromStr<Err: Display>>(&self) -> Result<T, Refused> {

@@ -257,6 +257,10 @@ table! {
         pub head_max: usize = 16 * KIB, in 256..=MIB;
         /// Fields of the head.
         pub fields_max: u16 = 100, in 1..=128;
+        /// How long a client may be silent between two requests.
+        pub keep_alive: Duration = seconds(75), in seconds(1)..=seconds(3600);
+        /// Whether slashes behind a slash in a path are nothing.
+        pub merge_slashes: bool = true;
         /// Bytes of the body, unless its route says otherwise.
         pub body_max: usize = MIB, in 0..=GIB;
         /// Bytes of a body that is held in memory until it is whole.

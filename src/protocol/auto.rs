@@ -1,12 +1,15 @@
 //! One port for frames and HTTP: the first bytes of a connection tell.
 //!
-//! A connection that begins with the method of an HTTP request speaks HTTP for
-//! as long as it lives; any other speaks frames. So the first frame of a client
-//! must not look like a method: see [`first_bytes`].
+//! A connection that begins as an HTTP request speaks HTTP for as long as it lives;
+//! any other speaks frames. So the first frame of a client must not look like the
+//! beginning of one: a known method (see [`first_bytes`]), or any other word and a
+//! target; an empty line may stand before it (RFC 9112, 2.2). Where the bytes could
+//! still become a request but have a whole frame, they are frames.
 
 use std::sync::Arc;
 
 use super::first_bytes::{self, Guess};
+use super::http;
 use super::{
     CloseMode, Cut, Cutter, Event, Protocol, Push, Server, Step, Then, Turn, Units, Unsendable,
     Wire,
@@ -67,9 +70,64 @@ impl Protocol for Auto {
     }
 }
 
+/// What `bytes` begin with, if it can be the request line of a method that is not
+/// known: `Some(true)`: it is one, `Some(false)`: it may become one.
+fn request_line(bytes: &[u8]) -> Option<bool> {
+    let method = bytes
+        .iter()
+        .take_while(|byte| http::is_token(**byte))
+        .count();
+    if method > METHOD_MAX {
+        return None;
+    }
+    let rest = match &bytes[method..] {
+        [] => return Some(false),
+        [b' ', rest @ ..] if method > 0 => rest,
+        _ => return None,
+    };
+    let is_begun = |scheme: &&[u8]| {
+        let common = scheme.len().min(rest.len());
+        rest[..common].eq_ignore_ascii_case(&scheme[..common])
+    };
+    let targets: [&[u8]; 4] = [b"/", b"* HTTP/", b"http://", b"https://"];
+    let target = targets.iter().find(|target| is_begun(target))?;
+    Some(rest.len() >= target.len())
+}
+
+/// Bytes of a method that is not known: `UPDATEREDIRECTREF` has 17.
+const METHOD_MAX: usize = 32;
+
+/// Bytes of empty lines before a request.
+const EMPTY_LINES_MAX: usize = 8;
+
+impl Auto {
+    fn guess(&self, bytes: &[u8]) -> Guess {
+        let mut rest = bytes;
+        while let Some(behind) = rest.strip_prefix(b"\r\n")
+            && bytes.len() - behind.len() <= EMPTY_LINES_MAX
+        {
+            rest = behind;
+        }
+        let guess = match first_bytes::guess(rest) {
+            Guess::Frames if rest == b"\r" => Guess::NotYet,
+            Guess::Frames => match request_line(rest) {
+                Some(true) => first_bytes::http_request(rest),
+                Some(false) => Guess::NotYet,
+                None => Guess::Frames,
+            },
+            guess @ (Guess::NotYet | Guess::Foreign(..)) => guess,
+        };
+        // What is a whole frame is not kept waiting for a request line.
+        if guess == Guess::NotYet && self.frames.cutter().cut(bytes).units > 0 {
+            return Guess::Frames;
+        }
+        guess
+    }
+}
+
 impl Cutter for Auto {
     fn cut(&mut self, bytes: &[u8]) -> Cut {
-        let then = match first_bytes::guess(bytes) {
+        let then = match self.guess(bytes) {
             Guess::NotYet => Then::Read,
             Guess::Frames => Then::Become(Arc::clone(&self.frames)),
             Guess::Foreign(refusal, _) if refusal.counter == Counter::SpokeHttp => {
@@ -120,7 +178,7 @@ impl Server for Undecided {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::protocol::frame::{Frames, Layout};
+    use crate::protocol::frame::{AnyFormat, Frames, Layout};
     use crate::protocol::http::{Http1, Limits};
 
     const LIMITS: Limits = Limits {
@@ -147,6 +205,30 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_frame_does_not_wait_for_a_request_line() {
+        let frames: Arc<dyn Protocol> = match AnyFormat::preset("line").unwrap() {
+            AnyFormat::Plain(layout) => Arc::new(Frames::new(layout)),
+            AnyFormat::Coded(codec) => Arc::new(Frames::new(codec)),
+        };
+        let http: Arc<dyn Protocol> = Arc::new(Http1::new(LIMITS));
+        let (mut cutter, _) = Auto::new(Arc::clone(&frames), Arc::clone(&http)).open();
+        for (bytes, expected) in [
+            (&b"ping\r\n"[..], Some(&frames)),
+            (b"\r\n", Some(&frames)),
+            (b"ping", None),
+            (b"PURGE / HTTP/1.1\r\n", Some(&http)),
+        ] {
+            match (cutter.cut(bytes).then, expected) {
+                (Then::Read, None) => {}
+                (Then::Become(found), Some(expected)) => {
+                    assert!(Arc::ptr_eq(&found, expected), "{bytes:?}");
+                }
+                (then, _) => panic!("{then:?} for {bytes:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn the_first_bytes_tell_however_they_come() {
         let layout = Layout::preset("comm").unwrap();
         let frames: Arc<dyn Protocol> = Arc::new(Frames::new(layout));
@@ -157,7 +239,17 @@ mod tests {
             (b"DELETE /x", 7, Some(&http)),
             (b"PRI * HTTP/2.0", 12, Some(&http)),
             (&[0, 8, 0, 1], 1, Some(&frames)),
-            (b"GEx", 3, Some(&frames)),
+            (b"GE\0", 3, Some(&frames)),
+            (b"PROPFIND /a HTTP/1.1", 10, Some(&http)),
+            (b"PURGE http://h/ HTTP/1.1", 13, Some(&http)),
+            (b"get / HTTP/1.1", 5, Some(&http)),
+            (b"M-SEARCH * HTTP/1.1", 16, Some(&http)),
+            (b"\r\nGET / HTTP/1.1", 6, Some(&http)),
+            (b"\r\n\r\nPURGE / HTTP/1.1", 11, Some(&http)),
+            (b"PURGE of frames", 7, Some(&frames)),
+            (b"\r\0", 2, Some(&frames)),
+            (b"a word that is no method of any request", 3, Some(&frames)),
+            (&[b'A'; 40], 33, Some(&frames)),
             (&[0x16, 3, 1, 2, 0, 1, 0], 7, None),
         ] {
             for len in 1..=bytes.len() {

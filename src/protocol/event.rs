@@ -73,6 +73,8 @@ pub struct Refusal {
     pub detail: String,
     /// Sent to the peer before the close; empty: nothing.
     pub answer: &'static [u8],
+    /// What came of the message, where its server needs that to answer.
+    pub about: Vec<u8>,
 }
 
 impl Refusal {
@@ -85,6 +87,7 @@ impl Refusal {
             counter: Counter::Malformed,
             detail: detail.into(),
             answer: b"",
+            about: Vec::new(),
         }
     }
 }

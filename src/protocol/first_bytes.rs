@@ -50,18 +50,28 @@ pub fn guess(bytes: &[u8]) -> Guess {
         .iter()
         .find(|token| begin_alike(token.as_bytes(), bytes))
     {
-        Some(token) if bytes.len() >= token.len() => {
-            let detail = format!("HTTP on a frame port, beginning with `{}`", token.trim());
-            let refusal = Refusal {
-                counter: Counter::SpokeHttp,
-                detail,
-                answer: ANSWER,
-            };
-            Guess::Foreign(refusal, token.len())
-        }
+        Some(token) if bytes.len() >= token.len() => foreign(token.as_bytes()),
         Some(_) => Guess::NotYet,
         None => guess_tls(bytes),
     }
+}
+
+/// What is said of bytes that begin a request of HTTP, of a method that may be in
+/// no list.
+pub(super) fn http_request(bytes: &[u8]) -> Guess {
+    let token = memchr::memchr(b' ', bytes).map_or(bytes, |end| &bytes[..=end]);
+    foreign(token)
+}
+
+fn foreign(token: &[u8]) -> Guess {
+    let word = token.trim_ascii().escape_ascii();
+    let refusal = Refusal {
+        counter: Counter::SpokeHttp,
+        detail: format!("HTTP on a frame port, beginning with `{word}`"),
+        answer: ANSWER,
+        about: Vec::new(),
+    };
+    Guess::Foreign(refusal, token.len())
 }
 
 fn begin_alike(token: &[u8], bytes: &[u8]) -> bool {
@@ -96,6 +106,7 @@ fn guess_tls(bytes: &[u8]) -> Guess {
             counter: Counter::SpokeTls,
             detail,
             answer: b"",
+            about: Vec::new(),
         },
         TLS,
     )

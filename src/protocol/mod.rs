@@ -35,6 +35,7 @@ mod turn;
 mod units;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use answer::Answer;
 pub use beside::{Beside, FilePart, Receipt, Splice};
@@ -91,6 +92,12 @@ pub trait Protocol: Send + Sync {
     /// in time; empty: nothing.
     fn late(&self) -> &'static [u8] {
         b""
+    }
+
+    /// How long a peer may be silent between two messages, where that is for the
+    /// protocol to say and not for its heartbeat.
+    fn keep_alive(&self) -> Option<Duration> {
+        None
     }
 
     /// Says which messages these are, so that a connection can go on in another

@@ -300,6 +300,9 @@ counters! {
     /// Times that a peer got an error because its reply was owed for longer than
     /// `reply_max`.
     RepliesOverdue = "replies_overdue",
+    /// Connections closed because no further request came within
+    /// `http.keep_alive`.
+    KeepAliveTimeout = "connections_closed_keep_alive",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

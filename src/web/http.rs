@@ -42,8 +42,6 @@ use crate::sys::socket::Peer;
 pub struct Http<'a, S> {
     pub(super) ctx: Ctx<'a, S>,
     pub(super) request: &'a Request<'a>,
-    pub(super) path: &'a str,
-    pub(super) query: &'a str,
     pub(super) params: Params<'a, 'a>,
     pub(super) response: &'a mut Response,
     /// Who takes the body, once that was begun.
@@ -60,16 +58,25 @@ impl<'a, S> Http<'a, S> {
         self.request.head.method
     }
 
-    /// The path, as sent, without the query.
+    /// The path, without the query, in its one spelling, in which routes and files
+    /// are looked for: `.`, `..` and empty segments are gone, and escapes are
+    /// undone (`/a b`), but for `%2F` and `%25`, control characters and what is no
+    /// UTF-8. It never begins with two slashes.
     #[must_use]
     pub const fn path(&self) -> &'a str {
-        self.path
+        self.request.head.path
+    }
+
+    /// What the request line names, as sent: path and query, a whole URI, or `*`.
+    #[must_use]
+    pub const fn target(&self) -> &'a str {
+        self.request.head.target
     }
 
     /// The query, as sent, without its question mark.
     #[must_use]
     pub const fn query_text(&self) -> &'a str {
-        self.query
+        self.request.head.query
     }
 
     /// The query as a struct.
@@ -78,7 +85,7 @@ impl<'a, S> Http<'a, S> {
     ///
     /// 400, with what is missing or wrong: pass it on by `?`.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        from_pairs(self.query.as_bytes())
+        from_pairs(self.query_text().as_bytes())
     }
 
     /// What stands for `:name` or `*name` in the path, decoded.
@@ -417,6 +424,6 @@ impl<S> DerefMut for Http<'_, S> {
 
 impl<S> fmt::Debug for Http<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Http({} {})", self.method(), self.path)
+        write!(f, "Http({} {})", self.method(), self.path())
     }
 }

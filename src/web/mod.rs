@@ -89,6 +89,7 @@ pub use crate::protocol::http::{ChunkBuf, Content, Fill, Piece, Source, Stream};
 
 use self::method::Method;
 use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply, into_memory};
+use crate::protocol::http::spelled;
 
 /// A handler, its body and reply types erased.
 type Handler<S> = Arc<dyn Fn(&mut Http<'_, S>, Raw<'_>, &mut Answer) + Send + Sync>;
@@ -149,6 +150,8 @@ pub struct Web<S> {
     mounts: Vec<Mount>,
     wraps: Vec<Middleware<S>>,
     otherwise: Option<Handler<S>>,
+    /// What `otherwise` is for, asked before a body comes.
+    admits: Option<Handler<S>>,
 }
 
 /// Files, and below which path they are.
@@ -179,6 +182,7 @@ impl<S> Default for Web<S> {
             mounts: Vec::new(),
             wraps: Vec::new(),
             otherwise: None,
+            admits: None,
         }
     }
 }
@@ -374,7 +378,7 @@ impl<S: Default + Send + 'static> Web<S> {
         let place = Location::caller();
         let is_path = path.starts_with('/') && !path.contains([':', '*', '?']);
         assert!(is_path, "files cannot be at {path:?}: at {place}");
-        let path = path.trim_end_matches('/').to_owned();
+        let path = spelled(path.trim_end_matches('/'));
         if let Some(old) = self.mounts.iter().find(|old| old.path == path) {
             let old = old.place;
             panic!("{path}/ has two folders of files, at {old} and at {place}");
@@ -404,6 +408,45 @@ impl<S: Default + Send + 'static> Web<S> {
             "`otherwise` was registered before"
         );
         self.otherwise = Some(erase(f));
+        self
+    }
+
+    /// Says beforehand which requests [`Self::otherwise`] is for: `f` sees the head
+    /// alone, and its error is the answer. So a client learns at once that nobody
+    /// wants its body, and is never told to send it. Middleware is around `f` too,
+    /// with an empty body.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new()
+    ///     .otherwise(|_, body: Bytes| body)
+    ///     .otherwise_if(|c| match (c.path(), c.method()) {
+    ///         ("/echo", "POST") => Ok(()),
+    ///         _ => Err(Error::new(404, "there is nothing here")),
+    ///     });
+    /// let mut test = App::<()>::new().web(web).test();
+    /// assert_eq!(test.http("POST", "/echo", "hello").text(), "hello");
+    /// assert_eq!(test.http("POST", "/", "hello").status, 404);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it was registered before: the program has two minds.
+    #[must_use]
+    pub fn otherwise_if(
+        mut self,
+        f: impl Fn(&mut Http<'_, S>) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> Self {
+        assert!(
+            self.admits.is_none(),
+            "`otherwise_if` was registered before"
+        );
+        self.admits = Some(Arc::new(move |http, _, answer| {
+            if let Err(error) = f(http) {
+                *answer = Answer::Error(error);
+            }
+        }));
         self
     }
 

@@ -83,7 +83,7 @@ fn every_answer_has_a_line_and_every_request_a_name() {
     client.send(b"POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n");
     assert!(client.rest().starts_with(b"HTTP/1.1 413 "));
     let mut client = connect();
-    client.send(b"GET / HTTP/7.0\r\n\r\n");
+    client.send(b"GET / HTTP/7.0\r\nUser-Agent: refused\r\n\r\n");
     assert!(client.rest().starts_with(b"HTTP/1.1 505 "));
     let streamed = at_their_end(&connect, &path, &held);
     assert_eq!(server.stop(Duration::from_secs(30)).unwrap().cut, 0);
@@ -101,8 +101,8 @@ fn every_answer_has_a_line_and_every_request_a_name() {
         ("GET /nowhere HTTP/1.1", 404, 22, "-", "-"),
         ("HEAD /inline HTTP/1.1", 200, 0, "-", "-"),
         ("POST /sum HTTP/1.1", 200, 6, "-", "-"),
-        ("POST /sum HTTP/1.1", 413, 0, "-", "-"),
-        ("-", 505, 0, "-", "-"),
+        ("POST /sum HTTP/1.1", 413, 22, "-", "-"),
+        ("GET / HTTP/7.0", 505, 31, "-", "refused"),
         ("GET /stream HTTP/1.1", 200, streamed, "-", "-"),
         ("GET /file HTTP/1.1", 200, FILE, "-", "-"),
         ("GET /small HTTP/1.1", 200, 5, "-", "-"),

@@ -233,10 +233,6 @@ fn no_path_leads_out() {
     let server = serve(tree.path());
     let mut client = Client::to(&server);
     for target in [
-        "/../secret",
-        "/sub/../../secret",
-        "/%2e%2e/secret",
-        "/.%2e/secret",
         "/%2E%2E%2Fsecret",
         "/..%2fsecret",
         "/sub/%2e%2e%2f..%2fsecret",
@@ -244,24 +240,36 @@ fn no_path_leads_out() {
         "/..%5csecret",
         "/..\\secret",
         "//secret",
-        "///../secret",
-        "/sub//../../secret",
+        "/sub/../secret",
         "/%2fetc/passwd",
         "//etc/passwd",
         "/link",
         "/up/secret",
         "/up/www/small.bin",
-        "/./small.bin",
+    ] {
+        let (status, content) = status(&mut client, target);
+        assert_eq!(status, 404, "{target}");
+        assert_ne!(content, b"secret", "{target}");
+    }
+    // What can be no path ends its connection as well.
+    for target in [
+        "/../secret",
+        "/sub/../../secret",
+        "/%2e%2e/secret",
+        "/.%2e/secret",
+        "///../secret",
+        "/sub//../../secret",
         "/small.bin%00.html",
         "http://x/../secret",
         "/..",
         "/../",
         "..",
     ] {
-        let (status, content) = status(&mut client, target);
-        assert_eq!(status, 404, "{target}");
+        let (status, content) = status(&mut Client::to(&server), target);
+        assert_eq!(status, 400, "{target}");
         assert_ne!(content, b"secret", "{target}");
     }
+    assert_eq!(status(&mut client, "/./sub/../small.bin").0, 200);
     assert_eq!(status(&mut client, "/good").0, 200);
 }
 

@@ -78,9 +78,11 @@ fn files_are_where_they_lie_and_nothing_else_is() {
         ("/.secret", 404, "there is nothing here\n"),
         ("/%2esecret", 404, "there is nothing here\n"),
         ("/bare/.hidden", 404, "there is nothing here\n"),
-        ("//small.txt", 404, "there is nothing here\n"),
+        ("//small.txt", 200, "0123456789"),
+        ("/./small.txt", 200, "0123456789"),
         ("/bare%2fa", 404, "there is nothing here\n"),
-        ("/sub/../small.txt", 404, "there is nothing here\n"),
+        ("/sub/../small.txt", 200, "0123456789"),
+        ("/bare/./a%20b.txt", 200, "ab"),
     ] {
         // The second time from the cache.
         for _ in 0..2 {
@@ -101,8 +103,11 @@ fn a_folder_without_its_slash_is_somewhere_else_on_this_host() {
     let mut test = serve(Files::new(tree.path()));
     let to = |answered: Answered| answered.header("location").map(str::to_owned);
     assert_eq!(to(get(&mut test, "/sub?a=b", &[])).unwrap(), "/sub/?a=b");
-    assert_eq!(to(get(&mut test, "/%73ub", &[])).unwrap(), "/%73ub/");
-    for path in ["//sub", "//example.com/%2e%2e", "/\\example.com", "//"] {
+    assert_eq!(to(get(&mut test, "/%73ub", &[])).unwrap(), "/sub/");
+    for path in ["//sub", "///sub", "/.//sub", "/x/..//sub", "http://h//sub"] {
+        assert_eq!(to(get(&mut test, path, &[])).unwrap(), "/sub/", "{path}");
+    }
+    for path in ["//example.com/%2e%2e", "/\\example.com", "//"] {
         assert_eq!(to(get(&mut test, path, &[])), None, "{path}");
     }
     let mut below = App::<()>::new()

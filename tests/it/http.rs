@@ -104,7 +104,21 @@ fn every_route_answers_as_registered() {
         ),
         ("HEAD", "/inline", "", 200, ""),
         ("OPTIONS", "/users/7", "", 204, ""),
-        ("OPTIONS", "*", "", 204, ""),
+        ("OPTIONS", "*", "", 200, ""),
+        ("OPTIONS", "/nowhere", "", 204, ""),
+        ("GET", "//inline", "", 200, "inline"),
+        ("GET", "/./inline", "", 200, "inline"),
+        ("GET", "/users/../inline", "", 200, "inline"),
+        ("GET", "/%69nline", "", 200, "inline"),
+        ("GET", "http://h/inline", "", 200, "inline"),
+        ("GET", "HTTPS://h?x=1", "", 200, "<h1>purlin</h1>"),
+        ("GET", "*://h/inline", "", 400, "400 Bad Request\n"),
+        ("GET", "inline", "", 400, "400 Bad Request\n"),
+        ("GET", "/inline#f", "", 400, "400 Bad Request\n"),
+        ("GET", "/../inline", "", 400, "400 Bad Request\n"),
+        ("GET", "/inline%00", "", 400, "400 Bad Request\n"),
+        ("TRACE", "/any", "", 405, "405 Method Not Allowed\n"),
+        ("CONNECT", "h:443", "", 405, "405 Method Not Allowed\n"),
         ("BREW", "/any", "", 200, "BREW"),
         ("BREW", "/echo", "", 501, "501 Not Implemented\n"),
         ("BREW", "/nowhere", "", 501, "501 Not Implemented\n"),
@@ -120,6 +134,70 @@ fn every_route_answers_as_registered() {
     assert_eq!(test.http("POST", "/point", "{").status, 400);
     assert_eq!(test.http("POST", "/form", "y=1").status, 400);
     assert_eq!(test.http("GET", "/query?x=a", "").status, 400);
+}
+
+#[test]
+fn a_guarded_path_is_guarded_in_every_spelling() {
+    let folder = tempfile::tempdir().unwrap();
+    let private = folder.path().join("private");
+    std::fs::create_dir_all(private.join("a+b ä")).unwrap();
+    for name in ["x", "a+b ä/x", "b:c"] {
+        std::fs::write(private.join(name), "secret").unwrap();
+    }
+    let guard = |_: &mut Http<'_, ()>, (): ()| Err::<(), _>(Error::new(401, "who are you?"));
+    let web = Web::<()>::new()
+        .any("/private/*rest", guard)
+        .get("/b%3Ac", guard)
+        .files("/", folder.path());
+    let mut test = App::<()>::new().web(web).test();
+    for target in [
+        "/private/x",
+        "/%70rivate/x",
+        "//private/x",
+        "/private//x",
+        "/./private/x",
+        "/private/./x",
+        "/d/../private/x",
+        "/%2e/private/x",
+        "/d/%2E%2e/private/%78",
+        "http://h/%70rivate/x",
+        "/private/a+b%20%C3%A4/x",
+        "/private/a%2Bb%20\u{e4}/x",
+        "/private/b%3Ac",
+        "/b:c",
+        "/b%3ac",
+    ] {
+        assert_eq!(test.http("GET", target, "").status, 401, "{target}");
+    }
+    for target in ["/private%2Fx", "/private%2fx", "/x/..%2fprivate/x"] {
+        assert_eq!(test.http("GET", target, "").status, 404, "{target}");
+    }
+    let seen = Web::<()>::new()
+        .wrap(|c, body, next| match c.path().strip_prefix("/private") {
+            Some(_) => Err(Error::new(401, "who are you?")),
+            None => next.run(c, body),
+        })
+        .files("/", folder.path());
+    let mut test = App::<()>::new().web(seen).test();
+    for target in ["/%70rivate/x", "//private/x", "/a/../private/x"] {
+        assert_eq!(test.http("GET", target, "").status, 401, "{target}");
+    }
+}
+
+#[test]
+fn a_form_that_is_wrong_says_where() {
+    let mut test = app().test();
+    for (answered, field) in [
+        (test.http("GET", "/query?x=a", ""), "`x`"),
+        (test.http("GET", "/query?x=1&y=1e9", ""), "`y`"),
+        (test.http("POST", "/form", "y=1"), "`x`"),
+        (test.http("POST", "/form", "x=1&x=2"), "`x`"),
+        (test.http("POST", "/form", "x=1&y=999999999999999"), "`y`"),
+    ] {
+        assert_eq!(answered.status, 400);
+        let text = answered.text();
+        assert!(text.contains(field), "{text}");
+    }
 }
 
 #[test]
@@ -156,7 +234,20 @@ fn responses_say_what_they_are() {
         ),
         ("HEAD", "/inline", "content-length", Some("6")),
         ("PUT", "/users/7", "content-length", Some("0")),
-        ("OPTIONS", "*", "content-length", None),
+        ("OPTIONS", "*", "content-length", Some("0")),
+        (
+            "OPTIONS",
+            "*",
+            "allow",
+            Some("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),
+        ),
+        (
+            "TRACE",
+            "/",
+            "allow",
+            Some("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),
+        ),
+        ("OPTIONS", "/nowhere", "allow", Some("OPTIONS")),
     ] {
         let answered = test.http(method, target, "");
         assert_eq!(answered.header(field), value, "{method} {target}");
@@ -306,6 +397,11 @@ fn refusals_are_answered_counted_and_closed_behind_good_requests() {
         ),
         (
             "GET / HTTP/1.1\r\nTransfer-Encoding: br\r\n",
+            "400",
+            Counter::HttpBadRequest,
+        ),
+        (
+            "GET / HTTP/1.1\r\nTransfer-Encoding: br, chunked\r\n",
             "501",
             Counter::HttpUnsupported,
         ),

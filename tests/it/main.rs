@@ -38,6 +38,7 @@ mod harness;
 mod hostile;
 mod http;
 mod http_bodies;
+mod http_refusals;
 mod http_replies;
 mod http_rooms;
 mod http_streams;

@@ -330,6 +330,7 @@ fn too_long(total: usize, max: usize) -> Refusal {
         counter: Counter::TooLong,
         detail,
         answer: b"",
+        about: Vec::new(),
     }
 }
 

@@ -415,6 +415,7 @@ impl Layout {
             counter: Counter::TooLong,
             detail,
             answer: b"",
+            about: Vec::new(),
         }
     }
 
@@ -428,6 +429,7 @@ impl Layout {
             counter: Counter::TooShort,
             detail,
             answer: b"",
+            about: Vec::new(),
         }
     }
 }

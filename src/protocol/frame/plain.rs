@@ -47,6 +47,7 @@ pub(super) fn corrupt(claimed: u32, computed: u32, len: usize) -> Refusal {
         counter: Counter::BadChecksum,
         detail,
         answer: b"",
+        about: Vec::new(),
     }
 }
 

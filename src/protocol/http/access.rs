@@ -12,7 +12,8 @@ use std::cell::Cell;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use super::head::{Fields, Head};
+use super::head::{self, Head};
+use super::scan::is_token;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,11 +27,80 @@ pub enum AccessFormat {
 /// Bytes of a path or a field that a line shows.
 const SHOWN: usize = 1024;
 
+/// What a line shows of a request, as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// `GET`.
+    pub method: &'a [u8],
+    /// `/a%20b?c=d`; empty: it could not be read.
+    pub target: &'a [u8],
+    /// `HTTP/1.1`; empty: likewise.
+    pub protocol: &'a [u8],
+    /// The page that led there.
+    pub referrer: Option<&'a [u8]>,
+    /// Who asks.
+    pub agent: Option<&'a [u8]>,
+}
+
+/// Those of version 1.
+const PROTOCOLS: [&[u8]; 10] = [
+    b"HTTP/1.0",
+    b"HTTP/1.1",
+    b"HTTP/1.2",
+    b"HTTP/1.3",
+    b"HTTP/1.4",
+    b"HTTP/1.5",
+    b"HTTP/1.6",
+    b"HTTP/1.7",
+    b"HTTP/1.8",
+    b"HTTP/1.9",
+];
+
+impl<'a> Shown<'a> {
+    pub(super) fn of(head: &Head<'a>) -> Self {
+        Self {
+            method: head.method.as_bytes(),
+            target: head.target.as_bytes(),
+            protocol: PROTOCOLS.get(usize::from(head.minor)).unwrap_or(&&b""[..]),
+            referrer: head.fields.find("referer"),
+            agent: head.fields.find("user-agent"),
+        }
+    }
+
+    /// Of the beginning of a head, whatever is wrong with it. `None`: its first
+    /// line does not begin as that of a request.
+    pub(super) fn of_part(bytes: &'a [u8]) -> Option<Self> {
+        let mut line = bytes;
+        while let Some(behind) = line.strip_prefix(b"\r\n") {
+            line = behind;
+        }
+        let end = memchr::memchr(b'\n', line).unwrap_or(line.len());
+        let line = line[..end].trim_ascii_end();
+        let method = memchr::memchr(b' ', line)?;
+        let (method, rest) = (&line[..method], &line[method + 1..]);
+        if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+            return None;
+        }
+        let last = memchr::memrchr(b' ', rest).filter(|at| rest[at + 1..].starts_with(b"HTTP/"));
+        let (target, protocol) = match last {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, &b""[..]),
+        };
+        Some(Self {
+            method,
+            target,
+            protocol,
+            referrer: head::field_of_part(bytes, "referer"),
+            agent: head::field_of_part(bytes, "user-agent"),
+        })
+    }
+}
+
 /// An answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
     /// What was asked; `None`: what came could not be read.
-    pub head: Option<Head<'a>>,
+    pub shown: Option<Shown<'a>>,
     /// What it was answered with.
     pub status: u16,
     /// Bytes of the content that follows the answer's head.
@@ -57,20 +127,26 @@ impl Access<'_> {
         };
     }
 
-    fn field(&self, name: &str) -> Option<&[u8]> {
-        self.head.and_then(|head| head.fields.find(name))
+    fn referrer(&self) -> Option<&[u8]> {
+        self.shown.and_then(|shown| shown.referrer)
+    }
+
+    fn agent(&self) -> Option<&[u8]> {
+        self.shown.and_then(|shown| shown.agent)
     }
 
     fn combined(&self, peer: &dyn Display, seconds: u64, line: &mut Line<'_>) -> fmt::Result {
         write!(line, "{peer} - - [")?;
         line.0.extend_from_slice(&clf_date(seconds));
         line.0.extend_from_slice(b" +0000] \"");
-        if let Some(head) = &self.head {
-            line.escape(head.method.as_bytes(), Escape::Hex);
-            line.0.push(b' ');
-            line.escape(head.target.as_bytes(), Escape::Hex);
-            line.0.extend_from_slice(b" HTTP/1.");
-            line.number(head.minor.into());
+        if let Some(shown) = &self.shown {
+            line.escape(shown.method, Escape::Hex);
+            for word in [shown.target, shown.protocol] {
+                if !word.is_empty() {
+                    line.0.push(b' ');
+                    line.escape(word, Escape::Hex);
+                }
+            }
         } else {
             line.0.push(b'-');
         }
@@ -79,9 +155,9 @@ impl Access<'_> {
         line.0.push(b' ');
         line.number(self.bytes);
         line.0.extend_from_slice(b" \"");
-        line.escape(self.field("referer").unwrap_or(b"-"), Escape::Hex);
+        line.escape(self.referrer().unwrap_or(b"-"), Escape::Hex);
         line.0.extend_from_slice(b"\" \"");
-        line.escape(self.field("user-agent").unwrap_or(b"-"), Escape::Hex);
+        line.escape(self.agent().unwrap_or(b"-"), Escape::Hex);
         line.0.extend_from_slice(b"\" ");
         line.seconds(self.taken);
         line.0.push(b' ');
@@ -95,11 +171,13 @@ impl Access<'_> {
         line.0.extend_from_slice(b"{\"time\":\"");
         line.0.extend_from_slice(&iso_date(seconds));
         write!(line, "Z\",\"peer\":\"{peer}\"")?;
-        if let Some(head) = &self.head {
-            let minor = head.minor;
-            line.text("method", head.method.as_bytes());
-            line.text("path", head.target.as_bytes());
-            write!(line, ",\"protocol\":\"HTTP/1.{minor}\"")?;
+        if let Some(shown) = &self.shown {
+            line.text("method", shown.method);
+            for (key, word) in [("path", shown.target), ("protocol", shown.protocol)] {
+                if !word.is_empty() {
+                    line.text(key, word);
+                }
+            }
         }
         line.0.extend_from_slice(b",\"status\":");
         line.number(self.status.into());
@@ -107,8 +185,8 @@ impl Access<'_> {
         line.number(self.bytes);
         line.0.extend_from_slice(b",\"seconds\":");
         line.seconds(self.taken);
-        for (key, name) in [("referrer", "referer"), ("agent", "user-agent")] {
-            if let Some(value) = self.field(name) {
+        for (key, value) in [("referrer", self.referrer()), ("agent", self.agent())] {
+            if let Some(value) = value {
                 line.text(key, value);
             }
         }
@@ -122,7 +200,7 @@ impl Access<'_> {
 /// or its connection over, and says what was really sent.
 pub struct Sending {
     format: AccessFormat,
-    request: Option<Asking>,
+    request: Option<Kept>,
     status: u16,
     /// Bytes behind the head of the answer, as far as they are written.
     pub(super) bytes: u64,
@@ -131,29 +209,45 @@ pub struct Sending {
     id: Box<str>,
 }
 
-/// What a line shows of a request.
-struct Asking {
-    method: Box<str>,
-    target: Box<str>,
-    minor: u8,
-    fields: Vec<(&'static str, Box<[u8]>)>,
+/// A [`Shown`] that outlives its request.
+struct Kept {
+    method: Box<[u8]>,
+    target: Box<[u8]>,
+    protocol: Box<[u8]>,
+    referrer: Option<Box<[u8]>>,
+    agent: Option<Box<[u8]>>,
+}
+
+impl From<Shown<'_>> for Kept {
+    fn from(shown: Shown<'_>) -> Self {
+        Self {
+            method: shown.method.into(),
+            target: shown.target.into(),
+            protocol: shown.protocol.into(),
+            referrer: shown.referrer.map(Into::into),
+            agent: shown.agent.map(Into::into),
+        }
+    }
+}
+
+impl Kept {
+    fn shown(&self) -> Shown<'_> {
+        Shown {
+            method: &self.method,
+            target: &self.target,
+            protocol: &self.protocol,
+            referrer: self.referrer.as_deref(),
+            agent: self.agent.as_deref(),
+        }
+    }
 }
 
 impl Sending {
     /// `since`: when the request was looked at first, in microseconds.
     pub(super) fn new(access: &Access<'_>, format: AccessFormat, since: u64) -> Self {
-        let asking = |head: Head<'_>| Asking {
-            method: head.method.into(),
-            target: head.target.into(),
-            minor: head.minor,
-            fields: ["referer", "user-agent"]
-                .into_iter()
-                .filter_map(|name| Some((name, head.fields.find(name)?.into())))
-                .collect(),
-        };
         Self {
             format,
-            request: access.head.map(asking),
+            request: access.shown.map(Kept::from),
             status: access.status,
             bytes: access.bytes,
             since,
@@ -171,18 +265,8 @@ impl Sending {
         peer: &dyn Display,
         line: &mut Vec<u8>,
     ) {
-        let fields = self.request.as_ref().map_or(&[][..], |asked| &asked.fields);
-        let fields: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| httparse::Header { name, value })
-            .collect();
         let access = Access {
-            head: self.request.as_ref().map(|asked| Head {
-                method: &asked.method,
-                target: &asked.target,
-                minor: asked.minor,
-                fields: Fields(&fields),
-            }),
+            shown: self.request.as_ref().map(Kept::shown),
             status: self.status,
             bytes: self.bytes.saturating_sub(unsent),
             taken: Duration::from_micros(micros.saturating_sub(self.since)),
@@ -212,7 +296,8 @@ impl Write for Line<'_> {
 enum Escape {
     /// `\xHH`, as nginx does it.
     Hex,
-    /// `\u00HH`; what is no UTF-8 is shown as if it were Latin-1.
+    /// UTF-8 as it is, and `\u00HH` for what would steer a terminal; what is no
+    /// UTF-8 is shown as if it were Latin-1.
     Json,
 }
 
@@ -242,7 +327,10 @@ impl Line<'_> {
     }
 
     fn escape(&mut self, value: &[u8], how: Escape) {
-        let shown = &value[..value.len().min(SHOWN)];
+        let mut shown = &value[..value.len().min(SHOWN)];
+        if how == Escape::Json && shown.len() < value.len() {
+            shown = whole_characters(shown);
+        }
         let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
         // Most need nothing, and are copied in one piece.
         let mut rest = shown;
@@ -253,18 +341,48 @@ impl Line<'_> {
             let Some((byte, behind)) = odd.split_first() else {
                 break;
             };
-            let start: &[u8] = match how {
-                Escape::Hex => b"\\x",
-                Escape::Json => b"\\u00",
+            rest = match letter(odd).filter(|_| how == Escape::Json) {
+                Some(letter) => {
+                    self.0.extend_from_slice(&odd[..letter]);
+                    &odd[letter..]
+                }
+                None => {
+                    self.escape_one(*byte, how);
+                    behind
+                }
             };
-            self.0.extend_from_slice(start);
-            let digit = |digit: u8| b"0123456789ABCDEF"[usize::from(digit)];
-            self.0.extend([digit(byte >> 4), digit(byte & 15)]);
-            rest = behind;
         }
         if shown.len() < value.len() {
             self.0.extend_from_slice(b"...");
         }
+    }
+
+    fn escape_one(&mut self, byte: u8, how: Escape) {
+        let start: &[u8] = match how {
+            Escape::Hex => b"\\x",
+            Escape::Json => b"\\u00",
+        };
+        self.0.extend_from_slice(start);
+        let digit = |digit: u8| b"0123456789ABCDEF"[usize::from(digit)];
+        self.0.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+/// Bytes of the letter beyond ASCII that `bytes` begin with, if it is one that
+/// can be shown.
+fn letter(bytes: &[u8]) -> Option<usize> {
+    let start = &bytes[..bytes.len().min(4)];
+    let first = start.utf8_chunks().next()?.valid().chars().next()?;
+    (!first.is_ascii() && !first.is_control()).then(|| first.len_utf8())
+}
+
+/// Without the beginning of a character at the end of `bytes`.
+fn whole_characters(bytes: &[u8]) -> &[u8] {
+    let begins = |byte: &u8| !matches!(byte, 0x80..=0xbf);
+    let last = bytes.iter().rposition(begins).unwrap_or(0);
+    match std::str::from_utf8(&bytes[last..]) {
+        Err(error) if error.error_len().is_none() => &bytes[..last],
+        _ => bytes,
     }
 }
 
@@ -331,17 +449,14 @@ fn iso_date(seconds: u64) -> [u8; 19] {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::protocol::http::head;
-    use std::mem::MaybeUninit;
 
     const SECONDS: u64 = 784_111_777;
 
     fn line(format: AccessFormat, request: &str, id: &str) -> String {
-        let mut room: head::FieldSlots<'_> =
-            [const { MaybeUninit::uninit() }; super::super::FIELDS_MAX];
-        let read = head::read(request.as_bytes(), &mut room);
+        let mut room = head::Room::new();
+        let read = head::read(request.as_bytes(), true, &mut room);
         let access = Access {
-            head: read.ok().map(|(head, _)| head),
+            shown: read.ok().map(|(head, _)| Shown::of(&head)),
             status: 200,
             bytes: 5,
             taken: Duration::from_micros(1_000_042),
@@ -388,7 +503,7 @@ mod tests {
         let expected = serde_json::json!({
             "time": "1994-11-06T08:49:37Z", "peer": "192.0.2.1", "method": "GET",
             "path": "/a?b=c", "protocol": "HTTP/1.0", "status": 200, "bytes": 5,
-            "seconds": 1.000042, "agent": "a\tb \"\u{c3}\u{a9}", "id": "id-1",
+            "seconds": 1.000042, "agent": "a\tb \"\u{e9}", "id": "id-1",
         });
         assert_eq!(json, expected);
         let unread = line(AccessFormat::Json, "", "");

@@ -29,6 +29,8 @@ pub(super) struct ChunkScan {
     total: usize,
     /// Bytes of trailers so far.
     trailers: usize,
+    /// Bytes of extensions so far.
+    extensions: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,7 +48,8 @@ enum Next {
 pub(super) enum Scanned {
     /// More bytes are needed.
     Part,
-    /// The chunk that begins here makes the body longer than it may be.
+    /// The chunk that begins here makes the body longer than it may be, or what
+    /// came of it.
     Over,
     /// The body ends here.
     End(usize),
@@ -57,7 +60,9 @@ pub(super) enum Scanned {
 pub(super) struct ChunkLimits {
     /// Bytes in all its chunks.
     pub(super) data: usize,
-    /// Bytes of its trailers.
+    /// Bytes of all that was looked at and not consumed.
+    raw: usize,
+    /// Bytes of its trailers, and of its extensions.
     pub(super) trailers: usize,
     /// How many trailers it has.
     pub(super) fields: usize,
@@ -65,12 +70,24 @@ pub(super) struct ChunkLimits {
 
 impl ChunkLimits {
     /// For a body of at most `data` bytes. Its trailers are fields as those of
-    /// the head, and have as much room.
+    /// the head, and have as much room; so have what its chunks say beside their
+    /// sizes.
     pub(super) const fn new(data: usize, limits: &Limits) -> Self {
         Self {
             data,
+            raw: usize::MAX,
             trailers: limits.head,
             fields: limits.fields,
+        }
+    }
+
+    /// For a body that is held until it is whole: what holds its data counts like
+    /// the data, for a chunk of one byte can have a line of 256.
+    pub(super) const fn held(limits: &Limits) -> Self {
+        let data = limits.kept();
+        Self {
+            raw: data,
+            ..Self::new(data, limits)
         }
     }
 }
@@ -103,7 +120,11 @@ impl ChunkScan {
                     let Some(line) = self.line(bytes, LINE_MAX)? else {
                         return Ok(Scanned::Part);
                     };
-                    let size = size(line)?;
+                    let (size, extension) = size(line)?;
+                    if extension > room.trailers - self.extensions {
+                        return Err(Bad::Extensions);
+                    }
+                    self.extensions += extension;
                     self.at += line.len() + 2;
                     self.total = self.total.saturating_add(size);
                     self.next = if size == 0 {
@@ -111,7 +132,7 @@ impl ChunkScan {
                     } else {
                         Next::Data(size)
                     };
-                    if self.total > room.data {
+                    if self.total > room.data || self.at > room.raw {
                         return Ok(Scanned::Over);
                     }
                 }
@@ -181,8 +202,8 @@ impl ChunkScan {
     }
 }
 
-/// The size that a line says.
-fn size(line: &[u8]) -> Result<usize, Bad> {
+/// The size that a line says, and how many bytes it has beside that.
+fn size(line: &[u8]) -> Result<(usize, usize), Bad> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
     let digits = digits.count();
     let extension = &line[digits..];
@@ -193,5 +214,6 @@ fn size(line: &[u8]) -> Result<usize, Bad> {
     }
     let digits = std::str::from_utf8(&line[..digits]).expect("hex digits are ASCII");
     // Sixteen digits are a u64.
-    Ok(usize::from_str_radix(digits, 16).unwrap_or(usize::MAX))
+    let size = usize::from_str_radix(digits, 16).unwrap_or(usize::MAX);
+    Ok((size, extension.len()))
 }

@@ -1,14 +1,14 @@
 //! Finds the end of the last whole request. The reactor's.
 //!
-//! A request whose body is short is one unit. The head of one with a longer body
-//! is a unit as soon as it is whole, and the body is units as it comes; so is the
-//! head of a client that waits for our word before it sends a body.
+//! A request that is whole with its head and has a short body is one unit.
+//! Otherwise the head is a unit as soon as it is whole, for it alone may decide
+//! what is answered; then the body is one, and a longer one is units as it comes.
 
 use super::Limits;
 use super::chunks::{ChunkLimits, ChunkScan, Scanned};
 use super::refusal::Bad;
 use super::scan::{HeadEnd, HeadScan, Length};
-use crate::protocol::{Cut, Cutter, Then};
+use crate::protocol::{Cut, Cutter, Refusal, Then};
 
 /// Finds where requests end.
 #[derive(Debug)]
@@ -70,10 +70,9 @@ impl HttpCutter {
             Length::Fixed(length) => Phase::Fixed(head.at + length),
             Length::Chunked => Phase::Chunked(head.at, ChunkScan::default()),
         };
-        let whole = self.body(bytes);
         // A body that is wrong must be found wrong behind the head, as it is
         // when it comes later.
-        if !head.expects || matches!(whole, Ok(Some(_))) {
+        if let whole @ Ok(Some(_)) = self.body(bytes) {
             return whole;
         }
         self.headed = true;
@@ -86,7 +85,7 @@ impl HttpCutter {
 
     /// The head is known: is the body there?
     fn body(&mut self, bytes: &[u8]) -> Result<Option<usize>, Bad> {
-        let kept = ChunkLimits::new(self.limits.kept(), &self.limits);
+        let kept = ChunkLimits::held(&self.limits);
         let any = ChunkLimits::new(usize::MAX, &self.limits);
         match &mut self.phase {
             Phase::Head(_) => Ok(None),
@@ -129,6 +128,13 @@ impl HttpCutter {
         }
     }
 
+    /// What came of the head of a request that is refused; the server has one
+    /// that was a unit.
+    fn about(&self, bytes: &[u8]) -> Vec<u8> {
+        let len = if self.headed { 0 } else { self.limits.head };
+        bytes[..bytes.len().min(len)].to_vec()
+    }
+
     /// With `unit` the request ends.
     fn end(&mut self, unit: usize) -> usize {
         self.phase = Phase::default();
@@ -157,7 +163,10 @@ impl Cutter for HttpCutter {
             }
         }
         let then = match refused {
-            Some(bad) => Then::Refuse(bad.into()),
+            Some(bad) => Then::Refuse(Refusal {
+                about: self.about(&bytes[units..]),
+                ..bad.into()
+            }),
             None if self.headed => Then::ReadOn,
             None => Then::Read,
         };

@@ -5,9 +5,25 @@ use std::mem::MaybeUninit;
 use super::FIELDS_MAX;
 use super::refusal::Bad;
 use super::scan::{Length, trim};
+use super::target::{self, Target};
 
-/// Room for the fields of a head.
-pub(super) type FieldSlots<'a> = [MaybeUninit<httparse::Header<'a>>; FIELDS_MAX];
+/// Room for what is read of a head and is not as it was sent.
+pub(super) struct Room<'a> {
+    fields: [MaybeUninit<httparse::Header<'a>>; FIELDS_MAX],
+    /// Memory that hardly any head needs.
+    path: String,
+    head: Vec<u8>,
+}
+
+impl Room<'_> {
+    pub(super) const fn new() -> Self {
+        Self {
+            fields: [const { MaybeUninit::uninit() }; FIELDS_MAX],
+            path: String::new(),
+            head: Vec::new(),
+        }
+    }
+}
 
 /// Request line and fields.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +32,12 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// As sent, `/a%20b?c=d`.
     pub target: &'a str,
-    /// HTTP/1.1 is 1, HTTP/1.0 is 0.
+    /// What of it is the path, in its one spelling: `/a b`. `*` for the server
+    /// itself, empty for `CONNECT`.
+    pub path: &'a str,
+    /// What of it is the query, as sent, without its question mark.
+    pub query: &'a str,
+    /// HTTP/1.1 is 1, HTTP/1.0 is 0; later ones mean the same as 1.
     pub minor: u8,
     /// The fields, in order.
     pub fields: Fields<'a>,
@@ -39,16 +60,31 @@ impl<'a> Fields<'a> {
     /// that can be passed on: a word of at most 64 plain characters.
     #[must_use]
     pub fn request_id(&self) -> Option<&'a str> {
-        let id = self.find("x-request-id")?;
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
-        let is_id = (1..=64).contains(&id.len()) && id.iter().all(is_plain);
-        std::str::from_utf8(id).ok().filter(|_| is_id)
+        as_request_id(self.find("x-request-id")?)
     }
 
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         self.0.iter().map(|field| (field.name, field.value))
     }
+}
+
+/// A value that can name a request.
+pub(super) fn as_request_id(id: &[u8]) -> Option<&str> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    let is_id = (1..=64).contains(&id.len()) && id.iter().all(is_plain);
+    std::str::from_utf8(id).ok().filter(|_| is_id)
+}
+
+/// The value of the first field called `name` in the beginning of a head,
+/// whatever is wrong with that.
+pub(super) fn field_of_part<'a>(bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let fields = bytes.split(|&byte| byte == b'\n').filter_map(|line| {
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    });
+    let mut named = fields.filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()));
+    named.next().map(|(_, value)| value)
 }
 
 /// What a head says about its message, beside what it asks for.
@@ -62,17 +98,34 @@ pub(super) struct Meaning {
     pub(super) keeps: bool,
 }
 
-/// Reads the head that `bytes` begin with.
+/// Reads the head that `bytes` begin with. `merge`: as for [`target::read`].
 ///
 /// # Errors
 ///
 /// What is wrong with it. The cutter has found its end, so nothing is missing.
 pub(super) fn read<'a>(
     bytes: &'a [u8],
-    room: &'a mut FieldSlots<'a>,
+    merge: bool,
+    room: &'a mut Room<'a>,
 ) -> Result<(Head<'a>, Meaning), Bad> {
+    let Room {
+        fields,
+        path,
+        head: later,
+    } = room;
+    // Whoever says 1.2 understands 1.1 (RFC 9110, 2.5), which is all that the
+    // parser knows.
+    let sent = later_minor(bytes);
+    let bytes = match sent {
+        None => bytes,
+        Some((at, _)) => {
+            later.extend_from_slice(bytes);
+            later[at] = b'1';
+            later
+        }
+    };
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(bytes, room);
+    let parsed = request.parse_with_uninit_headers(bytes, fields);
     let Ok(httparse::Status::Complete(len)) = parsed else {
         return Err(Bad::Syntax(match parsed {
             Err(httparse::Error::Token) => "a request line that is none",
@@ -85,15 +138,27 @@ pub(super) fn read<'a>(
     else {
         return Err(Bad::Syntax("a request line that is none"));
     };
-    let fields = Fields(request.headers);
+    let Target { path, query } = target::read(method, target, merge, path)?;
     let head = Head {
         method,
         target,
-        minor,
-        fields,
+        path,
+        query,
+        minor: sent.map_or(minor, |(_, sent)| sent),
+        fields: Fields(request.headers),
     };
     let meaning = meaning(&head, len)?;
     Ok((head, meaning))
+}
+
+/// Where the last digit of a version behind 1.1 stands in the first line, and
+/// its value.
+fn later_minor(bytes: &[u8]) -> Option<(usize, u8)> {
+    let begin = bytes.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let end = begin + memchr::memchr(b'\r', &bytes[begin..])?;
+    let (at, minor) = (end - 1, bytes[end - 1]);
+    let is_later = bytes[begin..at].ends_with(b" HTTP/1.") && matches!(minor, b'2'..=b'9');
+    is_later.then(|| (at, minor - b'0'))
 }
 
 fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
@@ -107,9 +172,14 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
     let mut connection = Connection::default();
     for (name, value) in head.fields.iter() {
         match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => hosts += 1,
+            4 if name.eq_ignore_ascii_case("host") => {
+                hosts += 1;
+                if !target::is_host(value) {
+                    return Err(Bad::Syntax("a field Host that names none"));
+                }
+            }
             6 if name.eq_ignore_ascii_case("expect") => {
-                meaning.expects |= head.minor == 1 && value.eq_ignore_ascii_case(b"100-continue");
+                meaning.expects |= head.minor > 0 && value.eq_ignore_ascii_case(b"100-continue");
             }
             10 if name.eq_ignore_ascii_case("connection") => connection.options(value),
             14 if name.eq_ignore_ascii_case("content-length") => {
@@ -153,6 +223,6 @@ impl Connection {
 
     /// `close` wins, in whatever order they come (RFC 9112, 9.3).
     const fn keeps(&self, minor: u8) -> bool {
-        !self.close && (minor == 1 || self.keep_alive)
+        !self.close && (minor > 0 || self.keep_alive)
     }
 }

@@ -22,7 +22,11 @@ pub struct Limits {
 
 impl Limits {
     /// Bytes of a body for which the rest of its request waits.
-    pub(super) fn kept(&self) -> usize {
-        self.memory.min(self.body)
+    pub(super) const fn kept(&self) -> usize {
+        if self.memory < self.body {
+            self.memory
+        } else {
+            self.body
+        }
     }
 }

@@ -33,9 +33,10 @@ mod server;
 mod settings;
 mod source;
 mod stream_writer;
+mod target;
 mod trailers;
 
-pub use access::{Access, AccessFormat, Sending};
+pub use access::{Access, AccessFormat, Sending, Shown};
 pub use content::{Content, Piece};
 pub use date::http_date;
 pub use head::{Fields, Head};
@@ -44,11 +45,14 @@ pub use limits::{FIELDS_MAX, Limits};
 pub use request::{Incoming, Request, Root};
 pub use requests::Requests;
 pub use response::{Response, Served, reason};
+pub(super) use scan::is_token;
 pub use source::{ChunkBuf, Fill, Source, Stream};
+pub(crate) use target::{in_uri, spelled, unescaped};
 pub use trailers::Trailers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
 use settings::Settings;
@@ -67,6 +71,8 @@ impl Http1 {
         };
         Self(Arc::new(Settings {
             limits,
+            merge_slashes: true,
+            keep_alive: None,
             spooling,
             access: None,
             root: None,
@@ -78,6 +84,21 @@ impl Http1 {
     pub fn spooling_to(mut self, folder: impl Into<PathBuf>) -> Self {
         let settings = Arc::make_mut(&mut self.0);
         settings.spooling.folder = folder.into();
+        self
+    }
+
+    /// Whether slashes behind a slash in a path are nothing; they are, unless it
+    /// is said otherwise.
+    #[must_use]
+    pub fn merging_slashes(mut self, merge: bool) -> Self {
+        Arc::make_mut(&mut self.0).merge_slashes = merge;
+        self
+    }
+
+    /// How long a client may be silent between two requests.
+    #[must_use]
+    pub fn keeping_alive(mut self, limit: Duration) -> Self {
+        Arc::make_mut(&mut self.0).keep_alive = Some(limit);
         self
     }
 
@@ -124,6 +145,10 @@ impl Protocol for Http1 {
 
     fn name(&self) -> Option<String> {
         Some("http/1.1".into())
+    }
+
+    fn keep_alive(&self) -> Option<Duration> {
+        self.0.keep_alive
     }
 
     fn late(&self) -> &'static [u8] {

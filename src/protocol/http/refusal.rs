@@ -20,6 +20,10 @@ pub(super) enum Bad {
     Expectation,
     /// The method is none that anybody here knows.
     Method,
+    /// The method is none that this server does, whatever its handlers know.
+    NotAllowed,
+    /// The chunks of the body have more beside their data than a head may have.
+    Extensions,
     /// The peer ended its stream within a body.
     Truncated,
     Version,
@@ -48,7 +52,8 @@ impl Bad {
         match self {
             Self::Syntax(_) => answer!("400 Bad Request", 16),
             Self::NoLength => answer!("411 Length Required", 20),
-            Self::BodyTooLong => answer!("413 Content Too Large", 22),
+            Self::NotAllowed => answer!("405 Method Not Allowed", 23),
+            Self::BodyTooLong | Self::Extensions => answer!("413 Content Too Large", 22),
             Self::LineTooLong => answer!("414 URI Too Long", 17),
             Self::HeadTooLong | Self::TooManyFields => {
                 answer!("431 Request Header Fields Too Large", 36)
@@ -63,9 +68,9 @@ impl Bad {
     const fn counter(self) -> Counter {
         match self {
             Self::Syntax(_) | Self::NoLength => Counter::HttpBadRequest,
-            Self::BodyTooLong => Counter::HttpBodyTooLong,
+            Self::BodyTooLong | Self::Extensions => Counter::HttpBodyTooLong,
             Self::LineTooLong | Self::HeadTooLong | Self::TooManyFields => Counter::HttpHeadTooLong,
-            Self::Coding | Self::Version | Self::Expectation | Self::Method => {
+            Self::Coding | Self::Version | Self::Expectation | Self::Method | Self::NotAllowed => {
                 Counter::HttpUnsupported
             }
             Self::Truncated => Counter::Truncated,
@@ -85,8 +90,10 @@ impl Bad {
             Self::Coding => "a transfer coding other than chunked",
             Self::Expectation => "an expectation other than 100-continue",
             Self::Method => "a method that nobody here knows",
+            Self::NotAllowed => "TRACE or CONNECT, which are not allowed here",
+            Self::Extensions => "chunk extensions over http.head_max",
             Self::Truncated => "an end-of-file in the middle of a request body",
-            Self::Version => "a version of HTTP other than 1.0 and 1.1",
+            Self::Version => "a version of HTTP other than 1",
             Self::Http2 => "the preface of HTTP/2",
             Self::Tls => "a TLS client hello on a plain port",
         }
@@ -112,8 +119,14 @@ impl From<Bad> for Refusal {
             counter: bad.counter(),
             detail: bad.detail().to_owned(),
             answer: bad.answer(),
+            about: Vec::new(),
         }
     }
+}
+
+/// The status of an answer; `None`: nothing is said.
+pub(super) fn status(answer: &[u8]) -> Option<u16> {
+    std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()
 }
 
 #[cfg(all(test, not(loom)))]
@@ -125,6 +138,7 @@ mod tests {
         for bad in [
             Bad::Syntax(""),
             Bad::NoLength,
+            Bad::NotAllowed,
             Bad::BodyTooLong,
             Bad::LineTooLong,
             Bad::HeadTooLong,
@@ -136,6 +150,9 @@ mod tests {
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             let length = format!("Content-Length: {}\r\n", body.len());
             assert!(head.contains(&length), "{text}");
+            let said = status(bad.answer()).unwrap();
+            let line = format!("HTTP/1.1 {said} {}", super::super::reason(said));
+            assert_eq!(head.lines().next(), Some(&*line));
         }
     }
 }

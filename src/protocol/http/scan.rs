@@ -25,8 +25,6 @@ pub(super) struct HeadEnd {
     /// Its length in bytes.
     pub(super) at: usize,
     pub(super) length: Length,
-    /// The client sends its body when it is told to.
-    pub(super) expects: bool,
 }
 
 /// How far a head was looked at.
@@ -41,7 +39,6 @@ pub(super) struct HeadScan {
     has_body: bool,
     length: Option<usize>,
     chunked: bool,
-    expects: bool,
 }
 
 impl HeadScan {
@@ -91,8 +88,16 @@ impl HeadScan {
             return Err(Bad::Syntax("a first line that is no request"));
         };
         self.minor = match version {
-            b"HTTP/1.1" => Some(1),
-            b"HTTP/1.0" => Some(0),
+            [
+                b'H',
+                b'T',
+                b'T',
+                b'P',
+                b'/',
+                b'1',
+                b'.',
+                minor @ b'0'..=b'9',
+            ] => Some(minor - b'0'),
             b"HTTP/2.0" if rest == b"PRI * " => return Err(Bad::Http2),
             [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
                 return Err(Bad::Version);
@@ -121,7 +126,7 @@ impl HeadScan {
                 None => Ok(()),
             },
             b'e' | b'E' => match value_of(line, b"expect") {
-                Some(value) => self.expect(value),
+                Some(value) => self.expectation(value),
                 None => Ok(()),
             },
             _ => Ok(()),
@@ -130,15 +135,13 @@ impl HeadScan {
 
     /// A client of HTTP/1.0 that expects something expects it from a later
     /// server than us (RFC 9110, 10.1.1).
-    fn expect(&mut self, value: &[u8]) -> Result<(), Bad> {
-        if self.minor == Some(0) || value.is_empty() {
-            return Ok(());
+    fn expectation(&self, value: &[u8]) -> Result<(), Bad> {
+        let is_known = value.is_empty() || value.eq_ignore_ascii_case(b"100-continue");
+        if is_known || self.minor == Some(0) {
+            Ok(())
+        } else {
+            Err(Bad::Expectation)
         }
-        if !value.eq_ignore_ascii_case(b"100-continue") {
-            return Err(Bad::Expectation);
-        }
-        self.expects = true;
-        Ok(())
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), Bad> {
@@ -164,7 +167,16 @@ impl HeadScan {
             return Err(Bad::Syntax("Transfer-Encoding in HTTP/1.0"));
         }
         if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Bad::Coding);
+            // Where chunks are not outermost, and once, nobody can tell where the
+            // body ends (RFC 9112, 6.3 and 7.1).
+            let mut codings = value.rsplit(|&byte| byte == b',').map(trim);
+            let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+            let ends = codings.next().is_some_and(is_chunked);
+            return Err(if ends && !codings.any(is_chunked) {
+                Bad::Coding
+            } else {
+                Bad::Syntax("a Transfer-Encoding that does not end in chunks")
+            });
         }
         self.chunked = true;
         Ok(())
@@ -183,7 +195,6 @@ impl HeadScan {
         Ok(HeadEnd {
             at: self.at,
             length,
-            expects: self.expects && self.minor == Some(1),
         })
     }
 }
@@ -200,7 +211,7 @@ fn begins_well(bytes: &[u8]) -> Result<(), Bad> {
 }
 
 /// Characters of methods and field names (RFC 9110, 5.6.2).
-pub(super) const fn is_token(byte: u8) -> bool {
+pub(in crate::protocol) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }

@@ -1,6 +1,7 @@
 //! What all connections of a listener have in common. Plain data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{AccessFormat, Limits, Root, Spooling};
 
@@ -8,6 +9,11 @@ use super::{AccessFormat, Limits, Root, Spooling};
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) limits: Limits,
+    /// Slashes behind a slash are nothing.
+    pub(super) merge_slashes: bool,
+    /// How long a client may be silent between two requests; `None`: as long as
+    /// any other peer.
+    pub(super) keep_alive: Option<Duration>,
     pub(super) spooling: Spooling,
     /// How each answer is recorded, if it is.
     pub(super) access: Option<AccessFormat>,

@@ -174,9 +174,9 @@ fn serve(parts: &[&[u8]], limits: Limits) -> Came {
             break;
         }
     }
-    let mut answered = String::from_utf8_lossy(&turn.out.bytes).into_owned();
+    let answered = String::from_utf8_lossy(&turn.out.bytes).into_owned();
     if let Some(Step::Refuse(refusal)) = &over {
-        answered += std::str::from_utf8(refusal.answer).unwrap();
+        assert_eq!(refusal.answer, b"", "the server has answered");
     }
     Came {
         seen: handlers.0,
@@ -204,7 +204,10 @@ mod reference {
         loop {
             match request(&mut rest, limits) {
                 Ok((request, keeps)) => {
-                    seen.push(request);
+                    // That one is for the server itself.
+                    if request.1 != "*" {
+                        seen.push(request);
+                    }
                     if !keeps {
                         return (seen, Some(200));
                     }
@@ -272,7 +275,7 @@ mod reference {
         };
         let version = start.len().checked_sub(8).map(|at| &start[at..]);
         match version {
-            Some(b"HTTP/1.1" | b"HTTP/1.0") => {}
+            Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9']) => {}
             Some([b'H', b'T', b'T', b'P', b'/', a, b'.', b])
                 if a.is_ascii_digit() && b.is_ascii_digit() =>
             {
@@ -315,7 +318,13 @@ mod reference {
                 if codings > 1 || old {
                     return Err(Some(400));
                 }
-                if value.trim_matches([' ', '\t']) != "chunked" {
+                let codings = value.split(',').map(|one| one.trim_matches([' ', '\t']));
+                let codings: Vec<&str> = codings.collect();
+                let chunked = codings.iter().filter(|one| **one == "chunked").count();
+                if chunked != 1 || codings.last() != Some(&"chunked") {
+                    return Err(Some(400));
+                }
+                if codings.len() > 1 {
                     return Err(Some(501));
                 }
             }
@@ -330,17 +339,11 @@ mod reference {
         Ok((start, fields))
     }
 
-    /// Bytes of a body for which its head waits.
-    fn kept(limits: &Limits) -> usize {
-        limits.memory.min(limits.body)
-    }
-
     /// A body, and its trailers.
     type Body = (Vec<u8>, Vec<(String, Vec<u8>)>);
 
-    /// `long`: found to be no body that is kept.
-    fn chunked(rest: &mut &[u8], limits: &Limits, long: &mut bool) -> Found<Body> {
-        let mut body = Vec::new();
+    fn chunked(rest: &mut &[u8], limits: &Limits) -> Found<Body> {
+        let (mut body, mut extensions) = (Vec::new(), 0);
         loop {
             let line = line(rest, 256, 400)?;
             let digits: Vec<u8> = line
@@ -358,7 +361,10 @@ mod reference {
                 return Err(Some(400));
             }
             let size = u128::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap();
-            *long |= size + body.len() as u128 > kept(limits) as u128;
+            extensions += behind.len();
+            if extensions > limits.head {
+                return Err(Some(413));
+            }
             if size + body.len() as u128 > limits.body as u128 {
                 return Err(Some(413));
             }
@@ -420,9 +426,8 @@ mod reference {
         };
         let fixed = find("content-length").map(|value| value.parse().unwrap_or(usize::MAX));
         let chunks = find("transfer-encoding").is_some();
-        let mut long = fixed.is_some_and(|length| length > kept(limits));
         let body = if chunks {
-            chunked(rest, limits, &mut long)
+            chunked(rest, limits)
         } else if fixed.is_some_and(|length| length > limits.body) {
             Err(Some(413))
         } else {
@@ -435,11 +440,12 @@ mod reference {
                 Err(None)
             }
         };
-        let expects =
-            find("expect").is_some_and(|value| value == "100-continue") && start.ends_with(b"1");
         let body = match (body, &strict) {
             // The head was served before the body was seen.
-            (Err(_), Err(bad)) if expects || long => return Err(*bad),
+            (Err(_), Err(bad)) => return Err(*bad),
+            (_, Ok((method, ..))) if ["TRACE", "CONNECT"].contains(&&**method) => {
+                return Err(Some(405));
+            }
             (body, _) => body?,
         };
         let (body, trailers) = body;
@@ -451,9 +457,102 @@ mod reference {
         let values: Vec<String> = values.collect();
         let options = || values.iter().flat_map(|value| value.split(','));
         let says = |what: &str| options().any(|one| one.trim_matches([' ', '\t']) == what);
-        let keeps = !says("close") && (start.ends_with(b"1") || says("keep-alive"));
+        let keeps = !says("close") && (!start.ends_with(b"0") || says("keep-alive"));
         fields.extend(trailers);
         Ok(((method, target, fields, body), keeps))
+    }
+
+    /// Whether a request of this method may have this target (RFC 9112, 3.2).
+    fn is_target(method: &[u8], target: &str) -> bool {
+        if method == b"CONNECT" {
+            let parts = target.rsplit_once(':');
+            return parts.is_some_and(|(host, port)| {
+                !host.is_empty() && !port.is_empty() && is_host(target.as_bytes())
+            });
+        }
+        if target == "*" {
+            return method == b"OPTIONS";
+        }
+        let lower = target.to_ascii_lowercase();
+        let local = if target.starts_with('/') {
+            target
+        } else {
+            let scheme = ["http://", "https://"]
+                .into_iter()
+                .find(|scheme| lower.starts_with(scheme));
+            let Some(scheme) = scheme else { return false };
+            let rest = &target[scheme.len()..];
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let (host, local) = rest.split_at(end);
+            if host.is_empty() || host.starts_with(':') || !is_host(host.as_bytes()) {
+                return false;
+            }
+            local
+        };
+        let path = local.split('?').next().unwrap_or_default();
+        let mut depth = 0_usize;
+        for segment in path.split('/').skip(1) {
+            let Some(segment) = unescaped(segment.as_bytes()) else {
+                return false;
+            };
+            match &segment[..] {
+                b"" | b"." => {}
+                b".." if depth == 0 => return false,
+                b".." => depth -= 1,
+                _ => depth += 1,
+            }
+        }
+        !local.contains('#')
+    }
+
+    /// `None`: an escape is none, or of a NUL.
+    fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
+        let mut plain = Vec::new();
+        let mut rest = text;
+        while let Some((byte, behind)) = rest.split_first() {
+            rest = behind;
+            if *byte != b'%' {
+                plain.push(*byte);
+                continue;
+            }
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let byte = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+            rest = &rest[2..];
+            match byte {
+                0 => return None,
+                b'/' => plain.extend(b"%2F"),
+                byte => plain.push(byte),
+            }
+        }
+        Some(plain)
+    }
+
+    /// Host and port (RFC 9112, 3.2).
+    fn is_host(value: &[u8]) -> bool {
+        let Ok(text) = std::str::from_utf8(value) else {
+            return false;
+        };
+        let (host, port) = match text.rfind(':') {
+            Some(at) if !text[at..].contains(']') => (&text[..at], Some(&text[at + 1..])),
+            _ => (text, None),
+        };
+        let is_digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let is_port = |port: &str| is_digits(port) && port.parse().unwrap_or(0_u128) <= 65_535;
+        if !port.is_none_or(is_port) || port.is_some_and(|port| port.len() > 9) {
+            return false;
+        }
+        if let Some(address) = host.strip_prefix('[') {
+            let address = address.strip_suffix(']');
+            return address.is_some_and(|one| one.parse::<std::net::Ipv6Addr>().is_ok());
+        }
+        let mut escapes = host.bytes().enumerate().filter(|(_, byte)| *byte == b'%');
+        escapes.all(|(at, _)| {
+            unescaped(&value[at..value.len().min(at + 3)]).is_some()
+                || value[at..].starts_with(b"%00")
+        }) && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
     }
 
     type Strict = (String, String, Vec<(String, Vec<u8>)>);
@@ -472,6 +571,9 @@ mod reference {
         let Ok(target) = String::from_utf8(target.to_vec()) else {
             return bad;
         };
+        if !is_target(method, &target) {
+            return bad;
+        }
         let mut fields = Vec::new();
         for line in lines {
             let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -488,7 +590,10 @@ mod reference {
         let hosts = fields
             .iter()
             .filter(|(name, _)| name.eq_ignore_ascii_case("host"));
-        match (hosts.count(), start.ends_with(b"1")) {
+        if !hosts.clone().all(|(_, value)| is_host(value)) {
+            return bad;
+        }
+        match (hosts.count(), !start.ends_with(b"0")) {
             (1, _) | (0, false) => {}
             _ => return bad,
         }
@@ -506,6 +611,11 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         b"PUT /p HTTP/1.0\r\n",
         b"HEAD /none HTTP/1.1\r\n",
         b"GET / HTTP/1.2\r\n",
+        b"GET //a/./%62/../c HTTP/1.1\r\n",
+        b"GET /../a HTTP/1.1\r\n",
+        b"GET http://h/a?b HTTP/1.1\r\n",
+        b"OPTIONS * HTTP/1.1\r\n",
+        b"Host: a b\r\n",
         b"PRI * HTTP/2.0\r\n",
         b"Host: x\r\n",
         b"host:y\r\n",
@@ -617,10 +727,35 @@ fn what_can_be_read_in_two_ways_is_refused() {
         (format!("{post}{te}Content-Length: 1\r\n\r\n0\r\n\r\n"), 400),
         (format!("{post}{te}{te}\r\n0\r\n\r\n"), 400),
         (format!("{post}Expect: a pony\r\n"), 417),
-        (format!("{post}Transfer-Encoding: identity\r\n\r\n"), 501),
+        (format!("{post}Transfer-Encoding: identity\r\n\r\n"), 400),
+        (format!("{post}Transfer-Encoding:\r\n\r\n"), 400),
         (
             format!("{post}Transfer-Encoding: chunked, chunked\r\n\r\n"),
+            400,
+        ),
+        (
+            format!("{post}Transfer-Encoding: chunked, gzip\r\n\r\n"),
+            400,
+        ),
+        (format!("{post}Transfer-Encoding: chunked;q=1\r\n\r\n"), 400),
+        (
+            format!("{post}Transfer-Encoding: gzip, chunked\r\n\r\n"),
             501,
+        ),
+        ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 405),
+        ("CONNECT h:1 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 405),
+        // What the head alone decides does not wait for the body.
+        (
+            "GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n".to_owned(),
+            400,
+        ),
+        (
+            format!(
+                "{post}{te}\r\n1;{}\r\na\r\n1;{}\r\n",
+                "x".repeat(200),
+                "x".repeat(200)
+            ),
+            413,
         ),
         (
             format!("{post}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
@@ -643,6 +778,24 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ("GET  / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 400),
         ("GET /\r\n\r\n".to_owned(), 400),
         (" GET / HTTP/1.1\r\n".to_owned(), 400),
+        ("GET a.txt HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 400),
+        ("GET /a#f HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 400),
+        (
+            "GET *://h/dir/x HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+            400,
+        ),
+        (
+            "GET x:y://h/dir/x HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+            400,
+        ),
+        ("GET ://h/dir/x HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
+        (
+            "GET http://u@h/x HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+            400,
+        ),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.0\r\nHost: a/b\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nHost: u@h\r\n\r\n".to_owned(), 400),
         ("POST / HTTP/1.0\r\n\r\n".to_owned(), 411),
         (format!("{post}Content-Length: 61\r\n\r\n"), 413),
         (format!("{post}{te}\r\n3d\r\n"), 413),
@@ -655,7 +808,34 @@ fn what_can_be_read_in_two_ways_is_refused() {
         let came = serve(&[text.as_bytes()], LIMITS);
         assert_eq!(statuses(&came), [status], "{text:?}");
         assert!(came.over && came.seen.is_empty(), "{text:?}");
-        assert!(came.answered.contains("Connection: close\r\n"), "{text:?}");
+        for field in ["Connection: close", "Date: Sun, 06 Nov 1994 08:49:37 GMT"] {
+            let field = format!("{field}\r\n");
+            assert_eq!(came.answered.matches(&field).count(), 1, "{text:?}");
+        }
+        assert_eq!(came.answered.contains("Allow: "), status == 405, "{text:?}");
+        assert!(!came.answered.ends_with("\r\n\r\n"), "{text:?}");
+        if let Some(rest) = text.strip_prefix("GET ") {
+            let head = format!("HEAD {rest}");
+            let came = serve(&[head.as_bytes()], LIMITS);
+            assert_eq!(statuses(&came), [status], "{head:?}");
+            assert!(came.answered.ends_with("\r\n\r\n"), "{head:?}");
+        }
+    }
+}
+
+#[test]
+fn the_server_itself_has_options() {
+    let text = "OPTIONS * HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
+    for cut in 0..text.len() {
+        let (head, tail) = text.as_bytes().split_at(cut);
+        let came = serve(&[head, tail], LIMITS);
+        assert_eq!((statuses(&came), came.over), (vec![200], false));
+        for field in [
+            "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n",
+            "Content-Length: 0\r\n",
+        ] {
+            assert!(came.answered.contains(field), "{}", came.answered);
+        }
     }
 }
 
@@ -672,8 +852,8 @@ fn pipelined_requests_are_answered_in_order_in_one_piece() {
     let expected = format!(
         "HTTP/1.1 204 No Content\r\n{date}\r\n\
          HTTP/1.1 200 OK\r\n{date}Content-Type: application/octet-stream\r\nContent-Length: 2\r\n\r\nhi\
-         HTTP/1.1 418 \r\n{date}{plain}\r\nteapot\n\
-         HTTP/1.1 418 \r\n{date}{plain}Connection: close\r\n\r\n"
+         HTTP/1.1 418 Client Error\r\n{date}{plain}\r\nteapot\n\
+         HTTP/1.1 418 Client Error\r\n{date}{plain}Connection: close\r\n\r\n"
     );
     assert_eq!(came.answered, expected);
     assert_eq!(came.seen.len(), 4);
@@ -774,6 +954,18 @@ fn a_timer_closes_behind_the_answer_that_is_owed_or_resets_at_once() {
     let (said, _, steps) = turn(Lane::Pool, &[later], vec![Event::Timer(1), answer]);
     assert_eq!(steps[2], flush());
     assert!(said.starts_with("HTTP/1.1 204 "), "{said}");
+}
+
+#[test]
+fn a_later_version_of_http_1_is_served_as_1_1() {
+    let get = "\r\nGET /a?b HTTP/1.2\r\nHost: x\r\n\r\n";
+    let post =
+        "POST /p HTTP/1.9\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    let came = serve(&[get.as_bytes(), post.as_bytes()], LIMITS);
+    assert_eq!((statuses(&came), came.over), (vec![200, 200], false));
+    assert_eq!((&*came.seen[0].1, &came.seen[1].3[..]), ("/a?b", &b"a"[..]));
+    let came = serve(&[b"GET / HTTP/1.2\r\n\r\n"], LIMITS);
+    assert_eq!(statuses(&came), [400], "Host is missing");
 }
 
 #[test]

@@ -501,6 +501,32 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_tells_who_waits_in_it_and_how_many_may() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listener = listen(&Address::Tcp(any), 16, false).unwrap();
+        let Address::Tcp(at) = local_address(&listener).unwrap() else {
+            panic!("TCP")
+        };
+        assert_eq!(backlog(&listener), Some((0, 16)));
+        let _waits: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(at).unwrap()).collect();
+        assert_eq!(backlog(&listener), Some((5, 16)));
+        let (other, _end) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(backlog(&other), None);
+    }
+
+    #[test]
+    fn who_comes_to_a_listener_that_refuses_is_refused() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listener = listen(&Address::Tcp(any), 16, false).unwrap();
+        let Address::Tcp(at) = local_address(&listener).unwrap() else {
+            panic!("TCP")
+        };
+        refuse(&listener);
+        let error = TcpStream::connect(at).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
     fn addresses_are_read_and_written_alike() {
         for text in ["127.0.0.1:7000", "[::1]:7000", "unix:run/purlin.sock"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Invariants:
-//! - Nothing outside of the folder is ever sent: the path is decoded once, and
+//! - Nothing outside of the folder is ever sent: the path has one spelling, and
 //!   the kernel walks it below the folder alone.
 //! - The event loop opens nothing and packs nothing: what is not in the cache is
 //!   looked for on the pool.
@@ -42,11 +42,10 @@ use self::place::Place;
 use self::variant::Variant;
 use self::wanted::Wanted;
 use super::location::location;
-use super::site::path_of;
 use crate::body::Error;
 use crate::log::{self, Limiter};
 use crate::protocol::Lane;
-use crate::protocol::http::{Request, Response, Root, Served};
+use crate::protocol::http::{Request, Response, Root, Served, in_uri, unescaped};
 use crate::scoreboard::{Counter, Row};
 use crate::sys::beneath;
 use crate::sys::clock::{coarse_millis, wall_seconds};
@@ -239,11 +238,11 @@ impl Files {
             millis: coarse_millis(),
             wall: wall_seconds(),
         };
-        let (path, query) = path_of(request.head.target);
+        let path = request.head.path;
         if below.is_empty() && !path.ends_with('/') {
-            return Some(to_slash(request, path, query, response));
+            return Some(to_slash(request, response));
         }
-        let key = place::unescaped(below)?;
+        let key = unescaped(below)?;
         let asking = Asking {
             request,
             key: &key,
@@ -262,7 +261,7 @@ impl Files {
         match self.look_up(path, &key, place, now) {
             Found::Nothing => return None,
             Found::File(entry) => return Some(self.send(&entry, &asking, response)),
-            Found::Folder => return Some(to_slash(request, path, query, response)),
+            Found::Folder => return Some(to_slash(request, response)),
             Found::Listing(page) => {
                 if is_get(request, response).is_some() {
                     let wanted = Wanted::read(request.head.fields.iter());
@@ -356,8 +355,8 @@ impl Root for Files {
         row: &Row,
         response: &mut Response,
     ) -> Option<Served> {
-        let (path, _) = path_of(request.head.target);
-        Self::serve(self, lane, request, path.strip_prefix('/')?, row, response)
+        let below = request.head.path.strip_prefix('/')?;
+        Self::serve(self, lane, request, below, row, response)
     }
 }
 
@@ -380,14 +379,14 @@ fn is_get(request: &Request<'_>, response: &mut Response) -> Option<bool> {
 /// A folder is asked for with a slash at its end: the links of its page are
 /// relative to it. Other methods are answered as at a file: behind a 301, clients
 /// would ask by `GET` instead (RFC 9110, 15.4.2).
-fn to_slash(request: &Request<'_>, path: &str, query: &str, response: &mut Response) -> Served {
+fn to_slash(request: &Request<'_>, response: &mut Response) -> Served {
     if is_get(request, response).is_none() {
         return Served::Done;
     }
+    // A path never begins with two slashes, which would be the name of a host.
+    let (path, query) = (in_uri(request.head.path), request.head.query);
     let mark = if query.is_empty() { "" } else { "?" };
-    // Two slashes would begin the name of another host.
-    let path = path.trim_start_matches('/');
-    let to = format!("/{path}/{mark}{query}");
+    let to = format!("{path}/{mark}{query}");
     response.status = Some(301);
     if !response.field("Location", location(&to).as_bytes()) {
         response.error(&Error::new(404, "there is nothing here"));

@@ -390,6 +390,7 @@ mod tests {
             counter: Counter::Truncated,
             detail: String::new(),
             answer: b"",
+            about: Vec::new(),
         };
         for (item, urgency) in [
             (Item::Units(Bytes::new()), Urgency::InOrder),

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | first message | accept, or until when an unfinished one has arrived at the rate |
 //! | heartbeat | the last whole message or heartbeat; stands still while the server makes the peer wait |
+//! | keep-alive | the same, in its place where the protocol has one |
 //! | idle | the last message in either direction; stands still likewise |
 //! | owed reply | the reply was put off, or one was given; or the peer's end-of-file |
 //! | receive rate | first byte of the unfinished message, or the end of a pause |
@@ -35,6 +36,9 @@ pub(crate) struct Snapshot {
     pub(crate) started: u64,
     pub(crate) arrived: u64,
     pub(crate) progress: u64,
+    /// Milliseconds that it may be silent between two messages, where its
+    /// protocol says so.
+    pub(crate) keep_alive: Option<u64>,
     /// It closes when everything is sent.
     pub(crate) closing: bool,
     /// The server owes it something, or does not read it.
@@ -146,7 +150,13 @@ fn silent_since(snapshot: &Snapshot, limits: &Limits) -> u64 {
 
 fn silence(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
     let since = silent_since(snapshot, limits);
-    close(since, limits.silence, Counter::HeartbeatTimeout)
+    match snapshot.keep_alive.filter(|_| snapshot.heard != 0) {
+        Some(limit) => {
+            let action = TimeoutAction::Close(Some(Counter::KeepAliveTimeout));
+            Some((since.saturating_add(limit), action))
+        }
+        None => close(since, limits.silence, Counter::HeartbeatTimeout),
+    }
 }
 
 fn ping(snapshot: &Snapshot, limits: &Limits) -> Option<(u64, TimeoutAction)> {
@@ -221,6 +231,7 @@ mod tests {
         started: 0,
         arrived: 0,
         progress: 0,
+        keep_alive: None,
         closing: false,
         busy: false,
         owed: 0,
@@ -259,6 +270,9 @@ mod tests {
             ("a first one drips", limits(), Snapshot { started: 101, ..NEW }, refused(111, Counter::FirstMessageTimeout)),
             ("a first one flows", limits(), Snapshot { started: 101, arrived: 2, ..NEW }, refused(131, Counter::FirstMessageTimeout)),
             ("spoke", limits(), HEARD, silent(260)),
+            ("is kept alive", limits(), Snapshot { keep_alive: Some(75), ..HEARD }, closed(275, Counter::KeepAliveTimeout)),
+            ("is kept alive, heartbeats off", off, Snapshot { keep_alive: Some(75), ..HEARD }, closed(275, Counter::KeepAliveTimeout)),
+            ("is kept alive and never spoke", limits(), Snapshot { keep_alive: Some(5), ..NEW }, closed(110, Counter::FirstMessageTimeout)),
             ("is long and flows", limits(), Snapshot { started: 210, arrived: 79, ..HEARD }, refused(1020, Counter::ReceiveTooSlow)),
             ("was served later", limits(), Snapshot { served: 220, ..HEARD }, silent(280)),
             ("was paused", limits(), Snapshot { thawed: 300, ..HEARD }, silent(360)),

@@ -113,12 +113,18 @@ impl Reactor<'_> {
         row.count(Counter::Closed);
         if let Some(counter) = counter {
             row.count(counter);
-            if !matches!(
+            let is_told = !matches!(
                 counter,
                 Counter::Broken | Counter::ClosedByHandler | Counter::Kicked
-            ) {
-                self.shared
-                    .peer_fault(conn.id, conn.peer, counter, counter.help());
+            );
+            if counter == Counter::KeepAliveTimeout {
+                // Each browser that is left open ends so: nobody's fault.
+                let (peer, id, name) = (conn.peer, conn.id, counter.name());
+                let reason = counter.reason();
+                log::debug!("serve {peer} as {id}: {reason}; connection closed ({name})");
+            } else if is_told {
+                let reason = counter.reason();
+                self.shared.peer_fault(conn.id, conn.peer, counter, reason);
             }
         }
     }

@@ -192,6 +192,7 @@ fn too_many(shared: &Shared, conn: &Connection, flood: &Flood, excess: usize, th
             counter: Counter::Flooded,
             detail: rule.to_string(),
             answer: b"",
+            about: Vec::new(),
         });
     } else {
         shared.row.add(Counter::FloodDropped, excess as u64);

@@ -115,8 +115,9 @@ fn refuse(shared: &Shared, conn: &Connection, counter: Counter) -> bool {
     }
     let refusal = Refusal {
         counter,
-        detail: counter.help().to_owned(),
+        detail: counter.reason().to_owned(),
         answer,
+        about: Vec::new(),
     };
     shared.post(conn.id, Item::from(Event::Refused(refusal)))
 }
@@ -141,6 +142,7 @@ fn snapshot(conn: &Connection, now: u64) -> Snapshot {
         started: read(&clocks.started),
         arrived: u64::from(clocks.arrived.load(Ordering::Relaxed)),
         progress: read(&clocks.progress),
+        keep_alive: conn.protocol().keep_alive().map(millis),
         closing,
         busy: conn.is_busy(),
         owed: match clocks.replies.load(Ordering::Relaxed) {

@@ -129,6 +129,7 @@ impl Custom {
             counter: Counter::TooLong,
             detail: format!("frame claims a length of {claimed}, the largest has {max} bytes"),
             answer: b"",
+            about: Vec::new(),
         }
     }
 
@@ -140,6 +141,7 @@ impl Custom {
                 "frame of a length of {claimed} has no room for the {around} bytes around its body"
             ),
             answer: b"",
+            about: Vec::new(),
         }
     }
 }
@@ -152,6 +154,7 @@ pub(super) fn not_constant(at: usize, found: u8) -> Refusal {
             "byte {at} of a frame is {found:02x}, which its layout does not have there"
         ),
         answer: b"",
+        about: Vec::new(),
     }
 }
 

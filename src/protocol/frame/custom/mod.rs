@@ -359,6 +359,7 @@ impl Custom {
                 &found[..constant]
             ),
             answer: b"",
+            about: Vec::new(),
         })
     }
 }

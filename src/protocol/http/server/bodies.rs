@@ -1,16 +1,14 @@
 //! Bodies of requests: whole when their head is served, or taken as they come.
 
-use std::mem::MaybeUninit;
-
 use bytes::Bytes;
 
 use super::upload::{Refused, Upload};
-use super::{Done, HttpServer, Stop};
+use super::{Done, HttpServer, Stop, refuse};
+use crate::protocol::http::access::Shown;
 use crate::protocol::http::chunks::{ChunkLimits, ChunkScan, Piece, Scanned};
 use crate::protocol::http::encode::Asked;
 use crate::protocol::http::head::{self, Head, Meaning};
 use crate::protocol::http::intake::{Received, Taken, Wanted};
-use crate::protocol::http::limits::FIELDS_MAX;
 use crate::protocol::http::refusal::{self, Bad};
 use crate::protocol::http::request::Incoming;
 use crate::protocol::http::response::Response;
@@ -110,7 +108,12 @@ impl HttpServer {
             root: self.settings.root.as_deref(),
         };
         let mut response = self.response(head, turn);
-        let (max, intake) = match turn.app.receive(&incoming, &mut response) {
+        let wanted = if refuse::is_for_server(head) {
+            Wanted::Whole { max: incoming.max }
+        } else {
+            turn.app.receive(&incoming, &mut response)
+        };
+        let (max, intake) = match wanted {
             Wanted::Whole { max } => (max, None),
             Wanted::Pieces { max, intake } => (max, Some(intake)),
             Wanted::Refused => {
@@ -120,11 +123,11 @@ impl HttpServer {
                 ));
             }
             Wanted::NoSuchMethod => {
-                return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
+                return Err(Stop::Refuse(refusal::unknown_method(head.method)));
             }
         };
         if incoming.length.is_some_and(|length| length > max) {
-            return Err(self.refuse(head, Bad::BodyTooLong.into(), turn));
+            return Err(Bad::BodyTooLong.into());
         }
         if meaning.expects && bytes.len() == meaning.len {
             turn.out.bytes.extend_from_slice(CONTINUE);
@@ -160,7 +163,7 @@ impl HttpServer {
         });
         let (len, is_whole) = match taken {
             Ok(taken) => taken,
-            Err(Refused::Bad(bad)) => return Err(bad.into()),
+            Err(Refused::Bad(bad)) => return Err(Stop::from(bad).about(&upload.head)),
             Err(Refused::ByIntake(error)) => {
                 return Ok((units.bytes().len(), Some(self.fail(&upload, &error, turn))));
             }
@@ -199,19 +202,20 @@ impl HttpServer {
         body: Body<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Step>, Stop> {
-        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let (head, _) = head::read(&upload.head, &mut room)?;
+        let mut room = head::Room::new();
+        let (head, _) = self.read(&upload.head, &mut room)?;
         let asked = Asked {
             keeps: upload.asked.keeps && !self.leaves,
             ..upload.asked
         };
         self.serve_one(&head, &upload.head, asked, body, turn)
+            .map_err(|stop| stop.about(&upload.head))
     }
 
     /// Answers a request whose body is not read to its end, with an error.
     fn fail(&mut self, upload: &Upload, error: &Error, turn: &mut Turn<'_>) -> Step {
-        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let head = head::read(&upload.head, &mut room).ok();
+        let mut room = head::Room::new();
+        let head = self.read(&upload.head, &mut room).ok();
         let head = head.as_ref().map(|(head, _)| head);
         let mut response = head.map_or_else(Response::default, |head| self.response(head, turn));
         response.error(error);
@@ -233,7 +237,7 @@ impl HttpServer {
             ..asked
         };
         turn.served_one();
-        let _whole = self.answer(head, asked, response, turn);
-        self.end(Step::Close(CloseMode::Flush))
+        let _whole = self.answer(|| head.map(Shown::of), asked, response, turn);
+        self.end(Step::Close(CloseMode::Flush), turn)
     }
 }

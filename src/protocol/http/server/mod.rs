@@ -3,15 +3,14 @@
 
 mod bodies;
 mod recorder;
+mod refuse;
 mod streaming;
 mod upload;
 
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use crate::protocol::http::encode::Asked;
 use crate::protocol::http::head::{self, Head, Meaning};
-use crate::protocol::http::limits::FIELDS_MAX;
 use crate::protocol::http::refusal::{self, Bad};
 use crate::protocol::http::request::Request;
 use crate::protocol::http::response::Served;
@@ -41,7 +40,7 @@ pub(super) struct HttpServer {
 
 /// Why the requests of a turn are not all served.
 enum Stop {
-    /// Not recorded yet.
+    /// Not answered yet.
     Refuse(Refusal),
     Step(Step),
 }
@@ -73,9 +72,10 @@ impl HttpServer {
         if self.upload.is_some() {
             return self.go_on(units, turn);
         }
-        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut room = head::Room::new();
         let bytes = units.bytes();
-        let (head, meaning) = head::read(bytes, &mut room)?;
+        let (head, meaning) = self.read(bytes, &mut room)?;
+        refuse::allowed(&head)?;
         let behind = units.slice(meaning.len..bytes.len());
         let max = self.settings.limits.body;
         let Some(body) = self.whole(behind, meaning.length, max) else {
@@ -86,6 +86,15 @@ impl HttpServer {
         let written = &bytes[..meaning.len];
         let step = self.serve_one(&head, written, asked, body.read(behind), turn)?;
         Ok((end, step))
+    }
+
+    /// Reads the head that `bytes` begin with.
+    fn read<'a>(
+        &self,
+        bytes: &'a [u8],
+        room: &'a mut head::Room<'a>,
+    ) -> Result<(Head<'a>, Meaning), Bad> {
+        head::read(bytes, self.settings.merge_slashes, room)
     }
 
     fn asked(&self, head: &Head<'_>, meaning: &Meaning, turn: &Turn<'_>) -> Asked {
@@ -116,12 +125,17 @@ impl HttpServer {
             root: self.settings.root.as_deref(),
         };
         let mut response = self.response(head, turn);
+        if refuse::is_for_server(head) {
+            refuse::server_options(&mut response);
+            turn.served_one();
+            return Ok(self.respond(Some(head), asked, response, turn));
+        }
         Ok(match turn.app.request(turn.lane, &request, &mut response) {
             Served::NotInline if turn.lane == Lane::Inline => {
                 return Err(Stop::Step(Step::NotInline));
             }
             Served::NoSuchMethod => {
-                return Err(self.refuse(head, refusal::unknown_method(head.method), turn));
+                return Err(Stop::Refuse(refusal::unknown_method(head.method)));
             }
             Served::Done | Served::NotInline => {
                 turn.served_one();
@@ -141,31 +155,14 @@ impl HttpServer {
         })
     }
 
-    /// Refuses a request whose head is known.
-    fn refuse(&self, head: &Head<'_>, refusal: Refusal, turn: &mut Turn<'_>) -> Stop {
-        self.record(Some(head), &refusal, turn);
-        Stop::Step(Step::Refuse(refusal))
-    }
-
     /// Goes on, unless a timer has closed the connection: at once, or behind the
     /// answer that is owed.
-    fn closed(&mut self, mode: Option<CloseMode>) -> Step {
+    fn closed(&mut self, mode: Option<CloseMode>, turn: &mut Turn<'_>) -> Step {
         match mode {
             None => self.wait(),
             Some(CloseMode::Abort) => Step::Close(CloseMode::Abort),
-            Some(mode) => self.end(Step::Close(mode)),
+            Some(mode) => self.end(Step::Close(mode), turn),
         }
-    }
-
-    /// The connection ends as soon as nothing is owed.
-    fn end(&mut self, how: Step) -> Step {
-        self.deaf = true;
-        self.upload = None;
-        if self.owed.is_none() {
-            return how;
-        }
-        self.then.get_or_insert(how);
-        self.wait()
     }
 }
 
@@ -182,11 +179,13 @@ impl Server for HttpServer {
                     done += served;
                     step
                 }
-                Err(Stop::Step(step @ Step::Refuse(_))) => return (len, self.end(step)),
                 Err(Stop::Step(step)) => return (done, step),
-                Err(Stop::Refuse(refusal)) => {
-                    self.record(None, &refusal, turn);
-                    return (len, self.end(Step::Refuse(refusal)));
+                Err(Stop::Refuse(mut refusal)) => {
+                    if refusal.about.is_empty() {
+                        let most = (len - done).min(self.settings.limits.head);
+                        refusal.about = units.bytes()[done..done + most].to_vec();
+                    }
+                    return (len, self.end(Step::Refuse(refusal), turn));
                 }
             };
             match step {
@@ -208,20 +207,25 @@ impl Server for HttpServer {
             Event::Wake => self.wait(),
             Event::Timer(token) => {
                 turn.app.timer(token, &mut turn.out);
-                self.closed(turn.out.close.take())
+                let mode = turn.out.close.take();
+                self.closed(mode, turn)
             }
             Event::Reply(token, answer) => self.reply(token, answer, turn),
             Event::GiveUp(error) => match self.owed.as_deref() {
                 Some(&Owed::Answer { token, .. }) => self.reply(token, Answer::Error(error), turn),
                 Some(Owed::Rest(_)) | None => self.wait(),
             },
-            Event::Refused(refusal) => {
-                self.record(None, &refusal, turn);
-                self.end(Step::Refuse(refusal))
+            Event::Refused(mut refusal) => {
+                if let Some(upload) = &self.upload {
+                    refusal.about = upload.head.to_vec();
+                }
+                self.end(Step::Refuse(refusal), turn)
             }
-            Event::Eof if self.upload.is_some() => self.end(Step::Refuse(Bad::Truncated.into())),
+            Event::Eof if self.upload.is_some() => {
+                self.end(Step::Refuse(Bad::Truncated.into()), turn)
+            }
             Event::Eof => self.eof(turn),
-            Event::GoAway => self.end(Step::Close(CloseMode::Flush)),
+            Event::GoAway => self.end(Step::Close(CloseMode::Flush), turn),
         }
     }
 

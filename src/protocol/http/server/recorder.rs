@@ -1,18 +1,16 @@
 //! Answers and refusals on their way out, and into the access log.
 
-use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use super::HttpServer;
 use super::streaming::Owed;
-use crate::protocol::http::access::{Access, Sending};
+use crate::protocol::http::access::{Access, Sending, Shown};
 use crate::protocol::http::content::Content;
 use crate::protocol::http::encode::{Asked, Written};
 use crate::protocol::http::head::{self, Head};
-use crate::protocol::http::limits::FIELDS_MAX;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::stream_writer::StreamWriter;
-use crate::protocol::{Dispatch, Refusal, Turn};
+use crate::protocol::{Dispatch, Turn};
 
 /// What the log says of a request whose client was gone before its answer.
 const GONE: u16 = 499;
@@ -31,9 +29,9 @@ impl HttpServer {
 
     /// Writes the response, of a stream the head alone, and records it: at once
     /// if it is in memory, otherwise when its content is out.
-    pub(super) fn answer(
+    pub(super) fn answer<'a>(
         &self,
-        head: Option<&Head<'_>>,
+        shown: impl FnOnce() -> Option<Shown<'a>>,
         asked: Asked,
         mut response: Response,
         turn: &mut Turn<'_>,
@@ -47,7 +45,7 @@ impl HttpServer {
         let mut written = response.write(asked, turn.app.seconds(), &mut turn.out);
         let micros = turn.app.micros().saturating_sub(asked.since);
         let access = Access {
-            head: head.copied(),
+            shown: shown(),
             status,
             bytes: match len {
                 Some(len) if !asked.head && !matches!(status, 204 | 304) => len,
@@ -94,11 +92,11 @@ impl HttpServer {
                 response,
                 ..
             }) => {
-                let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-                let head = head::read(&head, &mut room).ok();
+                let mut room = head::Room::new();
+                let head = self.read(&head, &mut room).ok();
                 let micros = app.micros().saturating_sub(asked.since);
                 let access = Access {
-                    head: head.map(|(head, _)| head),
+                    shown: head.map(|(head, _)| Shown::of(&head)),
                     status: GONE,
                     bytes: 0,
                     taken: Duration::from_micros(micros),
@@ -110,23 +108,6 @@ impl HttpServer {
             }
             Some(Owed::Answer { .. }) | None => {}
         }
-    }
-
-    /// Records a refusal that is answered.
-    pub(super) fn record(&self, head: Option<&Head<'_>>, refusal: &Refusal, turn: &mut Turn<'_>) {
-        let status = refusal.answer.get(9..12);
-        let status = status.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        let (Some(format), Some(status)) = (self.settings.access, status) else {
-            return;
-        };
-        let access = Access {
-            head: head.copied(),
-            status,
-            bytes: 0,
-            taken: Duration::ZERO,
-            id: "",
-        };
-        turn.app.record(&access, format);
     }
 }
 

@@ -1,12 +1,10 @@
 //! What is owed to a client: an answer that comes later, or the rest of a
 //! response whose source is asked bit by bit.
 
-use std::mem::MaybeUninit;
-
 use super::HttpServer;
+use crate::protocol::http::access::Shown;
 use crate::protocol::http::encode::{Asked, Written};
 use crate::protocol::http::head::{self, Head};
-use crate::protocol::http::limits::FIELDS_MAX;
 use crate::protocol::http::response::Response;
 use crate::protocol::http::source::Fill;
 use crate::protocol::http::stream_writer::StreamWriter;
@@ -36,12 +34,12 @@ impl HttpServer {
         response: Response,
         turn: &mut Turn<'_>,
     ) -> Option<Step> {
-        match self.answer(head, asked, response, turn) {
+        match self.answer(|| head.map(Shown::of), asked, response, turn) {
             // Only a client that wants a close has said that it asks no more.
             Written::Whole { keeps: false } if !asked.keeps && !self.leaves => {
-                self.responded(Some(CloseMode::Done))
+                self.responded(Some(CloseMode::Done), turn)
             }
-            Written::Whole { keeps } => self.responded((!keeps).then_some(CloseMode::Flush)),
+            Written::Whole { keeps } => self.responded((!keeps).then_some(CloseMode::Flush), turn),
             Written::Head(rest) => {
                 self.owed = Some(Box::new(Owed::Rest(rest)));
                 self.stream(turn)
@@ -50,11 +48,11 @@ impl HttpServer {
     }
 
     /// A response is out, and nothing is owed.
-    fn responded(&mut self, close: Option<CloseMode>) -> Option<Step> {
+    fn responded(&mut self, close: Option<CloseMode>, turn: &mut Turn<'_>) -> Option<Step> {
         if let Some(then) = self.then.take() {
-            return Some(then);
+            return Some(self.last(then, turn));
         }
-        close.map(|mode| self.end(Step::Close(mode)))
+        close.map(|mode| self.end(Step::Close(mode), turn))
     }
 
     /// Writes more of the response that is under way, as much as there is room
@@ -87,7 +85,7 @@ impl HttpServer {
         let close = (!rest.keeps).then_some(CloseMode::Flush);
         Self::note_end(rest, turn);
         self.owed = None;
-        self.responded(close)
+        self.responded(close, turn)
     }
 
     /// The source has failed.
@@ -118,7 +116,7 @@ impl HttpServer {
         {
             Self::note_end(&mut rest, turn);
         }
-        self.end(Step::Close(CloseMode::Flush))
+        self.end(Step::Close(CloseMode::Flush), turn)
     }
 
     /// The answer that was put off is there.
@@ -137,10 +135,10 @@ impl HttpServer {
         asked.keeps &= !self.leaves && !self.deaf;
         // An answer cannot be put off twice: that is an empty one.
         let _done = response.take(answer);
-        let mut room: head::FieldSlots<'_> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut room = head::Room::new();
         let head = head
             .as_deref()
-            .and_then(|head| head::read(head, &mut room).ok());
+            .and_then(|head| self.read(head, &mut room).ok());
         let head = head.as_ref().map(|(head, _)| head);
         self.respond(head, asked, response, turn)
             .unwrap_or(Step::Next)

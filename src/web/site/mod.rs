@@ -1,20 +1,22 @@
 //! The routes of a program, as one worker serves them.
 
+mod incoming;
+
 use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
 use matchit::{Params, Router};
 
-use super::files::Files;
-use super::http::Http;
-use super::method::Method;
-use super::{Handler, Mount, Route, Web, wrapped};
 use crate::body::{Answer, Error};
 use crate::dispatch::{Site, Visit};
-use crate::protocol::http::{Head, Incoming, Request, Response, Served, Trailers, Wanted};
+use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted, spelled};
 use crate::protocol::{Lane, Units};
 use crate::scoreboard::activity::{self, Work};
+use crate::web::files::Files;
+use crate::web::http::Http;
+use crate::web::method::Method;
+use crate::web::{Handler, Mount, Route, Web, wrapped};
 
 /// Routes by path, then by method.
 pub struct Routes<S> {
@@ -36,7 +38,10 @@ struct Mounted<S> {
 
 struct Found<S> {
     handler: Handler<S>,
+    /// Runs before a body that is yet to come.
     before: Option<Handler<S>>,
+    /// That one takes the body.
+    in_pieces: bool,
     body_max: Option<usize>,
     inline: bool,
     /// Its place among the routes of the program; behind them, `otherwise`.
@@ -52,7 +57,7 @@ impl<S> fmt::Debug for Routes<S> {
 /// `/a/:b/*c` as the router writes it.
 fn pattern(path: &str) -> String {
     let segments = path.split('/').map(|segment| {
-        let escaped = || segment.replace('{', "{{").replace('}', "}}");
+        let escaped = || spelled(segment).replace('{', "{{").replace('}', "}}");
         match (segment.strip_prefix(':'), segment.strip_prefix('*')) {
             (Some(name), _) => format!("{{{name}}}"),
             (None, Some(name)) => format!("{{*{name}}}"),
@@ -75,8 +80,7 @@ impl<S: Default + Send + 'static> Web<S> {
             paths: Router::new(),
             methods: Vec::new(),
             mounts: self.mounted(),
-            otherwise: (self.otherwise.as_ref())
-                .map(|handler| self.pooled(handler, self.routes.len())),
+            otherwise: self.found_otherwise(),
         };
         let mut known: Vec<(String, usize)> = Vec::new();
         for (number, route) in self.routes.iter().enumerate() {
@@ -90,6 +94,7 @@ impl<S: Default + Send + 'static> Web<S> {
             routes.methods[at][route.method as usize] = Some(Found {
                 handler: wrapped(&route.handler, &self.wraps),
                 before: (route.before.as_ref()).map(|before| wrapped(before, &self.wraps)),
+                in_pieces: route.before.is_some(),
                 body_max: route.body_max,
                 inline: route.inline,
                 number: count(number),
@@ -119,19 +124,43 @@ impl<S: Default + Send + 'static> Web<S> {
         Found {
             handler: wrapped(handler, &self.wraps),
             before: None,
+            in_pieces: false,
             body_max: None,
             inline: false,
             number: count(number),
         }
     }
 
+    /// `otherwise`, which is asked whether it is for the request first.
+    fn admitted(&self) -> Option<Handler<S>> {
+        let otherwise = Arc::clone(self.otherwise.as_ref()?);
+        let Some(admits) = self.admits.clone() else {
+            return Some(otherwise);
+        };
+        Some(Arc::new(move |http, body, answer| {
+            admits(http, Units::borrowed(b""), answer);
+            if matches!(answer, Answer::None) {
+                otherwise(http, body, answer);
+            }
+        }))
+    }
+
+    fn found_otherwise(&self) -> Option<Found<S>> {
+        let handler = self.admitted()?;
+        let admits = self.admits.as_ref();
+        Some(Found {
+            before: admits.map(|admits| wrapped(admits, &self.wraps)),
+            ..self.pooled(&handler, self.routes.len())
+        })
+    }
+
     /// The files as what middleware can be around.
     fn file_handler(&self, mount: &Mount) -> Handler<S> {
         let files = Arc::clone(&mount.files);
         let from = mount.path.len();
-        let otherwise = self.otherwise.clone();
+        let otherwise = self.admitted();
         Arc::new(move |http, body, answer| {
-            let below = below(http.path, from);
+            let below = below(http.path(), from);
             let row = http.ctx.hub().row();
             let served = files.serve(Lane::Pool, http.request, below, row, http.response);
             match (served, &otherwise) {
@@ -177,17 +206,6 @@ impl<S> Routes<S> {
         self.methods.push(Default::default());
         at
     }
-}
-
-/// The path of a target: `/a`, `http://host/a`, or `*`.
-pub(super) fn path_of(target: &str) -> (&str, &str) {
-    let target = match target.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => {
-            rest.find(['/', '?']).map_or("/", |at| &rest[at..])
-        }
-        _ => target,
-    };
-    target.split_once('?').unwrap_or((target, ""))
 }
 
 /// What a request is for.
@@ -252,8 +270,6 @@ fn allow<S>(methods: &[Option<Found<S>>; Method::ALL.len()]) -> String {
 struct Call<'a> {
     lane: Lane,
     request: &'a Request<'a>,
-    path: &'a str,
-    query: &'a str,
 }
 
 impl<S: Default + Send + 'static> Found<S> {
@@ -277,8 +293,6 @@ impl<S: Default + Send + 'static> Found<S> {
         let mut http = Http {
             ctx: visit.ctx(&mut state),
             request,
-            path: call.path,
-            query: call.query,
             params,
             response,
             begun: None,
@@ -298,11 +312,11 @@ impl<S: Default + Send + 'static> Routes<S> {
         response: &mut Response,
     ) -> Option<Served> {
         let Call { lane, request, .. } = call;
-        if let Some(mount) = self.mount(call.path) {
+        if let Some(mount) = self.mount(request.head.path) {
             if let Some(found) = &mount.wrapped {
                 return Some(found.run(visit, call, Params::new(), response));
             }
-            let below = below(call.path, mount.path.len());
+            let below = below(request.head.path, mount.path.len());
             let served = mount
                 .files
                 .serve(lane, request, below, visit.row(), response);
@@ -327,14 +341,9 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
         request: &Request<'_>,
         response: &mut Response,
     ) -> Served {
-        let (path, query) = path_of(request.head.target);
+        let path = request.head.path;
         let method = Method::of(request.head.method);
-        let call = Call {
-            lane,
-            request,
-            path,
-            query,
-        };
+        let call = Call { lane, request };
         let goal = self.find(method, path);
         match goal {
             Goal::Handler(found, params) => return found.run(visit, call, params, response),
@@ -350,63 +359,11 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
 
     fn receive(
         &self,
-        mut visit: Visit<'_, S>,
+        visit: Visit<'_, S>,
         incoming: &Incoming<'_>,
         response: &mut Response,
     ) -> Wanted {
-        let head = incoming.head;
-        let (path, query) = path_of(head.target);
-        let method = Method::of(head.method);
-        // Files want no body, but only the disk can tell whether there is one.
-        let has_files = || self.mount(path).is_some() || incoming.root.is_some();
-        let (found, params) = match (self.find(method, path), &self.otherwise) {
-            (Goal::Handler(found, params), _) => (found, params),
-            (Goal::Elsewhere, Some(otherwise)) => (otherwise, Params::new()),
-            (Goal::Elsewhere, None) if method != Method::Any && has_files() => {
-                return Wanted::Whole { max: incoming.max };
-            }
-            (goal @ (Goal::Methods(_) | Goal::Elsewhere), _) => {
-                return match nobody(&goal, method, &head, response) {
-                    Served::NoSuchMethod => Wanted::NoSuchMethod,
-                    Served::Done | Served::Later(_) | Served::NotInline => Wanted::Refused,
-                };
-            }
-        };
-        let max = found.body_max.unwrap_or(incoming.max);
-        let is_over = incoming.length.is_some_and(|length| length > max);
-        let Some(before) = found.before.as_ref().filter(|_| !is_over) else {
-            return Wanted::Whole { max };
-        };
-        let (mut state, mut answer) = (S::default(), Answer::None);
-        let body = Units::borrowed(b"");
-        let request = Request {
-            head,
-            body,
-            trailers: Trailers::NONE,
-            taken: None,
-            root: incoming.root,
-        };
-        let mut http = Http {
-            ctx: visit.ctx(&mut state),
-            request: &request,
-            path,
-            query,
-            params,
-            response,
-            begun: None,
-        };
-        activity::begin(Work::Route(found.number));
-        before(&mut http, body, &mut answer);
-        match (http.begun.take(), answer) {
-            (Some(intake), Answer::None) => Wanted::Pieces { max, intake },
-            (_, answer) => {
-                if let Served::Later(_) = response.take(answer) {
-                    let why = "a reply that comes later cannot refuse a body";
-                    response.error(&Error::new(500, why));
-                }
-                Wanted::Refused
-            }
-        }
+        self.wants(visit, incoming, response)
     }
 }
 
@@ -426,28 +383,11 @@ fn nobody<S>(
                 response.error(&Error::new(405, text));
             }
         }
-        Goal::Elsewhere if method == Method::Options && head.target == "*" => {}
+        // Who asks for the health of a server by OPTIONS asks for no resource.
+        Goal::Elsewhere if method == Method::Options => {
+            response.field("Allow", b"OPTIONS");
+        }
         Goal::Handler(..) | Goal::Elsewhere => response.error(&nothing()),
     }
     Served::Done
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_have_a_path_and_a_query() {
-        for (target, path, query) in [
-            ("/a?b=c?d", "/a", "b=c?d"),
-            ("/", "/", ""),
-            ("*", "*", ""),
-            ("http://host/a?b", "/a", "b"),
-            ("http://host?b", "", "b"),
-            ("http://host", "/", ""),
-            ("/a?u=http://x", "/a", "u=http://x"),
-        ] {
-            assert_eq!(path_of(target), (path, query), "{target}");
-        }
-    }
 }
