@@ -39,6 +39,7 @@ mod http_replies;
 mod http_rooms;
 mod http_streams;
 mod instance;
+mod keys;
 mod listeners;
 mod load;
 mod logs;
