@@ -11,6 +11,9 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 BINARY ?= target/release/purlin
 
+# What tests write that a missing program or right kept from running.
+SKIPPED = $${CARGO_TARGET_DIR:-target}/tmp/skipped
+
 build:                ## the daemon, optimised
 	cargo build --release --features stress
 
@@ -21,6 +24,7 @@ needs:                ## installs what the tests use, with apt-get when root
 	tests/needs.sh
 
 test:                 ## formatting, lints, documentation, tests, models
+	@rm -f $(SKIPPED)
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	cargo clippy --all-targets -- --deny warnings
@@ -29,6 +33,11 @@ test:                 ## formatting, lints, documentation, tests, models
 	cargo test --features stress
 	cargo test --features failpoints --test faults
 	@$(MAKE) --no-print-directory loom
+	@if [ -s $(SKIPPED) ]; then \
+	    echo; echo "skipped, and what enables it:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
+	else \
+	    echo; echo "nothing was skipped"; \
+	fi
 
 # What `make test` and `make chaos-quick` do shortly, in full: reloads and upgrades
 # under load, idle connections that go along, deaths at every bad moment, how long
@@ -124,7 +133,14 @@ ROTATE = $(DESTDIR)$(SYSCONFDIR)/logrotate.d/purlin
 TOML = $(DESTDIR)$(SYSCONFDIR)/purlin/purlin.toml
 FILES = $(UNIT) $(MAN) $(BASH) $(ZSH) $(FISH) $(ROTATE)
 PLACED = sed 's,/usr/local/bin/,$(PREFIX)/bin/,; s,/etc/purlin/,$(SYSCONFDIR)/purlin/,'
-PRESET = sed 's,"purlin\.\(pid\|ctl\)","/run/purlin/purlin.\1",' conf/purlin.toml
+PRESET = sed 's,"purlin\.\(pid\|ctl\)","/run/purlin/purlin.\1",; $(OWN_USER)' conf/purlin.toml
+
+# On this machine, and as root, workers get a user that nobody else is. A package
+# (DESTDIR) makes its own, and says so in its `user`.
+IS_HERE = $(if $(DESTDIR),,$(filter 0,$(shell id -u)))
+OWN_USER = $(if $(IS_HERE),s/^user = "nobody"/user = "purlin"/)
+ADD_USER = id purlin >/dev/null 2>&1 || useradd --system --user-group --no-create-home \
+    --home-dir /nonexistent --shell /usr/sbin/nologin purlin
 
 $(BINARY):
 	cargo build --release --features stress
@@ -139,6 +155,7 @@ install: $(BINARY)    ## binary, unit, configuration, manual, completions
 	$(BINARY) generate bash > $(BASH)
 	$(BINARY) generate zsh > $(ZSH)
 	$(BINARY) generate fish > $(FISH)
+	$(if $(IS_HERE),$(ADD_USER))
 	[ -e $(TOML) ] || { install -D -m 644 /dev/null $(TOML) && $(PRESET) > $(TOML); }
 
 uninstall:            ## all of that; an edited configuration stays

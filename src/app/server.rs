@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam::queue::SegQueue;
 
 use super::App;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Output};
 use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::listener;
 use crate::net::accept_mutex::AcceptMutex;
@@ -106,8 +106,14 @@ impl Server {
         config: &Config,
     ) -> Result<Self, SpawnError> {
         let protocols = listener::protocols(config, app.codecs()).map_err(SpawnError::Config)?;
-        if let Some(path) = &config.http.access_log {
-            crate::log::open_access_log(path).map_err(SpawnError::System)?;
+        if let Some(output) = &config.http.access_log {
+            let output = match output {
+                Output::File(path) => crate::log::Output::File(path.clone()),
+                Output::Stdout => crate::log::Output::StandardOutput,
+                Output::Stderr => crate::log::Output::StandardError,
+                Output::Syslog => crate::log::Output::Syslog,
+            };
+            crate::log::open_access_log(&output).map_err(SpawnError::System)?;
         }
         let listeners = worker::bind(config, protocols).map_err(SpawnError::Bind)?;
         let addresses = listeners

@@ -7,6 +7,7 @@ mod packaging;
 mod run;
 #[cfg(feature = "stress")]
 mod stress;
+mod suspicions;
 mod task;
 mod top;
 mod watch;

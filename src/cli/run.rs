@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::doctor;
+use super::suspicions::suspicions;
 use super::{Arguments, Command, Exit, build, environment, version};
 use super::{task, watch};
 use crate::config::Config;
@@ -59,7 +60,9 @@ fn obey(
         Command::Generate(artifact) => print(artifact.write(program).trim_end()),
         Command::Print => print(checked(arguments, env, application)?.effective().trim_end()),
         Command::Test => {
-            task::test(&checked(arguments, env, application)?)?;
+            for warning in task::test(&checked(arguments, env, application)?)? {
+                let _nobody_listens = writeln!(io::stderr(), "{program}: warning: {warning}");
+            }
             let _nobody_listens = writeln!(io::stderr(), "{program}: {}", arguments.verdict());
         }
         Command::Run { is_daemon } => {
@@ -103,14 +106,20 @@ fn obey(
 /// Ends with 1 when a limit is too low, so that a script can ask.
 fn examine(config: &Config, json: bool) -> Result<(), Ending> {
     let findings = doctor::examine(config, &Limits::read(Path::new("/")));
+    let suspicions = suspicions(config);
     if json {
-        print(&doctor::object(&findings).to_string());
+        let mut object = doctor::object(&findings);
+        object["warnings"] = suspicions.into();
+        print(&object.to_string());
     } else {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         print(&doctor::text(
             &findings,
             io::stdout().is_terminal() && !plain,
         ));
+        for suspicion in suspicions {
+            print(&format!("warning: {suspicion}"));
+        }
     }
     if doctor::any_low(&findings) {
         return Err(Ending::new(Exit::Failed, String::new()));

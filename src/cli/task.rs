@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::suspicions::suspicions;
 use super::{Arguments, Exit};
 use crate::config::{Accept, Config, written_control_socket};
 use crate::master::control::{self, Command, ControlError, Response};
@@ -191,33 +192,40 @@ fn wait_until_gone(master: Option<Pid>) -> Result<(), Ending> {
 }
 
 /// What can be seen of a configuration without acting on it: whether its
-/// addresses are free, or held by the instance that it belongs to.
+/// addresses are free, or held by the instance that it belongs to. Gives what to
+/// warn of: whoever has an address now may be gone when the server is started.
 ///
 /// # Errors
 ///
-/// [`Ending`] names the address that is somebody else's.
-pub(super) fn test(config: &Config) -> Result<(), Ending> {
+/// [`Ending`] names what no start could use.
+pub(super) fn test(config: &Config) -> Result<Vec<String>, Ending> {
     master::check(config)?;
+    let mut warnings: Vec<String> = suspicions(config);
     if config.accept == Accept::Reuseport {
         // A socket bound for a moment would take connections of the others.
-        return Ok(());
+        return Ok(warnings);
     }
     let mut own: Option<Vec<String>> = None;
-    for listener in &config.listener {
+    for (n, listener) in config.listener.iter().enumerate() {
         let Address::Tcp(at) = &listener.address else {
             continue;
         };
-        let Err(error) = socket::try_bind(*at) else {
+        let Err(error) = socket::try_bind(*at, config.is_ipv6_only(n)) else {
             continue;
         };
         let own = own.get_or_insert_with(|| running_listeners(config));
-        if error.kind() == io::ErrorKind::AddrInUse && own.contains(&at.to_string()) {
+        let is_in_use = error.kind() == io::ErrorKind::AddrInUse;
+        if is_in_use && own.contains(&at.to_string()) {
             continue;
         }
         let address = listener.address.clone();
-        return Err(crate::worker::BindError { address, error }.into());
+        let error = crate::worker::BindError { address, error };
+        if !is_in_use {
+            return Err(error.into());
+        }
+        warnings.push(format!("listener.{n}.address cannot be had now: {error}"));
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// Where the instance that the configuration names listens, if it runs.

@@ -2,7 +2,12 @@
 
 use super::table::Table;
 use super::value::size_text;
-use super::{Address, Config, ConfigError, Listener, Pinging, Place, ProxyProtocol, START_KEYS};
+use std::net::SocketAddr;
+
+use super::{
+    Accept, Address, Config, ConfigError, Ipv6Only, Listener, Pinging, Place, ProxyProtocol,
+    START_KEYS,
+};
 
 impl Config {
     /// Whether a master that runs with `self` can go over to `next`.
@@ -71,6 +76,8 @@ impl Config {
                 ));
             }
         }
+        self.check_overlaps()?;
+        self.check_rights()?;
         self.check_trusted()?;
         self.check_heartbeat()?;
         let limits = &self.limits;
@@ -81,6 +88,78 @@ impl Config {
         self.in_order(high, max)?;
         self.in_order(max, all)?;
         self.in_order(mailbox, all)
+    }
+
+    /// Whether the socket of listener `n` leaves IPv4 to others.
+    #[must_use]
+    pub fn is_ipv6_only(&self, n: usize) -> bool {
+        let at = match (self.listener[n].ipv6_only, &self.listener[n].address) {
+            (Ipv6Only::False, _) => return false,
+            (Ipv6Only::Auto, Address::Tcp(at)) if at.port() != 0 => at,
+            (Ipv6Only::Auto, _) => return false,
+            (Ipv6Only::True, _) => return true,
+        };
+        let is_rival = |other: &Listener| matches!(other.address, Address::Tcp(other) if other.is_ipv4() && other.port() == at.port());
+        self.listener.iter().any(is_rival)
+    }
+
+    /// Whoever listens on all addresses of a port leaves none of them to others. Of
+    /// sockets that share their port the kernel takes the one that fits best.
+    fn check_overlaps(&self) -> Result<(), ConfigError> {
+        if self.accept == Accept::Reuseport {
+            return Ok(());
+        }
+        for index in 0..self.listener.len() {
+            let overlaps = (0..index).find(|earlier| self.overlap(*earlier, index));
+            if let Some(earlier) = overlaps {
+                let address = |n: usize| &self.listener[n].address;
+                return Err(self.refuse(
+                    &format!("listener.{index}.address"),
+                    &format!(
+                        "is {}, which cannot be had beside {}, listener.{earlier}.address: one \
+                         of them has all addresses of the port",
+                        address(index),
+                        address(earlier)
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn overlap(&self, one: usize, other: usize) -> bool {
+        let (Address::Tcp(a), Address::Tcp(b)) =
+            (&self.listener[one].address, &self.listener[other].address)
+        else {
+            return false;
+        };
+        // The kernel gives each port 0 a port of its own.
+        if a.port() != b.port() || a.port() == 0 {
+            return false;
+        }
+        let has_all = |n: usize, at: &SocketAddr, of: &SocketAddr| {
+            let is_family = at.is_ipv4() == of.is_ipv4() || (at.is_ipv6() && !self.is_ipv6_only(n));
+            at.ip().is_unspecified() && is_family
+        };
+        has_all(one, a, b) || has_all(other, b, a)
+    }
+
+    /// A port has no file that could be somebody's.
+    fn check_rights(&self) -> Result<(), ConfigError> {
+        for (index, listener) in self.listener.iter().enumerate() {
+            let keys = [
+                ("mode", listener.mode.is_some()),
+                ("user", listener.user.is_some()),
+                ("group", listener.group.is_some()),
+            ];
+            let is_port = matches!(listener.address, Address::Tcp(_));
+            if let Some((key, _)) = keys.iter().find(|(_, is_set)| is_port && *is_set) {
+                let address = &listener.address;
+                let why = format!("is for the file of a unix: address, and this is {address}");
+                return Err(self.refuse(&format!("listener.{index}.{key}"), &why));
+            }
+        }
+        Ok(())
     }
 
     /// A header that nobody may send is a mistake. Who may use a Unix socket is
@@ -142,5 +221,90 @@ fn rank(place: &Place) -> (u8, usize) {
         Place::File(at) => (1, at.line),
         Place::Variable(_) => (2, 0),
         Place::Flag(_) => (3, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let config = Config::parse(Some(("f".as_ref(), text.as_bytes())), [], &[]);
+        config.map_err(|error| error.to_string())
+    }
+
+    fn listeners(addresses: &[&str]) -> String {
+        let listener = |address| format!("[[listener]]\naddress = \"{address}\"\n");
+        addresses.iter().map(listener).collect()
+    }
+
+    #[test]
+    fn all_addresses_of_a_port_leave_none_to_others() {
+        for addresses in [
+            ["0.0.0.0:7000", "127.0.0.1:7000"],
+            ["127.0.0.1:7000", "0.0.0.0:7000"],
+            ["[::]:7000", "[::1]:7000"],
+        ] {
+            let error = read(&listeners(&addresses)).unwrap_err();
+            let said = format!("listener.1.address is {}, which cannot", addresses[1]);
+            assert!(error.contains(&said), "{error}");
+            let shared = format!("accept = \"reuseport\"\n{}", listeners(&addresses));
+            assert!(read(&shared).is_ok(), "the kernel tells them apart");
+        }
+        for addresses in [
+            ["0.0.0.0:7000", "127.0.0.1:7001"],
+            ["127.0.0.2:7000", "127.0.0.1:7000"],
+            ["0.0.0.0:7000", "[::]:7000"],
+            ["[::]:7000", "127.0.0.1:7000"],
+            ["0.0.0.0:0", "127.0.0.1:0"],
+        ] {
+            assert!(read(&listeners(&addresses)).is_ok(), "{addresses:?}");
+        }
+        let both = listeners(&["0.0.0.0:7000", "[::]:7000"]) + "ipv6_only = \"false\"\n";
+        assert!(read(&both).is_err());
+    }
+
+    #[test]
+    fn ipv6_is_alone_where_ipv4_has_the_port() {
+        for (addresses, only, expected) in [
+            (&["[::]:7000"][..], "auto", false),
+            (&["[::]:7000"], "true", true),
+            (&["[::]:7000", "0.0.0.0:7001"], "auto", false),
+            (&["[::]:7000", "0.0.0.0:7000"], "auto", true),
+            (&["[::]:7000", "127.0.0.1:7000"], "auto", true),
+            (&["[::]:0", "127.0.0.1:0"], "auto", false),
+        ] {
+            let mut config = read(&listeners(addresses)).unwrap();
+            let key = format!("ipv6_only = \"{only}\"");
+            config.listener[0].ipv6_only =
+                read(&format!("[[listener]]\n{key}\n")).unwrap().listener[0].ipv6_only;
+            assert_eq!(config.is_ipv6_only(0), expected, "{addresses:?} {only}");
+        }
+    }
+
+    #[test]
+    fn only_a_unix_socket_has_mode_user_and_group() {
+        for key in ["mode = \"0660\"", "user = \"root\"", "group = \"0\""] {
+            let error = read(&format!("[[listener]]\n{key}\n")).unwrap_err();
+            assert!(
+                error.contains("is for the file of a unix: address"),
+                "{error}"
+            );
+            let unix = format!("[[listener]]\naddress = \"unix:s\"\n{key}\n");
+            assert!(read(&unix).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_socket_has_a_path_that_the_kernel_takes() {
+        let path = |len| format!("[[listener]]\naddress = \"unix:{}\"\n", "p".repeat(len));
+        assert!(read(&path(107)).is_ok());
+        let error = read(&path(108)).unwrap_err();
+        assert!(
+            error.contains("has 108 bytes, and a socket's at most 107"),
+            "{error}"
+        );
+        let error = read("[[listener]]\naddress = \"unix:@purlin\"\n").unwrap_err();
+        assert!(error.contains("is an abstract socket"), "{error}");
     }
 }

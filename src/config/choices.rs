@@ -25,6 +25,18 @@ choice! {
 }
 
 choice! {
+    /// Whether an IPv6 address leaves IPv4 to others.
+    pub enum Ipv6Only {
+        /// Where another listener has IPv4 on that port.
+        Auto = "auto",
+        /// Always.
+        True = "true",
+        /// Never.
+        False = "false",
+    }
+}
+
+choice! {
     /// What is spoken on a listener.
     pub enum Protocol {
         /// Frames with a binary header.

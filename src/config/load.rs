@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::elsewhere::instead;
 use super::nearest::nearest;
 use super::place::printable;
 use super::setting::{Setting, Source, flags, variables};
@@ -149,9 +150,14 @@ impl Config {
         });
         let names = TABLES.iter().chain(&["listener"]);
         let known: Vec<String> = keys.chain(names.map(|name| (*name).to_owned())).collect();
-        let near = nearest(key, known.iter().map(String::as_str)).unwrap_or_default();
-        let key = printable(key);
-        format!("unknown key `{key}`; the nearest known one is `{near}`")
+        let shown = printable(key);
+        if let Some(instead) = instead(key) {
+            return format!("unknown key `{shown}`; {instead}");
+        }
+        match nearest(key, known.iter().map(String::as_str)) {
+            Some(near) => format!("unknown key `{shown}`; the nearest known one is `{near}`"),
+            None => format!("unknown key `{shown}`"),
+        }
     }
 }
 
@@ -184,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Address, Framing};
+    use crate::config::{Address, Framing, Output};
 
     const SHIPPED: &str = include_str!("../../conf/purlin.toml");
 
@@ -288,7 +294,7 @@ mod tests {
             ),
             (
                 "[log]\nfile = true",
-                "2:8: log.file is true, must be a path, or empty for none",
+                "2:8: log.file is true, must be a path, stdout, stderr, syslog, or empty for none",
             ),
             (
                 "[[listener]]\nprotocol = \"grpc\"",
@@ -507,7 +513,7 @@ mod tests {
                 if layout.length.as_ref().is_some_and(|length| length.bytes == Some(4))));
         assert_eq!(config.listener[1].address, Address::Unix("s".into()));
         assert_eq!(config.limits.linger, Duration::ZERO);
-        assert_eq!(config.log.file.as_deref(), Some(Path::new("a.log")));
+        assert_eq!(config.log.file, Some(Output::File("a.log".into())));
     }
 
     #[test]

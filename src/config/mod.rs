@@ -18,14 +18,17 @@
 mod check;
 mod choices;
 mod effective;
+mod elsewhere;
 mod flood;
 mod format;
 mod hex;
 mod layout;
 mod load;
 mod media_types;
+mod mode;
 mod nearest;
 mod networks;
+mod output;
 mod place;
 mod setting;
 mod table;
@@ -37,8 +40,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::choices::{
-    Accept, AccessFormat, Affinity, LogFormat, Overflow, Pinging, Proof, Protocol, ProxyProtocol,
-    Trigger, UnknownId, Yield,
+    Accept, AccessFormat, Affinity, Ipv6Only, LogFormat, Overflow, Pinging, Proof, Protocol,
+    ProxyProtocol, Trigger, UnknownId, Yield,
 };
 pub use self::flood::{Flood, FloodAction};
 pub use self::hex::Hex;
@@ -48,6 +51,8 @@ pub use self::layout::{
 };
 pub use self::load::written_control_socket;
 pub use self::media_types::MediaTypes;
+pub use self::mode::Mode;
+pub use self::output::Output;
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
 pub use self::workers::Workers;
@@ -130,6 +135,14 @@ table! {
     pub struct Listener {
         /// Where to listen. Port 0 lets the kernel choose.
         pub address: Address = Address::Tcp(([127, 0, 0, 1], 7000).into());
+        /// Whether `[::]` leaves IPv4 to others.
+        pub ipv6_only: Ipv6Only = Ipv6Only::Auto;
+        /// Mode of a Unix socket's file. `None`: as the system makes files.
+        pub mode: Option<Mode> = None;
+        /// Owner of that file, by name or number. `None`: the master.
+        pub user: Option<String> = None;
+        /// Its group. `None`: that of the master.
+        pub group: Option<String> = None;
         /// What is spoken.
         pub protocol: Protocol = Protocol::Frame;
         /// How frames are laid out.
@@ -272,7 +285,7 @@ table! {
         /// That of a file whose name says nothing; `None`: its content tells.
         pub default_type: Option<String> = None;
         /// Where each answer gets a line; `None`: nowhere.
-        pub access_log: Option<PathBuf> = None;
+        pub access_log: Option<Output> = None;
         /// How such a line looks.
         pub access_log_format: AccessFormat = AccessFormat::Combined;
     }
@@ -286,7 +299,7 @@ table! {
         /// How a line looks.
         pub format: LogFormat = LogFormat::Human;
         /// Written beside stderr; `None`: stderr alone.
-        pub file: Option<PathBuf> = None;
+        pub file: Option<Output> = None;
         /// Which syslog is written to as well; `None`: none.
         pub syslog: Option<String> = None;
     }

@@ -1,15 +1,21 @@
 //! Which known name a mistyped one is nearest to. Pure.
 
-/// The candidate that needs the fewest edits to become `wrong`. A key that
-/// exists under another table counts as one edit away.
+/// The candidate that needs the fewest edits to become `wrong`, if it is near. A
+/// key that exists under another table counts as one edit away. Near is what has
+/// two letters of five wrong in its own name at most: `port` is no `root`.
 pub(super) fn nearest<'a>(
     wrong: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    candidates.into_iter().min_by_key(|candidate| {
+    let most = leaf(wrong).chars().count() * 2 / 5;
+    let measured = candidates.into_iter().map(|candidate| {
+        let moved = distance(leaf(wrong), leaf(candidate));
         let whole = distance(wrong, candidate);
-        whole.min(distance(leaf(wrong), leaf(candidate)) + 1)
-    })
+        (whole.min(moved + 1), moved.min(whole), candidate)
+    });
+    let near = measured.filter(|(_, wrong, _)| *wrong <= most);
+    near.min_by_key(|(edits, ..)| *edits)
+        .map(|(.., candidate)| candidate)
 }
 
 fn leaf(key: &str) -> &str {
@@ -65,5 +71,34 @@ mod tests {
             assert_eq!(nearest(wrong, known), Some(expected), "{wrong}");
         }
         assert_eq!(nearest("x", []), None);
+    }
+
+    #[test]
+    fn what_is_far_from_everything_is_near_to_nothing() {
+        let known = [
+            "listener.0.root",
+            "limits.idle",
+            "user",
+            "log.file",
+            "workers",
+        ];
+        for wrong in [
+            "port",
+            "listener.0.port",
+            "include",
+            "x",
+            "",
+            "foo.bar",
+            "limits.zzz",
+        ] {
+            assert_eq!(nearest(wrong, known), None, "{wrong}");
+        }
+        for (wrong, expected) in [
+            ("usr", "user"),
+            ("worker", "workers"),
+            ("log.fil", "log.file"),
+        ] {
+            assert_eq!(nearest(wrong, known), Some(expected), "{wrong}");
+        }
     }
 }

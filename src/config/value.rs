@@ -262,10 +262,14 @@ impl Value for Address {
     type Limits = ();
 
     fn read(given: &Given<'_>, limits: &()) -> Result<Self, Refusal> {
-        given
-            .text()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| Self::refusal(limits))
+        let text = given.text().ok_or_else(|| Self::refusal(limits))?;
+        text.parse().map_err(|why: String| {
+            if text.starts_with("unix:") {
+                Refusal::Inside(why, None)
+            } else {
+                Self::refusal(limits)
+            }
+        })
     }
 
     fn limits((): &()) -> String {

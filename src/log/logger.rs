@@ -14,10 +14,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ::log::{Level, Metadata, Record};
 use jiff::Timestamp;
 
-use super::Settings;
 use super::line::{self, Format, Speaker};
 use super::sink::Sink;
 use super::syslog::{self, Syslog};
+use super::{Output, Settings};
 
 thread_local! {
     /// Kept between lines, so that a line needs no memory of its own.
@@ -55,7 +55,48 @@ struct State {
     syslog: Option<Arc<Syslog>>,
     /// As `path` and `file`, of the access log.
     access_path: Option<PathBuf>,
-    access_log: Option<Arc<Sink>>,
+    access_log: Option<Arc<Recorder>>,
+}
+
+/// Where recorded lines go.
+#[derive(Debug)]
+enum Recorder {
+    Sink(Sink),
+    Syslog(Arc<Syslog>),
+}
+
+impl Recorder {
+    fn put(&self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Sink(sink) => sink.put(lines),
+            Self::Syslog(syslog) => {
+                let lines = lines.split(|byte| *byte == b'\n');
+                let mut lines = lines.filter(|line| !line.is_empty());
+                lines.try_for_each(|line| syslog.put(Level::Info, line))
+            }
+        }
+    }
+}
+
+/// The place of `output` that is a descriptor; `None` for syslog.
+fn sink(output: &Output) -> io::Result<Option<Sink>> {
+    Ok(Some(match output {
+        Output::File(path) => Sink::file(path)?,
+        Output::StandardOutput => Sink::standard_output(),
+        Output::StandardError => Sink::standard_error(),
+        Output::Syslog => return Ok(None),
+    }))
+}
+
+/// The same with an absolute path, and what is to be opened again.
+fn whole(output: Option<&Output>) -> io::Result<(Option<Output>, Option<PathBuf>)> {
+    Ok(match output {
+        Some(Output::File(path)) => {
+            let path = path::absolute(path)?;
+            (Some(Output::File(path.clone())), Some(path))
+        }
+        other => (other.cloned(), None),
+    })
 }
 
 impl Default for Logger {
@@ -84,17 +125,16 @@ impl Default for Logger {
 
 impl Logger {
     pub(super) fn configure(&self, settings: &Settings) -> io::Result<()> {
-        let path = settings.file.as_ref().map(path::absolute).transpose()?;
-        let file = path.as_deref().map(Sink::file).transpose()?;
-        let access_path = settings
-            .access_log
-            .as_ref()
-            .map(path::absolute)
-            .transpose()?;
-        let access_log = access_path.as_deref().map(Sink::file).transpose()?;
+        let (output, path) = whole(settings.file.as_ref())?;
+        let file = output.as_ref().map(sink).transpose()?.flatten();
+        let (access, access_path) = whole(settings.access_log.as_ref())?;
+        let access_log = access.as_ref().map(sink).transpose()?;
         self.change(|state| {
             state.access_path = access_path;
-            state.access_log = access_log.map(Arc::new);
+            state.access_log = access_log.map(|sink| {
+                let target = || settings.syslog.clone().unwrap_or_default();
+                state.recorder(sink, target)
+            });
             state.format = settings.format;
             state.to_stderr = settings.stderr;
             state.path = path;
@@ -125,6 +165,10 @@ impl Logger {
             state.stderr = Arc::new(Sink::standard_error());
             let target = state.syslog.as_ref().map(|old| old.target().clone());
             state.syslog = target.map(|target| state.connect(target));
+            if let Some(Recorder::Syslog(old)) = state.access_log.as_deref() {
+                let target = old.target().clone();
+                state.access_log = Some(state.recorder(None, || target));
+            }
         });
     }
 
@@ -134,19 +178,20 @@ impl Logger {
         let (file, access_log) = (open(&state.path)?, open(&state.access_path)?);
         self.change(|state| {
             state.file = file.map(Arc::new).or(state.file.take());
-            state.access_log = access_log.map(Arc::new).or(state.access_log.take());
+            let access_log = access_log.map(|sink| Arc::new(Recorder::Sink(sink)));
+            state.access_log = access_log.or(state.access_log.take());
         });
         self.file_trouble.forget();
         self.access_trouble.forget();
         Ok(())
     }
 
-    pub(super) fn open_access_log(&self, path: &path::Path) -> io::Result<()> {
-        let path = path::absolute(path)?;
-        let access_log = Arc::new(Sink::file(&path)?);
+    pub(super) fn open_access_log(&self, output: &Output) -> io::Result<()> {
+        let (output, access_path) = whole(Some(output))?;
+        let access_log = output.as_ref().map(sink).transpose()?;
         self.change(|state| {
-            state.access_path = Some(path);
-            state.access_log = Some(access_log);
+            state.access_path = access_path;
+            state.access_log = access_log.map(|sink| state.recorder(sink, Default::default));
         });
         self.access_trouble.forget();
         Ok(())
@@ -166,14 +211,16 @@ impl Logger {
 
     pub(super) fn access_descriptor(&self) -> io::Result<Option<OwnedFd>> {
         let state = self.state();
-        let access_log = state.access_log.as_ref();
-        access_log
-            .map(|access_log| access_log.as_fd().try_clone_to_owned())
-            .transpose()
+        match state.access_log.as_deref() {
+            Some(Recorder::Sink(sink)) => sink.as_fd().try_clone_to_owned().map(Some),
+            // Each process has a connection of its own.
+            Some(Recorder::Syslog(_)) | None => Ok(None),
+        }
     }
 
     pub(super) fn adopt_access_log(&self, file: OwnedFd) {
-        self.change(|state| state.access_log = Some(Arc::new(Sink::adopted(file))));
+        let sink = Recorder::Sink(Sink::adopted(file));
+        self.change(|state| state.access_log = Some(Arc::new(sink)));
         self.access_trouble.forget();
     }
 
@@ -270,6 +317,16 @@ impl State {
         });
     }
 
+    /// What records to `sink`, or to the syslog that `target` gives.
+    fn recorder(
+        &self,
+        sink: Option<Sink>,
+        target: impl FnOnce() -> syslog::Target,
+    ) -> Arc<Recorder> {
+        let syslog = || Recorder::Syslog(self.connect(target()));
+        Arc::new(sink.map_or_else(syslog, Recorder::Sink))
+    }
+
     fn connect(&self, target: syslog::Target) -> Arc<Syslog> {
         let program = std::env::current_exe().unwrap_or_default();
         let program = program.file_name().unwrap_or_default().to_string_lossy();
@@ -348,7 +405,7 @@ pub(super) mod tests {
 
     fn to_file(path: &Path) -> Logger {
         logger(Settings {
-            file: Some(path.to_owned()),
+            file: Some(path.into()),
             stderr: false,
             ..Settings::default()
         })
@@ -463,7 +520,7 @@ pub(super) mod tests {
         let file = std::env::var_os(FILE).map(PathBuf::from);
         let logger = logger(Settings {
             stderr: file.is_none(),
-            file,
+            file: file.map(Into::into),
             ..Settings::default()
         });
         say_many(&logger, writer.parse().unwrap(), &AtomicU64::new(0));

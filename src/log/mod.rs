@@ -43,6 +43,28 @@ pub use syslog::Target as SyslogTarget;
 
 use logger::Logger;
 
+/// A place that lines go to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// Appended to; made when missing. A relative path is meant from the working
+    /// directory at [`init`].
+    File(PathBuf),
+    /// Wherever descriptor 1 leads.
+    StandardOutput,
+    /// Wherever descriptor 2 leads.
+    StandardError,
+    /// The system log that [`Settings::syslog`] names, or its facility `daemon`;
+    /// of [recorded](access_log) lines alone.
+    Syslog,
+}
+
+/// The file at that path.
+impl<P: Into<PathBuf>> From<P> for Output {
+    fn from(path: P) -> Self {
+        Self::File(path.into())
+    }
+}
+
 /// Where lines go and which.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -50,15 +72,14 @@ pub struct Settings {
     pub level: LevelFilter,
     /// How lines look on standard error and in the file.
     pub format: Format,
-    /// Appended to; made when missing. A relative path is meant from the
-    /// working directory at [`init`].
-    pub file: Option<PathBuf>,
+    /// Where they go beside standard error.
+    pub file: Option<Output>,
     /// Whether lines go to standard error.
     pub stderr: bool,
     /// Which syslog, if any.
     pub syslog: Option<SyslogTarget>,
-    /// Where what is [recorded](access_log) goes, if anywhere; as `file`.
-    pub access_log: Option<PathBuf>,
+    /// Where what is [recorded](access_log) goes, if anywhere.
+    pub access_log: Option<Output>,
 }
 
 impl Default for Settings {
@@ -98,8 +119,11 @@ pub fn init(settings: &Settings) -> io::Result<()> {
 ///
 /// As [`init`].
 pub fn probe(settings: &Settings) -> io::Result<()> {
-    let mut paths = settings.file.iter().chain(&settings.access_log);
-    paths.try_for_each(|path| sink::Sink::file(path).map(drop))
+    let mut all = settings.file.iter().chain(&settings.access_log);
+    all.try_for_each(|output| match output {
+        Output::File(path) => sink::Sink::file(path).map(drop),
+        Output::StandardOutput | Output::StandardError | Output::Syslog => Ok(()),
+    })
 }
 
 /// Tells the log that it is in another process, or that standard error leads
@@ -173,8 +197,8 @@ pub fn adopt_access_log(file: OwnedFd) {
 /// # Errors
 ///
 /// The file cannot be opened.
-pub fn open_access_log(path: &std::path::Path) -> io::Result<()> {
-    LOGGER.get_or_init(Logger::default).open_access_log(path)
+pub fn open_access_log(output: &Output) -> io::Result<()> {
+    LOGGER.get_or_init(Logger::default).open_access_log(output)
 }
 
 /// Writes whole lines to the access log; tells whether they are there.
@@ -226,13 +250,13 @@ mod tests {
         };
         let path = |name: &str| Path::new(&folder).join(name);
         let mut settings = Settings {
-            file: Some(path("no folder/log")),
+            file: Some(path("no folder/log").into()),
             stderr: false,
             ..Settings::default()
         };
         assert_eq!(reopen().map_err(|error| error.kind()), Ok(()));
         assert!(init(&settings).is_err());
-        settings.file = Some(path("log"));
+        settings.file = Some(path("log").into());
         init(&settings).unwrap();
         name_thread("start");
         info!("a");

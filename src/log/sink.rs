@@ -42,6 +42,8 @@ enum Way {
 enum Target {
     /// Descriptor 2, wherever it leads.
     StandardError(io::Stderr),
+    /// Descriptor 1, likewise.
+    StandardOutput(io::Stdout),
     Own(OwnedFd),
 }
 
@@ -52,8 +54,16 @@ impl Sink {
     /// open file: on descriptor 2 it would befall every program that shares it.
     /// Where that is refused, lines wait for the reader.
     pub(super) fn standard_error() -> Self {
-        let path = Path::new("/proc/self/fd/2");
-        let shared = Target::StandardError(io::stderr());
+        Self::standard("/proc/self/fd/2", Target::StandardError(io::stderr()))
+    }
+
+    /// Standard output, as [`Self::standard_error`].
+    pub(super) fn standard_output() -> Self {
+        Self::standard("/proc/self/fd/1", Target::StandardOutput(io::stdout()))
+    }
+
+    fn standard(path: &str, shared: Target) -> Self {
+        let path = Path::new(path);
         Self::new(match fs::metadata(path).map(|found| found.file_type()) {
             Ok(kind) if kind.is_socket() => Way::Send(shared),
             Ok(kind) if kind.is_fifo() => match open(path) {
@@ -146,6 +156,7 @@ impl AsFd for Target {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::StandardError(stderr) => stderr.as_fd(),
+            Self::StandardOutput(stdout) => stdout.as_fd(),
             Self::Own(fd) => fd.as_fd(),
         }
     }

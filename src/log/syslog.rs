@@ -43,6 +43,13 @@ enum Kind {
     Socket(PathBuf),
 }
 
+/// The facility `daemon`.
+impl Default for Target {
+    fn default() -> Self {
+        Self(Kind::Facility("daemon".into()))
+    }
+}
+
 impl FromStr for Target {
     type Err = String;
 

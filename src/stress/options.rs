@@ -1,7 +1,7 @@
 //! The command line of the load tool, and what it means. Pure, but for names that
 //! are looked up and the file of a body.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -11,6 +11,7 @@ use super::asks::{Asks, Frames};
 use super::load::{End, Load, Pace};
 use super::request::RequestOptions;
 use super::url::{Place, Url};
+use crate::protocol::frame::Layout;
 use crate::sys::cores::available_cores;
 use crate::sys::socket::Address;
 
@@ -68,6 +69,11 @@ pub struct Options {
     #[arg(long, hide_possible_values = true)]
     #[arg(value_parser = PossibleValuesParser::new(PRESETS))]
     pub(super) preset: Option<String>,
+
+    /// A layout of one's own: a file with what stands behind `frame =` in the
+    /// configuration of the server
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "preset")]
+    pub(super) layout: Option<PathBuf>,
 
     /// Message id of a handler that answers with the same bytes [default: 1]
     #[arg(long)]
@@ -137,6 +143,19 @@ pub struct Options {
     /// No progress; tell only what went wrong
     #[arg(short, long)]
     pub(super) quiet: bool,
+}
+
+/// The layout that `file` has the fields of.
+fn layout(file: &Path) -> Result<Layout, String> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| format!("--layout {shown}: {error}"))?;
+    // Comments and empty lines around it are those of any TOML file.
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with('#') && !line.is_empty());
+    let text: String = lines.collect::<Vec<_>>().join("\n");
+    let read = text.parse();
+    read.map_err(|error| format!("--layout {shown}: {error}"))
 }
 
 impl Options {
@@ -226,8 +245,16 @@ impl Options {
             if let Some(option) = self.request.given() {
                 return Err(format!("{option} has no meaning without --http"));
             }
-            let preset = self.preset.as_deref().unwrap_or(PRESETS[0]);
-            let frames = Frames::new(preset, self.id, size)?;
+            let frames = match &self.layout {
+                Some(file) => {
+                    let name = file.display().to_string();
+                    Frames::with_layout(name, layout(file)?, self.id, size)?
+                }
+                None => {
+                    let preset = self.preset.as_deref().unwrap_or(PRESETS[0]);
+                    Frames::new(preset, self.id, size)?
+                }
+            };
             return Ok((named.unwrap_or_else(usual), Asks::Frames(frames)));
         };
         if let Some(option) = self.of_frames() {
@@ -245,6 +272,7 @@ impl Options {
     fn of_frames(&self) -> Option<&'static str> {
         [
             (self.preset.is_some(), "--preset"),
+            (self.layout.is_some(), "--layout"),
             (self.id.is_some(), "--id"),
             (self.size.is_some(), "--size"),
             (self.classic, "--classic"),

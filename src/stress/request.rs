@@ -11,7 +11,7 @@ use crate::sys::socket::Address;
 #[derive(Clone, Debug, Default, Eq, PartialEq, clap::Args)]
 pub(super) struct RequestOptions {
     /// Ask for this over HTTP: http://HOST:PORT/PATH, or a /PATH of ADDRESS
-    #[arg(long, value_name = "URL", conflicts_with_all = ["preset", "id", "size", "classic"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["preset", "layout", "id", "size", "classic"])]
     pub(super) http: Option<Url>,
 
     /// HTTP: a field of each request, such as 'Accept: text/html'; any number

@@ -4,48 +4,132 @@
 //! group before the user, and at last a proof that there is no way back.
 
 use std::ffi::CString;
+use std::fmt;
 use std::io;
 
-use nix::unistd::{Gid, Group, Uid, User, initgroups, setresgid, setresuid, setuid};
+use nix::unistd::{Gid, Group, Uid, User, initgroups, setgroups, setresgid, setresuid, setuid};
 
 /// Whom a worker becomes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
-    name: CString,
+    /// `None`: the directory does not know it.
+    name: Option<CString>,
     user: Uid,
     group: Gid,
 }
 
+/// Which of the two names there is nobody of.
+#[derive(Debug)]
+pub enum Unknown {
+    /// The user.
+    User(io::Error),
+    /// The group.
+    Group(io::Error),
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::User(error) | Self::Group(error)) = self;
+        error.fmt(f)
+    }
+}
+
+enum Found {
+    Entry(User),
+    /// Of which the directory has no entry.
+    Number(Uid),
+}
+
+/// The user of this name, or of this number where no name is like it.
+fn find_user(text: &str) -> io::Result<Found> {
+    if let Some(entry) = User::from_name(text)? {
+        return Ok(Found::Entry(entry));
+    }
+    let number = Uid::from_raw(number(text).ok_or_else(|| missing("user", text))?);
+    Ok(User::from_uid(number)?.map_or(Found::Number(number), Found::Entry))
+}
+
+/// The user's number by name or number.
+///
+/// # Errors
+///
+/// `NotFound`, naming it.
+pub fn user_number(text: &str) -> io::Result<u32> {
+    Ok(match find_user(text)? {
+        Found::Entry(entry) => entry.uid.as_raw(),
+        Found::Number(number) => number.as_raw(),
+    })
+}
+
+/// The group's number by name or number.
+///
+/// # Errors
+///
+/// `NotFound`, naming it.
+pub fn group_number(text: &str) -> io::Result<u32> {
+    Ok(find_group(text)?.as_raw())
+}
+
+fn find_group(text: &str) -> io::Result<Gid> {
+    if let Some(entry) = Group::from_name(text)? {
+        return Ok(entry.gid);
+    }
+    let number = number(text).ok_or_else(|| missing("group", text))?;
+    Ok(Gid::from_raw(number))
+}
+
+/// A number that can be somebody's: the last one means nobody to the kernel.
+fn number(text: &str) -> Option<u32> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_plain);
+    number.filter(|number| *number != u32::MAX)
+}
+
+fn missing(what: &str, name: &str) -> io::Error {
+    let said = format!("{what} `{name}` does not exist");
+    io::Error::new(io::ErrorKind::NotFound, said)
+}
+
 impl Identity {
     /// Looks `user` and `group` up; without a group, the user's own is taken.
+    /// Both may be numbers, also such as no directory knows: containers have them.
     ///
     /// Do it in the master: the directory behind the names may be slow, and
     /// leaves descriptors open.
     ///
     /// # Errors
     ///
-    /// `NotFound`, naming the unknown one: a fault of the configuration.
-    pub fn look_up(user: &str, group: Option<&str>) -> io::Result<Self> {
-        let missing = |what: &str, name: &str| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("{what} `{name}` does not exist"),
-            )
-        };
-        let found = User::from_name(user)?.ok_or_else(|| missing("user", user))?;
-        let group = match group {
-            None => found.gid,
-            Some(name) => {
-                Group::from_name(name)?
-                    .ok_or_else(|| missing("group", name))?
-                    .gid
+    /// [`Unknown`]: a fault of the configuration.
+    pub fn look_up(user: &str, group: Option<&str>) -> Result<Self, Unknown> {
+        let found = find_user(user).map_err(Unknown::User)?;
+        let group = match (group, &found) {
+            (Some(name), _) => find_group(name).map_err(Unknown::Group)?,
+            (None, Found::Entry(entry)) => entry.gid,
+            (None, Found::Number(number)) => {
+                let said = format!("user {number} has no entry that tells its group: name one");
+                return Err(Unknown::Group(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    said,
+                )));
             }
         };
-        Ok(Self {
-            name: CString::new(found.name)?,
-            user: found.uid,
-            group,
-        })
+        let (name, user) = match found {
+            Found::Entry(entry) => {
+                let name = CString::new(entry.name);
+                (
+                    Some(name.map_err(|error| Unknown::User(error.into()))?),
+                    entry.uid,
+                )
+            }
+            Found::Number(number) => (None, number),
+        };
+        Ok(Self { name, user, group })
+    }
+
+    /// The kernel's numbers of user and group.
+    #[must_use]
+    pub fn numbers(&self) -> (u32, u32) {
+        (self.user.as_raw(), self.group.as_raw())
     }
 
     /// Whether this is the user who may do everything.
@@ -77,7 +161,10 @@ pub fn whose() -> String {
 /// `EPERM` when not started as root, or when root's rights could be taken back:
 /// the process must end, it may hold any mixture of rights.
 pub fn drop_privileges(identity: &Identity) -> io::Result<()> {
-    initgroups(&identity.name, identity.group)?;
+    match &identity.name {
+        Some(name) => initgroups(name, identity.group)?,
+        None => setgroups(&[identity.group])?,
+    }
     setresgid(identity.group, identity.group, identity.group)?;
     setresuid(identity.user, identity.user, identity.user)?;
     if !identity.user.is_root() && setuid(Uid::from_raw(0)).is_ok() {
@@ -167,6 +254,38 @@ mod tests {
         assert_eq!(error.to_string(), "group `no-such-group` does not exist");
         let root = Identity::look_up("root", None).unwrap();
         assert!(root.user.is_root());
+    }
+
+    #[test]
+    fn numbers_name_users_and_groups_with_and_without_an_entry() {
+        let numbers = |user, group| {
+            let found = Identity::look_up(user, group);
+            found
+                .map(|found| found.numbers())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(numbers("0", None), Ok((0, 0)));
+        assert!(Identity::look_up("0", None).unwrap().is_root());
+        assert_eq!(
+            numbers("3999999999", Some("65534")),
+            Ok((3_999_999_999, 65534))
+        );
+        assert_eq!(numbers("root", Some("3999999999")), Ok((0, 3_999_999_999)));
+        let error = numbers("3999999999", None).unwrap_err();
+        assert!(error.contains("tells its group: name one"), "{error}");
+        for wrong in ["4294967295", "4294967296", "-1", "+5", "1e3", ""] {
+            let error = numbers(wrong, None).unwrap_err();
+            assert_eq!(error, format!("user `{wrong}` does not exist"));
+        }
+        let is_of_the_group = |error| matches!(error, Err(Unknown::Group(_)));
+        assert!(is_of_the_group(Identity::look_up(
+            "root",
+            Some("no-such-group")
+        )));
+        assert!(!is_of_the_group(Identity::look_up(
+            "no-such-user",
+            Some("no-such-group")
+        )));
     }
 
     /// In a process of its own: there is no way back. Only root can show it.

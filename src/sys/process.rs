@@ -66,16 +66,15 @@ pub enum Fork {
 ///
 /// # Errors
 ///
-/// `EAGAIN` at the process limit, `ENOMEM` when the kernel has no memory: try
-/// again later.
+/// `EAGAIN` at the process limit, `ENOMEM` when the kernel has no memory, `EMFILE`
+/// when no descriptor is free to ask `/proc` with: try again later.
 ///
 /// # Panics
 ///
-/// When this process has more than one thread, or `/proc` cannot say: the child
-/// would inherit locks whose owners do not exist in it. Fork first, start
-/// threads after.
+/// When this process has more than one thread: the child would inherit locks whose
+/// owners do not exist in it. Fork first, start threads after.
 pub fn fork() -> io::Result<Fork> {
-    let threads = thread_count().expect("/proc tells the threads of this process");
+    let threads = thread_count()?;
     assert_eq!(threads, 1, "fork after a thread was started");
     fault::point(Point::Fork)?;
     #[allow(

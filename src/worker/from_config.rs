@@ -11,7 +11,8 @@ use crate::config::{self, Config};
 use crate::dispatch::service::UnknownId;
 use crate::protocol::Protocol;
 use crate::sys::epoll::duplicate;
-use crate::sys::socket::{self, Address};
+use crate::sys::privileges;
+use crate::sys::socket::{self, Address, Manner, Rights};
 
 /// An address that cannot be listened on: it is in use, or not ours.
 #[derive(Debug)]
@@ -38,6 +39,10 @@ impl fmt::Display for BindError {
         let hint = match error.raw_os_error() {
             Some(libc::EADDRINUSE) => "stop the program that has it, or choose another address",
             Some(libc::EADDRNOTAVAIL) => "no interface of this machine has that address",
+            Some(libc::EPERM) => "only root gives a file to another user or group than its own",
+            Some(libc::EACCES) if matches!(address, Address::Unix(_)) => {
+                "its folder cannot be written to"
+            }
             Some(libc::EACCES) => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
             _ => return Ok(()),
         };
@@ -56,26 +61,52 @@ pub fn bind(
     config: &Config,
     protocols: Vec<Arc<dyn Protocol>>,
 ) -> Result<Vec<Listening>, BindError> {
-    let bind = |(listener, protocol): (&config::Listener, Arc<dyn Protocol>)| {
-        let socket = open(listener, &listener.address, false)?;
+    let bind = |(n, protocol): (usize, Arc<dyn Protocol>)| {
+        let listener = &config.listener[n];
+        let socket = open(config, n, &listener.address, false)?;
         Listening::new(listener, protocol, socket)
     };
-    config.listener.iter().zip(protocols).map(bind).collect()
+    protocols.into_iter().enumerate().map(bind).collect()
 }
 
-/// Binds one listener to `address`: its own, or that of a socket which was bound
+/// Binds listener `n` of `config` to `address`: its own, or that of a socket which was bound
 /// for it before. `share` lets several be bound to one port.
 ///
 /// # Errors
 ///
 /// [`BindError`], with the address.
 pub fn open(
-    listener: &config::Listener,
+    config: &Config,
+    n: usize,
     address: &Address,
     share: bool,
 ) -> Result<OwnedFd, BindError> {
-    socket::listen(address, listener.backlog, share)
-        .map_err(|error| BindError::new(listener, error))
+    let listener = &config.listener[n];
+    let opened = rights(listener).and_then(|rights| {
+        let manner = Manner {
+            share,
+            ipv6_only: config.is_ipv6_only(n),
+            rights,
+        };
+        socket::listen_so(address, listener.backlog, &manner)
+    });
+    opened.map_err(|error| BindError::new(listener, error))
+}
+
+/// Those that the file of a Unix socket is to have.
+///
+/// # Errors
+///
+/// `NotFound`, naming the user or the group that there is not.
+pub fn rights(listener: &config::Listener) -> io::Result<Rights> {
+    let number = |name: &Option<String>, look_up: fn(&str) -> io::Result<u32>| {
+        name.as_deref().map(look_up).transpose()
+    };
+    Ok(Rights {
+        mode: listener.mode.map(|mode| mode.0),
+        user: number(&listener.user, privileges::user_number)?,
+        group: number(&listener.group, privileges::group_number)?,
+    })
 }
 
 impl Listening {

@@ -37,7 +37,7 @@ mod worker_handle;
 pub use crate::dispatch::service::Application;
 #[doc(hidden)]
 pub use exchange::Exchange;
-pub use from_config::{BindError, bind, open};
+pub use from_config::{BindError, bind, open, rights};
 pub use limits::Limits;
 pub use limits::admission::Entrance;
 pub use limits::flood::{Flood, Rule};

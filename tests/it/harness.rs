@@ -34,6 +34,15 @@ pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "not in CI: {why}");
     let mut terminal = io::stderr();
     writeln!(terminal, "skipped: {why}").expect("standard error");
+    // `make test` tells it again at its end.
+    let list = concat!(env!("CARGO_TARGET_TMPDIR"), "/skipped");
+    let list = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(list);
+    let mut list = list.expect("a file of the target folder");
+    list.write_all(format!("{why}\n").as_bytes())
+        .expect("a file of the target folder");
 }
 
 /// A generous deadline: ten times and more what the slowest machine needs.

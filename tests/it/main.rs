@@ -43,6 +43,7 @@ mod http_replies;
 mod http_rooms;
 mod http_streams;
 mod instance;
+mod keys;
 mod listeners;
 mod load;
 mod logs;

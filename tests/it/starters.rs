@@ -2,14 +2,15 @@
 //! workers, and ends when it is told to.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
 use crate::daemon::children;
-use crate::harness::{Client, comm, wait_until};
+use crate::harness::{Client, comm, has, skip, wait_until};
 use crate::instance::{Instance, lives, signal};
 
 /// A server in the foreground, waited for when dropped.
@@ -291,9 +292,7 @@ fn without_a_control_socket_signals_are_heard() {
     let mut command = instance.command(&["run"]);
     command.stderr(Stdio::null());
     let mut started = Started(command.spawn().unwrap());
-    wait_until("it serves", || {
-        std::net::TcpStream::connect(instance.address).is_ok()
-    });
+    wait_until("it serves", || TcpStream::connect(instance.address).is_ok());
     instance.echo();
     let (code, text) = instance.refused(&["status"]);
     assert_eq!(code, 78, "{text}");
@@ -307,5 +306,184 @@ fn without_a_control_socket_signals_are_heard() {
     });
     instance.echo();
     signal(master, Signal::SIGTERM);
+    assert!(started.0.wait().unwrap().success());
+}
+
+/// What `script` starts in a shell, with `$0` as the program and `$1` as the folder
+/// of the configuration.
+fn shell(instance: &Instance, starter: &[&str], script: &str) -> Started {
+    let mut command = Command::new(starter[0]);
+    command.args(&starter[1..]).args(["sh", "-c", script]);
+    command.arg(instance.program()).arg(instance.path(""));
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    Started(command.stderr(Stdio::null()).spawn().unwrap())
+}
+
+fn wait_for_port(instance: &Instance) {
+    wait_until("it listens", || {
+        TcpStream::connect(instance.address).is_ok()
+    });
+}
+
+/// Cron gives no terminal, hardly a variable and no home; some starters close the
+/// standard descriptors, whose numbers sockets must not get.
+#[test]
+fn it_serves_whatever_its_starter_has_left() {
+    for (name, starter, script) in [
+        (
+            "closed",
+            &["env"][..],
+            "cd $1; exec $0 run -c conf <&- >&- 2>&-",
+        ),
+        ("closed input", &["env"], "cd $1; exec $0 run -c conf <&-"),
+        ("closed error", &["env"], "cd $1; exec $0 run -c conf 2>&-"),
+        (
+            "cron",
+            &["env", "-i", "PATH=/usr/bin:/bin"],
+            "cd $1; exec $0 run -c conf",
+        ),
+        (
+            "no variable",
+            &["env", "-i"],
+            "cd $1; exec $0 run -c conf <&- >&- 2>&-",
+        ),
+        (
+            "a pipe that nobody reads",
+            &["env"],
+            "cd $1; exec $0 run -c conf 2>&1 | exec true",
+        ),
+        (
+            "umask 777",
+            &["env"],
+            "cd $1; umask 077; exec $0 run -c conf",
+        ),
+        (
+            "a new session",
+            &["setsid", "-w"],
+            "cd $1; exec $0 run -c conf",
+        ),
+    ] {
+        if starter[0] == "setsid" && !has("setsid", "util-linux") {
+            continue;
+        }
+        let instance = Instance::new("workers = 2");
+        let _started = shell(&instance, starter, script);
+        wait_until(&format!("{name}: the master listens"), || {
+            instance.ask(&["status"]).status.success()
+        });
+        wait_until(name, || instance.serves_with(2));
+        instance.echo();
+        // A descriptor of the server's at 0, 1 or 2 would get what is printed.
+        for pid in [instance.workers(), vec![instance.master().unwrap()]].concat() {
+            for number in 0..3 {
+                let path = fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap();
+                let path = path.display().to_string();
+                assert!(!path.starts_with("socket:"), "{name}: {number} is {path}");
+                assert!(
+                    !path.starts_with("anon_inode:"),
+                    "{name}: {number} is {path}"
+                );
+            }
+        }
+        instance.must("reload");
+        instance.echo();
+        instance.must("stop");
+    }
+}
+
+/// As a supervisor does that cannot know which of them is the master.
+#[test]
+fn a_signal_to_the_whole_group_lets_clients_finish() {
+    let instance = Instance::new("workers = 2\n[worker]\ndrain_idle = \"3s\"");
+    let mut command = instance.command(&["run"]);
+    command.process_group(0).stderr(Stdio::null());
+    let mut started = Started(command.spawn().unwrap());
+    wait_until("the master listens", || {
+        instance.ask(&["status"]).status.success()
+    });
+    wait_until("it serves", || instance.serves_with(2));
+    let mut client = Client::connect(instance.address);
+    let request = comm(1, b"half");
+    client.send(&request[..6]);
+    wait_until("it was accepted", || {
+        instance.counter("connections_live") == 1
+    });
+    let group = -i32::try_from(started.0.id()).unwrap();
+    for _ in 0..2 {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(group), Signal::SIGTERM).unwrap();
+        signal(started.0.id(), Signal::SIGTERM);
+    }
+    client.send(&request[6..]);
+    assert_eq!(client.rest(), request);
+    assert!(started.0.wait().unwrap().success());
+}
+
+/// Whether this process may have namespaces of its own.
+fn may_unshare(arguments: &[&str]) -> bool {
+    if !has("unshare", "util-linux") {
+        return false;
+    }
+    let tried = Command::new("unshare").args(arguments).arg("true").output();
+    if tried.unwrap().status.success() {
+        return true;
+    }
+    skip("namespaces are not allowed (run it as root)");
+    false
+}
+
+#[test]
+fn as_process_one_of_a_container_it_reaps_what_others_left() {
+    let namespace = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    if !may_unshare(&namespace) {
+        return;
+    }
+    // Its number would name another process out here.
+    let instance = Instance::new("workers = 1\npid_file = \"\"");
+    let script = "cd $1; (sleep 1000 & echo 1 > orphaned); exec $0 run -c conf";
+    let mut started = shell(&instance, &[&["unshare"][..], &namespace].concat(), script);
+    wait_for_port(&instance);
+    instance.echo();
+    let master = children(started.0.id())[0];
+    let orphan = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == "sleep"
+    };
+    let orphan = children(master).into_iter().find(orphan).unwrap();
+    signal(orphan, Signal::SIGKILL);
+    wait_until("it is reaped", || {
+        !Path::new(&format!("/proc/{orphan}")).exists()
+    });
+    instance.echo();
+    let worker = children(master)[0];
+    signal(worker, Signal::SIGKILL);
+    wait_until("the worker is replaced", || {
+        let now = children(master);
+        now.len() == 1 && now[0] != worker
+    });
+    wait_until("it serves again", || instance.serves_with(1));
+    let (code, text) = instance.refused(&["upgrade"]);
+    assert_ne!(code, 0, "{text}");
+    signal(master, Signal::SIGTERM);
+    assert!(started.0.wait().unwrap().success());
+}
+
+#[test]
+fn with_a_file_system_that_is_read_only_it_serves() {
+    if !may_unshare(&["--mount"]) {
+        return;
+    }
+    let instance = Instance::new("");
+    instance.write(&format!(
+        "workers = 1\npid_file = \"\"\n[[listener]]\naddress = \"{}\"\n",
+        instance.address
+    ));
+    let script = "mount --bind $1 $1 && mount -o remount,bind,ro $1 && cd $1 && \
+                  ! touch x 2>/dev/null && exec $0 run -c conf";
+    let mut started = shell(&instance, &["unshare", "--mount"], script);
+    wait_for_port(&instance);
+    instance.echo();
+    let left: Vec<_> = fs::read_dir(instance.path("")).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    signal(started.0.id(), Signal::SIGTERM);
     assert!(started.0.wait().unwrap().success());
 }

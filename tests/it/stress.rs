@@ -51,6 +51,41 @@ pub(crate) mod with_the_tool {
         purlin(&all)
     }
 
+    #[test]
+    fn a_layout_of_ones_own_is_the_text_that_the_server_has() {
+        let fields = "{ length = { offset = 2, bytes = 2, endian = \"little\" }, \
+                      id = { offset = 0, bytes = 2 }, max = \"64KiB\" }";
+        let daemon = Daemon::start(&[("listener.0.frame", fields)]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("layout.toml");
+        let shown = file.display();
+        for text in [
+            fields.to_owned(),
+            format!("# As the server has it.\n\nframe = {fields}\n"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let args = format!("--layout {shown} -n 1000 -c 4 --json");
+            let output = stress(daemon.address(), &args);
+            assert_good(&output);
+            assert_eq!(json(&output)["settings"]["preset"], shown.to_string());
+        }
+        for (text, said) in [
+            ("{ lenght = { offset = 0, bytes = 2 } }", "`length`"),
+            ("nosuch", "must be one of"),
+            ("{ delimiter = \"\\n\" }", "needs more than a `Layout` has"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let output = stress(daemon.address(), &format!("--layout {shown}"));
+            assert_eq!(output.status.code(), Some(64), "{text}");
+            let told = self::text(&output.stderr);
+            assert!(told.contains(&format!("--layout {shown}")), "{told}");
+            assert!(told.contains(said), "{told}");
+        }
+        let output = stress(daemon.address(), "--layout /nonexistent");
+        assert!(self::text(&output.stderr).contains("--layout /nonexistent: No such file"));
+        assert_eq!(output.status.code(), Some(64));
+    }
+
     pub(crate) fn json(output: &Output) -> Value {
         serde_json::from_slice(&output.stdout).unwrap()
     }

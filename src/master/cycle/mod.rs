@@ -2,27 +2,31 @@
 //! fail, from which a generation of workers is started. Made before anything is
 //! changed.
 
+mod check;
 pub(super) mod inherited;
+mod settings;
 pub(super) mod socket_file;
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::exit::{Ending, Exit};
+use super::exit::Ending;
 use super::supervisor::Policy;
-use crate::config::{Accept, Affinity, Config, LogFormat, Workers};
+use crate::config::{Accept, Affinity, Config, Workers};
 use crate::listener::{self, Codecs, Spoken};
-use crate::log::{self, Format, Settings};
+use crate::log::{self, Settings};
 use crate::scoreboard::Scoreboard;
 use crate::sys::cores;
 use crate::sys::epoll::duplicate;
-use crate::sys::privileges::{self, Identity};
+use crate::sys::privileges::Identity;
 use crate::sys::process::Pid;
 use crate::sys::socket::{self, Address};
 use crate::worker::{self, BindError, Limits, Listening};
+pub use check::check;
+use check::{check_rights, identity};
 use inherited::Sockets;
+pub(in crate::master) use settings::settings;
 use socket_file::SocketFile;
 
 /// How long a worker may take until it serves.
@@ -93,6 +97,7 @@ impl Cycle {
     ) -> Result<Self, Ending> {
         let settings = settings(&config, basis.is_daemon)?;
         let identity = identity(&config)?;
+        check_rights(&config)?;
         sockets.check(&config)?;
         let mut files = Vec::new();
         let until = Instant::now() + patience;
@@ -155,61 +160,6 @@ fn workers(config: &Config) -> usize {
     }
 }
 
-/// What `-t` can see of a configuration beyond its values and addresses: who
-/// the workers are to be, and where the log goes.
-///
-/// # Errors
-///
-/// [`Ending`], as a start or a reload would say it.
-pub fn check(config: &Config) -> Result<(), Ending> {
-    identity(config)?;
-    log::probe(&settings(config, false)?)
-        .map_err(|error| Ending::new(Ending::of(&error), error.to_string()))
-}
-
-/// What the log is told.
-///
-/// # Errors
-///
-/// [`Ending`], when `log.syslog` names none.
-pub(in crate::master) fn settings(config: &Config, is_daemon: bool) -> Result<Settings, Ending> {
-    let syslog = config.log.syslog.as_deref().map(str::parse).transpose();
-    // In the background nobody reads stderr: what is logged must go somewhere.
-    let lost = is_daemon && config.log.syslog.is_none();
-    let beside = config.pid_file.as_ref().filter(|_| lost);
-    let beside = beside.map(|pid_file| pid_file.with_file_name("purlin.log"));
-    Ok(Settings {
-        level: config.log.level,
-        format: match config.log.format {
-            LogFormat::Human => Format::Human,
-            LogFormat::Json => Format::Json,
-        },
-        file: config.log.file.clone().or(beside).map(whole),
-        stderr: !is_daemon,
-        syslog: syslog.map_err(|error: String| config.refuse("log.syslog", &error))?,
-        access_log: config.http.access_log.clone().map(whole),
-    })
-}
-
-/// The same wherever it is opened again.
-fn whole(file: PathBuf) -> PathBuf {
-    std::path::absolute(&file).unwrap_or(file)
-}
-
-fn identity(config: &Config) -> Result<Option<Identity>, Ending> {
-    if !privileges::is_root() {
-        return Ok(None);
-    }
-    let group = config.group.as_deref();
-    let identity = Identity::look_up(&config.user, group)
-        .map_err(|error| config.refuse("user", &format!("cannot be used: {error}")))?;
-    if identity.is_root() && !config.allow_root {
-        let error = config.refuse("user", "is root, which needs allow_root = true");
-        return Err(Ending::new(Exit::Permission, error.to_string()));
-    }
-    Ok(Some(identity))
-}
-
 /// The sockets of every worker: one set for all, or one for each.
 fn listeners(
     (config, protocols): (&Config, &[Spoken]),
@@ -234,12 +184,20 @@ fn listeners(
             let bound = || Some(sockets.at(&listener.address)?.as_fd());
             let socket = match open.or_else(bound) {
                 Some(open) => {
+                    let is_ours = sockets.at(&listener.address).is_none();
+                    let is_so = |is_only| is_only == config.is_ipv6_only(n);
+                    if is_ours && !socket::is_ipv6_only(open).is_none_or(is_so) {
+                        let key = format!("listener.{n}.ipv6_only");
+                        let why = "makes another socket of the address that is listened on: only \
+                                   a restart can change it";
+                        return Err(config.refuse(&key, why).into());
+                    }
                     duplicate(open).map_err(|error| Ending::internal("keep a listener", &error))?
                 }
                 None => {
                     // The kernel chose the port for the first set.
                     let address = first.map_or(&listener.address, |first| &first.address);
-                    let socket = patiently(until, || worker::open(listener, address, share))?;
+                    let socket = patiently(until, || worker::open(config, n, address, share))?;
                     if let Address::Unix(path) = address {
                         files.extend(SocketFile::at(path));
                     }
@@ -377,6 +335,7 @@ impl Cycle {
         for set in &self.listeners {
             for (open, listener) in set.iter().zip(&self.config.listener) {
                 set_backlog(open, listener.backlog);
+                set_rights(listener);
             }
         }
         for Surplus { n, open, .. } in &self.surplus {
@@ -394,6 +353,17 @@ impl Cycle {
     /// The addresses, as they are really bound.
     pub(in crate::master) fn addresses(&self) -> impl Iterator<Item = String> {
         self.listeners[0].iter().map(ToString::to_string)
+    }
+}
+
+/// To the file of a Unix socket that was taken over.
+fn set_rights(listener: &crate::config::Listener) {
+    let Address::Unix(path) = &listener.address else {
+        return;
+    };
+    let set = worker::rights(listener).and_then(|rights| socket::set_rights(path, rights));
+    if let Err(error) = set {
+        log::warn!("set the rights of {}: {error}", listener.address);
     }
 }
 

@@ -20,6 +20,9 @@ use crate::sys::epoll::duplicate;
 /// serve: longer than a worker may take until it is killed.
 const SERVING: Duration = Duration::from_secs(35);
 
+/// As many workers as `workers` of the configuration may say.
+const WORKERS_MAX: usize = 64;
+
 /// How long a worker may take to say whether it has a connection.
 const KICKED: Duration = Duration::from_secs(2);
 
@@ -135,6 +138,10 @@ impl Master<'_> {
         };
         if count == 0 {
             let text = format!("{wanted} of {have} workers leaves none: that is `drain`");
+            return Err(Response::new(Exit::Usage as u8, text));
+        }
+        if count > WORKERS_MAX {
+            let text = format!("{wanted} of {have} workers makes {count}, must be from 1 to 64");
             return Err(Response::new(Exit::Usage as u8, text));
         }
         let free = have + self.supervisor.free();

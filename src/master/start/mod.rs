@@ -46,7 +46,10 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
         &[]
     };
     signal::start_afresh(blocked).map_err(|error| Ending::internal("reset signals", &error))?;
-    let threads = process::thread_count().unwrap_or(1);
+    let threads = process::thread_count().map_err(|error| {
+        let text = format!("ask /proc for the own threads: {error}; it has to be mounted");
+        Ending::new(Exit::Internal, text)
+    })?;
     if threads != 1 {
         let text = format!("{threads} threads run already; call main() before starting any");
         return Err(Ending::new(Exit::Internal, text));

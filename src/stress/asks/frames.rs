@@ -35,10 +35,24 @@ impl Frames {
         id: Option<u32>,
         size: usize,
     ) -> Result<Self, String> {
-        /// Message id when none is given.
-        const ECHO: u32 = 1;
         let layout =
             Layout::preset(preset).ok_or_else(|| format!("there is no preset `{preset}`"))?;
+        Self::with_layout(preset.to_owned(), layout, id, size)
+    }
+
+    /// As [`Self::new`], of a layout that has no name but `preset`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub(in crate::stress) fn with_layout(
+        preset: String,
+        layout: Layout,
+        id: Option<u32>,
+        size: usize,
+    ) -> Result<Self, String> {
+        /// Message id when none is given.
+        const ECHO: u32 = 1;
         if layout.id.is_none() && id.is_some() {
             return Err(format!(
                 "--id has no meaning: `{preset}` has no message ids"
@@ -53,7 +67,7 @@ impl Frames {
         encode(&layout, id, 1, &vec![0; size], &mut Vec::new())
             .map_err(|error| error.to_string())?;
         Ok(Self {
-            preset: preset.to_owned(),
+            preset,
             layout,
             id,
             size,

@@ -20,11 +20,14 @@ use nix::sys::socket::{
 use super::fault::{self, Point};
 
 mod bytes;
+mod rights;
 
 pub use bytes::{
     More, bytes_moved, is_of_file, receive, send, send_file, send_flagged, send_pieces,
     unacknowledged,
 };
+
+pub use rights::{Rights, set_rights};
 
 /// Where to listen or connect: `127.0.0.1:7000`, `[::1]:7000`, `unix:PATH`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -35,6 +38,10 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// Bytes of a Unix socket's path: those of `sun_path` (unix(7)) but the last, which
+/// is null.
+pub const PATH_MAX: usize = 107;
+
 impl FromStr for Address {
     type Err = String;
 
@@ -42,6 +49,21 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
                 return Err(format!("`{text}` names no path after `unix:`"));
+            }
+            if path.starts_with('@') {
+                return Err(format!(
+                    "`{text}` is an abstract socket, which every user can connect to; name a path, \
+                     or `unix:./{path}` for a file of that name"
+                ));
+            }
+            if path.len() > PATH_MAX {
+                let len = path.len();
+                return Err(format!(
+                    "the path behind `unix:` has {len} bytes, and a socket's at most {PATH_MAX}"
+                ));
+            }
+            if path.contains('\0') {
+                return Err("the path behind `unix:` has a null byte".into());
             }
             return Ok(Self::Unix(path.into()));
         }
@@ -92,21 +114,37 @@ impl fmt::Display for Peer {
 /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL` and what else `bind(2)` and
 /// `listen(2)` say; name the address when you report it.
 pub fn listen(address: &Address, backlog: u16, share: bool) -> io::Result<OwnedFd> {
+    let manner = Manner {
+        share,
+        ipv6_only: true,
+        rights: Rights::default(),
+    };
+    listen_so(address, backlog, &manner)
+}
+
+/// How to listen, beside where.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Manner {
+    /// Whether several sockets may be bound to one port.
+    pub share: bool,
+    /// Whether an IPv6 address leaves IPv4 to others (`IPV6_V6ONLY`).
+    pub ipv6_only: bool,
+    /// Those of a Unix socket's file.
+    pub rights: Rights,
+}
+
+/// As [`listen`], in a manner of one's own.
+///
+/// # Errors
+///
+/// As [`listen`], and `EPERM` for an owner or a group that this process may not
+/// give away files to.
+pub fn listen_so(address: &Address, backlog: u16, manner: &Manner) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = match address {
         Address::Tcp(at) => {
-            let family = if at.is_ipv4() {
-                AddressFamily::Inet
-            } else {
-                AddressFamily::Inet6
-            };
-            let socket = kernel::socket(family, SockType::Stream, flags, None)?;
-            kernel::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-            kernel::setsockopt(&socket, sockopt::ReusePort, &share)?;
-            if at.is_ipv6() {
-                // `[::]` and `0.0.0.0` on one port stay two listeners.
-                kernel::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
-            }
+            let socket = tcp(*at, flags, manner.ipv6_only)?;
+            kernel::setsockopt(&socket, sockopt::ReusePort, &manner.share)?;
             kernel::bind(socket.as_raw_fd(), &SockaddrStorage::from(*at))?;
             socket
         }
@@ -114,11 +152,39 @@ pub fn listen(address: &Address, backlog: u16, share: bool) -> io::Result<OwnedF
             let socket = kernel::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
             remove_stale(path)?;
             kernel::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+            // Before anybody can connect: it does not listen yet.
+            if let Err(error) = set_rights(path, manner.rights) {
+                let _gone_already = std::fs::remove_file(path);
+                return Err(error);
+            }
             socket
         }
     };
     set_backlog(&socket, backlog)?;
     Ok(socket)
+}
+
+fn tcp(at: SocketAddr, flags: SockFlag, ipv6_only: bool) -> io::Result<OwnedFd> {
+    let family = if at.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let socket = kernel::socket(family, SockType::Stream, flags, None)?;
+    kernel::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    if at.is_ipv6() {
+        kernel::setsockopt(&socket, sockopt::Ipv6V6Only, &ipv6_only)?;
+    }
+    Ok(socket)
+}
+
+/// Whether an IPv6 socket leaves IPv4 to others; `None`: it is another one.
+#[must_use]
+pub fn is_ipv6_only(socket: impl AsFd) -> Option<bool> {
+    let address = local_address(&socket).ok()?;
+    let is_ipv6 = matches!(address, Address::Tcp(at) if at.is_ipv6());
+    let asked = is_ipv6.then(|| kernel::getsockopt(&socket.as_fd(), sockopt::Ipv6V6Only));
+    asked?.ok()
 }
 
 /// Listens, or goes on listening, with a queue of `backlog` connections. Those
@@ -138,17 +204,8 @@ pub fn set_backlog(socket: impl AsFd, backlog: u16) -> io::Result<()> {
 /// # Errors
 ///
 /// As [`listen`].
-pub fn try_bind(address: SocketAddr) -> io::Result<()> {
-    let family = if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    let socket = kernel::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    kernel::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    if address.is_ipv6() {
-        kernel::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
-    }
+pub fn try_bind(address: SocketAddr, ipv6_only: bool) -> io::Result<()> {
+    let socket = tcp(address, SockFlag::SOCK_CLOEXEC, ipv6_only)?;
     kernel::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(())
 }
@@ -380,9 +437,11 @@ impl SockaddrStorageRaw {
         if let Some(at) = found.as_sockaddr_in() {
             return Peer::Tcp(SocketAddr::V4((*at).into()));
         }
-        found
-            .as_sockaddr_in6()
-            .map_or(Peer::Unix, |at| Peer::Tcp(SocketAddr::V6((*at).into())))
+        found.as_sockaddr_in6().map_or(Peer::Unix, |at| {
+            let at = SocketAddr::V6((*at).into());
+            // Over IPv4, to a socket that is for both.
+            Peer::Tcp(SocketAddr::new(at.ip().to_canonical(), at.port()))
+        })
     }
 }
 
