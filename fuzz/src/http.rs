@@ -521,10 +521,11 @@ fn is_host(value: &[u8]) -> bool {
         return address.is_some_and(|one| one.parse::<std::net::Ipv6Addr>().is_ok());
     }
     let mut escapes = host.bytes().enumerate().filter(|(_, byte)| *byte == b'%');
-    escapes.all(|(at, _)| unescaped(&value[at..value.len().min(at + 3)]).is_some() || value[at..].starts_with(b"%00"))
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
+    escapes.all(|(at, _)| {
+        unescaped(&value[at..value.len().min(at + 3)]).is_some() || value[at..].starts_with(b"%00")
+    }) && host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
 }
 
 type Strict = (String, String, Vec<(String, Vec<u8>)>);

@@ -13,6 +13,7 @@ use crate::master::control::{self, Command, ControlError, Response};
 use crate::master::pid_file::{Holder, holder};
 use crate::master::{self, Ending};
 use crate::sys::process::{self, Pid};
+use crate::sys::signal::Signal;
 use crate::sys::socket::{self, Address};
 
 /// How long an answer may take that needs no worker.
@@ -79,6 +80,9 @@ pub(super) fn ask(
     let answer = match control::request(&path, command, limit) {
         // It ended before it could say so.
         Err(ControlError::Broken(_)) if leaves => Response::new(Exit::Ok as u8, "stopped"),
+        Err(ControlError::NotRunning(path)) if master.is_some() => {
+            return by_signal(command, master, &path, limit);
+        }
         answer => answer.map_err(|error| {
             let exit = match error {
                 ControlError::NotRunning(_) => Exit::Unavailable,
@@ -95,9 +99,50 @@ pub(super) fn ask(
         ));
     }
     if leaves {
-        wait_until_gone(master)?;
+        wait_until_gone(master, PATIENCE)?;
     }
     Ok(answer)
+}
+
+/// The master runs, by its pid file, and its socket at `path` is gone: tells it by
+/// a signal what a signal can tell. It makes the socket anew when it hears one.
+fn by_signal(
+    command: Command,
+    master: Option<Pid>,
+    path: &Path,
+    limit: Duration,
+) -> Result<Response, Ending> {
+    let path = path.display();
+    let signal = match command {
+        Command::Stop => Some((Signal::Terminate, "SIGTERM")),
+        Command::Quit => Some((Signal::Quit, "SIGQUIT")),
+        Command::Reload => Some((Signal::Hangup, "SIGHUP")),
+        Command::Reopen => Some((Signal::User1, "SIGUSR1")),
+        Command::Upgrade => Some((Signal::User2, "SIGUSR2")),
+        Command::Status
+        | Command::Drain
+        | Command::Workers(_)
+        | Command::LogLevel(_)
+        | Command::Connections
+        | Command::Kick(_) => None,
+    };
+    let (Some(pid), Some((signal, name))) = (master, signal) else {
+        let pid = master.map_or_else(|| "PID".into(), |pid| pid.to_string());
+        let text = format!(
+            "nobody listens on {path}, but master {pid} runs: its socket was removed; it makes \
+             another one within a minute, or at once after `kill -USR1 {pid}`"
+        );
+        return Err(Ending::new(Exit::Unavailable, text));
+    };
+    process::send_signal(pid, signal)
+        .map_err(|error| Ending::internal("signal the master", &error))?;
+    let by = format!("nobody listens on {path}: master {pid} was sent {name} instead");
+    if matches!(command, Command::Stop | Command::Quit) {
+        wait_until_gone(master, limit)?;
+        return Ok(Response::new(Exit::Ok as u8, format!("{by}; stopped")));
+    }
+    let text = format!("{by}; its log says what came of it");
+    Ok(Response::new(Exit::Ok as u8, text))
 }
 
 /// Refuses another file, or another value, than the master was started with: it
@@ -179,8 +224,8 @@ fn master(config: &Result<Config, crate::config::ConfigError>) -> Option<Pid> {
 }
 
 /// The answer comes a moment before the end of the process.
-fn wait_until_gone(master: Option<Pid>) -> Result<(), Ending> {
-    let until = Instant::now() + PATIENCE;
+fn wait_until_gone(master: Option<Pid>, patience: Duration) -> Result<(), Ending> {
+    let until = Instant::now() + patience;
     while master.is_some_and(process::is_running) {
         if Instant::now() > until {
             let text = "the master said that it stopped, and still runs";

@@ -74,8 +74,9 @@ impl Ending {
         Self { exit, text }
     }
 
-    /// Something failed that should not: `doing` it gave `error`.
-    pub(super) fn internal(doing: &str, error: &impl fmt::Display) -> Self {
+    /// Something failed that should not, on this machine: `doing` it gave `error`.
+    #[must_use]
+    pub fn internal(doing: &str, error: &impl fmt::Display) -> Self {
         Self::new(Exit::Internal, format!("{doing}: {error}"))
     }
 }

@@ -19,6 +19,7 @@
 pub mod control;
 pub mod pid_file;
 pub mod supervisor;
+pub mod untrusted;
 
 mod cycle;
 mod daemon;

@@ -148,3 +148,29 @@ fn files_that_were_removed_are_made_anew_at_a_signal() {
     });
     instance.must("status");
 }
+
+#[test]
+fn commands_reach_a_master_whose_socket_is_gone() {
+    let instance = Instance::subject("workers = 1");
+    instance.must("start");
+    let master = instance.master().unwrap();
+    let remove = || fs::remove_file(instance.path("purlin.ctl")).unwrap();
+    remove();
+    let (code, text) = instance.refused(&["status"]);
+    assert!(
+        code == 69 && text.contains(&format!("kill -USR1 {master}")),
+        "{code} {text}"
+    );
+    let output = instance.ask(&["reload"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && text.contains("SIGHUP instead"),
+        "{text}"
+    );
+    wait_until("it has reloaded", || {
+        instance.path("purlin.ctl").exists() && instance.status()["generation"] == 2
+    });
+    remove();
+    instance.must("stop");
+    assert!(!lives(master));
+}

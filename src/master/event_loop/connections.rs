@@ -112,7 +112,7 @@ fn read(mut file: File) -> std::io::Result<Listed> {
 }
 
 /// The list in `text`, whoever wrote that.
-fn parse(text: &[u8]) -> std::io::Result<Listed> {
+pub(in crate::master) fn parse(text: &[u8]) -> std::io::Result<Listed> {
     let mut listed: Listed = serde_json::from_slice(text)?;
     listed.live.truncate(LISTED_MAX);
     listed.total = listed.total.max(listed.live.len());

@@ -3,7 +3,7 @@
 //! here. Nothing here waits for anybody.
 
 mod close;
-mod connections;
+pub(super) mod connections;
 mod files;
 mod fork;
 mod hear;

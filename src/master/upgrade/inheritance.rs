@@ -76,6 +76,56 @@ impl Inheritance {
     }
 }
 
+impl Written {
+    /// What stands in the variable, before any descriptor is touched.
+    ///
+    /// # Errors
+    ///
+    /// It is no text of an old master's: another version, or a descriptor that is
+    /// named twice, which would have two owners, or is none of its giving.
+    fn parse(text: &str) -> io::Result<Self> {
+        let written: Self = serde_json::from_str(text)?;
+        if written.version != VERSION {
+            let version = written.version;
+            let text = format!("version {version} of an upgrade, expected {VERSION}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let mut numbers = written.numbers();
+        numbers.sort_unstable();
+        let is_standard = numbers.first().is_some_and(|lowest| *lowest <= 2);
+        if is_standard || numbers.windows(2).any(|pair| pair[0] == pair[1]) {
+            let text = "descriptors that no old master names";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(written)
+    }
+
+    fn numbers(&self) -> Vec<RawFd> {
+        let (reader, writer) = self.life_pipe;
+        let fixed = [
+            self.line,
+            self.pid_file,
+            self.control,
+            self.memory,
+            self.old_life,
+            reader,
+            writer,
+        ];
+        let mut all = fixed.to_vec();
+        all.extend(self.ledger);
+        all.extend(&self.bells);
+        all.extend(self.listeners.iter().flatten().map(|(_, number)| number));
+        all.extend(self.sockets.iter().map(|(_, number)| number));
+        all
+    }
+}
+
+/// Whether a text is one that an old master could have written, without taking
+/// anything over.
+pub(in crate::master) fn is_inheritance(text: &str) -> bool {
+    Written::parse(text).is_ok()
+}
+
 const fn yes() -> bool {
     true
 }
@@ -213,14 +263,7 @@ impl Inheritance {
     }
 
     fn read(text: &str) -> io::Result<Self> {
-        let written: Written = serde_json::from_str(text)?;
-        if written.version != VERSION {
-            let text = format!(
-                "version {} of an upgrade, expected {VERSION}",
-                written.version
-            );
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
+        let written = Written::parse(text)?;
         let memory = exec::adopt(written.memory)?;
         let bells = written.bells.into_iter().map(exec::adopt);
         let bells = bells.collect::<io::Result<_>>()?;

@@ -208,6 +208,26 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
     }
 }
 
+/// Letters in a ring of these words that a worker of ours could have said, until
+/// the first that is nonsense.
+pub(in crate::master) fn letters(ring: &[u64]) -> io::Result<usize> {
+    let mut inbox = outbox::forged(ring)?;
+    let mut understood = 0;
+    while let Ok(Some(letter)) = inbox.take() {
+        let Some(message) = ToMaster::parse(&letter) else {
+            break;
+        };
+        let again = ToMaster::parse(&message.letter());
+        assert_eq!(again.as_ref(), Some(&message), "said again, it is the same");
+        understood += 1;
+    }
+    assert!(
+        understood <= MasterEnd::AT_ONCE,
+        "the ring has no room for more"
+    );
+    Ok(understood)
+}
+
 /// All of them.
 #[derive(Default)]
 pub(in crate::master) struct Workers(Vec<WorkerProcess>);
