@@ -229,6 +229,12 @@ mod tests {
             true
         }
 
+        fn announces(&self) -> bool {
+            false
+        }
+
+        fn draining(&self) {}
+
         fn stopping(&self) {}
     }
 

@@ -371,7 +371,7 @@ impl<'a> Reactor<'a> {
     pub(super) fn account(&self) -> Option<Drained> {
         let drain = self.drain.as_ref()?;
         let row = &self.shared.row;
-        Some(drain.report.close(row, &self.inbound, coarse_millis()))
+        Some(drain.report.close(row, &drain.left, coarse_millis()))
     }
 
     /// The worker holds too much: closes whoever holds the most.
