@@ -11,6 +11,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
 use crate::dispatch::service::WorkerContext;
 use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
@@ -295,7 +297,51 @@ impl<S: Default + Send + 'static> App<S> {
         self
     }
 
-    /// Runs once in each worker, after its last connection has ended.
+    /// Runs once in each worker when it begins to drain: at a stop, a reload or an
+    /// upgrade, on the business pool. Nobody new is accepted, and no connection is
+    /// told to go or handed to another worker before it returns, or half of the
+    /// time of the drain is over: what it sends to them goes out before that.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let app = App::<()>::new().draining(|hub| {
+    ///     hub.all().send(9, "we are going to restart");
+    /// });
+    /// ```
+    #[must_use]
+    pub fn draining(mut self, f: impl Fn(&Hub) + Send + Sync + 'static) -> Self {
+        self.hooks.draining.push(Arc::new(f));
+        self
+    }
+
+    /// The body of the frame that tells a client that the worker goes away, where
+    /// its listener has a `going_away_id`. Runs in the turn of each connection that
+    /// is told. A reply without a body, or one that no frame can carry, is sent
+    /// empty.
+    ///
+    /// # Panics
+    ///
+    /// When it was registered before.
+    #[must_use]
+    #[track_caller]
+    pub fn going_away<R: IntoReply>(
+        mut self,
+        f: impl Fn(&mut Ctx<'_, S>) -> R + Send + Sync + 'static,
+    ) -> Self {
+        assert!(
+            self.hooks.going_away.is_none(),
+            "`going_away` was registered before"
+        );
+        self.hooks.going_away = Some(Arc::new(move |ctx| match f(ctx).into_reply() {
+            Answer::Reply { body, .. } => body,
+            Answer::None | Answer::Content(_) | Answer::Error(_) | Answer::Later(_) => Bytes::new(),
+        }));
+        self
+    }
+
+    /// Runs once in each worker, after its last connection has ended: `closed` has
+    /// run for all of them, but for those whose handler blocks past the end.
     #[must_use]
     pub fn stopping(mut self, f: impl Fn(&Hub) + Send + Sync + 'static) -> Self {
         self.hooks.stopping.push(Arc::new(f));

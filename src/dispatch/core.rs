@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::ctx::Ctx;
 use super::handover::HandoverFns;
 use super::hub::Hub;
@@ -11,6 +13,7 @@ use super::router::Router;
 use super::site::Site;
 
 type OnConn<S> = Arc<dyn Fn(&mut Ctx<'_, S>) + Send + Sync>;
+type OnLeave<S> = Arc<dyn Fn(&mut Ctx<'_, S>) -> Bytes + Send + Sync>;
 type OnWorker = Arc<dyn Fn(&Hub) + Send + Sync>;
 
 /// What runs beside messages.
@@ -21,6 +24,10 @@ pub struct Hooks<S> {
     pub closed: Option<OnConn<S>>,
     /// Periodic jobs.
     pub every: Vec<(Duration, OnWorker)>,
+    /// At the beginning of the worker's end.
+    pub draining: Vec<OnWorker>,
+    /// What a connection is told when the worker goes away.
+    pub going_away: Option<OnLeave<S>>,
     /// At the end of the worker.
     pub stopping: Vec<OnWorker>,
     /// How the state of a connection goes to another worker, if it can.
@@ -33,6 +40,8 @@ impl<S> Default for Hooks<S> {
             opened: None,
             closed: None,
             every: Vec::new(),
+            draining: Vec::new(),
+            going_away: None,
             stopping: Vec::new(),
             carry: None,
         }
@@ -45,6 +54,8 @@ impl<S> Clone for Hooks<S> {
             opened: self.opened.clone(),
             closed: self.closed.clone(),
             every: self.every.clone(),
+            draining: self.draining.clone(),
+            going_away: self.going_away.clone(),
             stopping: self.stopping.clone(),
             carry: self.carry,
         }

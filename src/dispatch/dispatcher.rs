@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::catch_panic::guard;
 use super::close_reason::CloseReason;
 use super::core::Core;
@@ -189,6 +191,16 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
         }
     }
 
+    fn going_away(&mut self, out: &mut Out<'_>) -> Bytes {
+        let Self { core, current } = self;
+        current.id = None;
+        let words = core.hooks.going_away.as_ref().and_then(|going_away| {
+            let what = || "`going_away`".to_owned();
+            current.run(core, out, what, |ctx| going_away(ctx))
+        });
+        words.unwrap_or_default()
+    }
+
     fn timer(&mut self, token: u64, out: &mut Out<'_>) {
         let Self { core, current } = self;
         current.id = None;
@@ -364,6 +376,16 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
 
     fn is_stateless(&self) -> bool {
         size_of::<S>() == 0
+    }
+
+    fn announces(&self) -> bool {
+        !self.hooks.draining.is_empty()
+    }
+
+    fn draining(&self) {
+        for f in &self.hooks.draining {
+            guard(self.hub.row(), || "`draining`".to_owned(), || f(&self.hub));
+        }
     }
 
     fn stopping(&self) {

@@ -128,6 +128,12 @@ pub trait Service: Send + Sync {
     /// Whether the state of a connection has no bytes: as good as another one.
     fn is_stateless(&self) -> bool;
 
+    /// Whether `draining` has anything to do.
+    fn announces(&self) -> bool;
+
+    /// Runs `draining`, once, at the beginning of the end.
+    fn draining(&self);
+
     /// Runs `stopping`, once, after the last connection is closed.
     fn stopping(&self);
 }

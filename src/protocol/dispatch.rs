@@ -1,5 +1,7 @@
 //! What a protocol asks of the program, message by message.
 
+use bytes::Bytes;
+
 use super::http::Requests;
 use super::{Answer, Out, Units};
 
@@ -15,6 +17,13 @@ pub trait Dispatch: Requests {
 
     /// Runs what the user wants done at the start of a connection.
     fn opened(&mut self, out: &mut Out<'_>);
+
+    /// The body of the message that announces the worker's end, as the program
+    /// wants it.
+    fn going_away(&mut self, out: &mut Out<'_>) -> Bytes {
+        let _has_no_words = out;
+        Bytes::new()
+    }
 
     /// Runs a timer of this connection.
     fn timer(&mut self, token: u64, out: &mut Out<'_>);

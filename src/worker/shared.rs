@@ -32,6 +32,8 @@ pub(crate) enum Job {
     Turn(Arc<Connection>),
     /// Run this periodic job.
     Tick(usize),
+    /// The worker drains: run what the program wants done at the beginning.
+    Draining,
 }
 
 /// One worker, seen from any of its threads.
@@ -51,6 +53,8 @@ pub(crate) struct Shared {
     /// The reactor has no slot to accept into and wants to hear of one.
     pub(crate) wants_vacancy: AtomicBool,
     relief_asked: AtomicBool,
+    /// The program's own beginning of a drain waits or runs.
+    pub(crate) announcing: AtomicBool,
     /// A peer can cause a fault with every packet; the log must bear that.
     faults: Limiter,
     ending: AtomicBool,
@@ -76,6 +80,7 @@ impl Shared {
             writable_epoll: Epoll::new()?,
             wants_vacancy: AtomicBool::new(false),
             relief_asked: AtomicBool::new(false),
+            announcing: AtomicBool::new(false),
             faults: Limiter::new(Counter::ALL.len(), FAULTS_PER_SECOND),
             ending: AtomicBool::new(false),
         })
@@ -223,6 +228,7 @@ impl Shared {
     /// this worker: without it a server among the threads of a program would
     /// leave clients behind that wait for an answer for ever.
     pub(crate) fn dissolve(&self) {
+        self.queue.dissolve();
         self.to_sender.clear();
         self.to_recycler.clear();
         *lock(&self.parts) = Common::default();

@@ -83,9 +83,9 @@ fn a_push_may_close_its_client() {
     assert_eq!(ended, mpsc::RecvTimeoutError::Disconnected);
 }
 
-/// The call is in the server's hands when the server goes away.
+/// The call is in the server's hands when the server goes away, and says so.
 #[test]
-fn a_restart_in_mid_call_loses_that_call_alone_and_reconnects() {
+fn a_restart_in_mid_call_fails_that_call_alone_and_reconnects() {
     for preset in ["rpc", "comm"] {
         let (server, entered) = serve("127.0.0.79:0", preset);
         let address = server.addresses()[0].to_string();
@@ -100,8 +100,10 @@ fn a_restart_in_mid_call_loses_that_call_alone_and_reconnects() {
             let call = scope.spawn(|| client.call::<_, String>(NEVER, ()));
             entered.recv_timeout(PATIENCE).unwrap();
             server.stop(Duration::ZERO).unwrap();
-            let lost = call.join().unwrap();
-            assert!(matches!(lost, Err(ClientError::Lost(_))), "{lost:?}");
+            match call.join().unwrap() {
+                Err(ClientError::Remote(error)) => assert_eq!(error.code, 503, "{error:?}"),
+                other => panic!("{other:?}"),
+            }
         });
 
         let (_again, entered) = serve(&address, preset);
@@ -116,6 +118,9 @@ fn a_restart_in_mid_call_loses_that_call_alone_and_reconnects() {
         assert_eq!(change, Change::Connected);
         let reply: String = client.call(ECHO, "again").unwrap();
         assert_eq!(reply, "again", "{preset}");
-        assert!(entered.try_recv().is_err(), "the lost call was sent again");
+        assert!(
+            entered.try_recv().is_err(),
+            "the failed call was sent again"
+        );
     }
 }

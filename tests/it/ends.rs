@@ -236,3 +236,174 @@ fn closed_is_told_why() {
         client.until_closed();
     }
 }
+
+/// What a program notes, in its order.
+type Notes = Arc<Mutex<Vec<String>>>;
+
+fn note(notes: &Notes, what: impl Into<String>) {
+    notes.lock().expect("a lock").push(what.into());
+}
+
+/// A program that notes its hooks, keeps its repliers, and blocks in message 5.
+fn noted(notes: &Notes, repliers: &Arc<Mutex<Vec<Replier>>>, gate: &Arc<Gate>) -> App<()> {
+    let [opened, closed, draining, stopping] = [(); 4].map(|()| Arc::clone(notes));
+    let [frames, web] = [(); 2].map(|()| Arc::clone(repliers));
+    let gate = Arc::clone(gate);
+    let keep = |repliers: &Mutex<Vec<Replier>>, replier| {
+        repliers.lock().expect("a lock").push(replier);
+    };
+    App::<()>::new()
+        .opened(move |_| note(&opened, "opened"))
+        .closed(move |c| note(&closed, format!("closed {:?}", c.close_reason())))
+        .draining(move |_| note(&draining, "draining"))
+        .stopping(move |_| note(&stopping, "stopping"))
+        .on(3, move |c, _: Bytes| {
+            c.later(|replier| keep(&frames, replier))
+        })
+        .on(5, move |_, (): ()| gate.pass())
+        .web(
+            Web::<()>::new()
+                .get("/later", move |c, (): ()| {
+                    c.later(|replier| keep(&web, replier))
+                })
+                .get("/events", |c, (): ()| {
+                    c.events_of(&["lobby"], |_, _| Some("said"))
+                }),
+        )
+}
+
+#[test]
+fn who_waits_for_a_reply_gets_an_error_when_time_is_up() {
+    let get = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    let cases = [
+        ("frame", "comm", comm(3, b"x")),
+        ("frame", "rpc", crate::harness::rpc(3, 7, b"x")),
+        ("http", "comm", get),
+    ];
+    for (protocol, frame, request) in cases {
+        let (notes, repliers) = (Notes::default(), Arc::default());
+        let app = noted(&notes, &repliers, &Arc::default());
+        let keys = [
+            ("listener.0.protocol", protocol),
+            ("listener.0.frame", frame),
+        ];
+        let server = serve_with(app, &keys);
+        let mut clients: Vec<Client> = (0..3).map(|_| Client::to(&server)).collect();
+        clients.iter_mut().for_each(|client| client.send(&request));
+        wait_until("all wait", || repliers.lock().expect("a lock").len() == 3);
+        let stop = std::thread::spawn(move || server.stop(std::time::Duration::from_millis(100)));
+        for client in &mut clients {
+            let came = client.rest();
+            let text = String::from_utf8_lossy(&came);
+            assert!(text.contains("going away"), "{frame}: {text}");
+            assert_eq!(
+                text.starts_with("HTTP/1.1 503 "),
+                protocol == "http",
+                "{text}"
+            );
+        }
+        let farewell = stop.join().expect("a thread").expect("a worker that lives");
+        assert_eq!(farewell.cut, 3);
+        let drained = farewell.drained.expect("it drained");
+        let account = (drained.received, drained.answered, drained.refused);
+        assert_eq!(account, (3, 0, 3), "{frame}");
+        let frames = usize::from(protocol == "frame") * 3;
+        let mut expected = vec!["opened"; frames];
+        expected.push("draining");
+        expected.extend(vec!["closed Some(GoingAway)"; frames]);
+        expected.push("stopping");
+        assert_eq!(*notes.lock().expect("a lock"), expected, "{frame}");
+        for replier in repliers.lock().expect("a lock").drain(..) {
+            assert!(replier.is_gone() && !replier.send("too late"));
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_is_given_while_the_worker_drains_is_answered() {
+    let (notes, repliers) = (Notes::default(), Arc::default());
+    let app = noted(&notes, &repliers, &Arc::default());
+    let server = serve(app);
+    let mut client = Client::to(&server);
+    client.send(&comm(3, b"x"));
+    wait_until("it waits", || !repliers.lock().expect("a lock").is_empty());
+    let stop = std::thread::spawn(move || server.stop(PATIENCE));
+    wait_until("it drains", || {
+        notes
+            .lock()
+            .expect("a lock")
+            .contains(&"draining".to_owned())
+    });
+    let replier = repliers.lock().expect("a lock").pop().expect("just seen");
+    assert!(replier.send("slow"));
+    assert_eq!(client.comm(), (3, b"slow".to_vec()));
+    assert_eq!(client.rest(), b"");
+    let farewell = stop.join().expect("a thread").expect("a worker that lives");
+    let drained = farewell.drained.expect("it drained");
+    let account = (drained.received, drained.answered, drained.refused);
+    assert_eq!((farewell.cut, account), (0, (1, 1, 0)));
+}
+
+#[test]
+fn closed_comes_before_stopping_although_every_thread_is_busy_to_the_end() {
+    let (notes, repliers) = (Notes::default(), Arc::default());
+    let gate = Arc::new(Gate::default());
+    let app = noted(&notes, &repliers, &gate);
+    let server = serve_with(app, &[("worker.business_threads", "1")]);
+    let mut idle: Vec<Client> = (0..20).map(|_| Client::to(&server)).collect();
+    wait_until("all are opened", || {
+        notes.lock().expect("a lock").len() == 20
+    });
+    let mut blocked = Client::to(&server);
+    blocked.send(&comm(5, b""));
+    gate.await_waiting(1);
+    // Its end waits for a thread, too.
+    reset(idle.pop().expect("twenty"));
+    wait_for(&server, Counter::Broken, 1);
+    let farewell = server.stop(std::time::Duration::from_millis(100));
+    assert_eq!(farewell.expect("a worker that lives").cut, 20);
+    let told = notes.lock().expect("a lock").clone();
+    let count = |what: &str| told.iter().filter(|note| *note == what).count();
+    assert_eq!(count("opened"), 21);
+    assert_eq!(count("closed Some(PeerReset)"), 1);
+    // That of the one whose handler has not returned cannot run.
+    assert_eq!(count("closed Some(GoingAway)"), 19);
+    assert_eq!(told.last().map(String::as_str), Some("stopping"));
+    gate.open();
+}
+
+#[test]
+fn the_program_says_how_it_goes_away() {
+    let app = App::<()>::new()
+        .draining(|hub| {
+            hub.all().send(9, "we restart");
+        })
+        .going_away(|c| format!("come back, {}", c.user().unwrap_or_default()))
+        .on(1, |c, name: String| c.bind(&name));
+    let keys = [("listener.0.going_away_id", "77")];
+    let server = serve_with(app, &keys);
+    let mut client = Client::to(&server);
+    client.send(&comm(1, b"ann"));
+    wait_for(&server, Counter::Handled, 1);
+    let stop = std::thread::spawn(move || server.stop(PATIENCE));
+    assert_eq!(client.comm(), (9, b"we restart".to_vec()));
+    assert_eq!(client.comm(), (77, b"come back, ann".to_vec()));
+    assert_eq!(client.rest(), b"");
+    stop.join().expect("a thread").expect("a worker that lives");
+}
+
+#[test]
+fn a_stream_of_events_ends_whole_when_the_worker_goes_away() {
+    let (notes, repliers) = (Notes::default(), Arc::default());
+    let app = noted(&notes, &repliers, &Arc::default());
+    let server = serve_with(app, &[("listener.0.protocol", "http")]);
+    let mut client = Client::to(&server);
+    client.send(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n");
+    wait_for(&server, Counter::Handled, 1);
+    let farewell = server.stop(PATIENCE).expect("a worker that lives");
+    let came = String::from_utf8(client.rest()).expect("text");
+    assert!(came.starts_with("HTTP/1.1 200 OK\r\n"), "{came}");
+    assert!(came.ends_with("0\r\n\r\n"), "{came}");
+    assert_eq!(farewell.cut, 0);
+    assert_eq!(*notes.lock().expect("a lock"), ["draining", "stopping"]);
+}

@@ -143,10 +143,18 @@ impl<F: Format> FrameServer<F> {
         self.end(Step::Close(mode))
     }
 
-    /// Announces the worker's end. That the frame can be written was checked.
-    fn warn(&self, out: &mut Out<'_>) {
-        if let Some(id) = self.going_away.filter(|_| !self.deaf) {
-            let _was_tried = self.format.encode(Request::push(id), &[], &mut out.bytes);
+    /// Announces the worker's end, in the program's words. That the frame can be
+    /// written without any was checked.
+    fn warn(&self, turn: &mut Turn<'_>) {
+        let Some(id) = self.going_away.filter(|_| !self.deaf) else {
+            return;
+        };
+        let words = turn.app.going_away(&mut turn.out);
+        let mut say =
+            |words: &[u8]| (self.format).encode(Request::push(id), words, &mut turn.out.bytes);
+        if let Err(error) = say(&words) {
+            ::log::error!("announce the worker's end: {error}; said without a body");
+            let _was_tried = say(&[]);
         }
     }
 
@@ -242,7 +250,7 @@ impl<F: Format> Server for FrameServer<F> {
             Event::Ping => self.ping(&mut turn.out),
             Event::Reply(token, answer) => return self.reply(token, answer, &mut turn.out),
             Event::GiveUp(error) => return self.give_up(&error, &mut turn.out),
-            Event::Draining => self.warn(&mut turn.out),
+            Event::Draining => self.warn(turn),
             Event::Refused(refusal) => return self.end(Step::Refuse(refusal)),
             Event::Eof | Event::GoAway => return self.end(Step::Close(CloseMode::Flush)),
             // Frames wait for neither.

@@ -25,7 +25,10 @@ struct Inner<J> {
     sleepers: usize,
     /// Wakes that are on their way: a sleeper is counted until it runs.
     woken: usize,
+    /// Threads go home; what waits is for who ends the worker.
     ended: bool,
+    /// Nothing is kept any more.
+    dissolved: bool,
 }
 
 impl<J> RunQueue<J> {
@@ -36,6 +39,7 @@ impl<J> RunQueue<J> {
                 sleepers: 0,
                 woken: 0,
                 ended: false,
+                dissolved: false,
             }),
             work: Condvar::new(),
         }
@@ -76,14 +80,14 @@ impl<J> RunQueue<J> {
         self.change(|inner| !inner.jobs.is_empty())
     }
 
-    /// Runs `f` under the lock, unless the worker ends; wakes a sleeper, if there
-    /// is one left, when it says so.
+    /// Runs `f` under the lock, unless nothing is kept any more; wakes a sleeper,
+    /// if there is one left, when it says so.
     fn change(&self, f: impl FnOnce(&mut Inner<J>) -> bool) -> bool {
         let mut inner = lock(&self.inner);
-        if inner.ended {
+        if inner.dissolved {
             return false;
         }
-        let wake = f(&mut inner) && inner.sleepers > inner.woken;
+        let wake = f(&mut inner) && !inner.ended && inner.sleepers > inner.woken;
         inner.woken += usize::from(wake);
         drop(inner);
         if wake {
@@ -118,15 +122,26 @@ impl<J> RunQueue<J> {
         !inner.jobs.is_empty() && inner.sleepers > 0
     }
 
-    /// Sends every thread home, now and ever. Jobs that wait are dropped, and
-    /// those that come later: they hold connections, and those what holds this.
+    /// Sends every thread home, now and ever. Jobs that wait, and those that come
+    /// later, are for [`Self::left`].
     pub(crate) fn end(&self) {
+        lock(&self.inner).ended = true;
+        self.work.notify_all();
+    }
+
+    /// The next job that no thread has taken; for who ends the worker.
+    pub(crate) fn left(&self) -> Option<J> {
+        lock(&self.inner).jobs.pop_front()
+    }
+
+    /// Drops the jobs that wait, and those that come later: they hold
+    /// connections, and those what holds this.
+    pub(crate) fn dissolve(&self) {
         let dropped = {
             let mut inner = lock(&self.inner);
-            inner.ended = true;
+            inner.dissolved = true;
             std::mem::take(&mut inner.jobs)
         };
-        self.work.notify_all();
         drop(dropped);
     }
 }

@@ -235,6 +235,12 @@ mod tests {
             true
         }
 
+        fn announces(&self) -> bool {
+            false
+        }
+
+        fn draining(&self) {}
+
         fn stopping(&self) {}
     }
 

@@ -9,22 +9,30 @@
 //!   Offered --> taken over: gone                                    Told
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::drain_report::DrainReport;
 use super::{Accepting, End, Reactor};
 use crate::dispatch::CloseReason;
-use crate::protocol::Event;
+use crate::protocol::{CloseMode, Error, Event};
 use crate::scoreboard::Counter;
 use crate::sys::fault::{Spot, kill_point};
+use crate::sys::sync::Ordering;
 use crate::worker::connection::Connection;
+use crate::worker::shared::Job;
 
 /// How often a draining reactor looks whether it is done.
 pub(super) const DRAIN: Duration = Duration::from_millis(20);
 
 /// Milliseconds for the answers on their way when a drain is cut short; below
 /// the second after which the master kills.
-const LAST_WORDS: u64 = 500;
+const LAST_WORDS: u64 = 300;
+
+/// Milliseconds from the end of patience, when who waits for a reply gets an error,
+/// to the end of the connections.
+const FAREWELL: u64 = 200;
 
 /// Bytes that a draining worker reads from one connection before it stops.
 const LAST_READ: usize = 4 * 1024 * 1024;
@@ -41,6 +49,20 @@ pub(super) struct Drain {
     look_at: u64,
     /// By slot. Nobody moves in again.
     fates: Vec<Fate>,
+    /// The program has said what it wanted to say before anybody else.
+    announced: bool,
+    /// Time was up.
+    cut: Option<Cut>,
+    /// Who was still there when the loop ended.
+    pub(super) left: Vec<Arc<Connection>>,
+}
+
+/// Connections that are left when time is up.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    connections: usize,
+    /// When nobody waits for their last words any more.
+    at: u64,
 }
 
 /// What becomes of a connection.
@@ -108,14 +130,41 @@ impl Reactor<'_> {
             talk_until: self.now.saturating_add(half),
             look_at: 0,
             fates: vec![fate; self.inbound.len()],
+            announced: false,
+            cut: None,
+            left: Vec::new(),
         });
+        if self.service.announces() {
+            self.shared.announcing.store(true, Ordering::SeqCst);
+            self.shared.queue.push(Job::Draining);
+        }
         kill_point(Spot::Draining);
         self.take_no_more();
         self.remember_origins();
         self.listeners.clear();
-        if fate == Fate::Warned {
-            (0..self.inbound.len()).for_each(|slot| self.warn(slot));
+    }
+
+    /// Whether the program has said what it wants to say first. Then those who do
+    /// not go to another worker are warned. It is waited for as long as for who
+    /// still talks.
+    fn has_announced(&mut self) -> bool {
+        let (now, announcing) = (self.now, self.shared.announcing.load(Ordering::SeqCst));
+        let Some(drain) = &mut self.drain else {
+            return false;
+        };
+        if drain.announced {
+            return true;
         }
+        if announcing && now < drain.talk_until {
+            return false;
+        }
+        drain.announced = true;
+        for slot in 0..self.inbound.len() {
+            if self.fate(slot) == Some(Fate::Warned) {
+                self.warn(slot);
+            }
+        }
+        true
     }
 
     /// What becomes of the connection in `slot`.
@@ -166,7 +215,10 @@ impl Reactor<'_> {
                 continue;
             };
             match fate {
-                Fate::Open if is_late => self.shared.row.count(Counter::NotHandedBusy),
+                Fate::Open if is_late => {
+                    self.shared.row.count(Counter::NotHandedBusy);
+                    self.warn(slot);
+                }
                 Fate::Warned | Fate::Never if is_late || self.is_silent(conn) => {}
                 Fate::Open | Fate::Warned | Fate::Never | Fate::Offered | Fate::Told => continue,
             }
@@ -215,14 +267,74 @@ impl Reactor<'_> {
 
     pub(super) fn drained(&mut self) -> Option<End> {
         self.drain.as_ref()?;
-        self.hand_over_idle();
-        self.dismiss_silent();
+        if self.has_announced() {
+            self.hand_over_idle();
+            self.dismiss_silent();
+        }
         let drain = self.drain.as_ref()?;
         let is_empty = self.live == 0 && self.proxy_wait.is_empty();
         if is_empty && self.shared.row.read(Counter::Quarantined) == 0 {
-            return Some(End::Drained);
+            let cut = drain.cut.filter(|cut| cut.connections > 0);
+            return Some(cut.map_or(End::Drained, |cut| End::Cut(cut.connections)));
         }
-        let over = drain.until.is_some_and(|until| self.now >= until);
-        over.then_some(End::Cut(self.live))
+        match drain.cut {
+            Some(cut) => (self.now >= cut.at).then_some(End::Cut(cut.connections)),
+            None if drain.until.is_some_and(|until| self.now >= until) => {
+                self.cut_short();
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Time is up: who waits for a reply gets an error, and everybody the good-bye.
+    fn cut_short(&mut self) {
+        if let Some(drain) = &mut self.drain {
+            drain.cut = Some(Cut {
+                connections: self.live,
+                at: self.now.saturating_add(FAREWELL),
+            });
+        }
+        for slot in 0..self.inbound.len() {
+            let Some((conn, fate)) = self.inbound[slot].conn().cloned().zip(self.fate(slot)) else {
+                continue;
+            };
+            if fate == Fate::Offered {
+                continue;
+            }
+            conn.ends_by(CloseReason::GoingAway);
+            if fate == Fate::Open {
+                self.warn(slot);
+            }
+            if conn.is_busy() {
+                let error = Error::new(503, "the server is going away");
+                self.post_event(&conn, Event::GiveUp(error));
+            }
+            if fate != Fate::Told {
+                self.set_fate(slot, Fate::Told);
+                self.say_goodbye(slot);
+            }
+        }
+    }
+
+    /// The loop has ended: so do the connections that are left. Their last turns
+    /// are whoever's that ends the worker.
+    pub(in crate::worker) fn end_all(&mut self, end: End) {
+        let reason = match end {
+            End::Drained | End::Cut(_) => CloseReason::GoingAway,
+            End::ThreadDied => CloseReason::ServerError,
+        };
+        let each = self.inbound.iter().filter_map(|inbound| inbound.conn());
+        let left: Vec<_> = each.cloned().collect();
+        for conn in &left {
+            conn.ends_by(reason);
+            // A thread may have died while it changed this one.
+            let end = || self.end_connection(conn.id, CloseMode::Flush, None);
+            let _ended = catch_unwind(AssertUnwindSafe(end));
+        }
+        self.schedule_ready();
+        if let Some(drain) = &mut self.drain {
+            drain.left = left;
+        }
     }
 }

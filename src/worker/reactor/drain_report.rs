@@ -4,24 +4,32 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::inbound::Inbound;
+use std::sync::Arc;
+
 use crate::scoreboard::{Counter, Row};
+use crate::worker::connection::Connection;
 
 /// A worker's counts at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     received: u64,
+    /// Whose handler has put its reply off: neither answered nor refused yet.
+    owed: u64,
     answered: u64,
     refused: u64,
 }
 
 impl Counts {
     fn read(row: &Row) -> Self {
+        let owed = row.read(Counter::RepliesOwed);
+        let abandoned = row.read(Counter::RepliesAbandoned);
+        let served = row.read(Counter::HandledInline);
+        let served = served.wrapping_add(row.read(Counter::ServedByPool));
         Self {
             received: row.read(Counter::Received),
-            answered: (row.read(Counter::HandledInline))
-                .wrapping_add(row.read(Counter::ServedByPool)),
-            refused: row.read(Counter::Dropped),
+            owed,
+            answered: served.wrapping_sub(owed.wrapping_add(abandoned)),
+            refused: row.read(Counter::Dropped).wrapping_add(abandoned),
         }
     }
 }
@@ -43,11 +51,10 @@ impl DrainReport {
         }
     }
 
-    /// The drain is over; nobody serves any more. Whoever is still there was
-    /// cut.
-    pub(super) fn close(&self, row: &Row, inbound: &[Inbound], now: u64) -> Drained {
-        let cut = inbound.iter().filter_map(|inbound| inbound.conn());
-        let owed: u64 = cut.map(|conn| u64::from(conn.owed())).sum();
+    /// The drain is over; nobody serves any more. Who was still there then was
+    /// `cut`: what of it is not written off yet never will be answered.
+    pub(super) fn close(&self, row: &Row, cut: &[Arc<Connection>], now: u64) -> Drained {
+        let owed: u64 = cut.iter().map(|conn| u64::from(conn.owed())).sum();
         let (before, after) = (self.before, Counts::read(row));
         let done = before.answered.wrapping_add(before.refused);
         Drained {
@@ -55,7 +62,7 @@ impl DrainReport {
             connections: self.connections,
             received: after.received.saturating_sub(done),
             answered: after.answered.saturating_sub(before.answered),
-            refused: after.refused.saturating_sub(before.refused) + owed,
+            refused: after.refused.saturating_sub(before.refused) + owed + after.owed,
         }
     }
 }
@@ -72,11 +79,12 @@ pub struct Drained {
     /// over HTTP has come with its head if its body is passed on in parts.
     pub received: u64,
     /// Those that were served: by a handler, or by the rule for heartbeats and
-    /// for ids that no handler claims. Whose handler put the answer off is among
-    /// them.
+    /// for ids that no handler claims; where the handler put its reply off, when
+    /// that was given.
     pub answered: u64,
     /// Those that were not, because their connection ended first: its peer
-    /// broke a rule or was gone, a handler closed it, or time was up.
+    /// broke a rule or was gone, a handler closed it, or time was up. Who waited
+    /// for a reply that was put off got an error.
     pub refused: u64,
 }
 
@@ -121,6 +129,33 @@ mod tests {
         assert_eq!(
             drained.to_string(),
             "drained in 1.50 s: 7 connections; 7 messages received = 6 answered + 1 refused"
+        );
+        // One is put off, one was before; one of them is given, one never.
+        row.add(Counter::Received, 1);
+        row.add(Counter::ServedByPool, 1);
+        row.add(Counter::RepliesOwed, 1);
+        let text = report.close(&row, &[], 2500).to_string();
+        assert!(
+            text.ends_with("8 messages received = 6 answered + 2 refused"),
+            "{text}"
+        );
+        let report = DrainReport::open(&row, 7, 1000);
+        let text = report.close(&row, &[], 1000).to_string();
+        assert!(
+            text.ends_with("1 messages received = 0 answered + 1 refused"),
+            "{text}"
+        );
+        row.subtract(Counter::RepliesOwed, 1);
+        let text = report.close(&row, &[], 1000).to_string();
+        assert!(
+            text.ends_with("1 messages received = 1 answered + 0 refused"),
+            "{text}"
+        );
+        row.add(Counter::RepliesAbandoned, 1);
+        let text = report.close(&row, &[], 1000).to_string();
+        assert!(
+            text.ends_with("1 messages received = 0 answered + 1 refused"),
+            "{text}"
         );
         row.add(Counter::Received, 2);
         let text = report.close(&row, &[], 2500).to_string();

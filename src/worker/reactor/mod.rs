@@ -377,7 +377,7 @@ impl<'a> Reactor<'a> {
         let drain = self.drain.as_ref()?;
         self.tell_left_behind();
         let row = &self.shared.row;
-        Some(drain.report.close(row, &self.inbound, coarse_millis()))
+        Some(drain.report.close(row, &drain.left, coarse_millis()))
     }
 
     /// The worker holds too much: closes whoever holds the most.

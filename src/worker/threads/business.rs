@@ -5,12 +5,13 @@
 //! are caught below, in `dispatch`; a panic that reaches this thread is ours
 //! and ends the worker.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::dispatch::service::Service;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
-use crate::sys::sync::lock;
+use crate::sys::sync::{Ordering, lock};
 use crate::worker::connection::items::Items;
 use crate::worker::connection::mailbox::FollowUp;
 use crate::worker::connection::parts::Parts;
@@ -32,10 +33,28 @@ pub(crate) fn run(shared: &Arc<Shared>, service: &dyn Service) {
                 shared.wait_for_relief();
                 take_turn(shared, service, &conn, &mut lender, &mut buffer);
             }
+            Job::Draining => {
+                service.draining();
+                shared.announcing.store(false, Ordering::SeqCst);
+            }
             Job::Tick(job) => {
                 service.tick(job);
                 shared.heartbeat.ticked(job);
             }
+        }
+    }
+}
+
+/// The last turns of connections that no thread has come to, when all threads
+/// have gone home: they are ended, and nothing else of them is served.
+pub(crate) fn see_off(shared: &Arc<Shared>, service: &dyn Service) {
+    let mut buffer = Vec::new();
+    let mut lender = Lender::default();
+    while let Some(job) = shared.queue.left() {
+        if let Job::Turn(conn) = job {
+            // A thread may have died in the middle of this one.
+            let last = || take_turn(shared, service, &conn, &mut lender, &mut buffer);
+            let _said = catch_unwind(AssertUnwindSafe(last));
         }
     }
 }

@@ -24,6 +24,10 @@ use crate::sys::epoll::Epoll;
 /// How long threads that have nothing left to do may take to return.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// The same where time was up: the master kills a second after that, and there is
+/// something left to do.
+const LITTLE_GRACE: Duration = Duration::from_millis(300);
+
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Farewell {
@@ -102,17 +106,22 @@ pub fn run(
     let end = shared.row.at_work(0, || reactor.run())?;
     // What is left may take its time, and is not the loop's.
     shared.row.fall_asleep();
+    reactor.end_all(end);
     shared.end();
-    threads.wait(GRACE);
+    threads.wait(match end {
+        End::Cut(_) => LITTLE_GRACE,
+        End::Drained | End::ThreadDied => GRACE,
+    });
+    business::see_off(&shared, &*service);
     let drained = reactor.account();
     drop(reactor);
+    service.stopping();
+    access_log::flush(GRACE);
     let cut = match end {
         End::Drained => 0,
         End::Cut(connections) => connections,
         End::ThreadDied => return Err(Failure::ThreadDied),
     };
-    service.stopping();
-    access_log::flush(GRACE);
     Ok(Farewell { cut, drained })
 }
 
