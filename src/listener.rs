@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::config::{self, Config, ConfigError, Framing, Place};
+use crate::config::{self, Config, ConfigError, Framing};
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
 pub use crate::protocol::frame::Codecs;
@@ -30,7 +30,6 @@ pub type Spoken = Arc<dyn Protocol>;
 /// work, or a root is no folder.
 pub fn protocols(config: &Config, codecs: &Codecs) -> Result<Vec<Spoken>, ConfigError> {
     check_types(config)?;
-    check_body_folder(config)?;
     let listeners = config.listener.iter().enumerate();
     listeners
         .map(|(n, listener)| {
@@ -103,17 +102,6 @@ fn root(
     };
     files.announce();
     Ok(Some(Arc::new(files)))
-}
-
-/// A folder that somebody named has to be there, used or not. That of the default
-/// may be missing where nobody sends long bodies.
-fn check_body_folder(config: &Config) -> Result<(), ConfigError> {
-    let (key, folder) = ("http.body_folder", &config.http.body_folder);
-    if folder.is_dir() || *config.place(key) == Place::Default {
-        return Ok(());
-    }
-    let why = format!("is {:?}, where no folder is", folder.display().to_string());
-    Err(config.refuse(key, &why))
 }
 
 /// Refuses media types that cannot be sent, used or not, as a layout.

@@ -335,3 +335,19 @@ fn few_descriptors_are_told_in_a_sentence() {
         }
     }
 }
+
+/// Each thread has a stack, which counts as data.
+#[test]
+fn a_thread_that_cannot_be_started_is_named() {
+    let instance = Instance::new("workers = 1\n[worker]\nbusiness_threads = 256");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -d 131072; exec \"$0\" start -c conf"]);
+    shell.arg(instance.program()).current_dir(instance.path(""));
+    let output = shell.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(70), "{told}");
+    for part in ["start the business-", " thread: ", "limit of memory"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(instance.master().is_none());
+}

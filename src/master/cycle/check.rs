@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::settings::settings;
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::log;
 use crate::master::exit::{Ending, Exit};
 use crate::sys::privileges::{self, Identity, Unknown};
@@ -19,6 +19,7 @@ use crate::sys::socket::Address;
 pub fn check(config: &Config) -> Result<(), Ending> {
     identity(config)?;
     check_rights(config)?;
+    check_body_folder(config)?;
     for (n, listener) in config.listener.iter().enumerate() {
         if let Address::Unix(path) = &listener.address {
             has_folder(config, &format!("listener.{n}.address"), path)?;
@@ -46,6 +47,17 @@ fn has_folder(config: &Config, key: &str, file: &Path) -> Result<(), Ending> {
     Err(config
         .refuse(key, &format!("is {file}, and {folder} is no folder"))
         .into())
+}
+
+/// A folder that somebody named has to be there, used or not. That of the default
+/// may be missing where nobody sends long bodies.
+pub(super) fn check_body_folder(config: &Config) -> Result<(), Ending> {
+    let (key, folder) = ("http.body_folder", &config.http.body_folder);
+    if folder.is_dir() || *config.place(key) == Place::Default {
+        return Ok(());
+    }
+    let why = format!("is {:?}, where no folder is", folder.display().to_string());
+    Err(config.refuse(key, &why).into())
 }
 
 /// Whether there is everybody whom a Unix socket is to be given to.

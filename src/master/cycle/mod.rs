@@ -24,7 +24,7 @@ use crate::sys::process::Pid;
 use crate::sys::socket::{self, Address};
 use crate::worker::{self, BindError, Limits, Listening};
 pub use check::check;
-use check::{check_rights, identity};
+use check::{check_body_folder, check_rights, identity};
 use inherited::Sockets;
 pub(in crate::master) use settings::settings;
 use socket_file::SocketFile;
@@ -98,6 +98,7 @@ impl Cycle {
         let settings = settings(&config, basis.is_daemon)?;
         let identity = identity(&config)?;
         check_rights(&config)?;
+        check_body_folder(&config)?;
         sockets.check(&config)?;
         let mut files = Vec::new();
         let until = Instant::now() + patience;

@@ -168,14 +168,21 @@ impl Threads {
             shared: Arc::clone(shared),
         };
         *self.0.0.lock().expect("only numbers are changed under it") += 1;
-        thread::Builder::new().name(name.clone()).spawn(move || {
+        let own = name.clone();
+        let started = thread::Builder::new().name(own.clone()).spawn(move || {
             let member = member;
             if let Err(error) = work() {
-                ::log::error!("run the {name} thread: {error}; the worker ends");
+                ::log::error!("run the {own} thread: {error}; the worker ends");
             }
             drop(member);
-        })?;
-        Ok(())
+        });
+        started.map(drop).map_err(|error| {
+            let said = format!(
+                "start the {name} thread: {error}; too low may be the limit of memory \
+                 (ulimit -d, -v) or that of threads (ulimit -u, pids.max)"
+            );
+            io::Error::new(error.kind(), said)
+        })
     }
 
     /// Waits for all, at most `patience`.
