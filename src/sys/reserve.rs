@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::sys::resource::{Resource, getrlimit};
 
 /// Descriptors that clients do not get, where so many are allowed.
-const DESCRIPTORS: u64 = 32;
+const DESCRIPTORS: u64 = 16;
 
 /// The top of the descriptors that this process may have.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve under the limit of now: 32, or a quarter of a limit below 128.
+    /// The reserve under the limit of now: 16, or a quarter of a limit below 64.
     ///
     /// # Errors
     ///

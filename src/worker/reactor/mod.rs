@@ -108,7 +108,8 @@ pub(super) struct Reactor<'a> {
     successors: Successors,
     /// Lines to those who drain.
     predecessors: Vec<Channel>,
-    /// The descriptors that clients do not get.
+    /// The descriptors that new clients do not get; who moves in from another
+    /// worker has one already.
     reserve: Reserve,
     now: u64,
     live: usize,

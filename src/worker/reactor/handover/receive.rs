@@ -1,7 +1,7 @@
 //! The worker that stays: takes connections of those that leave.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -146,9 +146,6 @@ impl Reactor<'_> {
         let listening = &self.listeners[index];
         if !listening.entrance.admits(record.peer) {
             return Err(Reason::Denied);
-        }
-        if self.reserve.is_touched_by(socket.as_fd()) {
-            return Err(Reason::Full);
         }
         let (admission, pool) = (&self.shared.admission, &self.shared.pool);
         let address = admission.adopt(record.peer).map_err(|_| Reason::Full)?;
