@@ -55,6 +55,7 @@ mod public;
 mod pushes;
 mod readme;
 mod reload;
+mod requests_nginx;
 mod service;
 mod silence;
 mod slow;
