@@ -10,6 +10,7 @@ mod access_log;
 mod architecture;
 mod bad_input;
 mod becomes;
+mod behind_proxies;
 mod bench;
 mod browser;
 mod circles;
