@@ -7,11 +7,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::config::{self, Config, ConfigError, Framing};
+use crate::net::Access;
 use crate::protocol::Protocol;
 use crate::protocol::auto::Auto;
 pub use crate::protocol::frame::Codecs;
 use crate::protocol::frame::{AnyFormat, Format, Frames, Layout, LayoutError, PRESETS};
-use crate::protocol::http::{self, AccessFormat, Http1, Root};
+use crate::protocol::http::{self, AccessFormat, ClientField, Http1, Proxies, Root};
 use crate::web::Files;
 use crate::web::files::{is_extension, is_media_type};
 
@@ -37,7 +38,7 @@ pub fn protocols(config: &Config, codecs: &Codecs) -> Result<Vec<Spoken>, Config
                 AnyFormat::Plain(layout) => frames(config, n, layout)?,
                 AnyFormat::Coded(codec) => frames(config, n, codec)?,
             };
-            let http = requests(config);
+            let http = requests(config, listener);
             let http = Arc::new(match root(config, n, listener)? {
                 Some(root) => http.with_root(root),
                 None => http,
@@ -51,7 +52,7 @@ pub fn protocols(config: &Config, codecs: &Codecs) -> Result<Vec<Spoken>, Config
         .collect()
 }
 
-fn requests(config: &Config) -> Http1 {
+fn requests(config: &Config, listener: &config::Listener) -> Http1 {
     let keys = &config.http;
     let limits = http::Limits {
         line: keys.line_max,
@@ -64,11 +65,28 @@ fn requests(config: &Config) -> Http1 {
         .spooling_to(&keys.body_folder)
         .merging_slashes(keys.merge_slashes)
         .keeping_alive(keys.keep_alive);
+    let http = match proxies(config, listener) {
+        Some(proxies) => http.behind(proxies),
+        None => http,
+    };
     match (&keys.access_log, keys.access_log_format) {
         (None, _) => http,
         (Some(_), config::AccessFormat::Combined) => http.recorded(AccessFormat::Combined),
         (Some(_), config::AccessFormat::Json) => http.recorded(AccessFormat::Json),
     }
+}
+
+/// Who may say whom a request to `listener` is from.
+fn proxies(config: &Config, listener: &config::Listener) -> Option<Proxies> {
+    let field = match config.http.client_from {
+        config::ClientFrom::Off => return None,
+        config::ClientFrom::XForwardedFor => ClientField::XForwardedFor,
+        config::ClientFrom::Forwarded => ClientField::Forwarded,
+        config::ClientFrom::XRealIp => ClientField::XRealIp,
+    };
+    let access = Access::new(listener.allow.clone(), listener.deny.clone());
+    let admits = move |client| access.admits(client);
+    Some(Proxies::new(field, listener.trusted.clone(), admits))
 }
 
 /// The files that listener `n` serves. A root that is not there is an error even

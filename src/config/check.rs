@@ -5,8 +5,8 @@ use super::value::size_text;
 use std::net::SocketAddr;
 
 use super::{
-    Accept, Address, Config, ConfigError, Ipv6Only, Listener, Pinging, Place, ProxyProtocol,
-    START_KEYS,
+    Accept, Address, ClientFrom, Config, ConfigError, Ipv6Only, Listener, Pinging, Place, Protocol,
+    ProxyProtocol, START_KEYS,
 };
 
 impl Config {
@@ -171,11 +171,24 @@ impl Config {
                 && matches!(listener.address, Address::Tcp(_))
         };
         let Some(index) = self.listener.iter().position(trusts_nobody) else {
-            return Ok(());
+            return self.check_client_from();
         };
         let message =
             format!("needs listener.{index}.trusted to name the proxies that may send the header");
         Err(self.refuse(&format!("listener.{index}.proxy_protocol"), &message))
+    }
+
+    /// A field that nobody may send is a mistake as well.
+    fn check_client_from(&self) -> Result<(), ConfigError> {
+        let trusts = |listener: &Listener| {
+            let is_unix = !matches!(listener.address, Address::Tcp(_));
+            listener.protocol != Protocol::Frame && (is_unix || !listener.trusted.is_empty())
+        };
+        if self.http.client_from == ClientFrom::Off || self.listener.iter().any(trusts) {
+            return Ok(());
+        }
+        let why = "needs `trusted` of a listener for HTTP to name the proxies that may send it";
+        Err(self.refuse("http.client_from", why))
     }
 
     /// A peer must be asked before it is closed for its silence.

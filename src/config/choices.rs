@@ -128,6 +128,20 @@ choice! {
 }
 
 choice! {
+    /// Which field of a request names its client, behind a proxy.
+    pub enum ClientFrom {
+        /// None: the client is the peer.
+        Off = "off",
+        /// A list of addresses.
+        XForwardedFor = "x-forwarded-for",
+        /// A list of elements with `for=`.
+        Forwarded = "forwarded",
+        /// One address.
+        XRealIp = "x-real-ip",
+    }
+}
+
+choice! {
     /// How a line of the access log looks.
     pub enum AccessFormat {
         /// As Apache and nginx write it.

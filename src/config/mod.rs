@@ -40,8 +40,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::choices::{
-    Accept, AccessFormat, Affinity, Ipv6Only, LogFormat, Overflow, Pinging, Proof, Protocol,
-    ProxyProtocol, Trigger, UnknownId, Yield,
+    Accept, AccessFormat, Affinity, ClientFrom, Ipv6Only, LogFormat, Overflow, Pinging, Proof,
+    Protocol, ProxyProtocol, Trigger, UnknownId, Yield,
 };
 pub use self::flood::{Flood, FloodAction};
 pub use self::hex::Hex;
@@ -270,6 +270,8 @@ table! {
         pub head_max: usize = 16 * KIB, in 256..=MIB;
         /// Fields of the head.
         pub fields_max: u16 = 100, in 1..=128;
+        /// Which field names the client that a trusted proxy asks for.
+        pub client_from: ClientFrom = ClientFrom::Off;
         /// How long a client may be silent between two requests.
         pub keep_alive: Duration = seconds(75), in seconds(1)..=seconds(3600);
         /// Whether slashes behind a slash in a path are nothing.

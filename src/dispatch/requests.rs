@@ -4,13 +4,15 @@
 //! A request has a state of its own: what the connection keeps for frames is
 //! never seen here.
 
+use std::net::IpAddr;
+
 use super::catch_panic::guard;
 use super::dispatcher::{ConnDispatcher, Current};
 use super::hub::Hub;
 use super::record::{Awaited, record};
 use super::request_id::request_id;
 use super::sink::{Nowhere, Sink};
-use super::site::Visit;
+use super::site::{Visit, client_or};
 use crate::body::Spool;
 use crate::protocol::http::{
     Access, AccessFormat, ChunkBuf, Fill, Incoming, Intake, Request, Requests, Response, Sending,
@@ -19,6 +21,7 @@ use crate::protocol::http::{
 use crate::protocol::{Error, Lane, Receipt};
 use crate::scoreboard::Counter;
 use crate::sys::clock::{micros, wall_seconds};
+use crate::sys::socket::Peer;
 
 impl<S> Current<S> {
     /// What a handler of a request is given.
@@ -44,7 +47,7 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
             || format!("the handler of {} {}", head.method, head.target),
             || {
                 let mut nowhere = Nowhere;
-                let visit = current.visit(hub, &mut nowhere);
+                let visit = current.visit(hub, &mut nowhere).by(request.client);
                 core.site.serve(visit, lane, request, response)
             },
         );
@@ -83,7 +86,7 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
         let what = || format!("the beginning of {} {}", head.method, head.target);
         let wanted = guard(hub.row(), what, || {
             let mut nowhere = Nowhere;
-            let visit = current.visit(hub, &mut nowhere);
+            let visit = current.visit(hub, &mut nowhere).by(incoming.client);
             core.site.receive(visit, incoming, response)
         });
         let wanted = wanted.unwrap_or_else(|| {
@@ -113,7 +116,8 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
     }
 
     fn record(&mut self, access: &Access<'_>, format: AccessFormat) {
-        record(&self.core.hub, self.current.peer, |peer, seconds, line| {
+        let peer = client_or(access.client, self.current.peer);
+        record(&self.core.hub, peer, |peer, seconds, line| {
             access.write(format, peer, seconds, line);
         });
     }
@@ -121,13 +125,20 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
     fn receipt(&mut self, sending: Sending) -> Option<Box<dyn Receipt>> {
         Some(Box::new(Awaited {
             hub: self.core.hub.clone(),
-            peer: self.current.peer,
+            peer: client_or(sending.client(), self.current.peer),
             sending,
         }))
     }
 
     fn request_id(&mut self) -> Box<str> {
         request_id()
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        match self.current.peer {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix => None,
+        }
     }
 
     fn micros(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Requests that name a path instead of an id, as the dispatcher sees them.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use super::ctx::{Ctx, Timers};
 use super::hub::Hub;
@@ -51,6 +52,13 @@ impl<S> Visit<'_, S> {
         self.hub.row()
     }
 
+    /// The request is from this client, if a proxy says so, whose port nobody
+    /// knows.
+    pub(super) const fn by(mut self, client: Option<IpAddr>) -> Self {
+        self.peer = client_or(client, self.peer);
+        self
+    }
+
     /// The context of a handler that has this state.
     pub fn ctx<'b>(&'b mut self, state: &'b mut S) -> Ctx<'b, S> {
         Ctx {
@@ -64,6 +72,14 @@ impl<S> Visit<'_, S> {
             out: self.out,
             gone: None,
         }
+    }
+}
+
+/// Who asks: whom a proxy names, or the peer itself.
+pub(super) const fn client_or(client: Option<IpAddr>, peer: Peer) -> Peer {
+    match client {
+        Some(client) => Peer::Tcp(SocketAddr::new(client, 0)),
+        None => peer,
     }
 }
 

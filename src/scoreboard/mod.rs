@@ -303,6 +303,9 @@ counters! {
     /// Connections closed because no further request came within
     /// `http.keep_alive`.
     KeepAliveTimeout = "connections_closed_keep_alive",
+    /// Connections closed because the lists of the listener do not let the client
+    /// in whom a proxy named.
+    HttpDenied = "connections_closed_http_denied",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

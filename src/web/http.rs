@@ -384,7 +384,8 @@ impl<'a, S> Http<'a, S> {
         self.request.root.is_some()
     }
 
-    /// The other end of the connection, which may be a proxy.
+    /// Who asks: the other end of the connection, which may be a proxy, or whom it
+    /// names where `http.client_from` says that it may; then the port is 0.
     #[must_use]
     pub const fn peer(&self) -> Peer {
         self.ctx.peer()

@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &str)] = &[
         "dispatch body net protocol scoreboard config log sys",
     ),
     // The one place where the configuration meets every protocol.
-    ("listener", "web protocol config"),
+    ("listener", "web net protocol config"),
     ("web", "dispatch body net protocol scoreboard log sys"),
     ("dispatch", "body net protocol scoreboard sys"),
     ("stress", "client body protocol log sys"),

@@ -317,13 +317,18 @@ fn tree() -> tempfile::TempDir {
 }
 
 /// A running nginx, ended when dropped.
-struct Nginx {
+pub(crate) struct Nginx {
     child: Child,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
 }
 
 impl Nginx {
     fn start(folder: &Path) -> Self {
+        Self::serving(folder, &format!("root {}/www;", folder.display()))
+    }
+
+    /// With these lines about its one server.
+    pub(crate) fn serving(folder: &Path, lines: &str) -> Self {
         let at = folder.display();
         let socket = folder.join("nginx.sock");
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -336,7 +341,7 @@ impl Nginx {
              include /etc/nginx/mime.types; default_type application/octet-stream;\n\
              charset utf-8; charset_types text/plain text/css;\n\
              if_modified_since before; absolute_redirect off; gzip_static on;\n\
-             server {{ listen unix:{at}/nginx.sock; root {at}/www; }} }}\n"
+             server {{ listen unix:{at}/nginx.sock; {lines} }} }}\n"
         );
         fs::write(folder.join("nginx.conf"), configuration).unwrap();
         let child = Command::new("/usr/sbin/nginx")

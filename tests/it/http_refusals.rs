@@ -117,3 +117,113 @@ fn an_idle_client_is_kept_as_long_as_its_key_says() {
     wait_for(&server, Counter::KeepAliveTimeout, 1);
     assert_eq!(server.read(Counter::HeartbeatTimeout), 0);
 }
+
+/// A proxy that is trusted says whom it asks for; nobody else does.
+#[test]
+fn the_client_behind_a_trusted_proxy_is_the_one_it_names() {
+    for (trusted, field, value, expected) in [
+        (
+            "127.0.0.0/8",
+            "x-forwarded-for",
+            "9.9.9.9, 192.0.2.7",
+            "192.0.2.7:0",
+        ),
+        (
+            "127.0.0.0/8,10.0.0.0/8",
+            "x-forwarded-for",
+            "192.0.2.7, 10.1.2.3",
+            "192.0.2.7:0",
+        ),
+        (
+            "127.0.0.0/8",
+            "forwarded",
+            "for=\"[2001:db8::7]:80\"",
+            "[2001:db8::7]:0",
+        ),
+        ("127.0.0.0/8", "x-real-ip", "192.0.2.7", "192.0.2.7:0"),
+        ("127.0.0.0/8", "x-real-ip", "nobody", "127.0.0.1:"),
+        ("10.0.0.0/8", "x-forwarded-for", "192.0.2.7", "127.0.0.1:"),
+    ] {
+        let web = Web::<()>::new()
+            .get("/who", |c, (): ()| c.peer().to_string())
+            .post("/who", |c, _: Bytes| c.peer().to_string());
+        let keys = [
+            HTTP[0],
+            ("http.client_from", field),
+            ("listener.0.trusted", trusted),
+            ("listener.0.deny", "203.0.113.0/24"),
+        ];
+        let server = Server::configured(App::<()>::new().web(web), &keys).unwrap();
+        let mut client = Client::to(&server);
+        let get = format!("GET /who HTTP/1.1\r\nHost: x\r\n{field}: {value}\r\n\r\n");
+        client.send(get.as_bytes());
+        let said = String::from_utf8(response(&mut client).1).unwrap();
+        assert!(said.starts_with(expected), "{field}: {value}: {said}");
+        let post = get.replacen("GET", "POST", 1).replace(
+            "\r\n\r\n",
+            "\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n",
+        );
+        client.send(post.as_bytes());
+        assert_eq!(client.exactly(25), b"HTTP/1.1 100 Continue\r\n\r\n");
+        client.send(b"x");
+        let said = String::from_utf8(response(&mut client).1).unwrap();
+        assert!(said.starts_with(expected), "{field}: {value}: {said}");
+        // Without the field, the proxy asks for itself.
+        assert!(ask(&mut client, "GET", "/who").1.starts_with(b"127.0.0.1:"));
+        let denied = get
+            .replace(value, "203.0.113.9")
+            .replace("forwarded: ", "forwarded: for=");
+        client.send(denied.as_bytes());
+        let (head, said) = response(&mut client);
+        if expected.starts_with("127") && value != "nobody" {
+            assert!(said.starts_with(b"127.0.0.1:"), "not believed: {head}");
+        } else {
+            assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+            wait_for(&server, Counter::HttpDenied, 1);
+        }
+    }
+}
+
+#[test]
+fn the_access_log_names_the_client_of_each_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let daemon = Daemon::start(&[
+        ("listener.0.protocol", "http"),
+        ("listener.0.trusted", "127.0.0.1"),
+        ("http.client_from", "x-forwarded-for"),
+        ("http.access_log", path.to_str().unwrap()),
+        ("http.access_log_format", "json"),
+    ]);
+    let mut client = Client::connect(daemon.address());
+    for (line, by) in [("GET /ä", "192.0.2.7"), ("POST /echo", "192.0.2.8")] {
+        let body = if line.starts_with("GET") {
+            ""
+        } else {
+            "Content-Length: 0\r\n"
+        };
+        client.send(
+            format!("{line} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {by}\r\n{body}\r\n").as_bytes(),
+        );
+        response(&mut client);
+    }
+    client.send(b"HEAD / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n");
+    assert!(client.rest().starts_with(b"HTTP/1.1 400 "));
+    daemon.stop();
+    let lines = fs::read_to_string(&path).unwrap();
+    let found: Vec<(String, String, u64)> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap().to_owned();
+            (text("peer"), text("path"), line["status"].as_u64().unwrap())
+        })
+        .collect();
+    let expected = [
+        ("192.0.2.7", "/ä", 404),
+        ("192.0.2.8", "/echo", 200),
+        ("192.0.2.9", "/", 400),
+    ];
+    let expected = expected.map(|(peer, path, status)| (peer.to_owned(), path.to_owned(), status));
+    assert_eq!(found, expected);
+}

@@ -10,6 +10,7 @@
 
 use std::cell::Cell;
 use std::fmt::{self, Display, Write};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::head::{self, Head};
@@ -101,6 +102,8 @@ impl<'a> Shown<'a> {
 pub struct Access<'a> {
     /// What was asked; `None`: what came could not be read.
     pub shown: Option<Shown<'a>>,
+    /// Whom a proxy asked for; `None`: the peer asked for itself.
+    pub client: Option<IpAddr>,
     /// What it was answered with.
     pub status: u16,
     /// Bytes of the content that follows the answer's head.
@@ -201,6 +204,8 @@ impl Access<'_> {
 pub struct Sending {
     format: AccessFormat,
     request: Option<Kept>,
+    /// Whom a proxy asked for.
+    client: Option<IpAddr>,
     status: u16,
     /// Bytes behind the head of the answer, as far as they are written.
     pub(super) bytes: u64,
@@ -248,11 +253,18 @@ impl Sending {
         Self {
             format,
             request: access.shown.map(Kept::from),
+            client: access.client,
             status: access.status,
             bytes: access.bytes,
             since,
             id: access.id.into(),
         }
+    }
+
+    /// Whom a proxy asked for; `None`: the peer asked for itself.
+    #[must_use]
+    pub const fn client(&self) -> Option<IpAddr> {
+        self.client
     }
 
     /// Appends the line of an answer of which `unsent` bytes were not sent when
@@ -267,6 +279,7 @@ impl Sending {
     ) {
         let access = Access {
             shown: self.request.as_ref().map(Kept::shown),
+            client: self.client,
             status: self.status,
             bytes: self.bytes.saturating_sub(unsent),
             taken: Duration::from_micros(micros.saturating_sub(self.since)),
@@ -457,6 +470,7 @@ mod tests {
         let read = head::read(request.as_bytes(), true, &mut room);
         let access = Access {
             shown: read.ok().map(|(head, _)| Shown::of(&head)),
+            client: None,
             status: 200,
             bytes: 5,
             taken: Duration::from_micros(1_000_042),

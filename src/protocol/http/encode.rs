@@ -1,5 +1,7 @@
 //! A response as it goes over the wire.
 
+use std::net::IpAddr;
+
 use super::content::{Content, Piece};
 use super::date::http_date;
 use super::response::{Response, reason};
@@ -14,6 +16,8 @@ pub(super) struct Asked {
     pub(super) head: bool,
     pub(super) minor: u8,
     pub(super) keeps: bool,
+    /// Whom a proxy asks for.
+    pub(super) client: Option<IpAddr>,
     /// When it was looked at first, if answers are recorded.
     pub(super) since: u64,
 }

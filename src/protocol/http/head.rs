@@ -56,6 +56,13 @@ impl<'a> Fields<'a> {
             .map(|(_, value)| value)
     }
 
+    /// The values of all fields called `name` (in small letters).
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
     /// The name that the client gave the request (`X-Request-Id`), if it is one
     /// that can be passed on: a word of at most 64 plain characters.
     #[must_use]
@@ -79,12 +86,18 @@ pub(super) fn as_request_id(id: &[u8]) -> Option<&str> {
 /// The value of the first field called `name` in the beginning of a head,
 /// whatever is wrong with that.
 pub(super) fn field_of_part<'a>(bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    fields_of_part(bytes, name).next()
+}
+
+/// As [`field_of_part`], of all fields called `name`.
+pub(super) fn fields_of_part<'a>(bytes: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
     let fields = bytes.split(|&byte| byte == b'\n').filter_map(|line| {
         let colon = memchr::memchr(b':', line)?;
         Some((&line[..colon], line[colon + 1..].trim_ascii()))
     });
-    let mut named = fields.filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()));
-    named.next().map(|(_, value)| value)
+    fields
+        .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
+        .map(|(_, value)| value)
 }
 
 /// What a head says about its message, beside what it asks for.

@@ -21,6 +21,7 @@ mod content;
 mod cutter;
 mod date;
 mod encode;
+mod forwarded;
 mod head;
 mod intake;
 mod limits;
@@ -39,6 +40,7 @@ mod trailers;
 pub use access::{Access, AccessFormat, Sending, Shown};
 pub use content::{Content, Piece};
 pub use date::http_date;
+pub use forwarded::{ClientField, Proxies};
 pub use head::{Fields, Head};
 pub use intake::{Intake, Received, Spooling, Taken, Wanted};
 pub use limits::{FIELDS_MAX, Limits};
@@ -73,6 +75,7 @@ impl Http1 {
             limits,
             merge_slashes: true,
             keep_alive: None,
+            proxies: None,
             spooling,
             access: None,
             root: None,
@@ -99,6 +102,13 @@ impl Http1 {
     #[must_use]
     pub fn keeping_alive(mut self, limit: Duration) -> Self {
         Arc::make_mut(&mut self.0).keep_alive = Some(limit);
+        self
+    }
+
+    /// Proxies say in a field of each request whom it is from.
+    #[must_use]
+    pub fn behind(mut self, proxies: Proxies) -> Self {
+        Arc::make_mut(&mut self.0).proxies = Some(proxies);
         self
     }
 

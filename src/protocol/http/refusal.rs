@@ -22,6 +22,8 @@ pub(super) enum Bad {
     Method,
     /// The method is none that this server does, whatever its handlers know.
     NotAllowed,
+    /// The lists of the listener do not let its client in.
+    Denied,
     /// The chunks of the body have more beside their data than a head may have.
     Extensions,
     /// The peer ended its stream within a body.
@@ -52,6 +54,7 @@ impl Bad {
         match self {
             Self::Syntax(_) => answer!("400 Bad Request", 16),
             Self::NoLength => answer!("411 Length Required", 20),
+            Self::Denied => answer!("403 Forbidden", 14),
             Self::NotAllowed => answer!("405 Method Not Allowed", 23),
             Self::BodyTooLong | Self::Extensions => answer!("413 Content Too Large", 22),
             Self::LineTooLong => answer!("414 URI Too Long", 17),
@@ -73,6 +76,7 @@ impl Bad {
             Self::Coding | Self::Version | Self::Expectation | Self::Method | Self::NotAllowed => {
                 Counter::HttpUnsupported
             }
+            Self::Denied => Counter::HttpDenied,
             Self::Truncated => Counter::Truncated,
             Self::Http2 => Counter::SpokeHttp2,
             Self::Tls => Counter::SpokeTls,
@@ -90,6 +94,7 @@ impl Bad {
             Self::Coding => "a transfer coding other than chunked",
             Self::Expectation => "an expectation other than 100-continue",
             Self::Method => "a method that nobody here knows",
+            Self::Denied => "a client, named by its proxy, that the listener's lists do not let in",
             Self::NotAllowed => "TRACE or CONNECT, which are not allowed here",
             Self::Extensions => "chunk extensions over http.head_max",
             Self::Truncated => "an end-of-file in the middle of a request body",
@@ -139,6 +144,7 @@ mod tests {
             Bad::Syntax(""),
             Bad::NoLength,
             Bad::NotAllowed,
+            Bad::Denied,
             Bad::BodyTooLong,
             Bad::LineTooLong,
             Bad::HeadTooLong,

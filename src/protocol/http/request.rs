@@ -2,6 +2,7 @@
 //! to show. Borrows from the bytes of the request.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::{Head, Response, Served, Taken, Trailers};
 use crate::protocol::{Lane, Units};
@@ -20,6 +21,8 @@ pub struct Request<'a> {
     pub root: Option<&'a dyn Root>,
     /// What an [`Intake`](super::Intake) made of the body, for its handler to take.
     pub taken: Option<&'a Taken>,
+    /// Whom a proxy asks for; `None`: the peer asks for itself.
+    pub client: Option<IpAddr>,
 }
 
 /// A request whose body is yet to come.
@@ -31,6 +34,8 @@ pub struct Incoming<'a> {
     pub length: Option<usize>,
     /// Bytes that a body may have, unless its route says otherwise.
     pub max: usize,
+    /// Whom a proxy asks for; `None`: the peer asks for itself.
+    pub client: Option<IpAddr>,
     /// What the listener has to show.
     pub root: Option<&'a dyn Root>,
 }

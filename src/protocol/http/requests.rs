@@ -4,6 +4,8 @@
 //!
 //! A program without routes implements none of it, and its requests get 404.
 
+use std::net::IpAddr;
+
 use super::{
     Access, AccessFormat, ChunkBuf, Fill, Incoming, Intake, Request, Response, Sending, Served,
     Spooling, Stream, Wanted,
@@ -71,6 +73,11 @@ pub trait Requests: Send {
     /// A name for a request that came without one.
     fn request_id(&mut self) -> Box<str> {
         Box::default()
+    }
+
+    /// The address of the peer; `None`: it has none.
+    fn peer(&self) -> Option<IpAddr> {
+        None
     }
 
     /// Microseconds of a clock that never goes back.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AccessFormat, Limits, Root, Spooling};
+use super::{AccessFormat, Limits, Proxies, Root, Spooling};
 
 /// What all connections of a listener have in common.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Settings {
     /// any other peer.
     pub(super) keep_alive: Option<Duration>,
     pub(super) spooling: Spooling,
+    /// Who may say whom a request is from.
+    pub(super) proxies: Option<Proxies>,
     /// How each answer is recorded, if it is.
     pub(super) access: Option<AccessFormat>,
     pub(super) root: Option<Arc<dyn Root>>,

@@ -544,7 +544,21 @@ mod reference {
         }
         if let Some(address) = host.strip_prefix('[') {
             let address = address.strip_suffix(']');
-            return address.is_some_and(|one| one.parse::<std::net::Ipv6Addr>().is_ok());
+            let is_later = |one: &str| {
+                let later = one
+                    .strip_prefix(['v', 'V'])
+                    .and_then(|one| one.split_once('.'));
+                later.is_some_and(|(version, rest)| {
+                    let marks = b"-._~!$&'()*+,;=:";
+                    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || marks.contains(&byte);
+                    !version.is_empty()
+                        && version.bytes().all(|byte| byte.is_ascii_hexdigit())
+                        && !rest.is_empty()
+                        && rest.bytes().all(is_part)
+                })
+            };
+            let is_one = |one: &str| one.parse::<std::net::Ipv6Addr>().is_ok() || is_later(one);
+            return address.is_some_and(is_one);
         }
         let mut escapes = host.bytes().enumerate().filter(|(_, byte)| *byte == b'%');
         escapes.all(|(at, _)| {

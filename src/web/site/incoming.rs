@@ -66,6 +66,7 @@ impl<S: Default + Send + 'static> Routes<S> {
             body: Units::borrowed(b""),
             trailers: Trailers::NONE,
             taken: None,
+            client: incoming.client,
             root: incoming.root,
         };
         let goal = self.find(method, head.path);

@@ -90,6 +90,7 @@ impl HttpServer {
         &mut self,
         head: &Head<'_>,
         meaning: &Meaning,
+        asked: Asked,
         bytes: &[u8],
         turn: &mut Turn<'_>,
     ) -> Done {
@@ -97,7 +98,6 @@ impl HttpServer {
         if turn.lane == Lane::Inline {
             return Err(Stop::Step(Step::NotInline));
         }
-        let asked = self.asked(head, meaning, turn);
         let incoming = Incoming {
             head: *head,
             length: match meaning.length {
@@ -105,6 +105,7 @@ impl HttpServer {
                 Length::Chunked => None,
             },
             max: self.settings.limits.body,
+            client: asked.client,
             root: self.settings.root.as_deref(),
         };
         let mut response = self.response(head, turn);

@@ -7,6 +7,7 @@ mod refuse;
 mod streaming;
 mod upload;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::protocol::http::encode::Asked;
@@ -76,13 +77,15 @@ impl HttpServer {
         let bytes = units.bytes();
         let (head, meaning) = self.read(bytes, &mut room)?;
         refuse::allowed(&head)?;
+        let client = self.client(&head, turn)?;
         let behind = units.slice(meaning.len..bytes.len());
         let max = self.settings.limits.body;
         let Some(body) = self.whole(behind, meaning.length, max) else {
-            return self.begin(&head, &meaning, bytes, turn);
+            let asked = self.asked(&head, &meaning, client, turn);
+            return self.begin(&head, &meaning, asked, bytes, turn);
         };
         let end = meaning.len + body.len;
-        let asked = self.asked(&head, &meaning, turn);
+        let asked = self.asked(&head, &meaning, client, turn);
         let written = &bytes[..meaning.len];
         let step = self.serve_one(&head, written, asked, body.read(behind), turn)?;
         Ok((end, step))
@@ -97,9 +100,16 @@ impl HttpServer {
         head::read(bytes, self.settings.merge_slashes, room)
     }
 
-    fn asked(&self, head: &Head<'_>, meaning: &Meaning, turn: &Turn<'_>) -> Asked {
+    fn asked(
+        &self,
+        head: &Head<'_>,
+        meaning: &Meaning,
+        client: Option<IpAddr>,
+        turn: &Turn<'_>,
+    ) -> Asked {
         let since = (self.settings.access).map_or(0, |_| turn.app.micros());
         Asked {
+            client,
             since,
             head: head.method == "HEAD",
             minor: head.minor,
@@ -122,6 +132,7 @@ impl HttpServer {
             body: body.units,
             trailers: body.trailers,
             taken: body.taken,
+            client: asked.client,
             root: self.settings.root.as_deref(),
         };
         let mut response = self.response(head, turn);

@@ -46,6 +46,7 @@ impl HttpServer {
         let micros = turn.app.micros().saturating_sub(asked.since);
         let access = Access {
             shown: shown(),
+            client: asked.client,
             status,
             bytes: match len {
                 Some(len) if !asked.head && !matches!(status, 204 | 304) => len,
@@ -97,6 +98,7 @@ impl HttpServer {
                 let micros = app.micros().saturating_sub(asked.since);
                 let access = Access {
                     shown: head.map(|(head, _)| Shown::of(&head)),
+                    client: asked.client,
                     status: GONE,
                     bytes: 0,
                     taken: Duration::from_micros(micros),

@@ -4,6 +4,8 @@
 //! A refusal is a response like any other: with its date, without content for
 //! `HEAD`, with a line in the access log; and the connection ends behind it.
 
+use std::net::IpAddr;
+
 use super::{HttpServer, Stop};
 use crate::protocol::http::access::Shown;
 use crate::protocol::http::encode::Asked;
@@ -50,6 +52,30 @@ pub(super) fn server_options(response: &mut Response) {
 }
 
 impl HttpServer {
+    /// Whom `head` is from, if not from the peer.
+    ///
+    /// # Errors
+    ///
+    /// The lists of the listener do not let it in.
+    pub(super) fn client(&self, head: &Head<'_>, turn: &Turn<'_>) -> Result<Option<IpAddr>, Bad> {
+        let Some(proxies) = &self.settings.proxies else {
+            return Ok(None);
+        };
+        let values = head.fields.all(proxies.field().name());
+        let client = proxies.client(turn.app.peer(), values);
+        match client {
+            Some(client) if !proxies.admits(client) => Err(Bad::Denied),
+            client => Ok(client),
+        }
+    }
+
+    /// The same of the beginning of a head.
+    fn client_of_part(&self, part: &[u8], turn: &Turn<'_>) -> Option<IpAddr> {
+        let proxies = self.settings.proxies.as_ref()?;
+        let values = head::fields_of_part(part, proxies.field().name());
+        proxies.client(turn.app.peer(), values)
+    }
+
     /// The connection ends as soon as nothing is owed.
     pub(super) fn end(&mut self, how: Step, turn: &mut Turn<'_>) -> Step {
         self.deaf = true;
@@ -94,6 +120,7 @@ impl HttpServer {
             head: shown.is_some_and(|shown| shown.method == b"HEAD"),
             minor: 1,
             keeps: false,
+            client: self.client_of_part(&refusal.about, turn),
             since: turn.app.micros(),
         };
         let _whole = self.answer(|| shown, asked, response, turn);

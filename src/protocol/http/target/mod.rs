@@ -251,3 +251,113 @@ const NO_PATH: &AsciiSet = &CONTROLS
 pub(crate) fn in_uri(path: &str) -> Cow<'_, str> {
     utf8_percent_encode(path, NO_PATH).into()
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::cases::{CASES, Does, NO_FRAGMENT, ONCE, RESERVED, SCHEMES};
+    use super::*;
+    use Does::{Path, Status};
+
+    fn done<'a>(
+        method: &str,
+        target: &'a str,
+        merge: bool,
+        room: &'a mut String,
+    ) -> Option<(&'a str, &'a str)> {
+        let found = read(method, target, merge, room).ok();
+        found.map(|Target { path, query }| (path, query))
+    }
+
+    #[test]
+    fn targets_are_read_as_the_table_says() {
+        for (method, target, why, _, ours) in CASES {
+            let mut room = String::from("left over");
+            let found = done(method, target, true, &mut room);
+            match ours {
+                Path(path, query) => assert_eq!(found, Some((*path, *query)), "{target}: {why}"),
+                Status(status) => assert_eq!((found, *status), (None, 400), "{target}: {why}"),
+            }
+        }
+    }
+
+    #[test]
+    fn where_nginx_does_something_else_a_line_of_an_rfc_says_why() {
+        for (method, target, why, nginx, ours) in CASES {
+            let (rfc, _) = why.split_once(", ").expect("a number");
+            assert!(
+                rfc.len() == 4 && rfc.bytes().all(|b| b.is_ascii_digit()),
+                "{why}"
+            );
+            // What has a path of its own is answered by the server.
+            let is_alike = nginx == ours || matches!((method, ours), (&"OPTIONS" | &"CONNECT", _));
+            let reasons = [RESERVED, ONCE, NO_FRAGMENT, SCHEMES];
+            let escaped = matches!(ours, Path(path, _) if path.contains('%'));
+            assert!(
+                is_alike || escaped || reasons.contains(why),
+                "{target}: {why}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_is_normal_already_and_a_redirect_to_it_stays() {
+        for (method, target, ..) in CASES {
+            for merge in [true, false] {
+                let mut room = String::new();
+                let Some((path, _)) = done(method, target, merge, &mut room) else {
+                    continue;
+                };
+                if !path.starts_with('/') {
+                    continue;
+                }
+                let there = in_uri(path).into_owned();
+                assert!(
+                    !there.starts_with("//") && !there.starts_with("/\\"),
+                    "{there}"
+                );
+                let is_uri =
+                    |byte: u8| byte.is_ascii_graphic() && !b"?#\\\"<>^`{|}".contains(&byte);
+                assert!(there.bytes().all(is_uri), "{there}");
+                let mut again = String::new();
+                let (path_again, _) = done("GET", &there, merge, &mut again).expect(&there);
+                assert_eq!(path_again, path, "{target}");
+                assert_eq!(spelled(&there), path, "{target}");
+            }
+        }
+    }
+
+    #[test]
+    fn slashes_stay_where_they_are_not_merged() {
+        for (target, path) in [
+            ("/a//b", "/a//b"),
+            ("/a//", "/a//"),
+            ("/a//../b", "/a/b"),
+            ("/a/b/..//c", "/a//c"),
+            // What begins with two would be the name of a host.
+            ("//a", "/a"),
+            ("/.//a", "/a"),
+            ("/a/..//b", "/b"),
+            ("//", "/"),
+        ] {
+            let mut room = String::new();
+            let found = done("GET", target, false, &mut room);
+            assert_eq!(found, Some((path, "")), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_escaped_is_undone_once() {
+        for (path, bytes) in [
+            ("/a b/ä", Some("/a b/ä".as_bytes())),
+            ("/%252e", Some(b"/%2e")),
+            ("/a%0A%FFb", Some(b"/a\n\xffb")),
+            ("/a%2Fb", None),
+            ("/..%2F..", None),
+        ] {
+            assert_eq!(unescaped(path).as_deref(), bytes, "{path}");
+        }
+        let mut room = String::new();
+        let found = done("GET", "/%ff%C3%28%80", true, &mut room);
+        assert_eq!(found, Some(("/%FF%C3(%80", "")));
+    }
+}
