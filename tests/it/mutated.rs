@@ -131,9 +131,16 @@ pub(crate) fn verdict(tested: &Output, reloaded: &Output, taken: &str) -> Result
     let code = reloaded.status.code();
     let right = match (tested.status.code(), code) {
         (Some(0), Some(0)) => true,
-        // A changed key of the start is good, and not for a reload.
-        (Some(0), Some(78)) => said.contains(": accept is "),
-        (Some(69), Some(69)) => said.contains(taken),
+        // A changed key of the start is good, and not for a reload; a master cannot
+        // be asked where it has no socket.
+        (Some(0), Some(78)) => {
+            let keys = [": accept is ", ": pid_file is ", "control_socket is empty"];
+            keys.iter().any(|key| said.contains(key))
+        }
+        // Somebody's now: that is for `-t` to warn of.
+        (Some(0), Some(69)) => {
+            said.contains(taken) && String::from_utf8_lossy(&tested.stderr).contains(taken)
+        }
         // A log that cannot be opened has a path and no line.
         (Some(78), Some(78)) => {
             said.contains("/nowhere/at/all") || said.contains("conf:") && said.contains('^')

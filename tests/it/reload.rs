@@ -29,11 +29,7 @@ fn a_good_reload_changes_what_it_says_and_a_bad_one_nothing() {
             78,
             "conf:1:10: accept is \"mutex\"",
         ),
-        (
-            "control_socket = \"other\"",
-            69,
-            "no master listens on other",
-        ),
+        ("control_socket = \"other\"", 69, "/other"),
         (&foreign, 69, "in use"),
     ] {
         // Held until the reload has failed.
