@@ -1,9 +1,9 @@
 //! The rules between keys. Pure.
 
-use super::table::Table;
-use super::value::size_text;
 use std::net::SocketAddr;
 
+use super::table::Table;
+use super::value::size_text;
 use super::{
     Accept, Address, ClientFrom, Config, ConfigError, Ipv6Only, Listener, Pinging, Place, Protocol,
     ProxyProtocol, START_KEYS,

@@ -31,6 +31,9 @@ use crate::worker::connection::{Connection, Item};
 use crate::worker::limits::admission::{Entrance, Greeting};
 use crate::worker::setup::Listening;
 
+/// A backlog of so many does not fill up while a worker wakes.
+const SHORT: u32 = 128;
+
 /// Connections let in from one backlog before its listener is closed: new ones
 /// may come as fast.
 const LAST_ACCEPTS: usize = 4096;
@@ -97,7 +100,8 @@ impl Reactor<'_> {
     pub(super) fn relieve_backlogs(&mut self) {
         for listener in 0..self.listeners.len() {
             let backlog = socket::backlog(&self.listeners[listener].socket);
-            let Some((waiting, _)) = backlog.filter(|(waiting, room)| waiting * 2 >= *room) else {
+            let is_tight = |(waiting, room): &(u32, u32)| *room < SHORT && waiting * 2 >= *room;
+            let Some((waiting, _)) = backlog.filter(is_tight) else {
                 continue;
             };
             for _ in 0..waiting {
