@@ -31,6 +31,7 @@ told() {
 }
 
 part handover PURLIN_TEST_FULL=1 cargo test --test it -- --nocapture handover::
+part ends PURLIN_TEST_FULL=1 cargo test --test it -- --nocapture pushes:: ends::
 part upgrades PURLIN_TEST_UPGRADES=20 cargo test --test it -- --nocapture upgrade::
 part kill-points KILL_ROUNDS=50 cargo test --features failpoints --test faults -- --nocapture deaths
 # Without failpoints C1 of the table measures the same.

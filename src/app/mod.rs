@@ -361,6 +361,31 @@ impl<S: Default + Send + 'static> App<S> {
         self
     }
 
+    /// What [`Ctx::timer`] runs under this name, in the turn of its connection. A
+    /// timer that is known by its name goes along with its connection over a reload
+    /// or an upgrade, where the other program has one of this name. What `f` returns
+    /// is dropped.
+    ///
+    /// # Panics
+    ///
+    /// When one of this name was registered before.
+    #[must_use]
+    #[track_caller]
+    pub fn timer<R>(
+        mut self,
+        name: &str,
+        f: impl Fn(&mut Ctx<'_, S>) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let mut known = self.hooks.timers.iter();
+        assert!(
+            known.all(|(known, _)| known != name),
+            "timer `{name}` was registered before"
+        );
+        let timer = Arc::new(move |ctx: &mut Ctx<'_, S>| drop(f(ctx)));
+        self.hooks.timers.push((name.to_owned(), timer));
+        self
+    }
+
     /// Runs when a connection opens, before its first message: on a business
     /// thread, in the connection's turn.
     ///
@@ -373,12 +398,12 @@ impl<S: Default + Send + 'static> App<S> {
     /// When it was registered before.
     #[must_use]
     #[track_caller]
-    pub fn opened(mut self, f: impl Fn(&mut Ctx<'_, S>) + Send + Sync + 'static) -> Self {
+    pub fn opened<R>(mut self, f: impl Fn(&mut Ctx<'_, S>) -> R + Send + Sync + 'static) -> Self {
         assert!(
             self.hooks.opened.is_none(),
             "`opened` was registered before"
         );
-        self.hooks.opened = Some(Arc::new(f));
+        self.hooks.opened = Some(Arc::new(move |ctx| drop(f(ctx))));
         self
     }
 
@@ -444,7 +469,8 @@ impl<S: Default + Send + 'static> App<S> {
         for make in &self.data {
             fenced("`data`", || make(&mut data))?;
         }
-        let hub = Hub::new(worker.worker, worker.row, data);
+        let timers = self.hooks.timers.iter().map(|(name, _)| name.clone());
+        let hub = Hub::new(worker.worker, worker.row, data, timers.collect());
         for started in &self.started {
             fenced("`started`", || started(&hub))?;
         }

@@ -418,6 +418,10 @@ impl WorkerHandle for World {
         self.lock().add(after, Due::Timer(to, token));
     }
 
+    fn clock(&self) -> u64 {
+        u64::try_from(self.lock().now.as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn wake(&self, _: ConnId, _: Duration) {}
 
     fn writable(&self, to: ConnId) -> bool {

@@ -281,3 +281,33 @@ fn a_test_opens_and_closes_as_a_worker_does() {
     assert_eq!(closed.load(Ordering::SeqCst), 1);
     assert_eq!(test.read(Counter::Panicked), 1);
 }
+
+#[test]
+fn a_timer_that_is_cancelled_does_not_run_and_a_named_one_is_one() {
+    let app = App::<Option<crate::dispatch::TimerHandle>>::new()
+        .timer("named", |c| c.send(9, "named"))
+        .opened(|c| c.after(Duration::from_secs(1), |c| c.send(9, "opened")))
+        .on(1, |c, ()| {
+            **c = Some(c.after(Duration::from_secs(2), |c| c.send(9, "after")))
+        })
+        .on(2, |c, ()| {
+            c.take().is_some_and(|timer| c.cancel(timer)).to_string()
+        })
+        .on(3, |c, seconds: String| -> Result<(), Error> {
+            c.timer("named", Duration::from_secs(seconds.parse()?));
+            Ok(())
+        })
+        .on(4, |c, ()| c.timer("unknown", Duration::ZERO));
+    let mut test = app.test();
+    let ann = test.connect();
+    test.send(ann, 1, ());
+    assert_eq!(test.call(ann, 2, ()).unwrap(), "true");
+    assert_eq!(test.call(ann, 2, ()).unwrap(), "false");
+    test.send(ann, 3, "5");
+    test.send(ann, 3, "7");
+    test.advance(Duration::from_secs(6));
+    assert_eq!(test.received(ann), [(9, Bytes::from("opened"))]);
+    test.advance(Duration::from_secs(60));
+    assert_eq!(test.received(ann), [(9, Bytes::from("named"))]);
+    assert_eq!(test.call(ann, 4, ()).unwrap_err().code, 500);
+}

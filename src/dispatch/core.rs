@@ -22,6 +22,8 @@ pub struct Hooks<S> {
     pub opened: Option<OnConn<S>>,
     /// At its end.
     pub closed: Option<OnConn<S>>,
+    /// Timers of connections, by name.
+    pub timers: Vec<(String, OnConn<S>)>,
     /// Periodic jobs.
     pub every: Vec<(Duration, OnWorker)>,
     /// At the beginning of the worker's end.
@@ -39,6 +41,7 @@ impl<S> Default for Hooks<S> {
         Self {
             opened: None,
             closed: None,
+            timers: Vec::new(),
             every: Vec::new(),
             draining: Vec::new(),
             going_away: None,
@@ -53,6 +56,7 @@ impl<S> Clone for Hooks<S> {
         Self {
             opened: self.opened.clone(),
             closed: self.closed.clone(),
+            timers: self.timers.clone(),
             every: self.every.clone(),
             draining: self.draining.clone(),
             going_away: self.going_away.clone(),

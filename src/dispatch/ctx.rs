@@ -12,7 +12,7 @@ use super::later::{Later, Replier};
 use super::own_turn;
 use super::sink::Sink;
 use super::waker::Waker;
-use crate::body::{Id, IntoReply};
+use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Push};
 use crate::sys::socket::Peer;
@@ -41,6 +41,26 @@ pub(super) struct Gone {
 
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
 
+/// Names a pending timer of one connection: what [`Ctx::after`] and
+/// [`Ctx::timer`] return, for [`Ctx::cancel`]. As a reply it is none, so that a
+/// handler may end with it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct TimerHandle(u64);
+
+impl IntoReply for TimerHandle {
+    fn into_reply(self) -> Answer {
+        Answer::None
+    }
+}
+
+/// A timer that has not run yet.
+pub(super) enum Pending<S> {
+    /// A function, which cannot go to another process.
+    Once(Timer<S>),
+    /// The name of one, and when it is due on the machine's clock.
+    Named { name: String, at: u64 },
+}
+
 /// A number for a timer or a late reply that this process has not used before.
 /// Not the dispatcher's: a connection may have another one in each of its
 /// turns.
@@ -54,7 +74,7 @@ pub(super) fn token() -> u64 {
     clippy::box_collection,
     reason = "a word instead of six, nearly always"
 )]
-pub(super) struct Timers<S>(Option<Box<HashMap<u64, Timer<S>>>>);
+pub(super) struct Timers<S>(Option<Box<HashMap<u64, Pending<S>>>>);
 
 impl<S> Timers<S> {
     pub(super) const fn none() -> Self {
@@ -65,13 +85,30 @@ impl<S> Timers<S> {
         self.0.is_none()
     }
 
-    pub(super) fn add(&mut self, timer: Timer<S>) -> u64 {
+    pub(super) fn add(&mut self, timer: Pending<S>) -> u64 {
         let token = token();
         self.0.get_or_insert_default().insert(token, timer);
         token
     }
 
-    pub(super) fn remove(&mut self, token: u64) -> Option<Timer<S>> {
+    /// The token of the timer with this name.
+    fn named(&self, wanted: &str) -> Option<u64> {
+        let mut all = self.0.iter().flat_map(|waiting| waiting.iter());
+        let is_it = |(_, timer): &(&u64, &Pending<S>)| matches!(timer, Pending::Named { name, .. } if name == wanted);
+        all.find(is_it).map(|(token, _)| *token)
+    }
+
+    /// Names and times, if all have names: `None`, and one cannot go anywhere.
+    pub(super) fn moving(&self) -> Option<Vec<(String, u64)>> {
+        let all = self.0.iter().flat_map(|waiting| waiting.values());
+        all.map(|timer| match timer {
+            Pending::Once(_) => None,
+            Pending::Named { name, at } => Some((name.clone(), *at)),
+        })
+        .collect()
+    }
+
+    pub(super) fn remove(&mut self, token: u64) -> Option<Pending<S>> {
         let waiting = self.0.as_mut()?;
         let timer = waiting.remove(&token);
         if waiting.is_empty() {
@@ -185,10 +222,73 @@ impl<'a, S> Ctx<'a, S> {
     }
 
     /// Runs `f` in this connection's turn, `delay` from now, unless the
-    /// connection ends before. Never runs beside another handler of it.
-    pub fn after(&mut self, delay: Duration, f: impl FnOnce(&mut Ctx<'_, S>) + Send + 'static) {
-        let token = self.timers.add(Box::new(f));
+    /// connection ends before. Never runs beside another handler of it. What `f`
+    /// returns is dropped.
+    ///
+    /// A connection whose function waits stays with its worker, and is closed when
+    /// that drains: use [`Self::timer`] for what takes longer than a moment.
+    pub fn after<R>(
+        &mut self,
+        delay: Duration,
+        f: impl FnOnce(&mut Ctx<'_, S>) -> R + Send + 'static,
+    ) -> TimerHandle {
+        let timer: Timer<S> = Box::new(move |ctx| drop(f(ctx)));
+        let token = self.timers.add(Pending::Once(timer));
         self.hub.worker().after(self.conn, delay, token);
+        TimerHandle(token)
+    }
+
+    /// Runs the function that is registered as `name`
+    /// ([`App::timer`](crate::App::timer)) in this connection's turn, `delay` from
+    /// now, unless the connection ends before. A pending timer of this name is
+    /// replaced. It goes along when the connection goes on in another worker, over
+    /// a reload or an upgrade, and is due at the same time there.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let app = App::<()>::new()
+    ///     .timer("expire", |c| c.send(9, "expired"))
+    ///     .on(1, |c, (): ()| c.timer("expire", Duration::from_secs(60)))
+    ///     .on(2, |c, (): ()| c.cancel_timer("expire").to_string());
+    /// let mut test = app.test();
+    /// let ann = test.connect();
+    /// test.send(ann, 1, ());
+    /// test.advance(Duration::from_secs(60));
+    /// assert_eq!(test.received(ann), [(9, Bytes::from("expired"))]);
+    /// assert_eq!(test.call(ann, 2, ()).unwrap(), "false");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When none is registered under this name: the program is wrong, and the
+    /// message is answered with error 500.
+    pub fn timer(&mut self, name: &str, delay: Duration) -> TimerHandle {
+        assert!(
+            self.hub.has_timer(name),
+            "no timer is registered as `{name}`"
+        );
+        self.cancel_timer(name);
+        let worker = self.hub.worker();
+        let delayed = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let token = self.timers.add(Pending::Named {
+            name: name.to_owned(),
+            at: worker.clock().saturating_add(delayed),
+        });
+        worker.after(self.conn, delay, token);
+        TimerHandle(token)
+    }
+
+    /// The timer does not run. False: it has run, was cancelled before, or is of
+    /// another connection.
+    pub fn cancel(&mut self, timer: TimerHandle) -> bool {
+        self.timers.remove(timer.0).is_some()
+    }
+
+    /// As [`Self::cancel`], by the name of [`Self::timer`].
+    pub fn cancel_timer(&mut self, name: &str) -> bool {
+        let token = self.timers.named(name);
+        token.is_some_and(|token| self.timers.remove(token).is_some())
     }
 
     /// Puts the reply off: `f` gets a [`Replier`], to be sent to any thread.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::catch_panic::guard;
 use super::close_reason::CloseReason;
 use super::core::Core;
-use super::ctx::{Ctx, Gone};
+use super::ctx::{Ctx, Gone, Pending};
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
 use super::own_turn;
 use super::router::Handler;
@@ -204,9 +204,25 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
     fn timer(&mut self, token: u64, out: &mut Out<'_>) {
         let Self { core, current } = self;
         current.id = None;
-        if let Some(timer) = current.timers.remove(token) {
-            activity::begin(Work::Timer);
-            current.run(core, out, || "a timer of a connection".to_owned(), timer);
+        let Some(timer) = current.timers.remove(token) else {
+            return;
+        };
+        activity::begin(Work::Timer);
+        match timer {
+            Pending::Once(timer) => {
+                current.run(core, out, || "a timer of a connection".to_owned(), timer);
+            }
+            Pending::Named { name, .. } => {
+                let mut timers = core.hooks.timers.iter();
+                let Some((_, timer)) = timers.find(|(known, _)| *known == name) else {
+                    return ::log::error!(
+                        "run timer `{name}` of {}: it came with the connection, and this \
+                         program has none of this name",
+                        current.conn
+                    );
+                };
+                current.run(core, out, || format!("timer `{name}`"), |ctx| timer(ctx));
+            }
         }
     }
 }
@@ -278,9 +294,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
 
     fn pack(&self) -> Result<MovedState, CannotMove> {
         let Self { core, current } = self;
-        if !current.timers.is_empty() {
-            return Err(CannotMove::Timer);
-        }
+        let timers = current.timers.moving().ok_or(CannotMove::Timer)?;
         let (user, rooms) = if current.member {
             core.hub.directory().memberships(current.conn)
         } else {
@@ -292,7 +306,12 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
             (Some(state), Some(carry)) => pack(core, state, carry).ok_or(CannotMove::State)?,
             (Some(_), None) => return Err(CannotMove::State),
         };
-        Ok(MovedState { state, user, rooms })
+        Ok(MovedState {
+            state,
+            user,
+            rooms,
+            timers,
+        })
     }
 
     fn unpack(
@@ -322,8 +341,21 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         self.current.state.is_some()
     }
 
-    fn rejoin(&mut self, user: Option<&str>, rooms: &[String]) {
+    fn rejoin(&mut self, moved: &MovedState) {
         let Self { core, current } = self;
+        let MovedState {
+            user,
+            rooms,
+            timers,
+            ..
+        } = moved;
+        let (user, worker) = (user.as_deref(), core.hub.worker());
+        for (name, at) in timers {
+            let (name, at) = (name.clone(), *at);
+            let left = Duration::from_millis(at.saturating_sub(worker.clock()));
+            let token = current.timers.add(Pending::Named { name, at });
+            worker.after(current.conn, left, token);
+        }
         current.member = user.is_some() || !rooms.is_empty();
         let directory = core.hub.directory();
         rooms

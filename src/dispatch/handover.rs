@@ -106,6 +106,8 @@ pub struct MovedState {
     pub user: Option<String>,
     /// Where it has joined.
     pub rooms: Vec<String>,
+    /// Its timers, by name, and when each is due on the machine's clock.
+    pub timers: Vec<(String, u64)>,
 }
 
 /// Why a connection stays with the program that it has.

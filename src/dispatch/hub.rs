@@ -43,15 +43,23 @@ struct Inner {
     directory: Directory,
     data: Data,
     row: Row,
+    /// Names of the registered timers.
+    timers: Vec<String>,
 }
 
 impl Hub {
-    pub(crate) fn new(worker: Arc<dyn WorkerHandle>, row: Row, data: Data) -> Self {
+    pub(crate) fn new(
+        worker: Arc<dyn WorkerHandle>,
+        row: Row,
+        data: Data,
+        timers: Vec<String>,
+    ) -> Self {
         Self(Arc::new(Inner {
             worker,
             directory: Directory::default(),
             data,
             row,
+            timers,
         }))
     }
 
@@ -92,6 +100,11 @@ impl Hub {
             who,
             except: None,
         }
+    }
+
+    /// Whether a timer is registered under `name`.
+    pub(super) fn has_timer(&self, name: &str) -> bool {
+        self.0.timers.iter().any(|timer| timer == name)
     }
 
     pub(super) fn worker(&self) -> &dyn WorkerHandle {

@@ -39,7 +39,7 @@ mod waker;
 #[doc(hidden)]
 pub use self::core::{Core, Hooks};
 pub use close_reason::CloseReason;
-pub use ctx::Ctx;
+pub use ctx::{Ctx, TimerHandle};
 pub use data::Data;
 pub(crate) use directory::Heard;
 #[doc(inline)]

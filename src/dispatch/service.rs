@@ -27,6 +27,10 @@ pub trait WorkerHandle: Send + Sync {
     /// Runs `Dispatch::timer(token)` of `to` in its turn, `after` from now.
     fn after(&self, to: ConnId, after: std::time::Duration, token: u64);
 
+    /// The clock by which timers fall due, in milliseconds: the same in every
+    /// process of the machine.
+    fn clock(&self) -> u64;
+
     /// Has `to` look, in its turn and `after` from now, whether what it waits
     /// for is there. One that waits for nothing, or is gone, does not care.
     fn wake(&self, to: ConnId, after: std::time::Duration);
@@ -188,8 +192,8 @@ pub trait Dispatcher: crate::protocol::Dispatch {
     ) -> bool;
 
     /// The connection that was unpacked can be found from now on: enters its
-    /// rooms, and is bound to its user.
-    fn rejoin(&mut self, user: Option<&str>, rooms: &[String]);
+    /// rooms, is bound to its user, and its timers run on.
+    fn rejoin(&mut self, moved: &MovedState);
 
     /// The connection is another worker's, or was never opened: as
     /// [`leave`](Self::leave), without `closed`.

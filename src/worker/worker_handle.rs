@@ -81,6 +81,10 @@ impl WorkerHandle for Shared {
             .timer(to, token, coarse_millis().saturating_add(millis(after)));
     }
 
+    fn clock(&self) -> u64 {
+        coarse_millis()
+    }
+
     fn wake(&self, to: ConnId, after: Duration) {
         if after.is_zero() {
             self.post(to, Item::Wake);

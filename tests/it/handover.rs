@@ -480,3 +480,31 @@ fn a_worker_that_is_one_too_many_gives_its_connections_to_the_others() {
     }
     assert_eq!(instance.counter("connections_closed"), 0);
 }
+
+#[test]
+fn a_named_timer_goes_along_over_a_reload_and_runs_once() {
+    let instance = Instance::mover("workers = 1");
+    instance.must("start");
+    let mut clients = guests(&instance, 3);
+    for (n, client) in clients.iter_mut().enumerate() {
+        let user = format!("user {n}").into_bytes();
+        assert_eq!(client.call(12, &user).1, user);
+        // The first is due on the way or behind it, the second never.
+        let millis = ["200", "100000000", "1500"][n].as_bytes();
+        assert_eq!(client.call(18, millis).1, millis);
+    }
+    instance.must("reload");
+    for n in [0, 2] {
+        let user = format!("user {n}").into_bytes();
+        assert_eq!(clients[n].comm(), (100, user));
+    }
+    wait_until("the old ones have left", || instance.serves_with(1));
+    let counter = |name: &str| instance.counter(&format!("connections_{name}"));
+    assert_eq!(
+        (counter("handed_over"), counter("not_handed_over_timer")),
+        (3, 0)
+    );
+    for client in &mut clients {
+        assert_eq!(client.call(1, b"and no push").1, b"and no push");
+    }
+}

@@ -30,6 +30,8 @@ const TIMER: Id = 15;
 const WORK: Id = 16;
 /// As that, and pushes to the room `lobby` then.
 const LATE: Id = 17;
+/// Sets the timer `push`, which pushes, for so many milliseconds from now.
+const NAMED: Id = 18;
 /// What is pushed.
 const PUSH: Id = 100;
 
@@ -95,6 +97,10 @@ fn main() -> ExitCode {
         .started(started)
         .opened(|_| note("opened\n"))
         .closed(|_| note("closed\n"))
+        .timer("push", |c| {
+            let user = c.user().unwrap_or_default();
+            c.send(PUSH, user);
+        })
         .on_inline(ECHO, |_, body: Bytes| body)
         .on_inline(WHO, |c, (): ()| {
             let conn = c.conn().word().to_be_bytes();
@@ -122,6 +128,10 @@ fn main() -> ExitCode {
         .on(TIMER, |c, (): ()| {
             c.after(Duration::from_secs(100_000), |_| {});
             "set"
+        })
+        .on(NAMED, |c, millis: String| -> Result<String, Error> {
+            c.timer("push", Duration::from_millis(millis.parse()?));
+            Ok(millis)
         })
         .on(WORK, |_, millis: String| -> Result<String, Error> {
             note("working\n");

@@ -94,7 +94,8 @@ pub(super) fn pack(
 pub(super) fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool {
     let (luggage, is_session) = (&record.luggage, conn.protocol().is_session());
     let is_member = luggage.user.is_some() || !luggage.rooms.is_empty();
-    if luggage.state == State::Empty && !is_member && record.rest == 0 {
+    let remembers = is_member || record.rest != 0 || !luggage.timers.is_empty();
+    if luggage.state == State::Empty && !remembers {
         // What has begun elsewhere cannot begin anew.
         return !is_session || !record.clocks.has_begun() || service.is_stateless();
     }

@@ -246,8 +246,7 @@ impl Reactor<'_> {
             inbound.unfinished = Some(unfinished);
         }
         if let Some(parts) = &mut *lock(&conn.turn) {
-            let luggage = &record.luggage;
-            parts.app.rejoin(luggage.user.as_deref(), &luggage.rooms);
+            parts.app.rejoin(&record.luggage);
         }
         // Its deadlines may be near: the heartbeat thread finds out.
         self.shared.heartbeat.watch(slot, self.now);

@@ -8,7 +8,11 @@
 //! ```
 //!
 //! The two may be different binaries. The first byte of a datagram is the form
-//! of all that follows; whoever reads another one closes the line.
+//! of all that follows; whoever reads another one closes the line. So does one
+//! of an older release that reads an offer with timers, which is written only
+//! where there are some: these connections stay where they are.
+
+use std::borrow::Cow;
 
 use super::clocks::{MovedClocks, WORDS};
 use crate::dispatch::handover::{MovedState, State};
@@ -105,13 +109,22 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct Offer {
     bytes: Vec<u8>,
+    /// Names and times of the timers, for each record.
+    timers: Vec<Vec<(String, u64)>>,
+    /// Bytes that these take.
+    timed: usize,
     pub(super) count: usize,
 }
 
 impl Default for Offer {
     fn default() -> Self {
         let bytes = vec![FORM, b'o'];
-        Self { bytes, count: 0 }
+        Self {
+            bytes,
+            timers: Vec::new(),
+            timed: 0,
+            count: 0,
+        }
     }
 }
 
@@ -120,20 +133,36 @@ impl Offer {
     pub(super) fn push(&mut self, record: &Record) -> bool {
         let before = self.bytes.len();
         record.write(&mut self.bytes);
-        if self.bytes.len() - before > RECORD {
+        let timers = &record.luggage.timers;
+        let timed: usize = timers.iter().map(|(name, _)| name.len() + 12).sum();
+        if self.bytes.len() - before + timed > RECORD {
             self.bytes.truncate(before);
             return false;
         }
+        self.timed += timed;
+        self.timers.push(timers.clone());
         self.count += 1;
         true
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.count >= CONNECTIONS || self.bytes.len() >= OFFER
+        self.count >= CONNECTIONS || self.bytes.len() + self.timed >= OFFER
     }
 
-    pub(super) fn datagram(&self) -> &[u8] {
-        &self.bytes
+    pub(super) fn datagram(&self) -> Cow<'_, [u8]> {
+        if self.timers.iter().all(Vec::is_empty) {
+            return Cow::Borrowed(&self.bytes);
+        }
+        let mut to = vec![FORM, b't'];
+        text(&mut to, &self.bytes[2..]);
+        for timers in &self.timers {
+            number(&mut to, timers.len());
+            for (name, at) in timers {
+                text(&mut to, name.as_bytes());
+                to.extend_from_slice(&at.to_le_bytes());
+            }
+        }
+        Cow::Owned(to)
     }
 }
 
@@ -190,7 +219,12 @@ impl Record {
         let rooms = from.number()?;
         let user = if has_user { Some(from.string()?) } else { None };
         let rooms = (0..rooms).map(|_| from.string()).collect::<Option<_>>()?;
-        let luggage = MovedState { state, user, rooms };
+        let luggage = MovedState {
+            state,
+            user,
+            rooms,
+            timers: Vec::new(),
+        };
         let partial = from.text()?.to_vec();
         Some(Self {
             listener,
@@ -210,8 +244,11 @@ impl Message {
         let mut to = vec![FORM];
         match self {
             Self::Offer(records) => {
-                to.push(b'o');
-                records.iter().for_each(|record| record.write(&mut to));
+                let mut offer = Offer::default();
+                records.iter().for_each(|record| {
+                    offer.push(record);
+                });
+                return offer.datagram().into_owned();
             }
             Self::Verdicts(verdicts) => {
                 to.push(b'v');
@@ -249,6 +286,13 @@ impl Message {
         let mut from = Reader(rest);
         Some(match kind {
             b'o' => Self::Offer(from.all(Record::read)?),
+            b't' => {
+                let mut records = Reader(from.text()?).all(Record::read)?;
+                for record in &mut records {
+                    record.luggage.timers = from.timers()?;
+                }
+                from.0.is_empty().then_some(Self::Offer(records))?
+            }
             b'v' => Self::Verdicts(from.all(|from| {
                 let ([code], word) = (from.array()?, from.array()?);
                 Some(match usize::from(code).checked_sub(1) {
@@ -306,6 +350,12 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.text()?.to_vec()).ok()
     }
 
+    fn timers(&mut self) -> Option<Vec<(String, u64)>> {
+        let count = self.number()?;
+        let timer = |_| Some((self.string()?, u64::from_le_bytes(self.array()?)));
+        (0..count).map(timer).collect()
+    }
+
     fn all<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let mut all = Vec::new();
         while !self.0.is_empty() {
@@ -333,12 +383,13 @@ mod tests {
                 },
                 user: Some(String::new()),
                 rooms: vec!["lobby".into(), "".into()],
+                timers: Vec::new(),
             },
             partial: vec![1; partial],
         }
     }
 
-    fn messages() -> [Message; 5] {
+    fn messages() -> [Message; 6] {
         let conn = ConnId::first(3, 2, 1);
         let bare = Record {
             peer: Peer::Unix,
@@ -346,9 +397,12 @@ mod tests {
                 state: State::Empty,
                 user: None,
                 rooms: Vec::new(),
+                timers: Vec::new(),
             },
             ..record(0)
         };
+        let mut timed = record(3);
+        timed.luggage.timers = vec![("expire".into(), 5), (String::new(), u64::MAX)];
         let mut verdicts = vec![Verdict::Taken(conn)];
         verdicts.extend(Reason::ALL.map(Verdict::Refused));
         let rest = |close| Message::Rest {
@@ -357,7 +411,8 @@ mod tests {
             close,
         };
         [
-            Message::Offer(vec![record(5), bare]),
+            Message::Offer(vec![record(5), bare.clone()]),
+            Message::Offer(vec![bare, timed]),
             Message::Verdicts(verdicts),
             rest(None),
             rest(Some(CloseMode::Flush)),
@@ -373,7 +428,7 @@ mod tests {
         let mut offer = Offer::default();
         assert!(offer.push(&record(9)));
         let sent = Message::Offer(vec![record(9)]);
-        assert_eq!(Message::parse(offer.datagram()), Some(sent));
+        assert_eq!(Message::parse(&offer.datagram()), Some(sent));
     }
 
     /// The worker at the other end may be of another release.

@@ -157,7 +157,7 @@ impl Reactor<'_> {
         let sockets: Vec<BorrowedFd<'_>> = offered.iter().map(|one| one.conn.socket()).collect();
         match self.successors.lines[line]
             .channel
-            .send(offer.datagram(), &sockets)
+            .send(&offer.datagram(), &sockets)
         {
             Ok(()) => self.successors.lines[line].offered = offered,
             Err(error) => self.could_not_offer(line, offered, &error),
