@@ -175,7 +175,11 @@ fn who_closes_its_half_waits_no_longer_than_its_limits() {
 #[test]
 fn a_reply_that_does_not_come_is_an_error_and_silence_ends_as_ever() {
     for wire in WIRES {
-        let keys = [("limits.reply_max", "200ms"), ("heartbeat.timeout", "1s")];
+        let keys = [
+            ("limits.reply_max", "200ms"),
+            ("heartbeat.timeout", "1s"),
+            ("http.keep_alive", "1s"),
+        ];
         let slow = Slow::new(wire, &keys);
         let (mut client, replier) = slow.asked(wire);
         let came = client.until_closed();

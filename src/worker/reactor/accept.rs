@@ -31,9 +31,6 @@ use crate::worker::connection::{Connection, Item};
 use crate::worker::limits::admission::{Entrance, Greeting};
 use crate::worker::setup::Listening;
 
-/// A backlog of so many does not fill up while a worker wakes.
-const SHORT: u32 = 128;
-
 /// Connections let in from one backlog before its listener is closed: new ones
 /// may come as fast.
 const LAST_ACCEPTS: usize = 4096;
@@ -79,32 +76,6 @@ impl Reactor<'_> {
     pub(super) fn empty_backlogs(&mut self) {
         for listener in 0..self.listeners.len() {
             for _ in 0..LAST_ACCEPTS {
-                let Some(vacancy) = self.shared.pool.vacancy() else {
-                    return;
-                };
-                let Ok(Some((socket, peer))) =
-                    socket::accept(self.listeners[listener].socket.as_fd())
-                else {
-                    self.shared.pool.return_vacancy(vacancy);
-                    break;
-                };
-                self.welcome(vacancy, listener, socket, peer);
-            }
-        }
-    }
-
-    /// Nobody accepts until another worker has woken up: makes room in a short
-    /// backlog that is half full. What finds none there waits a second, for the
-    /// client's kernel to ask again; storms of short connections spent most of
-    /// their time so.
-    pub(super) fn relieve_backlogs(&mut self) {
-        for listener in 0..self.listeners.len() {
-            let backlog = socket::backlog(&self.listeners[listener].socket);
-            let is_tight = |(waiting, room): &(u32, u32)| *room < SHORT && waiting * 2 >= *room;
-            let Some((waiting, _)) = backlog.filter(is_tight) else {
-                continue;
-            };
-            for _ in 0..waiting {
                 let Some(vacancy) = self.shared.pool.vacancy() else {
                     return;
                 };

@@ -23,8 +23,9 @@ use crate::net::accept_mutex::{AcceptMutex, Contender, Owner};
 use crate::scoreboard::{Counter, Scoreboard};
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};
+use crate::sys::socket;
 use crate::sys::sync::Ordering;
-use crate::worker::setup::Accept;
+use crate::worker::setup::{Accept, Listening};
 
 /// Connections accepted from a listener of one's own before the others are
 /// served.
@@ -33,6 +34,9 @@ const BATCH: usize = 64;
 /// Accepts after which a listener is registered anew: the kernel wakes the one
 /// who came last, so a worker that stays would starve or be buried.
 const EXCLUSIVE_ACCEPTS: u32 = 16;
+
+/// A backlog of so many does not fill up while the next worker wakes up.
+const SHORT: u32 = 128;
 
 /// This worker's share of the listeners.
 pub(in crate::worker) enum AcceptMode {
@@ -85,6 +89,16 @@ impl AcceptMode {
             Self::Mutex { board, .. } => AcceptMutex::new(board.clone()).holder().is_none(),
         }
     }
+}
+
+/// Whether one of `listeners` could be full before another worker has woken up.
+/// Who comes then waits for a second, until its kernel asks again: in a storm of
+/// short connections most did, most of the time, while turns changed.
+pub(super) fn has_short_backlog(listeners: &[Listening]) -> bool {
+    let mut backlogs = listeners
+        .iter()
+        .filter_map(|one| socket::backlog(&one.socket));
+    backlogs.any(|(_, room)| room < SHORT)
 }
 
 impl Reactor<'_> {
@@ -162,18 +176,20 @@ impl Reactor<'_> {
     pub(super) fn may_accept(&mut self) -> bool {
         self.check_accept_mutex();
         while let (Accepting::Yes, AcceptMode::Mutex { contender, .. }) =
-            (self.accepting, &self.accept_mode)
+            (self.accepting, &mut self.accept_mode)
         {
             let Some(peer) = contender.successor() else {
                 break;
             };
+            if self.has_short_backlog && contender.stays(self.now) {
+                break;
+            }
             self.hand_over_accept_mutex(peer);
         }
         self.accepting == Accepting::Yes
     }
 
     fn hand_over_accept_mutex(&mut self, peer: Owner) {
-        self.relieve_backlogs();
         self.unwatch_listeners();
         kill_point(Spot::ListenersUnwatched);
         self.accepting = Accepting::NotHolder;
@@ -201,7 +217,7 @@ impl Reactor<'_> {
                 }
             }
             AcceptMode::Mutex { contender, .. } => {
-                contender.accepted(1);
+                contender.accepted(1, self.now);
                 self.may_accept();
             }
         }
