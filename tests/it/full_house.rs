@@ -109,7 +109,7 @@ fn clients_leave_some_descriptors_to_the_files_that_they_ask_for() {
 #[test]
 fn whoever_has_a_place_keeps_it_over_reloads_of_full_workers() {
     let _busy = busy();
-    let (places, count) = either((1000, 1780), (9000, 17_000));
+    let (places, count) = either((1000, 1780), (9000, 17_000_u64));
     let instance = Instance::mover(&format!("workers = 2\nworker.connections_max = {places}"));
     instance.must("start");
     let mut clients: Vec<Client> = (0..count)
@@ -126,10 +126,7 @@ fn whoever_has_a_place_keeps_it_over_reloads_of_full_workers() {
         assert_eq!(client.call(1, b"here"), (1, b"here".to_vec()));
     }
     assert_eq!(instance.counter("connections_closed"), 0);
-    assert_eq!(
-        instance.counter("connections_handed_over"),
-        3 * count as u64
-    );
+    assert_eq!(instance.counter("connections_handed_over"), 3 * count);
 }
 
 /// Each was served once, and holds its place for the price of a request now and
