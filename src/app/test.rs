@@ -1,6 +1,7 @@
 //! A program under test: connections without sockets, and a clock that stands
 //! still until it is told otherwise.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -219,6 +220,7 @@ impl<S: Default + Send + 'static> Test<S> {
                 None => {}
             }
         }
+        self.run_asked();
         self.close_asked();
     }
 
@@ -271,6 +273,7 @@ impl<S: Default + Send + 'static> Test<S> {
         if close.is_some() {
             self.end(conn, CloseReason::Program);
         }
+        self.run_asked();
         self.close_asked();
         answer
     }
@@ -292,6 +295,20 @@ impl<S: Default + Send + 'static> Test<S> {
                 inbox.push_back((request, Bytes::from(text.clone())))
             }
             Answer::None | Answer::Content(_) | Answer::Later(_) => {}
+        }
+    }
+
+    /// Runs what the hub was told to run in the turns of connections.
+    fn run_asked(&mut self) {
+        let next = |world: &World| world.lock().tasks.pop_front();
+        while let Some((conn, task)) = next(&self.world) {
+            if !self.world.knows(conn) {
+                continue;
+            }
+            self.run(conn, 0, |dispatcher, out| {
+                dispatcher.run(task, out);
+                Answer::None
+            });
         }
     }
 
@@ -333,6 +350,7 @@ struct Inner {
     registered: u64,
     open: BTreeSet<ConnId>,
     closing: Vec<ConnId>,
+    tasks: VecDeque<(ConnId, Box<dyn Any + Send>)>,
     inboxes: HashMap<ConnId, VecDeque<(Id, Bytes)>>,
     answers: HashMap<(ConnId, u64), Answer>,
 }
@@ -416,6 +434,15 @@ impl WorkerHandle for World {
 
     fn after(&self, to: ConnId, after: Duration, token: u64) {
         self.lock().add(after, Due::Timer(to, token));
+    }
+
+    fn run(&self, to: ConnId, task: Box<dyn Any + Send>) -> bool {
+        let mut inner = self.lock();
+        let is_open = inner.open.contains(&to);
+        if is_open {
+            inner.tasks.push_back((to, task));
+        }
+        is_open
     }
 
     fn clock(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! What the API promises, through [`App::test`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::body::Json;
+use crate::net::ConnId;
 use crate::scoreboard::Counter;
 
 const LOGIN: Id = 6;
@@ -310,4 +311,106 @@ fn a_timer_that_is_cancelled_does_not_run_and_a_named_one_is_one() {
     test.advance(Duration::from_secs(60));
     assert_eq!(test.received(ann), [(9, Bytes::from("named"))]);
     assert_eq!(test.call(ann, 4, ()).unwrap_err().code, 500);
+}
+
+#[test]
+fn a_connection_is_made_a_member_and_a_user_by_others() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = Mutex::new(tell);
+    let app = App::<()>::new()
+        .on(1, |c, other: String| {
+            let conn = ConnId::from_word(other.parse().expect("a name"));
+            let other = c.hub().conn(conn);
+            let did = [other.join("a"), other.join("a"), other.join("b")];
+            let more = [other.leave("b"), other.bind("ann"), other.bind("bob")];
+            let room = c.hub().room("a");
+            let found = [room.count(), room.send(9, "a"), c.hub().user("bob").count()];
+            let left = [c.hub().room("b").count(), c.hub().user("ann").count()];
+            format!("{did:?} {more:?} {found:?} {left:?}")
+        })
+        .on(2, |c, (): ()| format!("{:?} {:?}", c.user(), c.rooms()))
+        .on(3, |c, (): ()| {
+            let did = c.hub().user("bob").unbind();
+            format!("{did} {}", c.hub().user("bob").count())
+        })
+        .closed(move |c| {
+            let was = (c.user(), c.rooms());
+            tell.lock().expect("a lock").send(was).expect("a receiver");
+        });
+    let mut test = app.test();
+    let (ann, bob) = (test.connect(), test.connect());
+    let name = bob.word().to_string();
+    let done = test.call(ann, 1, name.clone()).expect("a reply");
+    assert_eq!(done, "[1, 1, 1] [1, 1, 1] [1, 1, 1] [0, 0]");
+    assert_eq!(test.received(bob), [(9, Bytes::from("a"))]);
+    assert_eq!(
+        test.call(bob, 2, ()).expect("a reply"),
+        r#"Some("bob") ["a"]"#
+    );
+    assert_eq!(test.call(ann, 3, ()).expect("a reply"), "1 0");
+    test.disconnect(bob);
+    assert_eq!(told.recv(), Ok((None, vec!["a".to_owned()])));
+    let done = test.call(ann, 1, name).expect("a reply");
+    assert_eq!(
+        done, "[0, 0, 0] [0, 0, 0] [0, 0, 0] [0, 0]",
+        "nobody is there"
+    );
+}
+
+#[test]
+fn what_a_connection_did_not_come_to_run_is_undone_and_counted() {
+    struct Noted(Arc<AtomicUsize>);
+    impl Drop for Noted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let held = Arc::clone(&dropped);
+    let app = App::<()>::new()
+        .on(1, move |c, other: String| {
+            let conn = ConnId::from_word(other.parse().expect("a name"));
+            let other = c.hub().conn(conn);
+            let noted = Arc::new(Noted(Arc::clone(&held)));
+            let runs = other.run(move |_: &mut Ctx<'_, ()>| {
+                panic!("it has ended: {}", noted.0.load(Ordering::SeqCst))
+            });
+            let did = [
+                other.join("a"),
+                other.bind("ann"),
+                runs,
+                other.close("as asked"),
+            ];
+            let after = [other.join("b"), other.run(|_: &mut Ctx<'_, ()>| {})];
+            format!("{did:?} {after:?}")
+        })
+        .on(2, |c, (): ()| {
+            format!(
+                "{} {}",
+                c.hub().room("a").count(),
+                c.hub().user("ann").count()
+            )
+        });
+    let mut test = app.test();
+    let (ann, bob) = (test.connect(), test.connect());
+    let done = test.call(ann, 1, bob.word().to_string()).expect("a reply");
+    assert_eq!(done, "[1, 1, 1, 1] [0, 0]");
+    assert!(!test.is_open(bob));
+    assert_eq!(test.call(ann, 2, ()).expect("a reply"), "0 0");
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    assert_eq!(test.read(Counter::Stale), 5);
+    assert_eq!(test.read(Counter::Panicked), 0);
+}
+
+#[test]
+fn to_run_with_another_state_than_the_programs_is_a_fault_of_the_program() {
+    let app = App::<u32>::new().on(1, |c, (): ()| {
+        c.hub()
+            .all()
+            .run(|c: &mut Ctx<'_, u64>| **c += 1)
+            .to_string()
+    });
+    let mut test = app.test();
+    let ann = test.connect();
+    assert_eq!(test.call(ann, 1, ()).expect_err("a panic").code, 500);
 }

@@ -188,8 +188,7 @@ impl<'a, S> Ctx<'a, S> {
     pub fn user(&self) -> Option<String> {
         match self.gone {
             Some(gone) => gone.user.clone(),
-            None if *self.member => self.hub.directory().memberships(self.conn).0,
-            None => None,
+            None => self.hub.directory().memberships(self.conn).0,
         }
     }
 
@@ -199,8 +198,7 @@ impl<'a, S> Ctx<'a, S> {
     pub fn rooms(&self) -> Vec<String> {
         match self.gone {
             Some(gone) => gone.rooms.clone(),
-            None if *self.member => self.hub.directory().memberships(self.conn).1,
-            None => Vec::new(),
+            None => self.hub.directory().memberships(self.conn).1,
         }
     }
 
@@ -320,6 +318,30 @@ impl<'a, S> Ctx<'a, S> {
             sent: false,
         });
         Later(token)
+    }
+
+    /// The worker's clock: how long ago a moment was that does not move. Only
+    /// differences mean anything. It never goes back, not when somebody sets the
+    /// time of day either, and is the same one in every worker of the machine, over
+    /// reloads and upgrades, so that a state that moves along may hold what it
+    /// said. Its ticks are those of the kernel's coarse clock, of 1 to 4 ms, and
+    /// asking costs no system call. Within `app.test()` it stands still but for
+    /// `advance`.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let app = App::<Duration>::new()
+    ///     .opened(|c| **c = c.now())
+    ///     .on(1, |c, (): ()| format!("{} s", (c.now() - **c).as_secs()));
+    /// let mut test = app.test();
+    /// let ann = test.connect();
+    /// test.advance(Duration::from_secs(90));
+    /// assert_eq!(test.call(ann, 1, ()).unwrap(), "90 s");
+    /// ```
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_millis(self.hub.worker().clock())
     }
 
     /// Id of the message that is handled; `None` in hooks and timers, and in

@@ -71,12 +71,33 @@ fn sorted(rooms: HashSet<String>) -> Vec<String> {
     rooms
 }
 
+impl Inner {
+    fn unbind_if(&mut self, conn: ConnId, is_wanted: impl Fn(&str) -> bool) {
+        let Some(member) = self.members.get_mut(&conn) else {
+            return;
+        };
+        if let Some(user) = member.user.take_if(|user| is_wanted(user)) {
+            take_out(&mut self.users, &user, conn);
+        }
+        self.strike_if_nothing(conn);
+    }
+
+    /// Nothing is kept of who is in no room and nobody.
+    fn strike_if_nothing(&mut self, conn: ConnId) {
+        let is_nothing = |member: &Member| member.rooms.is_empty() && member.user.is_none();
+        if self.members.get(&conn).is_some_and(is_nothing) {
+            self.members.remove(&conn);
+        }
+    }
+}
+
 impl Directory {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().expect("nothing under this lock panics")
     }
 
-    pub(super) fn join(&self, conn: ConnId, room: &str) {
+    /// False: it is in that room.
+    pub(super) fn join(&self, conn: ConnId, room: &str) -> bool {
         let mut inner = self.lock();
         inner.rooms.entry(room.to_owned()).or_default().insert(conn);
         inner
@@ -84,7 +105,7 @@ impl Directory {
             .entry(conn)
             .or_default()
             .rooms
-            .insert(room.to_owned());
+            .insert(room.to_owned())
     }
 
     pub(super) fn leave(&self, conn: ConnId, room: &str) {
@@ -93,10 +114,12 @@ impl Directory {
         if let Some(member) = inner.members.get_mut(&conn) {
             member.rooms.remove(room);
         }
+        inner.strike_if_nothing(conn);
     }
 
-    /// From now on `conn` is (also) `user`, and nobody else.
-    pub(super) fn bind(&self, conn: ConnId, user: &str) {
+    /// From now on `conn` is (also) `user`, and nobody else. False: it was
+    /// before.
+    pub(super) fn bind(&self, conn: ConnId, user: &str) -> bool {
         let mut inner = self.lock();
         let before = inner
             .members
@@ -104,10 +127,12 @@ impl Directory {
             .or_default()
             .user
             .replace(user.to_owned());
+        let is_new = before.as_deref() != Some(user);
         if let Some(before) = before {
             take_out(&mut inner.users, &before, conn);
         }
         inner.users.entry(user.to_owned()).or_default().insert(conn);
+        is_new
     }
 
     /// The connection has ended: takes it out of everything, and gives what
@@ -128,14 +153,12 @@ impl Directory {
 
     /// The connection is no user any more.
     pub(super) fn unbind(&self, conn: ConnId) {
-        let mut inner = self.lock();
-        let before = inner
-            .members
-            .get_mut(&conn)
-            .and_then(|member| member.user.take());
-        if let Some(before) = before {
-            take_out(&mut inner.users, &before, conn);
-        }
+        self.lock().unbind_if(conn, |_| true);
+    }
+
+    /// As [`Self::unbind`], unless it is somebody else by now.
+    pub(super) fn unbind_from(&self, conn: ConnId, user: &str) {
+        self.lock().unbind_if(conn, |bound| bound == user);
     }
 
     /// The user that `conn` is bound to, and its rooms.
@@ -248,6 +271,20 @@ mod tests {
         directory.unbind(conn(0));
         assert!(directory.user("bob").is_empty());
         assert_eq!(directory.memberships(conn(0)), (None, Vec::new()));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_who_left_everything() {
+        let directory = Directory::default();
+        assert!(directory.join(conn(0), "a") && !directory.join(conn(0), "a"));
+        assert!(directory.bind(conn(0), "ann") && !directory.bind(conn(0), "ann"));
+        directory.unbind_from(conn(0), "bob");
+        assert_eq!(directory.user("ann"), [conn(0)]);
+        directory.unbind_from(conn(0), "ann");
+        assert!(directory.user("ann").is_empty());
+        assert!(!directory.lock().members.is_empty());
+        directory.leave(conn(0), "a");
+        assert!(directory.lock().members.is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Used by one thread at a time: whoever holds the connection's turn. Dispatchers
 //! are used again for later connections; the state is not.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::router::Handler;
 use super::sample;
 use super::service::{Dispatcher, UnknownId};
 use super::sink::{Nowhere, Sink};
+use super::task;
 use crate::dispatch::ctx::Timers;
 use crate::dispatch::service::Service;
 use crate::net::ConnId;
@@ -201,6 +203,16 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
         words.unwrap_or_default()
     }
 
+    fn run(&mut self, task: Box<dyn Any + Send>, out: &mut Out<'_>) {
+        let Self { core, current } = self;
+        current.id = None;
+        if let Some(code) = task::open(task, &mut current.member) {
+            activity::begin(Work::Timer);
+            let what = || "what was to run in a connection's turn".to_owned();
+            current.run(core, out, what, code);
+        }
+    }
+
     fn timer(&mut self, token: u64, out: &mut Out<'_>) {
         let Self { core, current } = self;
         current.id = None;
@@ -360,7 +372,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         let directory = core.hub.directory();
         rooms
             .iter()
-            .for_each(|room| directory.join(current.conn, room));
+            .for_each(|room| _ = directory.join(current.conn, room));
         if let Some(user) = user {
             directory.bind(current.conn, user);
         }

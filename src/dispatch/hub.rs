@@ -1,5 +1,6 @@
 //! The hub: reaches connections from any thread.
 
+use std::any::{TypeId, type_name};
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,10 +46,13 @@ struct Inner {
     row: Row,
     /// Names of the registered timers.
     timers: Vec<String>,
+    /// What a connection's state is, and its name.
+    state: (TypeId, &'static str),
 }
 
 impl Hub {
-    pub(crate) fn new(
+    /// Of a program whose connections have the state `S`.
+    pub(crate) fn new<S: 'static>(
         worker: Arc<dyn WorkerHandle>,
         row: Row,
         data: Data,
@@ -60,6 +64,7 @@ impl Hub {
             data,
             row,
             timers,
+            state: (TypeId::of::<S>(), type_name::<S>()),
         }))
     }
 
@@ -107,6 +112,11 @@ impl Hub {
         self.0.timers.iter().any(|timer| timer == name)
     }
 
+    /// What the state of a connection is, and its name.
+    pub(super) fn state(&self) -> (TypeId, &'static str) {
+        self.0.state
+    }
+
     pub(super) fn worker(&self) -> &dyn WorkerHandle {
         &*self.0.worker
     }
@@ -133,7 +143,7 @@ impl fmt::Debug for Hub {
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a target does nothing until something is sent to it"]
 pub struct Target<'a> {
-    hub: &'a Hub,
+    pub(super) hub: &'a Hub,
     who: Who<'a>,
     except: Option<ConnId>,
 }
@@ -155,7 +165,7 @@ impl Target<'_> {
         }
     }
 
-    fn names(&self) -> Vec<ConnId> {
+    pub(super) fn names(&self) -> Vec<ConnId> {
         self.audience().0
     }
 

@@ -34,6 +34,7 @@ pub mod sample;
 pub mod service;
 mod sink;
 mod site;
+mod task;
 mod waker;
 
 #[doc(hidden)]

@@ -1,5 +1,7 @@
 //! What the handlers need from the worker: ways to reach other connections.
 
+use std::any::Any;
+
 use bytes::Bytes;
 
 use super::close_reason::CloseReason;
@@ -26,6 +28,10 @@ pub trait WorkerHandle: Send + Sync {
 
     /// Runs `Dispatch::timer(token)` of `to` in its turn, `after` from now.
     fn after(&self, to: ConnId, after: std::time::Duration, token: u64);
+
+    /// Has `to`, behind the messages that wait, call `Dispatch::run` with this.
+    /// False: it is gone or no session, and the task was dropped.
+    fn run(&self, to: ConnId, task: Box<dyn Any + Send>) -> bool;
 
     /// The clock by which timers fall due, in milliseconds: the same in every
     /// process of the machine.

@@ -161,6 +161,7 @@ impl Server for Undecided {
             | Event::Reply(..)
             | Event::GiveUp(_)
             | Event::Timer(_)
+            | Event::Run(_)
             | Event::Writable
             | Event::Wake => Step::Next,
             Event::Refused(refusal) => Step::Refuse(refusal),

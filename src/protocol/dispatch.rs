@@ -1,5 +1,7 @@
 //! What a protocol asks of the program, message by message.
 
+use std::any::Any;
+
 use bytes::Bytes;
 
 use super::http::Requests;
@@ -27,6 +29,11 @@ pub trait Dispatch: Requests {
 
     /// Runs a timer of this connection.
     fn timer(&mut self, token: u64, out: &mut Out<'_>);
+
+    /// Does what somebody else wanted done in this connection's turn.
+    fn run(&mut self, task: Box<dyn Any + Send>, out: &mut Out<'_>) {
+        let _never_asked = (task, out);
+    }
 }
 
 /// Which handler a message is for.

@@ -1,5 +1,7 @@
 //! What reaches a server beside messages, and why it stops. Plain data.
 
+use std::any::Any;
+
 use super::{Answer, Error};
 use crate::scoreboard::Counter;
 
@@ -26,6 +28,9 @@ pub enum Event {
     Ping,
     /// A timer set through [`Dispatch`](super::Dispatch) fell due.
     Timer(u64),
+    /// For [`Dispatch::run`](super::Dispatch::run). Stands behind the messages
+    /// before it, as they do.
+    Run(Box<dyn Any + Send>),
     /// Enough of what was written is out: comes behind [`Step::AwaitWritable`].
     Writable,
     /// What [`Step::AwaitEvent`] waits for may be there: look again.

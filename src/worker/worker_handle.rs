@@ -1,5 +1,6 @@
 //! The worker as handlers see it: ways to reach connections from any thread.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,12 @@ impl WorkerHandle for Shared {
     fn after(&self, to: ConnId, after: Duration, token: u64) {
         self.heartbeat
             .timer(to, token, coarse_millis().saturating_add(millis(after)));
+    }
+
+    fn run(&self, to: ConnId, task: Box<dyn Any + Send>) -> bool {
+        let conn = self.pool.find(to);
+        let is_session = conn.is_some_and(|conn| conn.protocol().is_session());
+        is_session && self.post(to, Item::from(Event::Run(task)))
     }
 
     fn clock(&self) -> u64 {

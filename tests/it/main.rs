@@ -70,5 +70,6 @@ mod stops;
 mod stress;
 #[cfg(feature = "stress")]
 mod stress_http;
+mod tasks;
 mod upgrade;
 mod watchdog;

@@ -247,6 +247,7 @@ impl<F: Format> Server for FrameServer<F> {
         match event {
             Event::Opened => turn.app.opened(&mut turn.out),
             Event::Timer(token) => turn.app.timer(token, &mut turn.out),
+            Event::Run(task) => turn.app.run(task, &mut turn.out),
             Event::Ping => self.ping(&mut turn.out),
             Event::Reply(token, answer) => return self.reply(token, answer, &mut turn.out),
             Event::GiveUp(error) => return self.give_up(&error, &mut turn.out),

@@ -55,7 +55,7 @@ pub(crate) enum Item {
     /// Goes before everything when enough is sent.
     Writable,
     Wake,
-    /// A reply that was put off, or that it does not come; or a refusal.
+    /// A reply that was put off, or that it does not come; a refusal; a task.
     Large(Box<Event>),
     /// A handler somewhere wants the connection closed.
     Close(CloseMode),
@@ -74,7 +74,7 @@ impl From<Event> for Item {
             Event::Timer(token) => Self::Timer(token),
             Event::Writable => Self::Writable,
             Event::Wake => Self::Wake,
-            event @ (Event::Reply(..) | Event::GiveUp(_) | Event::Refused(_)) => {
+            event @ (Event::Reply(..) | Event::GiveUp(_) | Event::Refused(_) | Event::Run(_)) => {
                 Self::Large(Box::new(event))
             }
         }
@@ -82,8 +82,8 @@ impl From<Event> for Item {
 }
 
 impl Item {
-    /// What it need not wait for. A refusal stands behind the messages before
-    /// it, as they do.
+    /// What it need not wait for. A refusal or a task stands behind the messages
+    /// before it, as they do.
     pub(crate) fn urgency(&self) -> Urgency {
         match self {
             Self::Units(_) => Urgency::InOrder,
@@ -395,6 +395,7 @@ mod tests {
         for (item, urgency) in [
             (Item::Units(Bytes::new()), Urgency::InOrder),
             (Item::from(Event::Refused(refusal)), Urgency::InOrder),
+            (Item::from(Event::Run(Box::new(()))), Urgency::InOrder),
             (Item::from(Event::Eof), Urgency::Event),
             (Item::from(Event::Wake), Urgency::Event),
             (Item::from(Event::Reply(1, Answer::None)), Urgency::Reply),

@@ -215,7 +215,8 @@ impl Server for HttpServer {
             Event::Draining => self.leave(turn),
             Event::Writable => self.stream(turn).unwrap_or(Step::Next),
             Event::Wake if self.is_waiting() => self.stream(turn).unwrap_or(Step::Next),
-            Event::Wake => self.wait(),
+            // Nobody's state is here for a task to run with.
+            Event::Wake | Event::Run(_) => self.wait(),
             Event::Timer(token) => {
                 turn.app.timer(token, &mut turn.out);
                 let mode = turn.out.close.take();
