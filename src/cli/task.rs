@@ -116,10 +116,12 @@ fn by_signal(
     let signal = match command {
         Command::Stop => Some((Signal::Terminate, "SIGTERM")),
         Command::Quit => Some((Signal::Quit, "SIGQUIT")),
-        Command::Reload => Some((Signal::Hangup, "SIGHUP")),
         Command::Reopen => Some((Signal::User1, "SIGUSR1")),
-        Command::Upgrade => Some((Signal::User2, "SIGUSR2")),
-        Command::Status
+        // A signal does not say whether it was refused, or the file names another
+        // socket than the master has.
+        Command::Reload
+        | Command::Upgrade
+        | Command::Status
         | Command::Drain
         | Command::Workers(_)
         | Command::LogLevel(_)
@@ -129,14 +131,15 @@ fn by_signal(
     let (Some(pid), Some((signal, name))) = (master, signal) else {
         let pid = master.map_or_else(|| "PID".into(), |pid| pid.to_string());
         let text = format!(
-            "nobody listens on {path}, but master {pid} runs: its socket was removed; it makes \
-             another one within a minute, or at once after `kill -USR1 {pid}`"
+            "no master listens on {path}, but master {pid} runs, by its pid file: it was started \
+             with another control_socket, or that was removed; it makes a removed one anew \
+             within a minute, or at once after `kill -USR1 {pid}`"
         );
         return Err(Ending::new(Exit::Unavailable, text));
     };
     process::send_signal(pid, signal)
         .map_err(|error| Ending::internal("signal the master", &error))?;
-    let by = format!("nobody listens on {path}: master {pid} was sent {name} instead");
+    let by = format!("no master listens on {path}: master {pid} was sent {name} instead");
     if matches!(command, Command::Stop | Command::Quit) {
         wait_until_gone(master, limit)?;
         return Ok(Response::new(Exit::Ok as u8, format!("{by}; stopped")));

@@ -37,6 +37,7 @@ const FOLDERS: &[(&str, &[(&str, &str)])] = &[
     (
         "master",
         &[
+            ("untrusted", "*"),
             ("start", "*"),
             ("event_loop", "*"),
             ("upgrade", "daemon cycle supervisor"),

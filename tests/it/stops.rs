@@ -161,15 +161,16 @@ fn commands_reach_a_master_whose_socket_is_gone() {
         code == 69 && text.contains(&format!("kill -USR1 {master}")),
         "{code} {text}"
     );
-    let output = instance.ask(&["reload"]);
+    let (code, text) = instance.refused(&["reload"]);
+    assert_eq!(code, 69, "a signal would not say what came of it: {text}");
+    let output = instance.ask(&["reopen"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        output.status.success() && text.contains("SIGHUP instead"),
+        output.status.success() && text.contains("SIGUSR1 instead"),
         "{text}"
     );
-    wait_until("it has reloaded", || {
-        instance.path("purlin.ctl").exists() && instance.status()["generation"] == 2
-    });
+    wait_until("it listens again", || instance.path("purlin.ctl").exists());
+    instance.must("reload");
     remove();
     instance.must("stop");
     assert!(!lives(master));
