@@ -373,6 +373,17 @@ fn closed_comes_before_stopping_although_every_thread_is_busy_to_the_end() {
 }
 
 #[test]
+fn draining_runs_before_stopping_where_nobody_is_connected() {
+    for round in 0..rounds() {
+        let notes = Notes::default();
+        let app = noted(&notes, &Arc::default(), &Arc::default());
+        serve(app).stop(PATIENCE).expect("a worker that lives");
+        let told = notes.lock().expect("a lock");
+        assert_eq!(*told, ["draining", "stopping"], "round {round}");
+    }
+}
+
+#[test]
 fn the_program_says_how_it_goes_away() {
     let app = App::<()>::new()
         .draining(|hub| {

@@ -28,7 +28,7 @@ fn programs() -> &'static Path {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--offline", "--quiet"]);
         cargo.args(["--example", "subject", "--example", "mover"]);
-        cargo.args(["--example", "hostile"]);
+        cargo.args(["--example", "hostile", "--example", "owing"]);
         cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
             cargo.arg("--release");
@@ -78,6 +78,11 @@ impl Instance {
     /// Of the mover, as [`Self::subject`].
     pub(crate) fn mover(top: &str) -> Self {
         Self::of(programs().join("mover"), AS_ROOT, top)
+    }
+
+    /// Of the program that never gives the replies that it owes.
+    pub(crate) fn owing(top: &str) -> Self {
+        Self::of(programs().join("owing"), AS_ROOT, top)
     }
 
     /// Of the program whose workers can be made to turn on their master.

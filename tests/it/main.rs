@@ -53,6 +53,7 @@ mod modes;
 mod mutated;
 mod operate;
 mod order;
+mod owing;
 mod packaging;
 mod per_ip;
 mod proxy;

@@ -267,13 +267,14 @@ impl Reactor<'_> {
 
     pub(super) fn drained(&mut self) -> Option<End> {
         self.drain.as_ref()?;
-        if self.has_announced() {
+        let has_announced = self.has_announced();
+        if has_announced {
             self.hand_over_idle();
             self.dismiss_silent();
         }
         let drain = self.drain.as_ref()?;
         let is_empty = self.live == 0 && self.proxy_wait.is_empty();
-        if is_empty && self.shared.row.read(Counter::Quarantined) == 0 {
+        if has_announced && is_empty && self.shared.row.read(Counter::Quarantined) == 0 {
             let cut = drain.cut.filter(|cut| cut.connections > 0);
             return Some(cut.map_or(End::Drained, |cut| End::Cut(cut.connections)));
         }
