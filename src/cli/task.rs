@@ -112,6 +112,8 @@ fn by_signal(
     path: &Path,
     limit: Duration,
 ) -> Result<Response, Ending> {
+    // With its folder: who asks from the wrong one is to see that.
+    let path = absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let path = path.display();
     let signal = match command {
         Command::Stop => Some((Signal::Terminate, "SIGTERM")),
