@@ -21,9 +21,23 @@ pub(in crate::protocol::http) fn is_host(value: &[u8]) -> bool {
         };
         return is_address(&rest[..end]) && is_behind(&rest[end + 1..]);
     }
-    let name = value.iter().take_while(|byte| is_of_name(**byte)).count();
+    let is_of_name = |byte: &&u8| OF_NAME[usize::from(**byte)];
+    let name = value.iter().take_while(is_of_name).count();
     is_name(&value[..name]) && is_behind(&value[name..])
 }
+
+/// [`is_of_name`] of each byte: every request asks for all of its host.
+const OF_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "below 256")]
+        let found = is_of_name(byte as u8);
+        table[byte] = found;
+        byte += 1;
+    }
+    table
+};
 
 /// What stands behind a host: nothing, or a port.
 fn is_behind(rest: &[u8]) -> bool {
