@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -269,16 +269,18 @@ fn the_file_is_opened_again_when_it_was_moved() {
     assert_eq!(paths(&moved).len() + paths(&path).len(), asked);
 }
 
+/// A pipe that is read by nobody but the test, and its path.
+fn pipe(folder: &Path) -> (fs::File, PathBuf) {
+    let path = folder.join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut both = fs::OpenOptions::new();
+    (both.read(true).write(true).open(&path).unwrap(), path)
+}
+
 #[test]
 fn lines_are_counted_when_they_are_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pipe");
-    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let mut reader = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
+    let (mut reader, path) = pipe(folder.path());
     let daemon = daemon(&path);
     let mut client = Client::connect(daemon.address());
     ask(&mut client, "GET", "/heard");
@@ -298,13 +300,7 @@ fn lines_are_counted_when_they_are_lost() {
 #[test]
 fn a_disk_that_is_too_slow_costs_lines_and_no_time() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pipe");
-    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let _reader = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
+    let (_reader, path) = pipe(folder.path());
     let daemon = daemon(&path);
     let mut client = Client::connect(daemon.address());
     let target = format!("/{}", "a".repeat(2000));

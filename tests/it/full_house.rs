@@ -106,6 +106,17 @@ fn clients_leave_some_descriptors_to_the_files_that_they_ask_for() {
     }
 }
 
+/// The kernel has a table up to the highest of them, in each worker.
+#[test]
+fn a_worker_uses_no_descriptor_far_above_those_that_it_needs() {
+    let instance = Instance::subject("workers = 1\nworker.connections_max = 10");
+    instance.must("start");
+    let all = fs::read_dir(format!("/proc/{}/fd", instance.workers()[0])).unwrap();
+    let numbers = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let highest = numbers.map(|number| number.parse::<u32>().unwrap()).max();
+    assert!(highest < Some(10 + 10 + 64), "{highest:?}");
+}
+
 #[test]
 fn whoever_has_a_place_keeps_it_over_reloads_of_full_workers() {
     let _busy = busy();

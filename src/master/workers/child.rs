@@ -120,7 +120,9 @@ fn raise_descriptors(limits: &Limits) -> u64 {
             "raise the limit of descriptors to {needed}: {limit} is allowed; clients beyond it \
              wait in the backlog; raise `ulimit -Hn` or lower worker.connections_max"
         ),
-        Ok(limit) => return limit,
+        // What is allowed beyond that is not to be used: the kernel keeps a table
+        // up to the highest number that is.
+        Ok(limit) => return limit.min(needed + places),
         Err(error) => log::warn!("raise the limit of descriptors to {needed}: {error}"),
     }
     needed
