@@ -102,6 +102,9 @@ FUZZ_SECONDS ?= 60
 FUZZ_LIMIT = $(if $(FUZZ_RUNS),-runs=$(FUZZ_RUNS),-max_total_time=$(FUZZ_SECONDS))
 CARGO_FUZZ = PATH="$(CURDIR)/target/tools/fuzz/bin:$$PATH" cargo fuzz
 
+# FUZZ_SEED, when given, makes a run repeat: the same build tries the same inputs.
+FUZZ_AGAIN = $(if $(FUZZ_SEED),-seed=$(FUZZ_SEED))
+
 # Longer texts only cost time: a file has a few hundred bytes of keys.
 FUZZ_OPTIONS_config = -max_len=512
 
@@ -110,7 +113,7 @@ fuzz: $(FUZZ_TARGETS:%=fuzz-%)  ## each fuzz target for FUZZ_SECONDS or FUZZ_RUN
 fuzz-%: fuzz-build
 	mkdir -p target/fuzz/corpus/$*
 	$(CARGO_FUZZ) run -s none --target-dir target/fuzz $* \
-		target/fuzz/corpus/$* fuzz/seeds/$* -- $(FUZZ_LIMIT) $(FUZZ_OPTIONS_$*) \
+		target/fuzz/corpus/$* fuzz/seeds/$* -- $(FUZZ_LIMIT) $(FUZZ_AGAIN) $(FUZZ_OPTIONS_$*) \
 		-timeout=10 -verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz/
 
 .PHONY: fuzz-build

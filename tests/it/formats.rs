@@ -373,6 +373,10 @@ fn a_layout_that_cannot_work_is_refused_in_words() {
             "from 1 to 5 of a varint",
         ),
         (
+            "{ length = { offset = 0, varint = true, bytes = 4 }, max = \"4B\" }",
+            "must be over the 4 around a body",
+        ),
+        (
             "{ length = { offset = 0, bytes = 1 }, trailer = { hex = \"00\" }, max = \"258B\" }",
             "cannot express",
         ),

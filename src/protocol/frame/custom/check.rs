@@ -181,7 +181,13 @@ impl Custom {
     }
 
     fn check_end(&self) -> Result<(), LayoutError> {
-        let (max, around) = (self.max, self.header + self.trailer.len());
+        // A varint as well: what has not ended in as many bytes as a frame may
+        // have would be refused for this or for that, as its bytes happen to come.
+        let varint = match self.end {
+            End::Varint { bytes, .. } => bytes,
+            End::Length(_) | End::Delimiter { .. } | End::Fixed(_) => 0,
+        };
+        let (max, around) = (self.max, self.header + varint + self.trailer.len());
         if u32::try_from(max).is_err() {
             return wrong(format!("max is {max} bytes, must be below 4 GiB"));
         }
