@@ -45,6 +45,7 @@ fn read(field: &[u8], len: u64) -> Option<Ranges> {
             (None, None) => return None,
             (Some(first), Some(last)) if first > last => return None,
             (Some(first), last) => {
+                all_of_nothing |= len == 0 && first == 0;
                 bytes.extend((0..len).filter(|at| *at >= first && last.is_none_or(|l| *at <= l)));
             }
             (None, Some(count)) => {
