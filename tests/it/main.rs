@@ -24,6 +24,7 @@ mod confined;
 mod daemon;
 mod deaths;
 mod doctor;
+mod downloads;
 mod drain_http;
 mod ends;
 mod endurance;
