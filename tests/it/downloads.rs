@@ -3,12 +3,13 @@
 //! `PURLIN_TEST_FULL` in the environment, for as long as the goals say.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::Shutdown;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Client, either, wait_until};
-use crate::instance::Instance;
+use crate::instance::{Instance, lives};
 
 /// Bytes of the file: more than any socket holds.
 const LEN: usize = 48 << 20;
@@ -163,4 +164,144 @@ fn a_slow_download_goes_on_over_reloads_and_upgrades() {
     assert_eq!(seen, places.len());
     client.send(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(head(&mut client).starts_with("HTTP/1.1 200 OK"));
+}
+
+/// A part of an upload or of an answer, and what comes to it.
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// An upload, an answer that is put off and a stream that its client takes slowly.
+struct Stayers {
+    upload: Client,
+    later: Client,
+    stream: Client,
+}
+
+impl Stayers {
+    fn come(instance: &Instance) -> Self {
+        let [mut upload, mut later, mut stream] =
+            [(); 3].map(|()| Client::connect(instance.address));
+        upload.send(b"POST /sum HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        upload.send(&chunk(b"begun"));
+        later.send(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.send(b"GET /many HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(head(&mut stream).contains("Transfer-Encoding: chunked"));
+        wait_until("all are served", || {
+            let status = instance.status();
+            status["counters"]["replies_owed"] == 1 && status["counters"]["connections_live"] == 3
+        });
+        Self {
+            upload,
+            later,
+            stream,
+        }
+    }
+
+    /// All of it arrives, whole. Their connections go on elsewhere.
+    fn arrive(mut self, instance: &Instance) {
+        self.upload.send(&chunk(b", and ended"));
+        self.upload.send(b"0\r\n\r\n");
+        assert!(head(&mut self.upload).contains("Content-Length: 2\r\n"));
+        assert_eq!(self.upload.exactly(2), b"16");
+        fs::write(instance.path("go"), "").unwrap();
+        assert!(head(&mut self.later).starts_with("HTTP/1.1 200 OK"));
+        assert_eq!(self.later.exactly(5), b"later");
+        let mut last = String::new();
+        let mut stream = BufReader::new(&self.stream.0);
+        while last != "0\r\n" {
+            last.clear();
+            assert_ne!(stream.read_line(&mut last).unwrap(), 0, "it was cut");
+        }
+    }
+}
+
+/// What cannot move is not cut either, however short the time for a stop.
+#[test]
+fn an_upload_a_stream_and_an_answer_that_comes_later_arrive_whole_over_reloads() {
+    let instance = web("shutdown_timeout = \"1s\"");
+    let stayers = Stayers::come(&instance);
+    let first = instance.workers();
+    for _ in 0..either(3, 6) {
+        instance.must("reload");
+    }
+    let until = Instant::now() + either(Duration::from_secs(3), Duration::from_secs(40));
+    wait_until("they stayed for much longer", || Instant::now() >= until);
+    let status = instance.status();
+    let workers = status["workers"].as_array().unwrap();
+    let holds = |name: &str| -> u64 {
+        let draining = workers.iter().filter(|one| one["state"] == "draining");
+        draining
+            .map(|one| one["counters"][name].as_u64().unwrap())
+            .sum()
+    };
+    let names = ["draining_uploads", "draining_replies", "draining_streams"];
+    assert_eq!(names.map(holds), [1; 3]);
+    stayers.arrive(&instance);
+    wait_until("the old ones have left", || instance.serves_with(2));
+    let now = instance.workers();
+    assert!(first.iter().all(|pid| !now.contains(pid)));
+}
+
+#[test]
+fn a_reload_is_refused_with_who_holds_its_place_and_force_ends_them() {
+    let instance = web("generations_max = 2");
+    let mut stream = Client::connect(instance.address);
+    stream.send(b"GET /many HTTP/1.1\r\nHost: x\r\n\r\n");
+    head(&mut stream);
+    let before = instance.workers();
+    instance.must("reload");
+    wait_until("one is left", || instance.workers().len() == 3);
+    let left = instance.workers();
+    let holder = left.iter().find(|pid| before.contains(pid)).unwrap();
+
+    let generation = instance.status()["generation"].clone();
+    for command in ["reload", "upgrade"] {
+        let (code, text) = instance.refused(&[command]);
+        assert_eq!(code, 75, "{text}");
+        let who =
+            format!("generation 1, worker pid {holder}, still drains: 1 connection (1 stream)");
+        let how = format!("`{command} --force`");
+        assert!(text.contains(&who) && text.contains(&how), "{text}");
+        assert!(instance.log().contains(&who));
+        let status = instance.status();
+        assert_eq!(status["generation"], generation, "nothing was changed");
+    }
+    let status = String::from_utf8(instance.ask(&["status"]).stdout).unwrap();
+    assert!(status.contains("holds 1 connection (1 stream)"), "{status}");
+
+    let output = instance.ask(&["reload", "--force"]);
+    assert!(output.status.success(), "{output:?}");
+    let lines = String::from_utf8_lossy(&stream.until_closed()).into_owned();
+    assert!(!lines.ends_with("\r\n0\r\n\r\n"), "it was cut");
+    wait_until("the old ones have left", || instance.serves_with(2));
+}
+
+#[test]
+fn while_an_old_master_drains_the_next_upgrade_is_refused_and_force_ends_it() {
+    let instance = web("");
+    let mut stayers = Stayers::come(&instance);
+    let old = instance.master().unwrap();
+    instance.must("upgrade");
+    let status = String::from_utf8(instance.ask(&["status"]).stdout).unwrap();
+    let drains = format!("master {old}, which it replaced, drains: 3 connections (");
+    assert!(status.contains(&drains), "{status}");
+    let (code, text) = instance.refused(&["upgrade"]);
+    assert_eq!(code, 75, "{text}");
+    let who = format!("master pid {old}, which the last upgrade replaced, still drains: ");
+    assert!(
+        text.contains(&who) && text.contains("`upgrade --force`"),
+        "{text}"
+    );
+    // It counts as a generation, of which there may be four.
+    instance.must("reload");
+    assert!(lives(old));
+    let new = instance.master().unwrap();
+    let output = instance.ask(&["upgrade", "--force"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_ne!(instance.master(), Some(new));
+    assert!(!lives(old));
+    for client in [&mut stayers.upload, &mut stayers.later, &mut stayers.stream] {
+        client.until_closed();
+    }
 }

@@ -421,9 +421,19 @@ impl<T> Mailbox<T> {
         inner.read_paused || inner.state != State::Idle
     }
 
+    /// What the turn waits for.
+    pub(crate) fn awaits(&self) -> Option<Wait> {
+        match self.lock().state {
+            State::AwaitReply => Some(Wait::Reply),
+            State::AwaitWritable => Some(Wait::Writable),
+            State::AwaitEvent => Some(Wait::Event),
+            State::Idle | State::Queued | State::Running | State::Closing => None,
+        }
+    }
+
     /// Whether the turn waits for the peer to take its replies.
     pub(crate) fn awaits_room(&self) -> bool {
-        self.lock().state == State::AwaitWritable
+        self.awaits() == Some(Wait::Writable)
     }
 
     /// Bytes of messages that wait or run.
