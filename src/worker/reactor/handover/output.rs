@@ -145,7 +145,7 @@ impl Output {
                     let range = *first..*end;
                     outbound.append_file(FilePart { file, range });
                     all += end - first;
-                    *conn.in_file.get_mut() = true;
+                    conn.in_file.store(true, Ordering::SeqCst);
                 }
             }
         }
@@ -155,8 +155,8 @@ impl Output {
             }
         }
         outbound.flush_then_close = self.closes;
-        *conn.queued.get_mut() = bytes;
-        *conn.peer_done.get_mut() = self.finished;
+        conn.queued.store(bytes, Ordering::SeqCst);
+        conn.peer_done.store(self.finished, Ordering::SeqCst);
         *conn.outbound.get_mut().expect("nobody else ever held it") = outbound;
         bytes
     }
