@@ -19,6 +19,7 @@ mod client;
 mod client_functions;
 mod client_restart;
 mod client_states;
+mod clients;
 mod codecs;
 mod confined;
 mod daemon;
