@@ -112,18 +112,17 @@ fn downloads_go_on_over_reloads_and_upgrades_however_they_are_asked_for() {
     let is_in = |part: &[u8]| memchr::memmem::find(&of_parts, part).is_some();
     assert!(is_in(&whole[1..=first]) && is_in(&whole[second..]));
 
-    let log = fs::read_to_string(instance.path("access")).unwrap();
-    let lines: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains(" /file "))
-        .collect();
-    assert_eq!(lines.len(), 5, "{log}");
+    // Of the answer, each line, as long as it was.
+    let recorded = || {
+        let log = fs::read_to_string(instance.path("access")).unwrap();
+        let lines = log.lines().filter(|line| line.contains(" /file "));
+        lines.map(str::to_owned).collect::<Vec<String>>()
+    };
+    wait_until("all are recorded", || recorded().len() == 5);
     let whole = format!("\" 200 {LEN} ");
-    assert_eq!(
-        lines.iter().filter(|line| line.contains(&whole)).count(),
-        4,
-        "{log}"
-    );
+    let lines = recorded();
+    let of_it = lines.iter().filter(|line| line.contains(&whole));
+    assert_eq!(of_it.count(), 4, "{lines:?}");
     assert_eq!(instance.counter("connections_broken"), 0);
 }
 
@@ -174,6 +173,8 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
 /// An upload, an answer that is put off and a stream that its client takes slowly.
 struct Stayers {
     upload: Client,
+    /// Bytes of it so far.
+    sent: usize,
     later: Client,
     stream: Client,
 }
@@ -193,17 +194,24 @@ impl Stayers {
         });
         Self {
             upload,
+            sent: 5,
             later,
             stream,
         }
     }
 
+    /// More of the upload: who sends nothing is under `receive_rate`.
+    fn go_on(&mut self) {
+        self.upload.send(&chunk(&[b'x'; 5000]));
+        self.sent += 5000;
+    }
+
     /// All of it arrives, whole. Their connections go on elsewhere.
     fn arrive(mut self, instance: &Instance) {
-        self.upload.send(&chunk(b", and ended"));
         self.upload.send(b"0\r\n\r\n");
-        assert!(head(&mut self.upload).contains("Content-Length: 2\r\n"));
-        assert_eq!(self.upload.exactly(2), b"16");
+        let len = self.sent.to_string();
+        assert!(head(&mut self.upload).starts_with("HTTP/1.1 200 OK"));
+        assert_eq!(self.upload.exactly(len.len()), len.as_bytes());
         fs::write(instance.path("go"), "").unwrap();
         assert!(head(&mut self.later).starts_with("HTTP/1.1 200 OK"));
         assert_eq!(self.later.exactly(5), b"later");
@@ -220,13 +228,20 @@ impl Stayers {
 #[test]
 fn an_upload_a_stream_and_an_answer_that_comes_later_arrive_whole_over_reloads() {
     let instance = web("shutdown_timeout = \"1s\"");
-    let stayers = Stayers::come(&instance);
+    let mut stayers = Stayers::come(&instance);
     let first = instance.workers();
     for _ in 0..either(3, 6) {
         instance.must("reload");
     }
     let until = Instant::now() + either(Duration::from_secs(3), Duration::from_secs(40));
-    wait_until("they stayed for much longer", || Instant::now() >= until);
+    let mut next = Instant::now();
+    wait_until("they stayed for much longer", || {
+        if Instant::now() >= next {
+            stayers.go_on();
+            next += Duration::from_millis(500);
+        }
+        Instant::now() >= until
+    });
     let status = instance.status();
     let workers = status["workers"].as_array().unwrap();
     let holds = |name: &str| -> u64 {
