@@ -36,6 +36,11 @@ needs chromium chromium
 needs ffmpeg ffmpeg
 needs slowhttptest slowhttptest
 needs /usr/sbin/haproxy haproxy
+needs /usr/sbin/apache2 apache2-bin
+needs caddy caddy
+needs git git
+needs rclone rclone
+needs zsync zsync
 needs /usr/sbin/nginx nginx-light
 needs ip iproute2
 needs setpriv util-linux

@@ -105,7 +105,8 @@ fn replace(daemon: &Daemon, count: usize) -> Outcome<HashMap<i32, Instant>> {
             sessions.push(connect(daemon.address)?);
         }
         let (serving, _) = daemon.serving()?;
-        daemon.ask("reload")?;
+        // Who stays would have it refused.
+        daemon.ask("reload --force")?;
         let now = Instant::now();
         replaced.extend(serving.into_iter().map(|pid| (pid, now)));
     }

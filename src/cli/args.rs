@@ -115,11 +115,25 @@ enum Task {
     /// Drain for as long as it takes and end
     Quit(Options),
     /// Take the configuration over; if it is bad, nothing changes
-    Reload(Options),
+    Reload {
+        /// End older workers that leave no room for new ones, and what they serve
+        #[arg(long)]
+        force: bool,
+
+        #[command(flatten)]
+        options: Options,
+    },
     /// Open the log file again, after it was moved
     Reopen(Options),
     /// Give way to the new binary; if it is never ready, nothing changes
-    Upgrade(Options),
+    Upgrade {
+        /// End older workers that leave no room, and an older master
+        #[arg(long)]
+        force: bool,
+
+        #[command(flatten)]
+        options: Options,
+    },
     /// Tell what runs and what was counted
     #[command(after_help = WATCHING)]
     Status {
@@ -222,9 +236,23 @@ impl Task {
             Self::Start(options) => (Command::Run { is_daemon: true }, options),
             Self::Stop(options) => (ask(control::Command::Stop, false), options),
             Self::Quit(options) => (ask(control::Command::Quit, false), options),
-            Self::Reload(options) => (ask(control::Command::Reload, false), options),
+            Self::Reload { force, options } => {
+                let reload = if force {
+                    control::Command::ReloadForced
+                } else {
+                    control::Command::Reload
+                };
+                (ask(reload, false), options)
+            }
             Self::Reopen(options) => (ask(control::Command::Reopen, false), options),
-            Self::Upgrade(options) => (ask(control::Command::Upgrade, false), options),
+            Self::Upgrade { force, options } => {
+                let upgrade = if force {
+                    control::Command::UpgradeForced
+                } else {
+                    control::Command::Upgrade
+                };
+                (ask(upgrade, false), options)
+            }
             Self::Status {
                 watch: Some(every),
                 options,
@@ -456,6 +484,14 @@ mod tests {
             (&["reload"], ask(control::Command::Reload, false)),
             (&["reopen"], ask(control::Command::Reopen, false)),
             (&["upgrade"], ask(control::Command::Upgrade, false)),
+            (
+                &["reload", "--force"],
+                ask(control::Command::ReloadForced, false),
+            ),
+            (
+                &["upgrade", "--force"],
+                ask(control::Command::UpgradeForced, false),
+            ),
             (&["status"], ask(control::Command::Status, false)),
             (&["status", "--json"], ask(control::Command::Status, true)),
             (&["status", "-w"], watch(1000)),

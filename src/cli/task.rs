@@ -25,8 +25,9 @@ const RELOAD: Duration = Duration::from_secs(60);
 /// How long a stop may take beyond `shutdown_timeout`.
 const STOP: Duration = Duration::from_secs(10);
 
-/// How long an upgrade may take beyond `upgrade_timeout`.
-const UPGRADE: Duration = Duration::from_secs(15);
+/// How long an upgrade may take beyond `upgrade_timeout`: it may have to wait for
+/// those before.
+const UPGRADE: Duration = Duration::from_secs(30);
 
 /// How long a quit may take: as long as clients stay.
 const QUIT: Duration = Duration::from_secs(7 * 86_400);
@@ -51,17 +52,21 @@ pub(super) fn ask(
     let Some(path) = socket_path(arguments, env, &config) else {
         return Err(Ending::new(Exit::Config, DEAF));
     };
-    if matches!(command, Command::Reload | Command::Upgrade) {
+    let (reloads, upgrades) = (
+        matches!(command, Command::Reload | Command::ReloadForced),
+        matches!(command, Command::Upgrade | Command::UpgradeForced),
+    );
+    if reloads || upgrades {
         is_its_own(arguments, &path)?;
     }
     let limit = match (command, &config) {
         (Command::Stop, Ok(config)) => config.shutdown_timeout + STOP,
         (Command::Stop, Err(_)) => Duration::from_secs(3600) + STOP,
-        (Command::Upgrade, Ok(config)) => config.upgrade_timeout + UPGRADE,
+        (Command::Upgrade | Command::UpgradeForced, Ok(config)) => config.upgrade_timeout + UPGRADE,
         // The new binary refuses it as well; how long that takes is not known.
-        (Command::Upgrade, Err(_)) => Duration::from_secs(3600) + UPGRADE,
+        (Command::Upgrade | Command::UpgradeForced, Err(_)) => Duration::from_secs(3600) + UPGRADE,
         (Command::Quit, _) => QUIT,
-        (Command::Reload, _) => RELOAD,
+        (Command::Reload | Command::ReloadForced, _) => RELOAD,
         // As long as a stop: both wait for the last worker.
         (Command::Drain, Ok(config)) => config.shutdown_timeout + STOP,
         (Command::Drain, Err(_)) => Duration::from_secs(3600) + STOP,
@@ -122,7 +127,9 @@ fn by_signal(
         // A signal does not say whether it was refused, or the file names another
         // socket than the master has.
         Command::Reload
+        | Command::ReloadForced
         | Command::Upgrade
+        | Command::UpgradeForced
         | Command::Status
         | Command::Drain
         | Command::Workers(_)

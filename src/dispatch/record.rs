@@ -61,6 +61,10 @@ pub(super) struct Awaited {
 }
 
 impl Receipt for Awaited {
+    fn pack(&self) -> Option<Vec<u8>> {
+        Some(self.sending.pack())
+    }
+
     fn complete(self: Box<Self>, unsent: u64) {
         record(&self.hub, self.peer, |peer, seconds, line| {
             self.sending.write(unsent, (micros(), seconds), peer, line);

@@ -130,6 +130,10 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
         }))
     }
 
+    fn unpack_receipt(&mut self, packed: &[u8]) -> Option<Box<dyn Receipt>> {
+        self.receipt(Sending::unpack(packed)?)
+    }
+
     fn request_id(&mut self) -> Box<str> {
         request_id()
     }

@@ -44,6 +44,12 @@ pub trait Receipt: Send {
     /// connection ended first. Any thread; must not block. Dropped without this
     /// when the worker ends first.
     fn complete(self: Box<Self>, unsent: u64);
+
+    /// What another process needs to make the same of. `None`: it stays in this
+    /// one, and its connection with it.
+    fn pack(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// What goes with the bytes of a turn.

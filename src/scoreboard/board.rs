@@ -494,7 +494,11 @@ mod tests {
                 "bytes_buffered",
                 "pool_slots",
                 "connections_quarantined",
-                "replies_owed"
+                "replies_owed",
+                "draining_files",
+                "draining_streams",
+                "draining_uploads",
+                "draining_replies"
             ]
         );
     }

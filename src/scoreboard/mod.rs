@@ -306,6 +306,14 @@ counters! {
     /// Connections closed because the lists of the listener do not let the client
     /// in whom a proxy named.
     HttpDenied = "connections_closed_http_denied",
+    /// Connections of a worker that drains to which a file is sent.
+    LeavingFiles = "draining_files" (gauge),
+    /// Connections of a worker that drains to which a response is streamed.
+    LeavingStreams = "draining_streams" (gauge),
+    /// Connections of a worker that drains of which a message arrives.
+    LeavingUploads = "draining_uploads" (gauge),
+    /// Connections of a worker that drains which wait for an answer.
+    LeavingReplies = "draining_replies" (gauge),
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

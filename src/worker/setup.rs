@@ -89,6 +89,9 @@ pub enum Order {
     /// Stop accepting, answer what was received, close, return; cut what is
     /// left after this time. A second one replaces the time.
     Drain(Option<Duration>),
+    /// Others serve: as [`Drain`](Self::Drain) without a time. Who goes on talking
+    /// is told to go after this one, between two messages.
+    Retire(Duration),
     /// The whole server stops: serve who waits to be accepted, and have the
     /// kernel refuse everybody else.
     Refuse,

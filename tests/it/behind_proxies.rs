@@ -1,24 +1,71 @@
 //! Behind the proxies whose configurations are shipped (`conf/proxy`), with
 //! connections that are kept: no request fails while the server is reloaded.
 
+use std::fmt;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::harness::{PATIENCE, has, wait_until};
+use crate::harness::{PATIENCE, either, has, wait_until};
 use crate::instance::Instance;
 
 const NGINX: &str = include_str!("../../conf/proxy/nginx.conf");
 const HAPROXY: &str = include_str!("../../conf/proxy/haproxy.cfg");
+const APACHE: &str = include_str!("../../conf/proxy/apache.conf");
+const CADDY: &str = include_str!("../../conf/proxy/Caddyfile");
 
 /// Ended when dropped.
 struct Proxy {
     child: Child,
-    socket: PathBuf,
+    front: Front,
+}
+
+/// Where a proxy listens.
+enum Front {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+impl Front {
+    /// An address that is free: some proxies listen at no path.
+    fn tcp() -> Self {
+        let free = TcpListener::bind("127.0.0.79:0").unwrap();
+        Self::Tcp(free.local_addr().unwrap())
+    }
+
+    /// Everything that is answered to these bytes; `None`: nobody is there.
+    fn ask(&self, request: &[u8]) -> Option<String> {
+        let mut answer = String::new();
+        match self {
+            Self::Unix(path) => {
+                let mut stream = UnixStream::connect(path).ok()?;
+                stream.set_read_timeout(Some(PATIENCE)).ok()?;
+                stream.write_all(request).ok()?;
+                stream.read_to_string(&mut answer).ok()?;
+            }
+            Self::Tcp(address) => {
+                let mut stream = TcpStream::connect(address).ok()?;
+                stream.set_read_timeout(Some(PATIENCE)).ok()?;
+                stream.write_all(request).ok()?;
+                stream.read_to_string(&mut answer).ok()?;
+            }
+        }
+        Some(answer)
+    }
+}
+
+impl fmt::Display for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 impl Drop for Proxy {
@@ -29,22 +76,17 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    fn start(mut command: Command, socket: PathBuf) -> Self {
+    fn start(mut command: Command, front: Front) -> Self {
         let child = command.spawn().unwrap();
-        let proxy = Self { child, socket };
+        let proxy = Self { child, front };
         wait_until("the proxy serves", || proxy.ask() == Some(200));
         proxy
     }
 
     /// The status of one request; `None`: nobody is there.
     fn ask(&self) -> Option<u16> {
-        let mut stream = UnixStream::connect(&self.socket).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let request = b"GET /status.json HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.get(9..12)?.parse().ok()
+        self.front.ask(request)?.get(9..12)?.parse().ok()
     }
 }
 
@@ -65,7 +107,7 @@ fn nginx(at: &Path, server: &str) -> Proxy {
     fs::write(&file, whole).unwrap();
     let mut command = Command::new("/usr/sbin/nginx");
     command.args(["-c", &file]);
-    Proxy::start(command, socket)
+    Proxy::start(command, Front::Unix(socket))
 }
 
 fn haproxy(at: &Path, server: &str) -> Proxy {
@@ -77,7 +119,48 @@ fn haproxy(at: &Path, server: &str) -> Proxy {
     fs::write(&file, whole).unwrap();
     let mut command = Command::new("/usr/sbin/haproxy");
     command.args(["-db", "-q", "-f"]).arg(file);
-    Proxy::start(command, socket)
+    Proxy::start(command, Front::Unix(socket))
+}
+
+fn apache(at: &Path, server: &str) -> Proxy {
+    let front = Front::tcp();
+    let site = APACHE
+        .replace("127.0.0.1:7000", server)
+        .replace("*:80", &front.to_string())
+        .replace("ProxyPreserveHost", "ServerName h\nProxyPreserveHost");
+    let modules = ["mpm_event", "authz_core", "proxy", "proxy_http"]
+        .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
+        .concat();
+    let folder = at.display();
+    let whole = format!(
+        "ServerRoot {folder}\nServerName h\nPidFile {folder}/pid\nErrorLog {folder}/error.log\n\
+         Listen {front}\n{modules}{site}"
+    );
+    let file = at.join("apache.conf");
+    fs::write(&file, whole).unwrap();
+    let mut command = Command::new("/usr/sbin/apache2");
+    // One process, which ends as one.
+    command.args(["-X", "-f"]).arg(file);
+    Proxy::start(command, front)
+}
+
+fn caddy(at: &Path, server: &str) -> Proxy {
+    let front = Front::tcp();
+    let Front::Tcp(address) = &front else {
+        unreachable!("it is one");
+    };
+    let (ip, port) = (address.ip(), address.port());
+    let site = CADDY
+        .replace("127.0.0.1:7000", server)
+        .replace(":80 {", &format!(":{port} {{\n\tbind {ip}"));
+    let options = "{\n\tadmin off\n\tauto_https off\n}\n";
+    let file = at.join("Caddyfile");
+    fs::write(&file, format!("{options}{site}")).unwrap();
+    let mut command = Command::new("caddy");
+    command.args(["run", "--adapter", "caddyfile", "--config"]);
+    command.arg(file).env("HOME", at);
+    command.stderr(fs::File::create(at.join("log")).unwrap());
+    Proxy::start(command, front)
 }
 
 /// Requests through `proxy`, one after the other, while the server is reloaded.
@@ -94,15 +177,16 @@ fn no_request_fails(proxy: impl FnOnce(&Path, &str) -> Proxy) {
     let folder = tempfile::tempdir().unwrap();
     let proxy = proxy(folder.path(), &instance.address.to_string());
     let reloaded = AtomicBool::new(false);
+    let (requests, reloads) = either((1000, 4), (10_000, 10));
     let (mut asked, mut failed) = (0, Vec::new());
     thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..4 {
+            for _ in 0..reloads {
                 instance.must("reload");
             }
             reloaded.store(true, Ordering::SeqCst);
         });
-        while asked < 1000 || !reloaded.load(Ordering::SeqCst) {
+        while asked < requests || !reloaded.load(Ordering::SeqCst) {
             match proxy.ask() {
                 Some(200) => {}
                 other => failed.push((asked, other)),
@@ -126,5 +210,19 @@ fn no_request_fails_behind_nginx_while_the_server_is_reloaded() {
 fn no_request_fails_behind_haproxy_while_the_server_is_reloaded() {
     if has("haproxy", "haproxy") {
         no_request_fails(haproxy);
+    }
+}
+
+#[test]
+fn no_request_fails_behind_apache_while_the_server_is_reloaded() {
+    if has("apache2", "apache2-bin") {
+        no_request_fails(apache);
+    }
+}
+
+#[test]
+fn no_request_fails_behind_caddy_while_the_server_is_reloaded() {
+    if has("caddy", "caddy") {
+        no_request_fails(caddy);
     }
 }

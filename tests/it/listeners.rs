@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::signal::Signal;
@@ -62,6 +63,38 @@ fn echo(instance: &Instance, path: &str) {
     let mut reply = vec![0; request.len()];
     socket.read_exact(&mut reply).unwrap();
     assert_eq!(reply, request);
+}
+
+#[test]
+fn a_reload_makes_a_removed_socket_file_anew() {
+    for accept in ["mutex", "reuseport"] {
+        let instance = Instance::new("");
+        let listener = "[[listener]]\naddress = \"unix:a\"\nmode = \"0600\"\n";
+        let top = format!("workers = 2\naccept = \"{accept}\"\n");
+        instance.write(&format!("{top}{listener}[log]\nfile = \"log\"\n"));
+        instance.must("start");
+        let mut before = UnixStream::connect(instance.path("a")).unwrap();
+        fs::remove_file(instance.path("a")).unwrap();
+        instance.must("reload");
+        for _ in 0..8 {
+            echo(&instance, "a");
+        }
+        let mode = fs::metadata(instance.path("a")).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        // Who was there goes on.
+        let request = comm(1, b"before");
+        before.write_all(&request).unwrap();
+        let mut reply = vec![0; request.len()];
+        before.read_exact(&mut reply).unwrap();
+        assert_eq!(reply, request);
+        // What somebody else has put there is left alone.
+        fs::remove_file(instance.path("a")).unwrap();
+        fs::write(instance.path("a"), "somebody's").unwrap();
+        instance.must("reload");
+        instance.must("stop");
+        let found = fs::read_to_string(instance.path("a")).unwrap();
+        assert_eq!(found, "somebody's", "{accept}");
+    }
 }
 
 #[test]

@@ -46,7 +46,8 @@ fn all() -> [Waiting; 4] {
 
 /// A daemon that owes something to each of these clients, and the pid of its worker.
 fn owing(waiting: &Waiting) -> (Instance, Vec<Client>, u32) {
-    let instance = Instance::owing("workers = 1\nshutdown_timeout = \"1s\"");
+    let top = "workers = 1\ngenerations_max = 2\nshutdown_timeout = \"1s\"";
+    let instance = Instance::owing(top);
     let text = fs::read_to_string(instance.path("conf")).unwrap();
     let protocol = if waiting.is_http { "http" } else { "frame" };
     let frame = waiting.frame;
@@ -102,21 +103,28 @@ fn ends_in_order(by: impl Fn(&Instance)) {
         expected.push("stopping");
         assert_eq!(noted, expected, "{}", instance.log());
         let drains = drains(&instance.log());
-        let refused: Vec<u64> = drains.iter().map(|[_, _, refused]| *refused).collect();
-        assert_eq!(refused, [waiting.refused], "{}", instance.log());
+        let refused: u64 = drains.iter().map(|[_, _, refused]| *refused).sum();
+        assert_eq!(refused, waiting.refused, "{}", instance.log());
         assert_eq!(instance.counter("replies_owed"), 0);
         assert_eq!(instance.counter("connections_live"), 0);
     }
 }
 
-#[test]
-fn a_reload_ends_who_waits_for_a_reply_in_the_order_that_is_promised() {
-    ends_in_order(|instance| instance.must("reload"));
+/// Changes the workers, which ends nobody, and then again by force.
+fn force(instance: &Instance, command: &str) {
+    instance.must(command);
+    let output = instance.ask(&[command, "--force"]);
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
-fn an_upgrade_ends_who_waits_for_a_reply_in_the_order_that_is_promised() {
-    ends_in_order(Instance::upgraded);
+fn a_forced_reload_ends_who_waits_for_a_reply_in_the_order_that_is_promised() {
+    ends_in_order(|instance| force(instance, "reload"));
+}
+
+#[test]
+fn a_forced_upgrade_ends_who_waits_for_a_reply_in_the_order_that_is_promised() {
+    ends_in_order(|instance| force(instance, "upgrade"));
 }
 
 #[test]

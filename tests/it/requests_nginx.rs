@@ -1,17 +1,19 @@
-//! The same bytes to nginx, as Debian ships it, and to us: targets of the table
-//! beside the function that reads them, then heads and bodies. What differs has a
-//! reason, and the line of an RFC.
+//! The same bytes to nginx, Apache and HAProxy, as Debian ships them, and to us:
+//! targets of the table beside the function that reads them, then heads and bodies.
+//! What differs has a reason, and the line of an RFC.
 
+use std::fs;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Child, Command};
 
 use purlin::Server;
 use purlin::prelude::*;
 
 use crate::files_nginx::Nginx;
-use crate::harness::{PATIENCE, has};
+use crate::harness::{PATIENCE, has, wait_until};
 
 #[path = "../../src/protocol/http/target/cases.rs"]
 mod cases;
@@ -35,6 +37,90 @@ const CHUNK_SPACE: &str = "RFC 9112, 7.1: no space behind the size of a chunk";
 const TRAILER: &str = "RFC 9110, 6.5.1: no field that frames a message as a trailer";
 const EXPECT: &str = "RFC 9110, 10.1.1: 417 for what is not understood";
 const LENGTH: &str = "RFC 9110, 15.5.12: 411 for a body without a length, over 1.0";
+
+const REG_NAME: &str = "RFC 3986, 3.2.2 and 3.2.3: a name of any such characters, an empty port";
+const ONE_HOST: &str = "RFC 9112, 3.2: 400 without exactly one field Host";
+const ABSOLUTE: &str = "RFC 9112, 3.2.2: the authority of the target replaces Host";
+const NO_TRACE: &str = "RFC 9110, 9.3.8: no TRACE where it could show credentials";
+const FOLDED: &str = "RFC 9112, 2.2 and 5.2: 400 for a line that is folded, or indented";
+const TWO_LENGTHS: &str = "RFC 9112, 6.3: repeated lengths are rejected, or made one";
+const BOTH: &str = "RFC 9112, 6.1: a length beside chunked may be an attack";
+const NO_CHUNKS: &str = "RFC 9112, 6.1: chunks over 1.0 are faulty framing";
+const CODING: &str = "RFC 9112, 6.1: 501 for a coding that is not understood";
+
+/// What Apache answers, and HAProxy with a fixed answer, where one of them does
+/// not answer as we do, and why. To all others of [`REQUESTS`] both do.
+#[rustfmt::skip]
+const OTHERS: &[(&str, u16, u16, &str)] = &[
+    ("GET / HTTP/1.1\r\nHost: h:\r\n\r\n", 400, 200, REG_NAME),
+    ("GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", 400, 200, NAME),
+    ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 400, 200, EMPTY_HOST),
+    ("GET / HTTP/1.1\r\nHost: \r\n\r\n", 400, 200, EMPTY_HOST),
+    ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: a\tb\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: u@h\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: a?b\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: a#b\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400, 200, REG_NAME),
+    ("GET / HTTP/1.1\r\nHost: a;b\r\n\r\n", 400, 200, REG_NAME),
+    ("GET / HTTP/1.1\r\nHost: a%20b\r\n\r\n", 400, 200, REG_NAME),
+    ("GET / HTTP/1.1\r\nHost: a%2\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: h:x\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: h:-1\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: h:80:80\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: h:65536\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: ::1]\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: [::g]\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: []\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: <h>\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: a|b\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: a\"b\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: ä\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\n\r\n", 400, 200, ONE_HOST),
+    ("GET / HTTP/1.0\r\nHost: a b\r\n\r\n", 400, 200, HOST),
+    ("GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400, 200, ONE_HOST),
+    ("GET http://h/ HTTP/1.1\r\n\r\n", 400, 200, ONE_HOST),
+    ("GET http://h/ HTTP/1.1\r\nHost: i\r\n\r\n", 200, 400, ABSOLUTE),
+    ("GET / HTTP/0.9\r\nHost: h\r\n\r\n", 400, 200, VERSION),
+    ("GET / HTTP/2.0\r\nHost: h\r\n\r\n", 200, 200, VERSION),
+    ("GET / HTTP/3.0\r\nHost: h\r\n\r\n", 200, 200, VERSION),
+    ("GET /  HTTP/1.1\r\nHost: h\r\n\r\n", 400, 200, ONE_SPACE),
+    ("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", 200, 200, NO_TRACE),
+    ("\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400, 200, BARE_LF),
+    ("GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400, 200, ONE_SPACE),
+    ("GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, 200, ONE_SPACE),
+    ("GET /\tHTTP/1.1\r\nHost: h\r\n\r\n", 400, 200, ONE_SPACE),
+    ("GET / HTTP/1.1\nHost: h\n\n", 400, 200, BARE_LF),
+    ("GET / HTTP/1.1\r\nHost: h\r\nX: a\n\r\n", 400, 200, BARE_LF),
+    ("GET / HTTP/1.1\r\nHost: h\r\n X: a\r\n\r\n", 400, 200, FOLDED),
+    ("GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n", 200, 200, FOLDED),
+    ("GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n\tb\r\n\r\n", 200, 200, FOLDED),
+    ("GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n", 400, 200, CONTROL),
+    ("GET / HTTP/1.1\r\nHost: h\r\nX: a\x7fb\r\n\r\n", 400, 200, CONTROL),
+    ("GET / HTTP/1.1\r\nHost: h\r\nX: a\x01b\r\n\r\n", 400, 200, CONTROL),
+    ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5, 5\r\n\r\nhello", 400, 200, TWO_LENGTHS),
+    ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\nhello", 400, 400, NUMBER),
+    ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400, 200, TWO_LENGTHS),
+    ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, 200, BOTH),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 200, 200, BOTH),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, 400, LAST),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", 400, 200, LAST),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 200, 400, LAST),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 200, 422, CODING),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n", 200, 422, CODING),
+    ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, 200, NO_CHUNKS),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5 ;x\r\nhello\r\n0\r\n\r\n", 200, 200, CHUNK_SPACE),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\n", 200, 200, CHUNK_SPACE),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n", 400, 200, BARE_LF),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n", 200, 200, TRAILER),
+    ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nhello\r\n0\r\n\r\n", 413, 400, NUMBER),
+    ("POST / HTTP/1.1\r\nHost: h\r\nExpect: x\r\nContent-Length: 5\r\n\r\nhello", 417, 200, EXPECT),
+    ("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue, x\r\nContent-Length: 5\r\n\r\nhello", 417, 200, EXPECT),
+    ("POST / HTTP/1.0\r\n\r\n", 200, 200, LENGTH),
+];
 
 /// What is sent, what nginx and we answer, and why if that differs.
 #[rustfmt::skip]
@@ -222,7 +308,24 @@ fn answer(socket: &Path, request: &[u8]) -> (u16, String) {
     let mut said = Vec::new();
     // Who is refused may be reset behind the answer.
     let _end = stream.read_to_end(&mut said);
-    let said = String::from_utf8_lossy(&said).into_owned();
+    read(&said)
+}
+
+/// As [`answer`], over TCP: Apache listens nowhere else.
+fn answer_at(address: SocketAddr, request: &[u8]) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request).ok()?;
+    // It may have refused the first bytes, and closed.
+    let _end = stream.shutdown(Shutdown::Write);
+    let mut said = Vec::new();
+    let _end = stream.read_to_end(&mut said);
+    Some(read(&said).0)
+}
+
+/// Status and content of what was said.
+fn read(said: &[u8]) -> (u16, String) {
+    let said = String::from_utf8_lossy(said).into_owned();
     let said = said.replacen("HTTP/1.1 100 Continue\r\n\r\n", "", 1);
     let status = said.get(9..12).and_then(|status| status.parse().ok());
     let (_, content) = said.split_once("\r\n\r\n").unwrap_or_default();
@@ -288,4 +391,116 @@ fn requests_are_answered_as_by_nginx_or_for_a_reason() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     server.stop(PATIENCE).unwrap();
+}
+
+/// Ended when dropped.
+struct Other(Child);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+/// A request that each of them answers.
+const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// Apache that answers 200 to whatever it takes for a request. Its one process is
+/// ended as one.
+fn apache(folder: &Path) -> (Other, SocketAddr) {
+    let free = TcpListener::bind("127.0.0.78:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let at = folder.display();
+    let modules = ["mpm_event", "authz_core", "rewrite"]
+        .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
+        .concat();
+    let text = format!(
+        "ServerRoot {at}\nServerName h\nPidFile {at}/pid\nErrorLog {at}/log\n\
+         Listen {address}\n{modules}TraceEnable off\n\
+         RewriteEngine on\nRewriteRule ^ - [R=200,L]\n"
+    );
+    fs::write(folder.join("apache.conf"), text).unwrap();
+    let mut command = Command::new("/usr/sbin/apache2");
+    command.args(["-X", "-f"]).arg(folder.join("apache.conf"));
+    let apache = Other(command.spawn().unwrap());
+    wait_until("Apache serves", || answer_at(address, PLAIN) == Some(200));
+    (apache, address)
+}
+
+/// HAProxy that answers 200 to whatever it takes for a request.
+fn haproxy(folder: &Path) -> Other {
+    let text = format!(
+        "defaults\n  mode http\n  timeout client 60s\n  timeout connect 60s\n  \
+         timeout server 60s\nfrontend f\n  bind unix@{}\n  \
+         http-request return status 200\n",
+        folder.join("haproxy.sock").display()
+    );
+    fs::write(folder.join("haproxy.cfg"), text).unwrap();
+    let mut command = Command::new("/usr/sbin/haproxy");
+    command
+        .args(["-db", "-q", "-f"])
+        .arg(folder.join("haproxy.cfg"));
+    let haproxy = Other(command.spawn().unwrap());
+    let socket = folder.join("haproxy.sock");
+    wait_until("HAProxy serves", || {
+        UnixStream::connect(&socket).is_ok() && answer(&socket, PLAIN).0 == 200
+    });
+    haproxy
+}
+
+/// What we answer to a request, and the others where that differs.
+fn by_others(request: &str, by_us: u16) -> (u16, u16, &'static str) {
+    let found = OTHERS.iter().find(|(other, ..)| *other == request);
+    found.map_or((by_us, by_us, ""), |(_, apache, haproxy, why)| {
+        (*apache, *haproxy, *why)
+    })
+}
+
+#[test]
+fn each_deviation_from_apache_and_haproxy_is_of_a_request_and_has_a_reason() {
+    for (request, apache, haproxy, why) in OTHERS {
+        let own = REQUESTS.iter().find(|(other, ..)| other == request);
+        let (_, _, by_us, _) = own.unwrap_or_else(|| panic!("{request:?}"));
+        assert!(apache != by_us || haproxy != by_us, "{request:?}");
+        assert!(why.starts_with("RFC "), "{request:?}");
+    }
+}
+
+#[test]
+fn requests_are_answered_as_by_apache_or_for_a_reason() {
+    if !has("apache2", "apache2-bin") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_apache, address) = apache(folder.path());
+    let mut wrong = Vec::new();
+    for (request, _, by_us, _) in REQUESTS {
+        let (expected, _, why) = by_others(request, *by_us);
+        let status = answer_at(address, request.as_bytes()).unwrap_or(0);
+        if status != expected {
+            wrong.push(format!("{request:?}: {status}, not {expected} ({why})"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn requests_are_answered_as_by_haproxy_or_for_a_reason() {
+    if !has("haproxy", "haproxy") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let _haproxy = haproxy(folder.path());
+    let socket = folder.path().join("haproxy.sock");
+    let mut wrong = Vec::new();
+    for (request, _, by_us, _) in REQUESTS {
+        let (_, expected, why) = by_others(request, *by_us);
+        let (status, _) = answer(&socket, request.as_bytes());
+        if status != expected {
+            wrong.push(format!("{request:?}: {status}, not {expected} ({why})"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

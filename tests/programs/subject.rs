@@ -3,7 +3,7 @@
 //!
 //! Over HTTP, `/file/PATH` is the file at `/PATH`, and `/api/v1/stream/` tells
 //! the two parameters of its query. `/sum` tells the length of a body that may
-//! come in parts, `/lines` is a stream. `/held` keeps a thread until there is a
+//! come in parts, `/lines` is a stream, and `/many` one that no socket holds. `/held` keeps a thread until there is a
 //! file `go` in the working directory, `/later` puts its answer off until then.
 //!
 //! Files in the working directory, looked at by each worker as it starts:
@@ -128,6 +128,9 @@ fn main() -> ExitCode {
                 })
                 .get("/lines", |_, (): ()| {
                     purlin::web::Stream::iter((0..200_000).map(|n| format!("line {n}\n")))
+                })
+                .get("/many", |_, (): ()| {
+                    purlin::web::Stream::iter((0..3_000_000).map(|n| format!("line {n:09}\n")))
                 })
                 .post("/sum", |_, body: Spooled| body.len().to_string())
                 .body_max(8 << 20)

@@ -27,10 +27,14 @@ pub enum Command {
     Quit,
     /// Take the configuration file over.
     Reload,
+    /// The same, and end older workers that leave no room for new ones.
+    ReloadForced,
     /// Open the log files anew.
     Reopen,
     /// Give the place to the new binary.
     Upgrade,
+    /// The same, and end older workers, and an older master, that leave no room.
+    UpgradeForced,
     /// Tell what runs.
     Status,
     /// Drain the workers and stay, without any.
@@ -255,13 +259,15 @@ mod tests {
         ConnId::first(1, 2, 3).next()
     }
 
-    fn all() -> [(Command, &'static str); 13] {
+    fn all() -> [(Command, &'static str); 15] {
         [
             (Command::Stop, "{\"command\":\"stop\"}\n"),
             (Command::Quit, "{\"command\":\"quit\"}\n"),
             (Command::Reload, "{\"command\":\"reload\"}\n"),
             (Command::Reopen, "{\"command\":\"reopen\"}\n"),
             (Command::Upgrade, "{\"command\":\"upgrade\"}\n"),
+            (Command::ReloadForced, "{\"command\":\"reload-forced\"}\n"),
+            (Command::UpgradeForced, "{\"command\":\"upgrade-forced\"}\n"),
             (Command::Status, "{\"command\":\"status\"}\n"),
             (Command::Drain, "{\"command\":\"drain\"}\n"),
             (

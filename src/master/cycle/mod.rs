@@ -7,6 +7,7 @@ pub(super) mod inherited;
 mod settings;
 pub(super) mod socket_file;
 
+use std::io::ErrorKind::NotFound;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,7 +115,8 @@ impl Cycle {
         let kept = before.iter().filter(|file| {
             let is_it =
                 |open: &Listening| matches!(&open.address, Address::Unix(at) if file.is_at(at));
-            listeners[0].iter().any(is_it) && !files.contains(file)
+            let is_made_anew = files.iter().any(|new: &SocketFile| new.is_at(file.path()));
+            listeners[0].iter().any(is_it) && !is_made_anew
         });
         let kept: Vec<SocketFile> = kept.cloned().collect();
         files.extend(kept);
@@ -177,11 +179,13 @@ fn listeners(
         for (n, protocol) in protocols.iter().enumerate() {
             let listener = &config.listener[n];
             let earlier = before.and_then(|before| before.earlier(config, n, number));
+            // Nobody finds a socket whose file somebody has removed.
+            let earlier = earlier.filter(|_| !is_gone(&listener.address));
             // A path cannot be bound twice.
             let is_path = matches!(listener.address, Address::Unix(_));
             let first = sets.first().map(|set: &Vec<Listening>| &set[n]);
             let first_path = first.filter(|_| is_path).map(|open| open.socket.as_fd());
-            let open = earlier.or(first_path);
+            let open = first_path.or(earlier);
             let bound = || Some(sockets.at(&listener.address)?.as_fd());
             let socket = match open.or_else(bound) {
                 Some(open) => {
@@ -212,6 +216,14 @@ fn listeners(
         sets.push(set);
     }
     Ok(sets)
+}
+
+/// Whether nothing is at the path of a Unix socket.
+fn is_gone(address: &Address) -> bool {
+    let Address::Unix(path) = address else {
+        return false;
+    };
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == NotFound)
 }
 
 /// What listens already, for a cycle to take over.

@@ -7,6 +7,7 @@ pub(super) mod connections;
 mod files;
 mod fork;
 mod hear;
+mod holders;
 mod introduce;
 mod new_master;
 mod old_master;
@@ -282,7 +283,7 @@ impl<'a> Master<'a> {
             self.supervise(Event::Tick)?;
         }
         if std::mem::take(&mut self.again) && self.incoming.is_none() {
-            self.reload(None)?;
+            self.reload(None, false)?;
         }
         Step::Continue(())
     }
@@ -314,9 +315,9 @@ impl<'a> Master<'a> {
                 Signal::Child => self.reap()?,
                 Signal::Terminate | Signal::Interrupt => self.order(Command::Stop)?,
                 Signal::Quit => self.order(Command::Quit)?,
-                Signal::Hangup => self.reload(None)?,
+                Signal::Hangup => self.reload(None, false)?,
                 Signal::User1 => self.reopen(None)?,
-                Signal::User2 => self.upgrade(None)?,
+                Signal::User2 => self.upgrade(None, false)?,
                 // A terminal sends it at every change of its size.
                 Signal::WindowChange if !self.plan.is_daemon => {}
                 Signal::WindowChange => self.order(Command::Winch)?,
@@ -353,9 +354,11 @@ impl<'a> Master<'a> {
             // Answered when the master ends.
             control::Command::Stop => self.order(Command::Stop)?,
             control::Command::Quit => self.order(Command::Quit)?,
-            control::Command::Reload => self.reload(Some(client))?,
+            control::Command::Reload => self.reload(Some(client), false)?,
+            control::Command::ReloadForced => self.reload(Some(client), true)?,
             control::Command::Reopen => self.reopen(Some(client))?,
-            control::Command::Upgrade => self.upgrade(Some(client))?,
+            control::Command::Upgrade => self.upgrade(Some(client), false)?,
+            control::Command::UpgradeForced => self.upgrade(Some(client), true)?,
             control::Command::Status => {
                 let status = self.status();
                 self.clients.answer(client, &status, &self.epoll);
@@ -404,16 +407,21 @@ impl<'a> Master<'a> {
                 let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                 self.tell(pid, ToWorker::Drain(left));
             }
+            Action::Retire(pid) => {
+                self.introduce();
+                let talk = self
+                    .current
+                    .as_ref()
+                    .map(|cycle| cycle.config.shutdown_timeout);
+                self.tell(pid, ToWorker::Retire(talk.unwrap_or_default() / 2));
+            }
             Action::TellReopen(pid) => {
                 self.tell(pid, ToWorker::Reopen);
                 self.tell(pid, ToWorker::ReopenAccess);
             }
             Action::CutShort { generation } => {
                 let number = generation.0;
-                log::warn!(
-                    "generation {number} still drains: it ends now, because there would be more \
-                     than generations_max of them"
-                );
+                log::warn!("generation {number} still drains: it ends now, as ordered");
             }
             Action::Kill(pid) => {
                 if self.supervisor.successor() == Some(pid) {

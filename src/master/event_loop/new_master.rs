@@ -18,16 +18,38 @@ use crate::sys::channel::Channel;
 use crate::sys::epoll::Interest;
 use crate::sys::process::{Cause, Pid};
 
+/// What those asked who are told how an upgrade went.
+const UPGRADES: [control::Command; 2] =
+    [control::Command::Upgrade, control::Command::UpgradeForced];
+
 impl Master<'_> {
-    /// Begins an upgrade; `client` is told how that went.
-    pub(super) fn upgrade(&mut self, client: Option<u64>) -> Step {
+    /// Begins an upgrade; `client` is told how that went. `force`: ends what leaves
+    /// no room for it.
+    pub(super) fn upgrade(&mut self, client: Option<u64>, force: bool) -> Step {
         if let Err(refusal) = self.supervisor.may_upgrade() {
             log::error!("upgrade refused: {refusal}");
             self.refuse(client, &Ending::refused(&refusal));
             return Step::Continue(());
         }
+        if self.supervisor.has_old_master() && !force {
+            let text = self.upgrade_refused();
+            log::error!("{text}");
+            self.refuse(client, &Ending::new(Exit::Running, text));
+            return Step::Continue(());
+        }
         log::info!("ordered: upgrade");
+        if force {
+            self.supervise(Event::Ordered(Command::MakeRoom))?;
+        }
         self.supervise(Event::Ordered(Command::Upgrade))
+    }
+
+    fn upgrade_refused(&self) -> String {
+        format!(
+            "upgrade refused, nothing was changed: {}; wait until they are done, or end them with \
+             `upgrade --force`",
+            self.holders()
+        )
     }
 
     /// Starts the new program.
@@ -231,13 +253,15 @@ impl Master<'_> {
             Pid::own()
         );
         let done = Response::new(Exit::Ok as u8, text);
-        let asked = [control::Command::Upgrade];
-        self.clients.answer_all(&asked, &done, &self.epoll);
+        self.clients.answer_all(&UPGRADES, &done, &self.epoll);
     }
 
     /// Everything is as it was before the upgrade.
     pub(super) fn upgrade_failed(&mut self, reason: Setback) {
         let mut text = format!("upgrade rolled back: {reason}");
+        if reason == Setback::NoGenerationLeft {
+            text = self.upgrade_refused();
+        }
         let new_master = self.new_master.as_mut();
         let words = new_master.and_then(|new_master| new_master.last_words.take());
         if let Some(words) = words.or_else(|| self.last_words.take()) {
@@ -246,7 +270,7 @@ impl Master<'_> {
         log::error!("{text}");
         let exit = match reason {
             Setback::Died(Cause::Exited(code)) => Exit::from_code(code),
-            Setback::Overruled => Exit::Running,
+            Setback::Overruled | Setback::NoGenerationLeft => Exit::Running,
             Setback::CannotLaunch => Exit::Unavailable,
             Setback::Died(_) | Setback::NotReady => Exit::Internal,
         };
@@ -257,8 +281,7 @@ impl Master<'_> {
             exit
         };
         let response = Response::new(exit as u8, text);
-        let asked = [control::Command::Upgrade];
-        self.clients.answer_all(&asked, &response, &self.epoll);
+        self.clients.answer_all(&UPGRADES, &response, &self.epoll);
     }
 
     /// Takes the name back, once the new program cannot write its own any more.

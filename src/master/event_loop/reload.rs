@@ -15,6 +15,9 @@ use crate::master::upgrade::links::OldMaster;
 use crate::master::watchdog::Periods;
 use crate::sys::process::Cause;
 
+/// What those asked who are told how a reload went.
+const RELOADS: [Command; 2] = [Command::Reload, Command::ReloadForced];
+
 impl Master<'_> {
     /// Starts the first generation.
     pub(super) fn begin(&mut self, first: Cycle) -> Step {
@@ -25,8 +28,9 @@ impl Master<'_> {
         }))
     }
 
-    /// Takes the configuration file over; `client` is told how that went.
-    pub(super) fn reload(&mut self, client: Option<u64>) -> Step {
+    /// Takes the configuration file over; `client` is told how that went. `force`:
+    /// ends what leaves no room for it.
+    pub(super) fn reload(&mut self, client: Option<u64>, force: bool) -> Step {
         if self.incoming.is_some() {
             // A signal has nobody to tell, so it is not forgotten.
             self.again |= client.is_none();
@@ -51,6 +55,9 @@ impl Master<'_> {
             }
         };
         log::info!("reload: starting {} workers", cycle.workers);
+        if force {
+            self.supervise(Event::Ordered(supervisor::Command::MakeRoom))?;
+        }
         self.begin(cycle)
     }
 
@@ -159,8 +166,7 @@ impl Master<'_> {
         }
         self.notifier.ready(&text);
         let done = Response::new(Exit::Ok as u8, text);
-        self.clients
-            .answer_all(&[Command::Reload], &done, &self.epoll);
+        self.clients.answer_all(&RELOADS, &done, &self.epoll);
         if let Some(report) = self.report.take() {
             report.tell(&Ok(()));
         }
@@ -176,8 +182,7 @@ impl Master<'_> {
         let ending = self.explain(generation, reason);
         log::error!("{}", ending.text);
         let response = Response::new(ending.exit as u8, ending.text.clone());
-        self.clients
-            .answer_all(&[Command::Reload], &response, &self.epoll);
+        self.clients.answer_all(&RELOADS, &response, &self.epoll);
         if self.current.is_some() {
             self.notifier.ready(&ending.text);
             return None;
@@ -191,6 +196,14 @@ impl Master<'_> {
     }
 
     fn explain(&mut self, generation: Generation, reason: Failure) -> Ending {
+        if reason == Failure::NoGenerationLeft {
+            let text = format!(
+                "reload refused, nothing was changed: {}; wait until they are done, or end them \
+                 with `reload --force`",
+                self.holders()
+            );
+            return Ending::new(Exit::Running, text);
+        }
         let mut text = format!("start generation {}: {reason}", generation.0);
         if let Some(words) = &self.last_words {
             text = format!("{text}: {words}");
@@ -203,7 +216,7 @@ impl Master<'_> {
             Failure::Died { .. } | Failure::NotReady { .. } | Failure::CannotFork { .. } => {
                 Exit::Internal
             }
-            Failure::Overruled => Exit::Running,
+            Failure::Overruled | Failure::NoGenerationLeft => Exit::Running,
         };
         Ending::new(exit, text)
     }
@@ -221,7 +234,6 @@ impl Master<'_> {
         self.notifier.ready(&format!("reload refused: {refusal}"));
         let Ending { exit, text } = Ending::refused(&refusal);
         let response = Response::new(exit as u8, text);
-        self.clients
-            .answer_all(&[Command::Reload], &response, &self.epoll);
+        self.clients.answer_all(&RELOADS, &response, &self.epoll);
     }
 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::Master;
+use super::holders::told;
 use crate::master::control::Response;
 use crate::master::cycle::{Cycle, accept_name};
 use crate::master::exit::Exit;
-use crate::master::supervisor::Status;
+use crate::master::supervisor::{Stage, Status};
 use crate::scoreboard::{Counter, Row, Timing};
 use crate::sys::process::Pid;
 
@@ -29,6 +30,19 @@ impl Master<'_> {
         let listeners = listeners.iter();
         let listeners = listeners.map(|listener| format!("listening on {listener}\n"));
         file.into_iter().chain(listeners).collect()
+    }
+
+    /// What becomes of the masters before and behind this one.
+    fn other_masters(&self) -> String {
+        let old_master = self.old_master.as_ref().map(|one| one.pid);
+        let mut text = String::new();
+        if let Some((pid, holds)) = old_master.zip(self.old_master_holds()) {
+            let _never_fails = writeln!(text, "master {pid}, which it replaced, drains: {holds}");
+        }
+        if let Some(pid) = self.supervisor.successor() {
+            let _never_fails = writeln!(text, "upgrading to pid {pid}");
+        }
+        text
     }
 
     /// The whole report.
@@ -50,12 +64,7 @@ impl Master<'_> {
             None => write!(text, " nobody"),
         };
         let _never_fails = writeln!(text, ", up {uptime} s, accept {accept}");
-        if let Some(old_master) = old_master {
-            let _never_fails = writeln!(text, "master {old_master}, which it replaced, drains");
-        }
-        if let Some(pid) = self.supervisor.successor() {
-            let _never_fails = writeln!(text, "upgrading to pid {pid}");
-        }
+        text.push_str(&self.other_masters());
         text.push_str(&self.places(&listeners));
         for (slot, row) in slots.iter().zip(&rows) {
             let accepts = if holder == Some(slot.slot.0) {
@@ -169,6 +178,9 @@ fn line(slot: &Status, row: &Row, now: Instant) -> String {
         row.read(Counter::Live),
         slot.restarts,
     );
+    if slot.stage == Stage::Draining {
+        let _never_fails = write!(line, ", holds {}", told(std::slice::from_ref(row)));
+    }
     if let Some(until) = slot.until {
         let left = until.saturating_duration_since(now).as_secs_f32();
         let _never_fails = write!(line, ", {left:.1} s left");

@@ -119,6 +119,9 @@ pub enum Command {
     },
     /// Drain the workers and stay, until the next generation.
     Winch,
+    /// End what leaves no room for another generation: the oldest that drain, and
+    /// the master before this one.
+    MakeRoom,
     /// Start the new binary beside this one, unless
     /// [`may_upgrade`](super::Supervisor::may_upgrade) says why not.
     Upgrade,
@@ -147,10 +150,12 @@ pub enum Action {
         /// When to close what is left; `None`: never.
         deadline: Option<Instant>,
     },
+    /// Tell it to drain for as long as it makes progress: others serve.
+    Retire(Pid),
     /// End it at once, by SIGKILL.
     Kill(Pid),
-    /// Say that this generation, which still drains, is cut short because there
-    /// are too many.
+    /// Say that this generation, which still drains, is cut short because an
+    /// operator wants room.
     CutShort {
         /// Which one.
         generation: Generation,
@@ -228,6 +233,9 @@ pub enum Failure {
     },
     /// The workers were ordered to drain meanwhile.
     Overruled,
+    /// As many generations live as may, and none left within
+    /// [`ROOM_WITHIN`](super::ROOM_WITHIN).
+    NoGenerationLeft,
 }
 
 impl fmt::Display for Failure {
@@ -239,6 +247,7 @@ impl fmt::Display for Failure {
             Self::NotReady { number } => write!(f, "new worker {number} was not ready in time"),
             Self::CannotFork { number } => write!(f, "new worker {number} could not be forked"),
             Self::Overruled => f.write_str("ordered to stop meanwhile"),
+            Self::NoGenerationLeft => f.write_str("those before it still drain"),
         }
     }
 }
@@ -258,8 +267,6 @@ pub enum Refusal {
     Upgrading,
     /// What an upgrade that failed has left is not gone yet.
     RollingBack,
-    /// The master that this one has replaced still drains.
-    OldMasterDrains,
     /// The master is process 1: its end would be that of its container.
     FirstProcess,
     /// Too many workers, most likely because old ones are still draining.
@@ -287,10 +294,6 @@ impl fmt::Display for Refusal {
             Self::Upgrading => f.write_str("an upgrade is going on"),
             Self::RollingBack => f.write_str(
                 "an upgrade failed, and not all of what it started has ended; try again soon",
-            ),
-            Self::OldMasterDrains => f.write_str(
-                "the master that was replaced by the last upgrade still drains; wait, or end it \
-                 with TERM",
             ),
             Self::FirstProcess => f.write_str(
                 "the master is process 1, whose end ends its container; replace the container",

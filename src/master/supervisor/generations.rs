@@ -1,11 +1,25 @@
 //! Generations: how a new one takes over, and how many workers one has.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event::{Action, Failure, Refusal};
 use super::slot::{Generation, Leave, Slot, SlotId, State};
 use super::{Phase, Supervisor};
+
+/// How long a reload or an upgrade waits for room: as idle clients need to be told
+/// and to leave, the last ones behind a `linger`. Who is still there then makes
+/// progress, and may do so for hours.
+pub const ROOM_WITHIN: Duration = Duration::from_secs(10);
+
+/// A generation that waits for older ones to go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Postponed {
+    /// How many it is to have.
+    workers: usize,
+    /// When it is given up.
+    pub(super) by: Instant,
+}
 
 impl Supervisor {
     /// Ends every generation, the one being started included.
@@ -40,16 +54,40 @@ impl Supervisor {
         }
         self.newest = Generation(self.newest.0 + 1);
         self.incoming = Some(self.newest);
-        self.postponed = Some(workers);
+        self.postponed = Some(Postponed {
+            workers,
+            by: now + ROOM_WITHIN,
+        });
+    }
+
+    /// Ends what leaves no room for another generation.
+    pub(super) fn make_room(&mut self, now: Instant) {
+        if self.may_change().is_err() || self.incoming.is_some() {
+            return;
+        }
+        // It is the oldest.
+        self.hurry_old_master(now);
         self.cut_the_oldest_short(now);
+    }
+
+    /// Whether another generation would be one too many: what makes progress is
+    /// never cut for it. The master before this one counts as one.
+    pub(super) fn has_no_room(&self) -> bool {
+        let of_old_master = usize::from(self.has_old_master && !self.is_new_master());
+        self.draining().len() + of_old_master > self.draining_max()
     }
 
     /// Starts the new generation once it is not one too many.
     pub(super) fn start_postponed(&mut self, now: Instant) {
-        let (Some(generation), Some(workers)) = (self.incoming, self.postponed) else {
+        let (Some(generation), Some(Postponed { workers, by })) = (self.incoming, self.postponed)
+        else {
             return;
         };
-        if self.draining().len() <= self.draining_max() {
+        if self.has_no_room() {
+            if by <= now {
+                self.give_up(Failure::NoGenerationLeft, now);
+            }
+        } else {
             self.postponed = None;
             for number in 0..workers {
                 self.occupy(generation, number, now);
@@ -85,7 +123,7 @@ impl Supervisor {
         for id in self.wanted_of(generation) {
             // Those that are ready may have clients already.
             let leave = match self.slots[id.0].as_ref().map(|slot| slot.state) {
-                Some(State::Serving { .. }) => self.drained_by(now),
+                Some(State::Serving { .. }) => Leave::Replaced,
                 _ => Leave::By(Some(now)),
             };
             self.dismiss(id, leave, now);
@@ -107,13 +145,13 @@ impl Supervisor {
         // First: what follows is done by a caller who knows who serves.
         self.actions.push(Action::TakeOver { generation });
         for id in before.map_or(Vec::new(), |before| self.wanted_of(before)) {
-            self.dismiss(id, self.drained_by(now), now);
+            self.dismiss(id, Leave::Replaced, now);
         }
         self.actions.push(Action::ReloadDone { generation });
         self.report_for_duty();
     }
 
-    /// Frequent reloads under long-lived connections would pile up processes.
+    /// Has the oldest of those that drain end, as many as there are too many.
     fn cut_the_oldest_short(&mut self, now: Instant) {
         let draining = self.draining();
         let excess = draining.len().saturating_sub(self.draining_max());
@@ -146,7 +184,7 @@ impl Supervisor {
         for id in self.wanted_of(current) {
             let is_surplus = |slot: &Slot| slot.number >= count.max(1);
             if self.slots[id.0].as_ref().is_some_and(is_surplus) {
-                self.dismiss(id, self.drained_by(now), now);
+                self.dismiss(id, Leave::Replaced, now);
             }
         }
     }

@@ -21,7 +21,9 @@
 //!   all. Until then the one before it is supervised as ever.
 //! - No retry is the eleventh fork of its slot within five seconds.
 //! - No more than `generations_max` generations live: a new one is not forked
-//!   before the oldest that drain have gone.
+//!   before enough of those that drain have gone.
+//! - What makes progress is cut by an operator's word alone: nobody who drains
+//!   because others serve has a deadline.
 
 mod backoff;
 mod event;
@@ -39,6 +41,7 @@ pub use backoff::{FIRST, FORKS, LONGEST, WINDOW};
 pub use event::{
     Action, Command, Event, Failure, NewMasterEvent, OldMasterEvent, PLACES_MIN, Refusal,
 };
+pub use generations::ROOM_WITHIN;
 pub use rows::Rows;
 pub use slot::{Generation, KILL_GRACE, SERVED, SlotId, Stage, Status};
 pub use upgrade::{Setback, TAKE_OVER};
@@ -47,6 +50,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys::process::{Cause, Pid};
 use backoff::{Backoff, Jitter};
+use generations::Postponed;
 use slot::{Leave, Slot, State};
 use upgrade::{Reign, Upgrade};
 
@@ -55,13 +59,12 @@ use upgrade::{Reign, Upgrade};
 pub struct Policy {
     /// Slots in all, for all living generations: rows of the shared memory.
     pub slots: usize,
-    /// How long a drain may take after `stop` and after a reload.
+    /// How long a drain may take after `stop`.
     pub shutdown_timeout: Duration,
     /// How long a worker may take to be ready.
     pub ready_timeout: Duration,
     /// Generations that may live at a time, from 2: the one that serves, the
-    /// one that starts, those that drain. Before there are more, the oldest are
-    /// cut short.
+    /// one that starts, those that drain.
     pub generations_max: usize,
     /// How long a new binary may take to be ready.
     pub upgrade_timeout: Duration,
@@ -97,9 +100,8 @@ pub struct Supervisor {
     current: Option<Generation>,
     /// The generation that is being started.
     incoming: Option<Generation>,
-    /// How many workers that one is to have, while it waits for older ones to
-    /// go.
-    postponed: Option<usize>,
+    /// That it waits for older ones to go.
+    postponed: Option<Postponed>,
     /// The last generation that was begun.
     newest: Generation,
     upgrade: Upgrade,
@@ -173,7 +175,8 @@ impl Supervisor {
                 self.actions
                     .extend(pids.into_iter().map(Action::TellReopen));
             }
-            Event::Ordered(Command::Upgrade) => self.begin_upgrade(),
+            Event::Ordered(Command::MakeRoom) => self.make_room(now),
+            Event::Ordered(Command::Upgrade) => self.begin_upgrade(now),
             Event::NewMaster(event) => self.of_new_master(event, now),
             Event::OldMaster(event) => self.of_old_master(event, now),
             Event::Freed(rows) => self.reserved.remove(rows),
@@ -196,7 +199,9 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Instant> {
         let slots = self.occupied().filter_map(|(_, slot)| slot.deadline());
         let old_master = self.waits_for_old_master().flatten();
-        slots.chain(self.upgrade_deadline()).chain(old_master).min()
+        let postponed = self.postponed.map(|postponed| postponed.by);
+        let others = self.upgrade_deadline().into_iter().chain(old_master);
+        slots.chain(others).chain(postponed).min()
     }
 
     /// How many more workers there is room for.
@@ -439,6 +444,7 @@ impl Supervisor {
 fn farewell(pid: Pid, leave: Leave) -> Action {
     match leave {
         Leave::By(deadline) => Action::Drain { pid, deadline },
+        Leave::Replaced => Action::Retire(pid),
         Leave::Now => Action::Kill(pid),
     }
 }

@@ -24,14 +24,12 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    use Command::{MakeRoom, Quit, Reopen, Stop, Winch};
     let order = prop_oneof![
         6 => (0_usize..4).prop_map(|workers| Command::NewGeneration { workers }),
         4 => (0_usize..16).prop_map(|count| Command::Workers { count }),
-        1 => Just(Command::Reopen),
-        1 => Just(Command::Winch),
         2 => Just(Command::Upgrade),
-        1 => Just(Command::Quit),
-        1 => Just(Command::Stop),
+        5 => prop::sample::select(vec![MakeRoom, Quit, Reopen, Stop, Winch]),
     ];
     prop_oneof![
         3 => (0_u16..3000).prop_map(Step::Wait),
@@ -86,13 +84,11 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let policy = Policy {
-            slots: 12,
             shutdown_timeout: Duration::from_secs(4),
             ready_timeout: Duration::from_secs(3),
-            generations_max: 4,
             upgrade_timeout: Duration::from_secs(2),
-            is_first_process: false,
             seed,
+            ..tests::MASTER_OF
         };
         Self {
             supervisor: Supervisor::new(policy),
@@ -224,6 +220,7 @@ impl World {
             Command::Winch if may_change => self.wanted = 0,
             Command::Winch
             | Command::Upgrade
+            | Command::MakeRoom
             | Command::NewGeneration { .. }
             | Command::Workers { .. }
             | Command::Reopen => {}
@@ -286,7 +283,10 @@ impl World {
                 Action::TellReady | Action::Rule | Action::HurryOldMaster { .. } => {
                     panic!("{action:?} is not for an old master")
                 }
-                Action::Drain { pid, .. } | Action::Kill(pid) | Action::TellReopen(pid) => {
+                Action::Drain { pid, .. }
+                | Action::Retire(pid)
+                | Action::Kill(pid)
+                | Action::TellReopen(pid) => {
                     self.current();
                     let lives = self.living.iter().any(|(living, _)| *living == pid);
                     assert!(lives, "{action:?} addresses the dead");

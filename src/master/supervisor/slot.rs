@@ -44,6 +44,8 @@ pub(super) enum State {
 pub(super) enum Leave {
     /// Drain; no later than this, if at all.
     By(Option<Instant>),
+    /// Drain, for as long as it makes progress: others serve.
+    Replaced,
     /// Killed already.
     Now,
 }
@@ -52,8 +54,8 @@ impl Leave {
     /// Whether `self` gives less time than `other`.
     pub(super) fn is_sooner_than(self, other: Self) -> bool {
         match (self, other) {
-            (_, Self::Now) | (Self::By(None), _) => false,
-            (Self::Now, Self::By(_)) | (Self::By(Some(_)), Self::By(None)) => true,
+            (_, Self::Now) | (Self::By(None) | Self::Replaced, _) => false,
+            (Self::Now, _) | (Self::By(Some(_)), Self::By(None) | Self::Replaced) => true,
             (Self::By(Some(new)), Self::By(Some(old))) => new < old,
         }
     }
@@ -123,7 +125,8 @@ impl Slot {
             | State::Overdue { .. }
             | State::Serving { .. }
             | State::Leaving {
-                leave: Leave::Now, ..
+                leave: Leave::Now | Leave::Replaced,
+                ..
             } => None,
         }
     }
@@ -194,6 +197,10 @@ impl Slot {
                 leave: Leave::By(by),
                 ..
             } => (Stage::Draining, by),
+            State::Leaving {
+                leave: Leave::Replaced,
+                ..
+            } => (Stage::Draining, None),
             State::Overdue { .. }
             | State::Leaving {
                 leave: Leave::Now, ..

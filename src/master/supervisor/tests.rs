@@ -2,7 +2,7 @@
 
 use super::*;
 
-const MASTER_OF: Policy = Policy {
+pub(super) const MASTER_OF: Policy = Policy {
     slots: 12,
     shutdown_timeout: Duration::from_secs(30),
     ready_timeout: Duration::from_secs(10),
@@ -183,7 +183,7 @@ fn a_good_reload_ends_every_back_off() {
     play.start_generation(2);
     let pids = [play.next_pid - 2, play.next_pid - 1];
     let actions = play.get_ready(&pids);
-    assert_eq!(actions, serves(2, &[play.drain(100, TIMEOUT)]));
+    assert_eq!(actions, serves(2, &[Action::Retire(pid(100))]));
     assert_eq!(forks(&play.die(pids[0])), 1, "a fresh slot has no history");
 }
 
@@ -227,7 +227,7 @@ fn the_old_generation_drains_only_when_all_of_the_new_one_are_ready() {
         [fork(2, 0, 2), fork(3, 1, 2), fork(4, 2, 2)]
     );
     assert_eq!(play.get_ready(&[102, 104]), []);
-    let drains = [play.drain(100, TIMEOUT), play.drain(101, TIMEOUT)];
+    let drains = [Action::Retire(pid(100)), Action::Retire(pid(101))];
     assert_eq!(play.get_ready(&[103]), serves(2, &drains));
     assert_eq!(play.die(100), [Action::Bury(pid(100))], "not replaced");
 }
@@ -248,7 +248,7 @@ fn a_reload_fails_with_its_first_death_and_the_old_ones_serve_on() {
                 generation,
                 reason: died(KILLED)
             },
-            play.drain(102, TIMEOUT),
+            Action::Retire(pid(102)),
         ]
     );
     assert_eq!(play.supervisor.current(), Some(Generation(1)));
@@ -272,7 +272,7 @@ fn a_reload_fails_when_a_worker_is_not_ready_in_time() {
         [
             Action::Kill(pid(103)),
             Action::ReloadFailed { generation, reason },
-            play.drain(102, TIMEOUT),
+            Action::Retire(pid(102)),
         ]
     );
 }
@@ -309,37 +309,90 @@ fn workers_are_replaced_while_a_reload_goes_on() {
     assert_eq!(play.die(101), [Action::Bury(pid(101)), fork(1, 1, 1)]);
 }
 
-#[test]
-fn before_there_are_too_many_generations_the_oldest_is_cut_short_and_waited_for() {
+/// Four generations live, as many as may.
+fn full_house() -> Play {
     let mut play = Play::with_two_workers();
     for first in [102, 104, 106] {
         assert_eq!(forks(&play.start_generation(2)), 2);
         play.get_ready(&[first, first + 1]);
     }
+    play
+}
+
+#[test]
+fn a_generation_that_drains_for_others_has_no_deadline() {
+    let play = full_house();
+    assert_eq!(play.supervisor.next_deadline(), None);
+    let until = play.supervisor.status().filter_map(|status| status.until);
+    assert_eq!(until.count(), 0);
+}
+
+#[test]
+fn before_there_are_too_many_generations_a_reload_waits_and_is_refused() {
+    let mut play = full_house();
+    assert_eq!(play.start_generation(2), []);
+    assert_eq!(play.supervisor.incoming(), Some(Generation(5)));
+    let (generation, reason) = (Generation(5), Failure::NoGenerationLeft);
+    assert_eq!(
+        play.wait(ROOM_WITHIN),
+        [Action::ReloadFailed { generation, reason }]
+    );
+    assert_eq!(play.supervisor.current(), Some(Generation(4)));
+    assert_eq!(play.supervisor.next_deadline(), None);
+    assert_eq!(play.start_generation(2), []);
+    assert_eq!(play.die(100), [Action::Bury(pid(100))]);
+    let started = [Action::Bury(pid(101)), fork(0, 0, 6), fork(1, 1, 6)];
+    assert_eq!(play.die(101), started, "the oldest has left");
+}
+
+#[test]
+fn with_as_many_generations_as_may_live_an_upgrade_waits_as_well() {
+    let mut play = full_house();
+    assert_eq!(play.order(Command::Upgrade), []);
+    let refused = Action::UpgradeFailed(Setback::NoGenerationLeft);
+    assert_eq!(play.wait(ROOM_WITHIN), [refused]);
+    play.order(Command::Upgrade);
+    play.die(100);
+    assert_eq!(
+        play.die(101),
+        [Action::Bury(pid(101)), Action::Launch],
+        "the oldest has left"
+    );
+}
+
+#[test]
+fn an_operator_can_have_the_oldest_generation_end() {
+    let mut play = full_house();
     let (now, generation) = (Some(Duration::ZERO), Generation(1));
     assert_eq!(
-        play.start_generation(2),
+        play.order(Command::MakeRoom),
         [
             Action::CutShort { generation },
             play.drain(100, now),
             play.drain(101, now),
         ]
     );
-    assert_eq!(play.supervisor.incoming(), Some(Generation(5)));
+    assert_eq!(play.start_generation(2), []);
     assert_eq!(play.die(100), [Action::Bury(pid(100))]);
     let kill = [Action::Kill(pid(101))];
     assert_eq!(play.wait(KILL_GRACE), kill);
     let started = [Action::Bury(pid(101)), fork(0, 0, 5), fork(1, 1, 5)];
     assert_eq!(play.die(101), started);
+    assert_eq!(play.order(Command::MakeRoom), [], "a reload goes on");
+}
+
+#[test]
+fn where_there_is_room_nobody_is_made_to_end() {
+    let mut play = Play::with_two_workers();
+    play.start_generation(2);
+    play.get_ready(&[102, 103]);
+    assert_eq!(play.order(Command::MakeRoom), []);
+    assert_eq!(forks(&play.start_generation(2)), 2);
 }
 
 #[test]
 fn a_reload_that_waits_for_the_oldest_generation_can_be_overruled() {
-    let mut play = Play::with_two_workers();
-    for first in [102, 104, 106] {
-        play.start_generation(2);
-        play.get_ready(&[first, first + 1]);
-    }
+    let mut play = full_house();
     play.start_generation(2);
     let (generation, reason) = (Generation(5), Failure::Overruled);
     let actions = play.order(Command::Winch);
@@ -525,8 +578,8 @@ fn workers_come_and_go_but_never_all_and_only_while_there_is_room() {
     assert_eq!(play.order(workers(3)), [fork(2, 2, 1)]);
     play.get_ready(&[102]);
     assert_eq!(play.order(workers(3)), []);
-    assert_eq!(play.order(workers(2)), [play.drain(102, TIMEOUT)]);
-    assert_eq!(play.order(workers(0)), [play.drain(101, TIMEOUT)]);
+    assert_eq!(play.order(workers(2)), [Action::Retire(pid(102))]);
+    assert_eq!(play.order(workers(0)), [Action::Retire(pid(101))]);
     assert_eq!(play.order(workers(2)), [fork(3, 1, 1)]);
     // Three of the places are taken by those that leave or stay.
     assert_eq!(forks(&play.order(workers(99))), MASTER_OF.slots - 4);

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! old master:       launched           ready            took over
-//!   None --> Launching --> Starting ---------> TakingOver ---------> Done
+//!   None (--> Awaiting) --> Launching --> Starting ---------> TakingOver ---------> Done
 //!    ^                        |  late, stop       |  late, died        |
 //!    |                        v                   v                    v
 //!    +------ gone -------- Ending <---------------+             drains, leaves
@@ -29,6 +29,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::event::{Action, NewMasterEvent, OldMasterEvent, Refusal};
+use super::generations::ROOM_WITHIN;
 use super::rows::Rows;
 use super::slot::{Generation, KILL_GRACE, Leave, SlotId};
 use super::{Phase, Policy, Supervisor};
@@ -42,6 +43,10 @@ pub const TAKE_OVER: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Upgrade {
     None,
+    /// Waits for older generations, or the master before, to go.
+    Awaiting {
+        by: Instant,
+    },
     Launching,
     /// `listens`: it is a master of ours, and obeys.
     Starting {
@@ -85,6 +90,8 @@ pub enum Setback {
     NotReady,
     /// This master was ordered to stop meanwhile.
     Overruled,
+    /// As many generations live as may, and none left within [`ROOM_WITHIN`].
+    NoGenerationLeft,
 }
 
 impl fmt::Display for Setback {
@@ -94,6 +101,7 @@ impl fmt::Display for Setback {
             Self::Died(cause) => write!(f, "the new binary {cause} before it took over"),
             Self::NotReady => f.write_str("the new binary was not ready within upgrade_timeout"),
             Self::Overruled => f.write_str("ordered to stop meanwhile"),
+            Self::NoGenerationLeft => f.write_str("those before still drain"),
         }
     }
 }
@@ -144,7 +152,7 @@ impl Supervisor {
     #[must_use]
     pub fn successor(&self) -> Option<Pid> {
         match self.upgrade {
-            Upgrade::None | Upgrade::Launching => None,
+            Upgrade::None | Upgrade::Awaiting { .. } | Upgrade::Launching => None,
             Upgrade::Starting { pid, .. }
             | Upgrade::TakingOver { pid, .. }
             | Upgrade::Ending { pid, .. }
@@ -162,6 +170,7 @@ impl Supervisor {
         match self.upgrade {
             Upgrade::None if self.reign == Reign::Ruling => Ok(()),
             Upgrade::None
+            | Upgrade::Awaiting { .. }
             | Upgrade::Launching
             | Upgrade::Starting { .. }
             | Upgrade::TakingOver { .. } => Err(Refusal::Upgrading),
@@ -186,10 +195,7 @@ impl Supervisor {
         if self.incoming.is_some() {
             return Err(Refusal::Busy);
         }
-        if self.has_old_master {
-            return Err(Refusal::OldMasterDrains);
-        }
-        if self.reserved != Rows::default() {
+        if !self.has_old_master && self.reserved != Rows::default() {
             return Err(Refusal::RollingBack);
         }
         Ok(())
@@ -208,10 +214,10 @@ impl Supervisor {
     }
 
     /// Begins an upgrade, unless it has to be refused.
-    pub(super) fn begin_upgrade(&mut self) {
+    pub(super) fn begin_upgrade(&mut self, now: Instant) {
         if self.may_upgrade().is_ok() {
-            self.upgrade = Upgrade::Launching;
-            self.actions.push(Action::Launch);
+            let by = now + ROOM_WITHIN;
+            self.upgrade = Upgrade::Awaiting { by };
         }
     }
 
@@ -243,7 +249,8 @@ impl Supervisor {
             (NewMasterEvent::TookOver, Upgrade::TakingOver { pid, .. }) => {
                 self.upgrade = Upgrade::Done { pid };
                 self.actions.push(Action::Resign { pid });
-                self.stop(now);
+                self.leave_all(Leave::Replaced, now);
+                self.phase = Phase::Stopping(None);
             }
             (NewMasterEvent::Gone { cause, used }, _) => self.new_master_gone(cause, used),
             (NewMasterEvent::Hurry { by }, Upgrade::Done { .. }) => {
@@ -269,7 +276,10 @@ impl Supervisor {
                 self.upgrade = done;
                 return;
             }
-            Upgrade::None | Upgrade::Launching => return,
+            before @ (Upgrade::None | Upgrade::Awaiting { .. } | Upgrade::Launching) => {
+                self.upgrade = before;
+                return;
+            }
         }
         self.reserved.add(used);
     }
@@ -291,6 +301,11 @@ impl Supervisor {
                 self.actions.push(Action::Kill(pid));
                 (pid, None)
             }
+            Upgrade::Awaiting { .. } => {
+                self.upgrade = Upgrade::None;
+                self.actions.push(Action::UpgradeFailed(reason));
+                return;
+            }
             Upgrade::None | Upgrade::Launching | Upgrade::Ending { .. } | Upgrade::Done { .. } => {
                 return;
             }
@@ -302,6 +317,13 @@ impl Supervisor {
     /// What is due of the upgrade.
     pub(super) fn carry_upgrade_on(&mut self, now: Instant) {
         match self.upgrade {
+            Upgrade::Awaiting { .. } if !self.has_old_master && !self.has_no_room() => {
+                self.upgrade = Upgrade::Launching;
+                self.actions.push(Action::Launch);
+            }
+            Upgrade::Awaiting { by } if by <= now => {
+                self.end_new_master(Setback::NoGenerationLeft, now);
+            }
             Upgrade::Starting { by, .. } | Upgrade::TakingOver { by, .. } if by <= now => {
                 self.end_new_master(Setback::NotReady, now);
             }
@@ -310,6 +332,7 @@ impl Supervisor {
                 self.actions.push(Action::Kill(pid));
             }
             Upgrade::None
+            | Upgrade::Awaiting { .. }
             | Upgrade::Launching
             | Upgrade::Starting { .. }
             | Upgrade::TakingOver { .. }
@@ -320,7 +343,9 @@ impl Supervisor {
 
     pub(super) fn upgrade_deadline(&self) -> Option<Instant> {
         match self.upgrade {
-            Upgrade::Starting { by, .. } | Upgrade::TakingOver { by, .. } => Some(by),
+            Upgrade::Awaiting { by }
+            | Upgrade::Starting { by, .. }
+            | Upgrade::TakingOver { by, .. } => Some(by),
             Upgrade::Ending { by, .. } => by,
             Upgrade::None | Upgrade::Launching | Upgrade::Done { .. } => None,
         }
@@ -393,7 +418,7 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Command, Event};
+    use super::super::{Command, Event, Failure};
     use super::*;
 
     const POLICY: Policy = Policy {
@@ -512,10 +537,11 @@ mod tests {
             Action::Resign {
                 pid: the_new_master(),
             },
-            play.drains(100),
-            play.drains(101),
+            Action::Retire(Pid::new(100).unwrap()),
+            Action::Retire(Pid::new(101).unwrap()),
         ];
         assert_eq!(play.new_master(NewMasterEvent::TookOver), expected);
+        assert_eq!(play.supervisor.next_deadline(), None, "as long as it takes");
         assert!(play.supervisor.is_replaced());
         assert_eq!(play.exited(100).len(), 1, "buried, not replaced");
         // Even when the new master dies.
@@ -694,12 +720,71 @@ mod tests {
         let promoted = play.tell(Event::OldMaster(OldMasterEvent::Promoted));
         assert_eq!(promoted, [Action::Rule]);
         assert_eq!(play.supervisor.may_change(), Ok(()));
-        assert_eq!(play.supervisor.may_upgrade(), Err(Refusal::OldMasterDrains));
         let left = OldMasterEvent::Left {
             rows: rows(&[0, 2]),
         };
         play.tell(Event::OldMaster(left));
         assert_eq!(play.supervisor.may_upgrade(), Ok(()));
+    }
+
+    /// A new master that rules while the old one drains.
+    fn replaced() -> Play {
+        let (mut play, _) = new_master();
+        play.tell(Event::OldMaster(OldMasterEvent::Promoted));
+        play
+    }
+
+    #[test]
+    fn while_an_old_master_drains_an_upgrade_waits_and_is_refused_and_a_reload_counts_it() {
+        let mut play = replaced();
+        assert_eq!(play.tell(Event::Ordered(Command::Upgrade)), [], "it waits");
+        let by = Some(play.now + ROOM_WITHIN);
+        assert_eq!(play.supervisor.next_deadline(), by);
+        let refused = Action::UpgradeFailed(Setback::NoGenerationLeft);
+        assert_eq!(play.wait(ROOM_WITHIN), [refused]);
+        assert_eq!(play.supervisor.may_change(), Ok(()));
+        assert_eq!(play.supervisor.next_deadline(), None);
+
+        let reload = Event::Ordered(Command::NewGeneration { workers: 1 });
+        assert!(!play.tell(reload).is_empty(), "three of four");
+        let mut play = replaced();
+        play.supervisor.set_policy(Policy {
+            generations_max: 2,
+            ..POLICY
+        });
+        assert_eq!(play.tell(reload), [], "it would be the third of two");
+        let (generation, reason) = (Generation(9), Failure::NoGenerationLeft);
+        let refused = Action::ReloadFailed { generation, reason };
+        assert_eq!(play.wait(ROOM_WITHIN), [refused]);
+    }
+
+    #[test]
+    fn an_upgrade_begins_when_the_old_master_has_left_or_was_made_to() {
+        let left = OldMasterEvent::Left {
+            rows: rows(&[0, 2]),
+        };
+        for force in [false, true] {
+            let mut play = replaced();
+            let made = match force {
+                true => vec![Action::HurryOldMaster { by: play.now }],
+                false => Vec::new(),
+            };
+            let hurried = force.then(|| play.tell(Event::Ordered(Command::MakeRoom)));
+            assert_eq!(hurried.unwrap_or_default(), made);
+            assert_eq!(play.tell(Event::Ordered(Command::Upgrade)), []);
+            let launched = play.tell(Event::OldMaster(left));
+            assert_eq!(launched, [Action::Launch]);
+        }
+    }
+
+    #[test]
+    fn an_upgrade_that_waits_ends_with_its_master() {
+        let mut play = replaced();
+        play.tell(Event::Ordered(Command::Upgrade));
+        let actions = play.tell(Event::Ordered(Command::Stop));
+        let over = Action::UpgradeFailed(Setback::Overruled);
+        assert_eq!(actions.first(), Some(&over));
+        assert_eq!(play.supervisor.successor(), None);
     }
 
     #[test]

@@ -247,6 +247,7 @@ impl Control for Orders {
             match ToWorker::parse(&datagram[..len]) {
                 Some(ToWorker::Refuse) => return Some(Order::Refuse),
                 Some(ToWorker::Drain(limit)) => return Some(Order::Drain(limit)),
+                Some(ToWorker::Retire(talk)) => return Some(Order::Retire(talk)),
                 Some(ToWorker::Reopen) => files.pop().into_iter().for_each(log::adopt),
                 Some(ToWorker::Successor(generation)) => {
                     if let Some(line) = files.pop() {

@@ -14,6 +14,9 @@ pub(in crate::master) enum ToWorker {
     Refuse,
     /// Drain, at most so long. A second one replaces the time.
     Drain(Option<Duration>),
+    /// Others serve: drain for as long as something makes progress. Who goes on
+    /// talking may do so for this long.
+    Retire(Duration),
     /// Log to the file that comes along from now on.
     Reopen,
     /// Hand connections over the line that comes along, to a worker of this
@@ -41,6 +44,7 @@ impl ToWorker {
             Self::Refuse => b"refuse".to_vec(),
             Self::Drain(None) => b"drain".to_vec(),
             Self::Drain(Some(limit)) => format!("drain {}", limit.as_millis()).into_bytes(),
+            Self::Retire(talk) => format!("retire {}", talk.as_millis()).into_bytes(),
             Self::Reopen => b"reopen".to_vec(),
             Self::Successor(generation) => format!("successor {generation}").into_bytes(),
             Self::Predecessor => b"predecessor".to_vec(),
@@ -71,6 +75,10 @@ impl ToWorker {
             Some(("drain", millis)) => {
                 let limit = Duration::from_millis(millis.parse().ok()?);
                 Some(Self::Drain(Some(limit)))
+            }
+            Some(("retire", millis)) => {
+                let talk = Duration::from_millis(millis.parse().ok()?);
+                Some(Self::Retire(talk))
             }
             Some(("level", level)) => level.parse().ok().map(Self::LogLevel),
             Some(("kick", id)) => id.parse().ok().map(Self::Kick),
@@ -137,6 +145,7 @@ mod tests {
             ToWorker::Drain(None),
             ToWorker::Drain(Some(second)),
             ToWorker::Drain(Some(Duration::ZERO)),
+            ToWorker::Retire(second),
             ToWorker::Reopen,
             ToWorker::Successor(7),
             ToWorker::Predecessor,

@@ -66,6 +66,7 @@ impl Owed {
             ToWorker::Kick(id) => self.kicks.push(id),
             ToWorker::Refuse
             | ToWorker::Drain(_)
+            | ToWorker::Retire(_)
             | ToWorker::Reopen
             | ToWorker::ReopenAccess
             | ToWorker::Successor(_)
@@ -191,6 +192,7 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
         ToWorker::ReopenAccess => log::access_descriptor()?,
         ToWorker::Refuse
         | ToWorker::Drain(_)
+        | ToWorker::Retire(_)
         | ToWorker::Successor(_)
         | ToWorker::Predecessor
         | ToWorker::LogLevel(_)

@@ -4,8 +4,8 @@
 //!   size in hex CRLF data CRLF ... 0 CRLF [trailers] CRLF
 //! ```
 
-use super::access::Sending;
 use super::scan::is_token;
+use super::sending::Sending;
 use super::source::{ChunkBuf, Fill, Stream};
 use crate::protocol::Turn;
 

@@ -50,6 +50,13 @@ impl<T> Items<T> {
         std::mem::replace(&mut self.head, next)
     }
 
+    /// All, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.head
+            .iter()
+            .chain(self.tail.iter().flat_map(|tail| tail.iter()))
+    }
+
     /// Puts `earlier` before everything, in its order.
     pub(crate) fn put_front(&mut self, mut earlier: Self) {
         while let Some(item) = self.pop_front() {
@@ -89,7 +96,9 @@ mod tests {
         queue.push_front(2);
         queue.put_front(items(&[0, 1]));
         queue.push_back(5);
-        assert_eq!(all(queue), [0, 1, 2, 3, 4, 5]);
+        let seen: Vec<u32> = queue.iter().copied().collect();
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(all(queue), seen);
     }
 
     #[test]

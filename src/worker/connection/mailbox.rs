@@ -106,6 +106,17 @@ pub(crate) struct FollowUp {
     pub(crate) resume: bool,
 }
 
+/// What a connection does that can go to another worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Resting {
+    /// Nothing.
+    Idle,
+    /// Waits for room to write into.
+    AwaitWritable,
+    /// Closes when everything is sent.
+    Closing,
+}
+
 /// What became of a chunk that the reactor posted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
@@ -275,6 +286,24 @@ impl<T> Mailbox<T> {
         free
     }
 
+    /// As [`Self::begin_inline`], to give the connection to another worker: also
+    /// if the turn waits for room, or only the end may still run. What waits must
+    /// be able to go along.
+    pub(crate) fn begin_move(&self, goes_along: impl Fn(&T) -> bool) -> Option<Resting> {
+        let mut inner = self.lock();
+        let resting = match inner.state {
+            State::Idle => Resting::Idle,
+            State::AwaitWritable => Resting::AwaitWritable,
+            State::Closing => Resting::Closing,
+            State::Queued | State::Running | State::AwaitReply | State::AwaitEvent => return None,
+        };
+        let stays = inner.ended || inner.read_paused || !inner.items.iter().all(goes_along);
+        (!stays).then(|| {
+            inner.state = State::Running;
+            resting
+        })
+    }
+
     /// Takes the turn that the run queue gave, and what waits.
     ///
     /// # Panics
@@ -392,9 +421,19 @@ impl<T> Mailbox<T> {
         inner.read_paused || inner.state != State::Idle
     }
 
+    /// What the turn waits for.
+    pub(crate) fn awaits(&self) -> Option<Wait> {
+        match self.lock().state {
+            State::AwaitReply => Some(Wait::Reply),
+            State::AwaitWritable => Some(Wait::Writable),
+            State::AwaitEvent => Some(Wait::Event),
+            State::Idle | State::Queued | State::Running | State::Closing => None,
+        }
+    }
+
     /// Whether the turn waits for the peer to take its replies.
     pub(crate) fn awaits_room(&self) -> bool {
-        self.lock().state == State::AwaitWritable
+        self.awaits() == Some(Wait::Writable)
     }
 
     /// Bytes of messages that wait or run.
@@ -465,6 +504,29 @@ mod tests {
         assert_eq!(all(mailbox.finish(0, HIGH).0.unwrap()), [3]);
         assert!(mailbox.finish(0, HIGH).0.is_none());
         assert!(mailbox.begin_inline());
+    }
+
+    #[test]
+    fn who_rests_can_go_and_goes_on_where_it_rested() {
+        let none = |_: &u32| false;
+        let mailbox = Mailbox::new();
+        assert_eq!(mailbox.begin_move(none), Some(Resting::Idle));
+        assert_eq!(mailbox.begin_move(none), None, "it is on its way");
+        let waits = mailbox.wait(Wait::Writable, 0, HIGH, items(&[]), in_order);
+        assert_eq!(waits, NOTHING);
+        assert_eq!(mailbox.post(7, Urgency::Event), Some(NOTHING));
+        assert_eq!(mailbox.begin_move(none), None, "something waits");
+        let moved = mailbox.begin_move(|item| *item == 7);
+        assert_eq!(moved, Some(Resting::AwaitWritable));
+        let waits = mailbox.wait(Wait::Writable, 0, HIGH, items(&[]), in_order);
+        assert_eq!(waits, NOTHING);
+        assert_eq!(mailbox.room_made(HIGH), SCHEDULE);
+        assert_eq!(all(mailbox.begin()), [7]);
+        assert_eq!(mailbox.begin_move(none), None, "it runs");
+        let _nothing_waits = mailbox.close();
+        assert_eq!(mailbox.begin_move(none), Some(Resting::Closing));
+        let _nothing_waits = mailbox.close();
+        assert_eq!(mailbox.post(8, Urgency::Event), None);
     }
 
     #[test]

@@ -259,7 +259,8 @@ impl Connection {
     /// Whether the server owes this peer something, so that it is the peer who
     /// waits. The one notion of it in the worker: heartbeat, idle and first message
     /// stand still meanwhile, a drain does not count it as silent, no other worker
-    /// is asked to take it, and it makes room for nobody.
+    /// is asked to take it (but where all that is owed is unsent), and it makes room
+    /// for nobody.
     ///
     /// | situation | owed |
     /// |---|---|

@@ -182,6 +182,22 @@ impl Outbound {
         pieces.cloned().collect()
     }
 
+    /// Takes everything unsent out, for another worker.
+    pub(crate) fn set_aside(&mut self) -> Option<Unsent> {
+        let mut queue = self.queue.take()?;
+        queue.seal();
+        Some(Unsent(queue))
+    }
+
+    /// Puts back what was set aside, before what came since.
+    pub(crate) fn put_back(&mut self, unsent: Unsent) {
+        let Unsent(mut earlier) = unsent;
+        if let Some(later) = self.queue.take() {
+            earlier.append(*later);
+        }
+        self.queue = Some(earlier);
+    }
+
     /// Drops everything unsent; tells how many bytes of memory that was.
     pub(crate) fn clear(&mut self) -> usize {
         self.queue.take().map_or(0, |mut queue| {
@@ -194,7 +210,54 @@ impl Outbound {
     }
 }
 
+/// What waits to be sent, while another worker is asked to take it. Dropped
+/// when it did: who waits for it waits there.
+#[derive(Debug)]
+pub(crate) struct Unsent(Box<Queue>);
+
+/// A part of what waits to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum UnsentPiece<'a> {
+    Bytes(&'a [u8]),
+    File(&'a FilePart),
+}
+
+impl Unsent {
+    /// In order.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = UnsentPiece<'_>> {
+        self.0.pieces.iter().map(|piece| match piece {
+            Piece::Bytes(bytes) => UnsentPiece::Bytes(bytes),
+            Piece::File(part) => UnsentPiece::File(part),
+        })
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let pieces = self.0.pieces.iter().filter_map(Piece::bytes);
+        pieces.map(Bytes::len).sum()
+    }
+
+    /// Who waits, and how many bytes go before.
+    pub(crate) fn receipts(&self) -> impl Iterator<Item = (u64, &dyn Receipt)> {
+        let out = self.0.out;
+        let receipts = self.0.receipts.iter();
+        receipts.map(move |(at, receipt)| (at.saturating_sub(out), &**receipt))
+    }
+}
+
 impl Queue {
+    /// What came behind all of this, and of which nothing is out.
+    fn append(&mut self, later: Self) {
+        let before = self.put;
+        self.pieces.extend(later.pieces);
+        self.tail = later.tail;
+        self.files += later.files;
+        self.put += later.put;
+        let receipts = later.receipts.into_iter();
+        self.receipts
+            .extend(receipts.map(|(at, receipt)| (before + at, receipt)));
+    }
+
     fn seal(&mut self) {
         if !self.tail.is_empty() {
             let tail = Bytes::from(std::mem::take(&mut self.tail));
@@ -313,6 +376,28 @@ mod tests {
         far.read_to_end(&mut got).unwrap();
         assert_eq!(got, expected);
         assert_eq!(outbound.clear(), 0);
+    }
+
+    #[test]
+    fn what_was_set_aside_goes_before_what_came_since() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut outbound = Outbound::default();
+        outbound.append(b"0123");
+        outbound.append_file(part(b"a file", 2..6));
+        assert_eq!(outbound.write(near.as_fd()).unwrap(), Sent::Bytes(4));
+        let unsent = outbound.set_aside().expect("something is unsent");
+        assert_eq!((unsent.bytes(), unsent.pieces().count()), (0, 1));
+        assert!(outbound.is_empty() && !outbound.has_files());
+        outbound.append(b" came since");
+        outbound.put_back(unsent);
+        assert_eq!((outbound.left(), outbound.has_files()), (15, true));
+        while !outbound.is_empty() {
+            outbound.write(near.as_fd()).unwrap();
+        }
+        drop(near);
+        let mut got = String::new();
+        far.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "0123file came since");
     }
 
     #[test]

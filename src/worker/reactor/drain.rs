@@ -18,9 +18,11 @@ use super::{Accepting, End, Reactor};
 use crate::dispatch::CloseReason;
 use crate::protocol::{CloseMode, Error, Event};
 use crate::scoreboard::Counter;
+use crate::sys::clock::millis;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::Ordering;
 use crate::worker::connection::Connection;
+use crate::worker::connection::mailbox::Wait;
 use crate::worker::shared::Job;
 
 /// How often a draining reactor looks whether it is done.
@@ -101,20 +103,20 @@ impl Drain {
 
 impl Reactor<'_> {
     /// Stops accepting, reads what has arrived, and has every connection closed
-    /// behind its last answer, unless another worker takes it.
-    pub(super) fn begin_drain(&mut self, patience: Option<Duration>) {
-        let patience = patience.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        let until = patience.map(|limit| self.now.saturating_add(limit));
+    /// behind its last answer, unless another worker takes it: no later than
+    /// `limit` from now, and those who go on talking after `talk`.
+    pub(super) fn begin_drain(&mut self, limit: Option<Duration>, talk: Option<Duration>) {
+        let at = |time: Duration| self.now.saturating_add(millis(time));
+        let (until, talk_until) = (limit.map(at), talk.map_or(u64::MAX, at));
         if let Some(drain) = &mut self.drain {
             // Cut short, by a stop or by the reloads that came behind it: still
             // nobody is cut off before the answers to what was read.
             let last = self.now.saturating_add(LAST_WORDS);
             drain.until = until.map(|until| until.max(last));
-            drain.talk_until = drain.talk_until.min(until.unwrap_or(u64::MAX));
+            drain.talk_until = drain.talk_until.min(until.unwrap_or(talk_until));
             drain.look_at = 0;
             return;
         }
-        let half = patience.map_or(u64::MAX, |limit| limit / 2);
         let fate = if self.has_successor() {
             Fate::Open
         } else {
@@ -127,7 +129,7 @@ impl Reactor<'_> {
         self.drain = Some(Drain {
             report: DrainReport::open(&self.shared.row, self.live, self.now),
             until,
-            talk_until: self.now.saturating_add(half),
+            talk_until,
             look_at: 0,
             fates: vec![fate; self.inbound.len()],
             announced: false,
@@ -208,12 +210,19 @@ impl Reactor<'_> {
             return;
         };
         drain.look_at = self.now + u64::try_from(DRAIN.as_millis()).unwrap_or(u64::MAX);
-        let is_late = drain.talk_until <= self.now;
+        let (is_late, ends) = (drain.talk_until <= self.now, drain.until.is_some());
         self.look_for_idle();
+        self.tell_what_holds();
         for slot in 0..self.inbound.len() {
             let Some((conn, fate)) = self.inbound[slot].conn().zip(self.fate(slot)) else {
                 continue;
             };
+            // What has begun to arrive is waited for; how slow it may be, says
+            // `receive_rate`.
+            let arrives = self.inbound[slot].unfinished.is_some();
+            if arrives && !(is_late && ends) {
+                continue;
+            }
             match fate {
                 Fate::Open if is_late => {
                     self.shared.row.count(Counter::NotHandedBusy);
@@ -225,6 +234,29 @@ impl Reactor<'_> {
             self.set_fate(slot, Fate::Told);
             self.say_goodbye(slot);
         }
+    }
+
+    /// Says in the scoreboard what this worker is still there for.
+    fn tell_what_holds(&self) {
+        let (mut files, mut streams, mut uploads, mut replies) = (0, 0, 0, 0);
+        for inbound in &self.inbound {
+            let Some(conn) = inbound.conn() else { continue };
+            let is_owed = conn.clocks.replies.load(Ordering::Relaxed) > 0;
+            match conn.mailbox.awaits() {
+                _ if conn.is_in_file() => files += 1,
+                _ if inbound.unfinished.is_some() => uploads += 1,
+                _ if is_owed => replies += 1,
+                Some(Wait::Event | Wait::Writable) => streams += 1,
+                Some(Wait::Reply) => replies += 1,
+                None if conn.mailbox.is_busy() => replies += 1,
+                None => {}
+            }
+        }
+        let row = &self.shared.row;
+        row.set(Counter::LeavingFiles, files);
+        row.set(Counter::LeavingStreams, streams);
+        row.set(Counter::LeavingUploads, uploads);
+        row.set(Counter::LeavingReplies, replies);
     }
 
     fn is_silent(&self, conn: &Connection) -> bool {

@@ -312,7 +312,8 @@ impl<'a> Reactor<'a> {
     fn obey(&mut self) {
         while let Some(order) = self.control.order() {
             match order {
-                Order::Drain(patience) => self.begin_drain(patience),
+                Order::Drain(limit) => self.begin_drain(limit, limit.map(|limit| limit / 2)),
+                Order::Retire(talk) => self.begin_drain(None, Some(talk)),
                 Order::Adopt(like, socket) => self.adopt(like, socket),
                 Order::List => {
                     let listed = self.list();

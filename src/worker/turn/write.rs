@@ -300,6 +300,16 @@ pub(crate) fn arm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
     }
 }
 
+/// Has the sender told no more, whatever waits: another worker is asked to take
+/// it.
+pub(crate) fn disarm(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
+    if std::mem::take(&mut outbound.armed) {
+        shared.row.count(Counter::WriteDisarmed);
+        // It is registered, or the connection breaks where it goes on.
+        let _gone = shared.writable_epoll.delete(conn.socket());
+    }
+}
+
 /// The kernel has begun to refuse bytes: sees to it that this ends.
 fn watch_stall(shared: &Shared, conn: &Connection) {
     let now = coarse_millis();

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::HttpServer;
 use super::streaming::Owed;
-use crate::protocol::http::access::{Access, Sending, Shown};
+use crate::protocol::http::access::{Access, Shown};
 use crate::protocol::http::content::Content;
 use crate::protocol::http::encode::{Asked, Written};
 use crate::protocol::http::head::{self, Head};
 use crate::protocol::http::response::Response;
+use crate::protocol::http::sending::Sending;
 use crate::protocol::http::stream_writer::StreamWriter;
 use crate::protocol::{Dispatch, Turn};
 

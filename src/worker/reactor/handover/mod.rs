@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   worker that leaves                               worker that stays
-//!   idle: takes the turn, reads no more,
+//!   at rest: takes the turn, reads no more,
 //!   holds pushes back, packs it
 //!     -- Offer: descriptor and record -------------> a slot, its state, its count
 //!   <-------------------------- Verdict: taken ----- goes on, reads
@@ -13,9 +13,10 @@
 //!
 //! # What is promised
 //!
-//! - It moves when nothing of it waits or runs: between two messages, with all
-//!   replies written. Along go the start of an unfinished message (at most 64
-//!   KiB), the user, the rooms, the clocks of every deadline, the count of its
+//! - It moves when nothing of it waits to be served or runs: between two
+//!   messages. Along go what is unsent (at most 64 KiB of memory, and any part of
+//!   a file: its descriptor, the next byte, the line of the access log), the start
+//!   of an unfinished message (at most 64 KiB), the user, the rooms, the clocks of every deadline, the count of its
 //!   address, and the state, if that has no bytes or is a
 //!   [`Handover`](crate::dispatch::Handover). Its name
 //!   ([`ConnId`](crate::net::ConnId)) is another one afterwards. `opened` and
@@ -37,7 +38,8 @@
 //!   a new connection of it may be refused then, but none is admitted beyond
 //!   it.
 //!
-//! What is busy is tried again until half of the time for the drain is over.
+//! What is busy is tried again until half of the time for the drain is over. A
+//! download is not busy: it goes in the middle, with what it does at its end.
 //! What has a timer of [`Ctx::after`](crate::dispatch::Ctx::after) (a function
 //! cannot go to another process), a state that cannot go along, or a listener
 //! that the new configuration does not have, leaves as ever, counted with the
@@ -56,9 +58,11 @@
 //! drains.
 
 mod clocks;
+mod output;
 mod pack;
 mod receive;
 mod record;
 mod send;
+mod verdict;
 
 pub(super) use send::Successors;

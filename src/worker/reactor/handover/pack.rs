@@ -5,15 +5,23 @@
 //! Invariant: nobody serves the connection meanwhile. There its turn is taken,
 //! here it is not found yet.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use super::clocks::MovedClocks;
+use super::output::Output;
 use super::record::{PART, Record};
 use crate::dispatch::handover::{CannotMove, MovedState, State};
 use crate::dispatch::service::Service;
 use crate::scoreboard::Counter;
-use crate::sys::sync::try_lock;
-use crate::worker::connection::Connection;
+use crate::sys::sync::{Ordering, try_lock};
+use crate::worker::connection::mailbox::Resting;
+use crate::worker::connection::outbound::{Outbound, Unsent};
 use crate::worker::connection::parts::Parts;
+use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::inbound::Inbound;
+use crate::worker::shared::Shared;
+use crate::worker::turn::write;
 
 /// Where a connection came in, for a worker that has the same listeners.
 pub(super) struct Origin {
@@ -41,33 +49,59 @@ impl From<CannotMove> for NotPacked {
     }
 }
 
-/// Whether the stream of `conn` can be cut here: it is read, nothing waits to
-/// be sent, and what has begun of a message is a part that goes along.
+/// Whether the stream of `conn` can be cut here: it is read, or was read to its
+/// end, and what has begun of a message is a part that goes along.
 pub(super) fn is_between_messages(inbound: &Inbound, conn: &Connection) -> bool {
-    let is_idle = inbound.reading && conn.unsent() == 0 && !conn.is_busy();
+    let is_at_end = inbound.listening && conn.peer_done.load(Ordering::SeqCst);
+    let is_owed = conn.clocks.replies.load(Ordering::Relaxed) > 0;
+    let is_delayed = conn.clocks.delayed.load(Ordering::Relaxed);
     // With nothing of a message there, what its cutter remembers is lost.
     let unfinished = inbound.unfinished.as_ref();
     let can_be_cut = unfinished.is_none_or(|one| (1..=PART).contains(&one.partial.len()));
-    is_idle && can_be_cut
+    (inbound.reading || is_at_end) && !is_owed && !is_delayed && can_be_cut
 }
 
-/// Everything that goes along with `conn`, whose turn the caller has. From now
-/// on what is pushed to it is held back.
+/// Whether what waits in the mailbox goes along: that the peer has sent its last
+/// byte, which its socket says.
+pub(super) fn goes_along(item: &Item) -> bool {
+    matches!(item, Item::Eof)
+}
+
+/// Files that go along with a connection.
+pub(super) type Files = Vec<Arc<File>>;
+
+/// A connection that can go.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) record: Box<Record>,
+    /// What goes along beside the record.
+    pub(super) files: Files,
+    /// What is unsent, should it stay after all.
+    pub(super) unsent: Option<Unsent>,
+}
+
+/// Everything that goes along with `conn`, whose turn the caller has and which
+/// was `resting`. From now on what is pushed to it is held back.
 ///
 /// # Errors
 ///
 /// It stays, and nothing of it was changed.
 pub(super) fn pack(
+    shared: &Shared,
     inbound: &Inbound,
     conn: &Connection,
     origin: Origin,
-) -> Result<Box<Record>, NotPacked> {
+    resting: Resting,
+) -> Result<Packed, NotPacked> {
     let locks = try_lock(&conn.turn).zip(try_lock(&conn.outbound));
     let (parts, mut outbound) = locks.ok_or(NotPacked::Busy)?;
-    if !outbound.is_empty() || outbound.armed || outbound.flush_then_close {
+    let closes = resting == Resting::Closing;
+    if outbound.failed || outbound.flush_then_close != closes {
         return Err(NotPacked::Busy);
     }
     let (rest, luggage) = match &*parts {
+        // A request stands alone, and none comes any more.
+        Some(_) if closes && !conn.protocol().is_session() => (0, MovedState::default()),
         Some(parts) => (
             parts.server.snapshot().ok_or(NotPacked::Busy)?,
             parts.app.pack()?,
@@ -77,8 +111,11 @@ pub(super) fn pack(
     if matches!(&luggage.state, State::Bytes { bytes, .. } if bytes.len() > PART) {
         return Err(NotPacked::Never(Counter::NotHandedSize));
     }
+    write::take_pushes(shared, conn, &mut outbound);
+    let (output, files, unsent) = take_unsent(conn, &mut outbound, closes)?;
     outbound.held = true;
-    Ok(Box::new(Record {
+    write::disarm(shared, conn, &mut outbound);
+    let record = Box::new(Record {
         listener: origin.listener,
         protocol: origin.protocol,
         peer: conn.peer,
@@ -86,7 +123,31 @@ pub(super) fn pack(
         rest,
         luggage,
         partial: inbound.partial().to_vec(),
-    }))
+        output: (!output.is_empty()).then_some(output),
+    });
+    Ok(Packed {
+        record,
+        files,
+        unsent,
+    })
+}
+
+/// Takes what is unsent out, as far as all of it can go.
+fn take_unsent(
+    conn: &Connection,
+    outbound: &mut Outbound,
+    closes: bool,
+) -> Result<(Output, Files, Option<Unsent>), NotPacked> {
+    let unsent = outbound.set_aside();
+    match Output::pack(conn, unsent.as_ref(), closes) {
+        Some((output, files)) => Ok((output, files, unsent)),
+        None => {
+            if let Some(unsent) = unsent {
+                outbound.put_back(unsent);
+            }
+            Err(NotPacked::Busy)
+        }
+    }
 }
 
 /// Gives the connection what its turns have to remember. False: that cannot be
@@ -118,10 +179,11 @@ pub(super) fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::sys::sync::{Ordering, lock};
+    use crate::config::Config;
+    use crate::scoreboard::Row;
+    use crate::sys::sync::lock;
+    use crate::worker::limits::Limits;
 
     fn origin() -> Origin {
         Origin {
@@ -130,29 +192,57 @@ mod tests {
         }
     }
 
+    fn shared() -> Shared {
+        let limits = Limits::from(&Config::default());
+        let row = Row::alone().expect("memory");
+        Shared::new(row, 0, 1, limits).expect("descriptors")
+    }
+
     #[test]
-    fn a_connection_goes_between_two_messages_with_nothing_unsent() {
+    fn a_connection_goes_while_it_is_read_and_nothing_is_owed() {
         let (mut inbound, conn) = (Inbound::default(), Arc::new(Connection::vacant()));
         assert!(!is_between_messages(&inbound, &conn), "it is not read");
         inbound.place(Arc::clone(&conn));
         assert!(is_between_messages(&inbound, &conn));
         conn.queued.store(1, Ordering::SeqCst);
-        assert!(!is_between_messages(&inbound, &conn), "a byte is unsent");
-        conn.queued.store(0, Ordering::SeqCst);
+        assert!(
+            is_between_messages(&inbound, &conn),
+            "what is unsent goes along"
+        );
         conn.clocks.delayed.store(true, Ordering::Relaxed);
         assert!(!is_between_messages(&inbound, &conn), "it is delayed");
+        conn.clocks.delayed.store(false, Ordering::Relaxed);
+        conn.clocks.replies.store(1, Ordering::Relaxed);
+        assert!(!is_between_messages(&inbound, &conn), "a reply is owed");
+        conn.clocks.replies.store(0, Ordering::Relaxed);
+        (inbound.reading, inbound.listening) = (false, true);
+        assert!(!is_between_messages(&inbound, &conn), "it is refused");
+        conn.peer_done.store(true, Ordering::SeqCst);
+        assert!(is_between_messages(&inbound, &conn), "its peer is done");
     }
 
     #[test]
     fn what_is_packed_holds_its_pushes_back_and_what_stays_does_not() {
-        let (inbound, conn) = (Inbound::default(), Connection::vacant());
-        lock(&conn.outbound).armed = true;
-        let stays = pack(&inbound, &conn, origin()).err();
-        assert_eq!(stays, Some(NotPacked::Busy));
-        assert!(!lock(&conn.outbound).held);
-        lock(&conn.outbound).armed = false;
-        let record = pack(&inbound, &conn, origin()).expect("it goes");
+        let (shared, inbound, conn) = (shared(), Inbound::default(), Connection::vacant());
+        let pack = |resting| pack(&shared, &inbound, &conn, origin(), resting);
+        lock(&conn.outbound).append(&vec![0; PART + 1]);
+        for resting in [Resting::Idle, Resting::Closing] {
+            let stays = pack(resting).err();
+            assert_eq!(
+                stays,
+                Some(NotPacked::Busy),
+                "too much, or it does not close"
+            );
+            let outbound = lock(&conn.outbound);
+            assert_eq!((outbound.held, outbound.left()), (false, PART as u64 + 1));
+        }
+        lock(&conn.outbound).clear();
+        lock(&conn.outbound).append(b"rest");
+        let Packed { record, unsent, .. } = pack(Resting::Idle).expect("it goes");
         assert_eq!((record.rest, &record.luggage), (0, &MovedState::default()));
-        assert!(lock(&conn.outbound).held);
+        let output = record.output.as_ref().expect("something is unsent");
+        assert_eq!((output.closes, output.files()), (false, 0));
+        assert_eq!(unsent.map(|unsent| unsent.bytes()), Some(4));
+        assert!(lock(&conn.outbound).held && lock(&conn.outbound).is_empty());
     }
 }

@@ -6,18 +6,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::output::Output;
 use super::pack::{own_parts, unpack};
 use super::record::{Message, Reason, Record, Verdict};
+use crate::dispatch::CloseReason;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
-use crate::protocol::{CloseMode, Protocol};
+use crate::protocol::{CloseMode, Event, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
-use crate::sys::sync::lock;
+use crate::sys::socket;
+use crate::sys::sync::{Ordering, lock};
+use crate::worker::connection::items::Items;
+use crate::worker::connection::mailbox::Wait;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::accept::Listened;
 use crate::worker::reactor::{HANDOVER, Reactor};
+use crate::worker::turn::write;
 
 /// A connection that has everything but its place: nobody finds it yet.
 struct Arrival {
@@ -25,6 +31,8 @@ struct Arrival {
     protocol: Arc<dyn Protocol>,
     address: Option<Hash>,
     record: Box<Record>,
+    /// Bytes of memory that wait to be sent.
+    unsent: usize,
 }
 
 impl Reactor<'_> {
@@ -67,21 +75,19 @@ impl Reactor<'_> {
         let mut gone = false;
         loop {
             match self.predecessors[line].receive(&mut self.scratch) {
-                Ok(Received::Datagram(len, sockets)) => {
-                    match Message::parse(&self.scratch[..len]) {
-                        Some(Message::Offer(records)) if records.len() == sockets.len() => {
-                            if !self.consider(line, records, sockets) {
-                                return false;
-                            }
+                Ok(Received::Datagram(len, came)) => match Message::parse(&self.scratch[..len]) {
+                    Some(Message::Offer(records)) if needed(&records) == came.len() => {
+                        if !self.consider(line, records, came) {
+                            return false;
                         }
-                        Some(Message::Rest {
-                            conn,
-                            pushes,
-                            close,
-                        }) => self.take_rest(conn, pushes, close),
-                        Some(Message::Offer(_) | Message::Verdicts(_)) | None => return false,
                     }
-                }
+                    Some(Message::Rest {
+                        conn,
+                        pushes,
+                        close,
+                    }) => self.take_rest(conn, pushes, close),
+                    Some(Message::Offer(_) | Message::Verdicts(_)) | None => return false,
+                },
                 Ok(Received::Undelivered(len)) => {
                     self.predecessors[line].skip();
                     if !self.refuse_offer(line, len) {
@@ -110,11 +116,13 @@ impl Reactor<'_> {
     /// Decides about an offer. False: the verdict could not be sent, so the
     /// other worker has to keep what it offered, and learns that by the line's
     /// end.
-    fn consider(&mut self, line: usize, records: Vec<Record>, sockets: Vec<OwnedFd>) -> bool {
+    fn consider(&mut self, line: usize, records: Vec<Record>, came: Vec<OwnedFd>) -> bool {
         let mut verdicts = Vec::with_capacity(records.len());
         let mut arrivals = Vec::with_capacity(records.len());
-        for (record, socket) in records.into_iter().zip(sockets) {
-            verdicts.push(match self.prepare_arrival(Box::new(record), socket) {
+        let mut came = came.into_iter();
+        for record in records {
+            let own: Vec<OwnedFd> = came.by_ref().take(record.descriptors()).collect();
+            verdicts.push(match self.prepare_arrival(Box::new(record), own) {
                 Ok(arrival) => {
                     let name = arrival.vacancy.id();
                     arrivals.push(arrival);
@@ -141,7 +149,11 @@ impl Reactor<'_> {
 
     /// Everything that can fail. Nobody reads or finds the connection yet: the
     /// loop is not asked for events before its verdict was sent.
-    fn prepare_arrival(&mut self, record: Box<Record>, socket: OwnedFd) -> Result<Arrival, Reason> {
+    fn prepare_arrival(
+        &mut self,
+        record: Box<Record>,
+        mut descriptors: Vec<OwnedFd>,
+    ) -> Result<Arrival, Reason> {
         let (index, protocol) = self.listener_of(&record).ok_or(Reason::Listener)?;
         let listening = &self.listeners[index];
         if !listening.entrance.admits(record.peer) {
@@ -154,6 +166,8 @@ impl Reactor<'_> {
             return Err(Reason::Full);
         };
         let listened = Listened::new(listening);
+        // The files are behind it.
+        let socket = descriptors.remove(0);
         let conn = listened.prepare(&mut vacancy, socket, record.peer, address);
         if !Arc::ptr_eq(&protocol, &listening.protocol) {
             conn.turn_into(&protocol);
@@ -164,14 +178,42 @@ impl Reactor<'_> {
             conn.opened_it();
         }
         let unpacked = unpack(self.service, conn, &record);
-        let interest = self.shared.limits.interest();
+        let (mut unsent, mut interest) = (0, self.shared.limits.interest());
+        if let Some(output) = &record.output {
+            unsent = self.unpack_output(conn, output, descriptors);
+            if output.finished {
+                interest = Interest::HangUp;
+            }
+        }
         let arrival = Arrival {
             protocol,
             address,
             record,
+            unsent,
             vacancy,
         };
         self.arrive(arrival, unpacked, interest)
+    }
+
+    /// Gives a connection that nobody finds what is unsent to it, and lets it rest
+    /// as it did. Tells how many bytes of memory that takes.
+    fn unpack_output(&self, conn: &mut Connection, output: &Output, files: Vec<OwnedFd>) -> usize {
+        let mut app = self.service.dispatcher();
+        // For its name in the access log.
+        app.take(conn.id, conn.peer, conn.unknown_id, false);
+        let unsent = output.unpack(conn, files, &mut *app);
+        app.vacate();
+        let (limits, begins) = (&self.shared.limits, conn.mailbox.begin_inline());
+        debug_assert!(begins, "nobody finds it");
+        let (high, nothing) = (limits.mailbox_high, Items::default());
+        let _nothing_waits = if output.closes {
+            conn.mailbox.close().1
+        } else if conn.is_full(limits.outbound_high / 2) {
+            (conn.mailbox).wait(Wait::Writable, 0, high, nothing, Item::urgency)
+        } else {
+            conn.mailbox.requeue(0, high, nothing)
+        };
+        unsent
     }
 
     /// Has the kernel tell of a connection that is whole, or gives it up.
@@ -232,6 +274,7 @@ impl Reactor<'_> {
             vacancy,
             protocol,
             record,
+            unsent,
             ..
         } = arrival;
         let conn = self.place(vacancy, Counter::TakenOver);
@@ -250,6 +293,39 @@ impl Reactor<'_> {
         }
         // Its deadlines may be near: the heartbeat thread finds out.
         self.shared.heartbeat.watch(slot, self.now);
+        self.shared.buffered(unsent);
+        if let Some(output) = &record.output {
+            self.send_on(&conn, output);
+        }
+    }
+
+    /// What the other worker did not send is sent here.
+    fn send_on(&mut self, conn: &Arc<Connection>, output: &Output) {
+        let (shared, slot) = (self.shared, conn.id.slot());
+        if output.finished {
+            let inbound = &mut self.inbound[slot];
+            (inbound.reading, inbound.listening, inbound.over) = (false, true, true);
+            conn.ends_by(CloseReason::PeerClosed);
+            conn.clocks.finished.store(self.now, Ordering::Relaxed);
+            self.post_event(conn, Event::Eof);
+        }
+        let is_done = {
+            let mut outbound = lock(&conn.outbound);
+            write::flush(shared, conn, &mut outbound, usize::MAX);
+            write::arm(shared, conn, &mut outbound);
+            if outbound.armed && output.progress != 0 {
+                let held = socket::unacknowledged(conn.socket());
+                conn.clocks.progressed(output.progress.min(self.now), held);
+            }
+            outbound.is_empty()
+        };
+        if output.closes && is_done {
+            return self.end_connection(conn.id, CloseMode::Flush, None);
+        }
+        if output.closes {
+            shared.watch_flush(conn.id);
+        }
+        self.follow(conn, write::look_for_room(shared, conn));
     }
 
     /// What came for a connection while it moved.
@@ -271,6 +347,11 @@ impl Reactor<'_> {
             None => {}
         }
     }
+}
+
+/// How many descriptors come along with these.
+fn needed(records: &[Record]) -> usize {
+    records.iter().map(Record::descriptors).sum()
 }
 
 /// Whether the other end of a line is gone.

@@ -9,16 +9,19 @@
 //!
 //! The two may be different binaries. The first byte of a datagram is the form
 //! of all that follows; whoever reads another one closes the line. So does one
-//! of an older release that reads an offer with timers, which is written only
-//! where there are some: these connections stay where they are.
+//! of an older release that reads an offer with timers, or with what is unsent,
+//! which are written only where there are some: these connections stay where they
+//! are.
 
 use std::borrow::Cow;
 
 use super::clocks::{MovedClocks, WORDS};
+use super::output::{FILES, Output};
 use crate::dispatch::handover::{MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
+use crate::sys::channel::DESCRIPTORS_MAX;
 use crate::sys::socket::Peer;
 
 /// The form of the datagrams.
@@ -51,6 +54,8 @@ pub(super) struct Record {
     pub(super) luggage: MovedState,
     /// The start of an unfinished message.
     pub(super) partial: Vec<u8>,
+    /// What waits to be sent, if anything does.
+    pub(super) output: Option<Output>,
 }
 
 /// What became of an offered connection.
@@ -91,7 +96,8 @@ impl Reason {
 /// A datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Message {
-    /// These connections; their descriptors come along in this order.
+    /// These connections; their descriptors come along in this order, each
+    /// followed by those of its files.
     Offer(Vec<Record>),
     /// What became of those of the last offer.
     Verdicts(Vec<Verdict>),
@@ -111,8 +117,12 @@ pub(super) struct Offer {
     bytes: Vec<u8>,
     /// Names and times of the timers, for each record.
     timers: Vec<Vec<(String, u64)>>,
-    /// Bytes that these take.
-    timed: usize,
+    /// What is unsent, for each record; empty: nothing.
+    outputs: Vec<Vec<u8>>,
+    /// Bytes that these two take.
+    beside: usize,
+    /// Descriptors that come along.
+    descriptors: usize,
     pub(super) count: usize,
 }
 
@@ -122,7 +132,9 @@ impl Default for Offer {
         Self {
             bytes,
             timers: Vec::new(),
-            timed: 0,
+            outputs: Vec::new(),
+            beside: 0,
+            descriptors: 0,
             count: 0,
         }
     }
@@ -135,21 +147,41 @@ impl Offer {
         record.write(&mut self.bytes);
         let timers = &record.luggage.timers;
         let timed: usize = timers.iter().map(|(name, _)| name.len() + 12).sum();
-        if self.bytes.len() - before + timed > RECORD {
+        let mut output = Vec::new();
+        if let Some(unsent) = &record.output {
+            unsent.write(&mut output);
+        }
+        if self.bytes.len() - before + timed + output.len() > RECORD {
             self.bytes.truncate(before);
             return false;
         }
-        self.timed += timed;
+        self.beside += timed + output.len() + size_of::<u32>();
+        self.descriptors += record.descriptors();
+        self.outputs.push(output);
         self.timers.push(timers.clone());
         self.count += 1;
         true
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.count >= CONNECTIONS || self.bytes.len() + self.timed >= OFFER
+        self.count >= CONNECTIONS
+            || self.bytes.len() + self.beside >= OFFER
+            || self.descriptors + 1 + FILES > DESCRIPTORS_MAX
     }
 
     pub(super) fn datagram(&self) -> Cow<'_, [u8]> {
+        let bare = self.timed();
+        if self.outputs.iter().all(Vec::is_empty) {
+            return bare;
+        }
+        let mut to = vec![FORM, b'u'];
+        text(&mut to, &bare[1..]);
+        self.outputs.iter().for_each(|output| text(&mut to, output));
+        Cow::Owned(to)
+    }
+
+    /// Without what is unsent.
+    fn timed(&self) -> Cow<'_, [u8]> {
         if self.timers.iter().all(Vec::is_empty) {
             return Cow::Borrowed(&self.bytes);
         }
@@ -167,6 +199,11 @@ impl Offer {
 }
 
 impl Record {
+    /// How many come along: the connection's, and those of its files.
+    pub(super) fn descriptors(&self) -> usize {
+        1 + self.output.as_ref().map_or(0, Output::files)
+    }
+
     fn write(&self, to: &mut Vec<u8>) {
         text(to, self.listener.as_bytes());
         text(to, self.protocol.as_bytes());
@@ -234,6 +271,7 @@ impl Record {
             rest,
             luggage,
             partial,
+            output: None,
         })
     }
 }
@@ -281,10 +319,28 @@ impl Message {
 
     /// `None` for what no worker of this form sends.
     pub(super) fn parse(datagram: &[u8]) -> Option<Self> {
-        let rest = datagram.strip_prefix(&[FORM])?;
-        let (kind, rest) = rest.split_first()?;
+        Self::parse_kind(datagram.strip_prefix(&[FORM])?)
+    }
+
+    /// Without the form.
+    fn parse_kind(datagram: &[u8]) -> Option<Self> {
+        let (kind, rest) = datagram.split_first()?;
         let mut from = Reader(rest);
         Some(match kind {
+            b'u' => {
+                let bare = from.text().filter(|bare| bare.first() != Some(&b'u'))?;
+                let Self::Offer(mut records) = Self::parse_kind(bare)? else {
+                    return None;
+                };
+                for record in &mut records {
+                    let mut output = Reader(from.text()?);
+                    if !output.0.is_empty() {
+                        record.output = Some(Output::read(&mut output)?);
+                        output.0.is_empty().then_some(())?;
+                    }
+                }
+                from.0.is_empty().then_some(Self::Offer(records))?
+            }
             b'o' => Self::Offer(from.all(Record::read)?),
             b't' => {
                 let mut records = Reader(from.text()?).all(Record::read)?;
@@ -315,31 +371,31 @@ impl Message {
     }
 }
 
-fn number(to: &mut Vec<u8>, number: usize) {
+pub(super) fn number(to: &mut Vec<u8>, number: usize) {
     let number = u32::try_from(number).unwrap_or(u32::MAX);
     to.extend_from_slice(&number.to_le_bytes());
 }
 
-fn text(to: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn text(to: &mut Vec<u8>, bytes: &[u8]) {
     number(to, bytes.len());
     to.extend_from_slice(bytes);
 }
 
 /// What is left to be read.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*array)
     }
 
-    fn number(&mut self) -> Option<usize> {
+    pub(super) fn number(&mut self) -> Option<usize> {
         usize::try_from(u32::from_le_bytes(self.array()?)).ok()
     }
 
-    fn text(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn text(&mut self) -> Option<&'a [u8]> {
         let len = self.number()?;
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
@@ -367,6 +423,7 @@ impl<'a> Reader<'a> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::output::tests::output;
     use super::*;
 
     fn record(partial: usize) -> Record {
@@ -386,10 +443,11 @@ mod tests {
                 timers: Vec::new(),
             },
             partial: vec![1; partial],
+            output: None,
         }
     }
 
-    fn messages() -> [Message; 6] {
+    fn messages() -> [Message; 7] {
         let conn = ConnId::first(3, 2, 1);
         let bare = Record {
             peer: Peer::Unix,
@@ -403,6 +461,10 @@ mod tests {
         };
         let mut timed = record(3);
         timed.luggage.timers = vec![("expire".into(), 5), (String::new(), u64::MAX)];
+        let unsent = Record {
+            output: Some(output()),
+            ..timed.clone()
+        };
         let mut verdicts = vec![Verdict::Taken(conn)];
         verdicts.extend(Reason::ALL.map(Verdict::Refused));
         let rest = |close| Message::Rest {
@@ -412,7 +474,8 @@ mod tests {
         };
         [
             Message::Offer(vec![record(5), bare.clone()]),
-            Message::Offer(vec![bare, timed]),
+            Message::Offer(vec![bare.clone(), timed]),
+            Message::Offer(vec![bare, unsent]),
             Message::Verdicts(verdicts),
             rest(None),
             rest(Some(CloseMode::Flush)),

@@ -1,0 +1,278 @@
+//! What becomes of a connection that was offered: another worker has it, or it
+//! goes on here as if it had never been asked about. On the reactor of the worker
+//! that leaves.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::record::{Message, OFFER, RECORD, Reason, Verdict};
+use super::send::{Line, Offered};
+use crate::net::ConnId;
+use crate::protocol::CloseMode;
+use crate::scoreboard::Counter;
+use crate::sys::channel::Received;
+use crate::sys::epoll::Interest;
+use crate::sys::sync::{Ordering, lock};
+use crate::worker::connection::items::Items;
+use crate::worker::connection::mailbox::{Resting, Wait};
+use crate::worker::connection::{Connection, Item};
+use crate::worker::queues::letters::ToRecycler;
+use crate::worker::reactor::Reactor;
+use crate::worker::reactor::drain::Fate;
+use crate::worker::turn::{self, write};
+
+impl Reactor<'_> {
+    /// A connection that was offered stays here, for now.
+    pub(super) fn take_back(&mut self, offered: Offered) {
+        let Offered {
+            conn,
+            resting,
+            unsent,
+            close,
+        } = offered;
+        let slot = conn.id.slot();
+        self.set_fate(slot, Fate::Open);
+        {
+            let mut outbound = lock(&conn.outbound);
+            outbound.held = false;
+            if let Some(unsent) = unsent {
+                outbound.put_back(unsent);
+            }
+            write::take_pushes(self.shared, &conn, &mut outbound);
+            write::flush(self.shared, &conn, &mut outbound, usize::MAX);
+            write::arm(self.shared, &conn, &mut outbound);
+        }
+        let inbound = &mut self.inbound[slot];
+        let interest = if inbound.over {
+            Interest::HangUp
+        } else {
+            self.shared.limits.interest()
+        };
+        let close = match self.epoll.add(conn.socket(), interest, conn.id.word()) {
+            Ok(()) => {
+                (inbound.reading, inbound.listening) = (!inbound.over, inbound.over);
+                close
+            }
+            Err(_) => Some((CloseMode::Abort, Some(Counter::Broken))),
+        };
+        self.rest_again(&conn, resting);
+        if let Some((mode, counter)) = close {
+            self.end_connection(conn.id, mode, counter);
+        }
+    }
+
+    /// Somebody wants `id` closed, which was offered: whoever has it then does.
+    pub(in crate::worker) fn close_when_known(
+        &mut self,
+        id: ConnId,
+        mode: CloseMode,
+        counter: Option<Counter>,
+    ) {
+        let mut offered = self
+            .successors
+            .lines
+            .iter_mut()
+            .flat_map(|line| &mut line.offered);
+        if let Some(one) = offered.find(|one| one.conn.id == id)
+            && !matches!(one.close, Some((CloseMode::Abort, _)))
+        {
+            one.close = Some((mode, counter));
+        }
+    }
+
+    /// What the workers that stay have said.
+    pub(super) fn hear_successors(&mut self) {
+        let mut line = 0;
+        while line < self.successors.lines.len() {
+            if self.hear_successor(line) {
+                line += 1;
+            } else {
+                self.end_line(line);
+            }
+        }
+        self.leave_old_lines();
+    }
+
+    /// False: it is gone, or says what no worker says.
+    fn hear_successor(&mut self, line: usize) -> bool {
+        let mut gone = false;
+        loop {
+            let received = self.successors.lines[line]
+                .channel
+                .receive(&mut self.scratch);
+            match received {
+                Ok(Received::Datagram(len, _)) => {
+                    let message = Message::parse(&self.scratch[..len]);
+                    let Some(Message::Verdicts(verdicts)) = message else {
+                        return false;
+                    };
+                    self.answer_offer(line, &verdicts);
+                }
+                Ok(Received::Nothing) => return true,
+                // Verdicts carry none.
+                Ok(Received::Undelivered(_)) => return false,
+                // That it left something unread is said once, before what it
+                // said last.
+                Ok(Received::Closed) if !gone => gone = true,
+                Ok(Received::Closed) | Err(_) => return false,
+            }
+        }
+    }
+
+    fn answer_offer(&mut self, line: usize, verdicts: &[Verdict]) {
+        let offered = std::mem::take(&mut self.successors.lines[line].offered);
+        let mut verdicts = verdicts.iter();
+        for one in offered {
+            match verdicts.next() {
+                Some(&Verdict::Taken(name)) => self.give(line, one, name),
+                Some(&Verdict::Refused(reason)) => self.refused(line, one, reason),
+                None => self.take_back(one),
+            }
+        }
+    }
+
+    /// The worker at `line` does not take a connection: another one is asked
+    /// where it is for want of room.
+    fn refused(&mut self, line: usize, offered: Offered, reason: Reason) {
+        let slot = offered.conn.id.slot();
+        self.take_back(offered);
+        let successors = &mut self.successors;
+        successors.lines[line].full |= reason == Reason::Full;
+        if reason == Reason::Full && successors.has_other(line) {
+            successors.next = successors.next.min(slot);
+        } else {
+            self.keep_here(slot, reason.counter());
+        }
+    }
+
+    /// The connection is the other worker's, under the name `there`.
+    fn give(&mut self, line: usize, offered: Offered, there: ConnId) {
+        let Offered {
+            conn,
+            unsent,
+            close,
+            ..
+        } = offered;
+        let shared = self.shared;
+        drop(self.remove(conn.id));
+        // Its socket lives on: nobody may shut it down here.
+        conn.peer_done.store(true, Ordering::SeqCst);
+        shared.admission.leave(conn.uncount());
+        shared.row.count(Counter::HandedOver);
+        let (waiting, _nothing_runs) = conn.mailbox.close();
+        if let Some(mut parts) = lock(&conn.turn).take() {
+            parts.app.vacate();
+        }
+        let held = {
+            let mut outbound = lock(&conn.outbound);
+            write::take_last_pushes(shared, &conn, &mut outbound);
+            outbound.take()
+        };
+        let gone = unsent.map_or(0, |unsent| unsent.bytes());
+        shared.unqueued(&conn, held.iter().map(Bytes::len).sum::<usize>() + gone);
+        turn::write_off(shared, &conn);
+        let close = close.map(|(mode, counter)| {
+            counter
+                .into_iter()
+                .for_each(|counter| shared.row.count(counter));
+            mode
+        });
+        self.pass_on(line, there, &held, close.or(wish(waiting)));
+        shared.to_recycler.post(ToRecycler::Left(conn));
+    }
+
+    /// Sends what came for a connection while it changed its worker.
+    fn pass_on(&self, line: usize, conn: ConnId, held: &[Bytes], close: Option<CloseMode>) {
+        let channel = &self.successors.lines[line].channel;
+        let send = |pushes: &[u8], close| {
+            let pushes = pushes.to_vec();
+            let rest = Message::Rest {
+                conn,
+                pushes,
+                close,
+            };
+            channel.send(&rest.datagram(), &[]).is_ok()
+        };
+        let mut lost = 0;
+        let mut pushes = Vec::new();
+        for piece in held {
+            if pushes.len() + piece.len() > OFFER && !pushes.is_empty() {
+                lost += u64::from(!send(&std::mem::take(&mut pushes), None));
+            }
+            if piece.len() > RECORD {
+                lost += 1;
+            } else {
+                pushes.extend_from_slice(piece);
+            }
+        }
+        if !pushes.is_empty() || close.is_some() {
+            lost += u64::from(!send(&pushes, close));
+        }
+        self.shared.row.add(Counter::PushesDropped, lost);
+    }
+
+    /// The worker at the other end is gone: what waited for its verdicts stays.
+    pub(super) fn end_line(&mut self, line: usize) {
+        let Line {
+            channel, offered, ..
+        } = self.successors.lines.remove(line);
+        let _gone = self.epoll.delete(&channel);
+        for one in offered {
+            self.shared.row.count(Counter::HandoverUndone);
+            self.take_back(one);
+        }
+        if !self.has_successor() {
+            self.warn_the_open();
+        }
+    }
+
+    /// Gives back the turn of a connection that rested.
+    pub(super) fn rest_again(&mut self, conn: &Arc<Connection>, resting: Resting) {
+        match resting {
+            Resting::Idle => self.give_up_inline(conn),
+            Resting::AwaitWritable => {
+                let (shared, left) = (self.shared, Items::default());
+                let high = shared.limits.mailbox_high;
+                let waits = (conn.mailbox).wait(Wait::Writable, 0, high, left, Item::urgency);
+                self.follow(conn, waits.and(write::look_for_room(shared, conn)));
+            }
+            Resting::Closing => {
+                let (_nothing_runs, after) = conn.mailbox.close();
+                self.follow(conn, after);
+                let is_done = lock(&conn.outbound).is_empty();
+                if is_done {
+                    self.end_connection(conn.id, CloseMode::Flush, None);
+                }
+            }
+        }
+    }
+
+    /// Lines to workers that are about to leave themselves are of no use.
+    pub(super) fn leave_old_lines(&mut self) {
+        let newest = self.successors.newest();
+        let is_useless = |line: &Line| line.generation < newest && line.offered.is_empty();
+        while let Some(line) = self.successors.lines.iter().position(is_useless) {
+            self.end_line(line);
+        }
+    }
+}
+
+/// Whether somebody wanted the connection closed.
+fn wish(mut waiting: Items<Item>) -> Option<CloseMode> {
+    std::iter::from_fn(|| waiting.pop_front()).find_map(|item| match item {
+        Item::Close(mode) => Some(mode),
+        // Of this worker's end, or of a time that the other one notes itself.
+        Item::Units(_)
+        | Item::Opened
+        | Item::Eof
+        | Item::Draining
+        | Item::GoAway
+        | Item::Ping
+        | Item::Timer(_)
+        | Item::Writable
+        | Item::Wake
+        | Item::Large(_)
+        | Item::Ended => None,
+    })
+}
