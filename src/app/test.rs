@@ -436,6 +436,11 @@ impl WorkerHandle for World {
         self.lock().add(after, Due::Timer(to, token));
     }
 
+    fn cancel(&self, token: u64) {
+        let is_it = |due: &Due| matches!(due, Due::Timer(_, timer) if *timer == token);
+        self.lock().due.retain(|_, due| !is_it(due));
+    }
+
     fn run(&self, to: ConnId, task: Box<dyn Any + Send>) -> bool {
         let mut inner = self.lock();
         let is_open = inner.open.contains(&to);

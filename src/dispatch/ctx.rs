@@ -98,6 +98,10 @@ impl<S> Timers<S> {
         all.find(is_it).map(|(token, _)| *token)
     }
 
+    pub(super) fn tokens(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().flat_map(|waiting| waiting.keys().copied())
+    }
+
     /// Names and times, if all have names: `None`, and one cannot go anywhere.
     pub(super) fn moving(&self) -> Option<Vec<(String, u64)>> {
         let all = self.0.iter().flat_map(|waiting| waiting.values());
@@ -280,13 +284,17 @@ impl<'a, S> Ctx<'a, S> {
     /// The timer does not run. False: it has run, was cancelled before, or is of
     /// another connection.
     pub fn cancel(&mut self, timer: TimerHandle) -> bool {
-        self.timers.remove(timer.0).is_some()
+        let waited = self.timers.remove(timer.0).is_some();
+        if waited {
+            self.hub.worker().cancel(timer.0);
+        }
+        waited
     }
 
     /// As [`Self::cancel`], by the name of [`Self::timer`].
     pub fn cancel_timer(&mut self, name: &str) -> bool {
         let token = self.timers.named(name);
-        token.is_some_and(|token| self.timers.remove(token).is_some())
+        token.is_some_and(|token| self.cancel(TimerHandle(token)))
     }
 
     /// Puts the reply off: `f` gets a [`Replier`], to be sent to any thread.

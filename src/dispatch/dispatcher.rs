@@ -388,6 +388,8 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
             current.state.take(),
             std::mem::replace(&mut current.timers, Timers::none()),
         );
+        let worker = core.hub.worker();
+        timers.tokens().for_each(|timer| worker.cancel(timer));
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
         activity::end();
