@@ -115,7 +115,7 @@ mod tests {
             ),
             (
                 Err::<(), _>(io).into_reply(),
-                Answer::Error(Error::new(500, "broken")),
+                Answer::Error(Error::internal("broken")),
             ),
             (
                 Reply::with(7, "ok").into_reply(),

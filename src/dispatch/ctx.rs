@@ -10,6 +10,7 @@ use super::close_reason::CloseReason;
 use super::hub::{Hub, push};
 use super::later::{Later, Replier};
 use super::own_turn;
+use super::service::WorkerHandle;
 use super::sink::Sink;
 use super::waker::Waker;
 use crate::body::{Answer, Id, IntoReply};
@@ -98,8 +99,10 @@ impl<S> Timers<S> {
         all.find(is_it).map(|(token, _)| *token)
     }
 
-    pub(super) fn tokens(&self) -> impl Iterator<Item = u64> {
-        self.0.iter().flat_map(|waiting| waiting.keys().copied())
+    /// None of them runs.
+    pub(super) fn cancel(&self, worker: &dyn WorkerHandle) {
+        let tokens = self.0.iter().flat_map(|waiting| waiting.keys());
+        tokens.for_each(|token| worker.cancel(*token));
     }
 
     /// Names and times, if all have names: `None`, and one cannot go anywhere.
@@ -318,12 +321,18 @@ impl<'a, S> Ctx<'a, S> {
     /// assert_eq!(test.call(ann, 1, "hello").unwrap(), "hello, at last");
     /// ```
     pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
+        self.later_of(None, f)
+    }
+
+    /// As [`Self::later`], of the request with this name.
+    pub(crate) fn later_of(&mut self, request: Option<Box<str>>, f: impl FnOnce(Replier)) -> Later {
         let token = token();
         f(Replier {
             hub: self.hub.clone(),
             conn: self.conn,
             token,
             sent: false,
+            request,
         });
         Later(token)
     }

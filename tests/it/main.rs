@@ -27,6 +27,7 @@ mod doctor;
 mod drain_http;
 mod ends;
 mod endurance;
+mod errors;
 mod files;
 mod files_answers;
 mod files_nginx;
