@@ -50,6 +50,7 @@ mod listeners;
 mod load;
 mod logs;
 mod master;
+mod messages;
 mod modes;
 mod mutated;
 mod operate;
