@@ -4,6 +4,7 @@ mod handover;
 mod requests;
 mod server;
 mod test;
+mod world;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -415,6 +416,12 @@ impl<S: Default + Send + 'static> App<S> {
     /// The connection is no member any more: sending to it, to its user or to its
     /// rooms reaches the others alone. What it belonged to and why it ended is in
     /// [`Ctx::user`], [`Ctx::rooms`] and [`Ctx::close_reason`].
+    ///
+    /// It runs for who is cut when a drain is over, too, but not for a connection
+    /// whose own handler still blocks then: the worker ends beneath it. Nor does it
+    /// run for anybody when a worker is killed, or ends because its event loop
+    /// panicked (a fault of purlin's; a handler's panic ends nothing). What must
+    /// outlive that belongs into a database, not into this function.
     ///
     /// # Panics
     ///

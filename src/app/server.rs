@@ -208,6 +208,7 @@ impl Drop for Server {
 /// What workers run, in this process or after a fork.
 impl<S: Default + Send + 'static> Application for App<S> {
     fn start(&self, worker: WorkerContext) -> Result<Box<dyn Service>, String> {
+        crate::log::set_context(crate::dispatch::log_fields);
         Ok(Box::new(self.core(worker)?))
     }
 

@@ -1,28 +1,23 @@
 //! A program under test: connections without sockets, and a clock that stands
 //! still until it is told otherwise.
 
-use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::App;
+use super::world::{Due, World, message};
 use crate::body::{Error, Id, IntoReply};
 use crate::dispatch::CloseReason;
-use crate::dispatch::service::{
-    Dispatcher, Pushed, Service, UnknownId, WorkerContext, WorkerHandle,
-};
+use crate::dispatch::service::{Dispatcher, Service, UnknownId, WorkerContext, WorkerHandle};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
-use crate::protocol::{Answer, CloseMode, Out, Protocol as _, Push, Route, Units};
+use crate::protocol::{Answer, Out, Route, Units};
 use crate::scoreboard::{Counter, Row};
 use crate::sys::socket::Peer;
-
-/// How long a reply may take that was put off to another thread.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program under test. Everything runs on the calling thread, in the order
 /// of the calls; only what the program itself does on other threads does not.
@@ -116,12 +111,20 @@ impl<S: Default + Send + 'static> Test<S> {
         conn
     }
 
-    /// Sends a message; its reply, if any, comes with [`Self::received`].
+    /// Sends a message; its reply, if any, comes with [`Self::received`]: one that
+    /// was put off when it is given, by a handler of another connection, say.
     ///
     /// # Panics
     ///
     /// When `conn` is closed: the test expects something else.
     pub fn send(&mut self, conn: TestConn, id: Id, body: impl IntoReply) {
+        if let Answer::Later(token) = self.ask(conn, id, body) {
+            self.world.lock().owe(conn, token, id);
+        }
+    }
+
+    /// Has `conn` send a message; gives what its handler answered.
+    fn ask(&mut self, conn: TestConn, id: Id, body: impl IntoReply) -> Answer {
         assert!(self.is_open(conn), "{conn} is closed");
         let body = bytes_of(body);
         self.run(conn, id, |dispatcher, out| {
@@ -132,7 +135,7 @@ impl<S: Default + Send + 'static> Test<S> {
             let mut answer = Answer::None;
             dispatcher.call(route, Units::shared(&body), out, &mut answer);
             answer
-        });
+        })
     }
 
     /// Sends a message and gives its reply; what came before stays to be
@@ -146,18 +149,7 @@ impl<S: Default + Send + 'static> Test<S> {
     ///
     /// When the handler gives no reply, within a minute if it was put off.
     pub fn call(&mut self, conn: TestConn, id: Id, body: impl IntoReply) -> Result<Bytes, Error> {
-        assert!(self.is_open(conn), "{conn} is closed");
-        let body = bytes_of(body);
-        let answer = self.run(conn, id, |dispatcher, out| {
-            let route = Route {
-                id: Some(id),
-                heartbeat: false,
-            };
-            let mut answer = Answer::None;
-            dispatcher.call(route, Units::shared(&body), out, &mut answer);
-            answer
-        });
-        let answer = match answer {
+        let answer = match self.ask(conn, id, body) {
             Answer::Later(token) => self.world.wait(conn, token),
             answer @ (Answer::None
             | Answer::Reply { .. }
@@ -189,6 +181,34 @@ impl<S: Default + Send + 'static> Test<S> {
         inbox
             .map(|inbox| inbox.drain(..).collect())
             .unwrap_or_default()
+    }
+
+    /// As [`Self::received`], and waits until something has come: a reply that was
+    /// put off to another thread, what a thread of the program's own sends.
+    ///
+    /// # Panics
+    ///
+    /// When nothing comes within a minute.
+    pub fn wait(&mut self, conn: TestConn) -> Vec<(Id, Bytes)> {
+        self.world.wait_inbox(conn);
+        self.received(conn)
+    }
+
+    /// The worker begins to drain, as at a reload: `draining` runs.
+    pub fn drain(&mut self) {
+        self.service.draining();
+        self.run_asked();
+        self.close_asked();
+    }
+
+    /// The worker ends: [`Self::drain`], `closed` of each connection, `stopping`.
+    pub fn stop(mut self) {
+        self.drain();
+        let mut left: Vec<ConnId> = self.dispatchers.keys().copied().collect();
+        left.sort_unstable();
+        left.iter()
+            .for_each(|conn| self.end(*conn, CloseReason::GoingAway));
+        self.service.stopping();
     }
 
     /// Lets time pass: timers and periodic jobs run in the order in which they
@@ -287,15 +307,7 @@ impl<S: Default + Send + 'static> Test<S> {
             inbox.push_back((frame.id.unwrap_or(0), Bytes::copy_from_slice(frame.body)));
             rest = &rest[frame.total..];
         }
-        match answer {
-            Answer::Reply { id, body, .. } => {
-                inbox.push_back((id.unwrap_or(request), body.clone()))
-            }
-            Answer::Error(Error { text, .. }) => {
-                inbox.push_back((request, Bytes::from(text.clone())))
-            }
-            Answer::None | Answer::Content(_) | Answer::Later(_) => {}
-        }
+        inbox.extend(message(request, answer));
     }
 
     /// Runs what the hub was told to run in the turns of connections.
@@ -324,150 +336,5 @@ fn bytes_of(body: impl IntoReply) -> Bytes {
     match body.into_reply() {
         Answer::Reply { body, .. } => body,
         Answer::None | Answer::Content(_) | Answer::Error(_) | Answer::Later(_) => Bytes::new(),
-    }
-}
-
-/// A push as it goes over the wire of a test.
-fn encoded(id: Id, body: &[u8]) -> Option<Bytes> {
-    let mut bytes = Vec::new();
-    let frames = Frames::new(Layout::preset("rpc").expect("a preset"));
-    frames.push(Push { id, body }, &mut bytes).ok()?;
-    Some(bytes.into())
-}
-
-/// The worker that a program under test believes to run in.
-#[derive(Default)]
-struct World {
-    inner: Mutex<Inner>,
-    answered: Condvar,
-}
-
-#[derive(Default)]
-struct Inner {
-    now: Duration,
-    /// What falls due, by time and order of registration.
-    due: BTreeMap<(Duration, u64), Due>,
-    registered: u64,
-    open: BTreeSet<ConnId>,
-    closing: Vec<ConnId>,
-    tasks: VecDeque<(ConnId, Box<dyn Any + Send>)>,
-    inboxes: HashMap<ConnId, VecDeque<(Id, Bytes)>>,
-    answers: HashMap<(ConnId, u64), Answer>,
-}
-
-enum Due {
-    Timer(ConnId, u64),
-    Tick(usize, Duration),
-}
-
-impl Inner {
-    fn add(&mut self, after: Duration, due: Due) {
-        self.registered += 1;
-        self.due.insert((self.now + after, self.registered), due);
-    }
-}
-
-impl World {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nothing under this lock panics")
-    }
-
-    /// As [`Self::wait`], for whatever token the only answer that is owed has.
-    fn wait_any(&self, conn: ConnId) -> (u64, Answer) {
-        let find = |inner: &Inner| inner.answers.keys().find(|(to, _)| *to == conn).copied();
-        let waited = self
-            .answered
-            .wait_timeout_while(self.lock(), PATIENCE, |inner| find(inner).is_none());
-        let (mut inner, _) = waited.expect("nothing under this lock panics");
-        let key = find(&inner).expect("a reply that was put off came in time");
-        let answer = inner.answers.remove(&key).unwrap_or(Answer::None);
-        (key.1, answer)
-    }
-
-    fn wait(&self, conn: ConnId, token: u64) -> Answer {
-        let missing = |inner: &mut Inner| !inner.answers.contains_key(&(conn, token));
-        let waited = self
-            .answered
-            .wait_timeout_while(self.lock(), PATIENCE, missing);
-        let (mut inner, _) = waited.expect("nothing under this lock panics");
-        inner.answers.remove(&(conn, token)).unwrap_or(Answer::None)
-    }
-}
-
-impl WorkerHandle for World {
-    fn send(&self, to: &[ConnId], own: Option<(ConnId, usize)>, id: u32, body: Bytes) -> Pushed {
-        let mut inner = self.lock();
-        let mut pushed = Pushed::default();
-        for conn in to {
-            if !inner.open.contains(conn) {
-                continue;
-            }
-            pushed.reached += 1;
-            if own.is_some_and(|(own, _)| own == *conn) {
-                pushed.own = encoded(id, &body);
-            } else {
-                let inbox = inner.inboxes.entry(*conn).or_default();
-                inbox.push_back((id, body.clone()));
-            }
-        }
-        pushed
-    }
-
-    fn close(&self, to: &[ConnId], _: CloseMode) -> usize {
-        let mut inner = self.lock();
-        let known: Vec<_> = to
-            .iter()
-            .filter(|conn| inner.open.remove(conn))
-            .copied()
-            .collect();
-        inner.closing.extend(&known);
-        known.len()
-    }
-
-    fn answer(&self, to: ConnId, token: u64, answer: Answer) -> bool {
-        let mut inner = self.lock();
-        let open = inner.open.contains(&to);
-        inner.answers.insert((to, token), answer);
-        self.answered.notify_all();
-        open
-    }
-
-    fn after(&self, to: ConnId, after: Duration, token: u64) {
-        self.lock().add(after, Due::Timer(to, token));
-    }
-
-    fn run(&self, to: ConnId, task: Box<dyn Any + Send>) -> bool {
-        let mut inner = self.lock();
-        let is_open = inner.open.contains(&to);
-        if is_open {
-            inner.tasks.push_back((to, task));
-        }
-        is_open
-    }
-
-    fn clock(&self) -> u64 {
-        u64::try_from(self.lock().now.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn wake(&self, _: ConnId, _: Duration) {}
-
-    fn writable(&self, to: ConnId) -> bool {
-        self.knows(to)
-    }
-
-    fn knows(&self, to: ConnId) -> bool {
-        self.lock().open.contains(&to)
-    }
-
-    fn admits(&self, _: ConnId, _: usize) -> bool {
-        true
-    }
-
-    fn queued(&self, _: ConnId) -> usize {
-        0
-    }
-
-    fn everybody(&self) -> Vec<ConnId> {
-        self.lock().open.iter().copied().collect()
     }
 }

@@ -1,6 +1,7 @@
 //! What the API promises, through [`App::test`].
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::body::Json;
+use crate::dispatch::Replier;
 use crate::net::ConnId;
 use crate::scoreboard::Counter;
 
@@ -238,9 +240,10 @@ fn options_and_results_are_replies_or_none() {
     assert_eq!(test.call(conn, 1, "41").unwrap(), "42");
     let error = test.call(conn, 1, "x").unwrap_err();
     assert_eq!(
-        (error.code, &*error.text),
-        (500, "invalid digit found in string")
+        (error.code, error.cause()),
+        (500, Some("invalid digit found in string"))
     );
+    assert!(!error.text.contains("digit"), "{error}");
     test.send(conn, 2, "");
     assert!(test.received(conn).is_empty());
     test.send(conn, 2, "yes");
@@ -413,4 +416,56 @@ fn to_run_with_another_state_than_the_programs_is_a_fault_of_the_program() {
     let mut test = app.test();
     let ann = test.connect();
     assert_eq!(test.call(ann, 1, ()).expect_err("a panic").code, 500);
+}
+
+#[test]
+fn a_reply_that_another_connection_gives_is_received() {
+    let app = App::<()>::new()
+        .data(|| Ok::<_, Infallible>(Mutex::new(None::<Replier>)))
+        .on(1, |c, (): ()| {
+            let waiting = c.data::<Mutex<Option<Replier>>>();
+            c.later(|replier| *waiting.lock().unwrap() = Some(replier))
+        })
+        .on(2, |c, text: String| {
+            let waiting = c.data::<Mutex<Option<Replier>>>().lock().unwrap().take();
+            waiting.map(|replier| replier.send(text).to_string())
+        })
+        .on(3, |c, (): ()| {
+            c.later(|replier| {
+                std::thread::spawn(move || replier.send(Err::<(), _>(Error::new(409, "late"))));
+            })
+        });
+    let mut test = app.test();
+    let (ann, bob) = (test.connect(), test.connect());
+    test.send(ann, 1, ());
+    assert!(test.received(ann).is_empty());
+    assert_eq!(test.call(bob, 2, "hello").unwrap(), "true");
+    assert_eq!(test.received(ann), [(1, Bytes::from("hello"))]);
+    // From another thread, whenever it comes.
+    test.send(ann, 3, ());
+    assert_eq!(test.wait(ann), [(3, Bytes::from("late"))]);
+}
+
+#[test]
+fn the_end_of_a_worker_can_be_tested() {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: &'static str| {
+        let said = Arc::clone(&said);
+        move || said.lock().unwrap().push(what.to_owned())
+    };
+    let (stopping, reasons) = (note("stopping"), Arc::clone(&said));
+    let app = App::<()>::new()
+        .draining(|hub| _ = hub.all().send(9, "we go"))
+        .closed(move |c| {
+            let reason = format!("{:?}", c.close_reason().unwrap());
+            reasons.lock().unwrap().push(reason);
+        })
+        .stopping(move |_| stopping());
+    let mut test = app.test();
+    let ann = test.connect();
+    test.drain();
+    assert_eq!(test.received(ann), [(9, Bytes::from("we go"))]);
+    assert!(test.is_open(ann));
+    test.stop();
+    assert_eq!(*said.lock().unwrap(), ["GoingAway", "stopping"]);
 }

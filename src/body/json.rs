@@ -28,7 +28,7 @@ impl<T: Serialize> IntoReply for Json<T> {
     fn into_reply(self) -> Answer {
         match serde_json::to_vec(&self.0) {
             Ok(bytes) => Answer::media(bytes.into(), Media::Json),
-            Err(error) => Answer::Error(Error::new(500, format!("write JSON: {error}"))),
+            Err(error) => Answer::Error(Error::internal(format_args!("write JSON: {error}"))),
         }
     }
 }

@@ -53,7 +53,8 @@ pub type Raw<'a> = Units<'a>;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the body of a message",
-    label = "take `()`, `Bytes`, `String`, `Vec<u8>`, `Json<T>` or a `Fixed` struct, or implement `FromBody`"
+    label = "take `()`, `Bytes`, `String`, `Vec<u8>`, `Json<T>` or a `Fixed` struct, or implement `FromBody`",
+    note = "a struct of your own is `Json<T>`, or `Form<T>` over HTTP, with `#[derive(Deserialize)]`"
 )]
 pub trait FromBody: Sized {
     /// Whether it asks for the [file](Raw::file) of a body that was too long for

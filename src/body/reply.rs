@@ -12,7 +12,9 @@ use crate::protocol::Media;
 /// [`Error`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a reply",
-    label = "return `()`, `Bytes`, `String`, `Json<T>`, a `Fixed` struct, `Reply`, an `Option` or a `Result` of these, or implement `IntoReply`"
+    label = "return `()`, `Bytes`, `String`, `Json<T>`, a `Fixed` struct, `Reply`, an `Option` or a `Result` of these, or implement `IntoReply`",
+    note = "of a `Result` both halves count: its error is an `Error` or any `std::error::Error`; a text is none of them, and becomes one by `.map_err(|text| Error::new(400, text))` where the peer may see it, by `.map_err(Error::internal)` where it is for the log",
+    note = "a handler is no `async` function: it may block, and only its own connection waits"
 )]
 pub trait IntoReply {
     /// What is sent.
@@ -115,7 +117,7 @@ mod tests {
             ),
             (
                 Err::<(), _>(io).into_reply(),
-                Answer::Error(Error::new(500, "broken")),
+                Answer::Error(Error::internal("broken")),
             ),
             (
                 Reply::with(7, "ok").into_reply(),

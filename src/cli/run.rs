@@ -76,6 +76,7 @@ fn obey(
                 program: program.to_owned(),
                 program_file,
                 load: Arc::new(|| arguments.config(env)),
+                suspicions,
                 application,
                 is_daemon: *is_daemon,
                 folder,

@@ -10,6 +10,7 @@ use super::close_reason::CloseReason;
 use super::hub::{Hub, push};
 use super::later::{Later, Replier};
 use super::own_turn;
+use super::service::WorkerHandle;
 use super::sink::Sink;
 use super::waker::Waker;
 use crate::body::{Answer, Id, IntoReply};
@@ -96,6 +97,12 @@ impl<S> Timers<S> {
         let mut all = self.0.iter().flat_map(|waiting| waiting.iter());
         let is_it = |(_, timer): &(&u64, &Pending<S>)| matches!(timer, Pending::Named { name, .. } if name == wanted);
         all.find(is_it).map(|(token, _)| *token)
+    }
+
+    /// None of them runs.
+    pub(super) fn cancel(&self, worker: &dyn WorkerHandle) {
+        let tokens = self.0.iter().flat_map(|waiting| waiting.keys());
+        tokens.for_each(|token| worker.cancel(*token));
     }
 
     /// Names and times, if all have names: `None`, and one cannot go anywhere.
@@ -280,13 +287,17 @@ impl<'a, S> Ctx<'a, S> {
     /// The timer does not run. False: it has run, was cancelled before, or is of
     /// another connection.
     pub fn cancel(&mut self, timer: TimerHandle) -> bool {
-        self.timers.remove(timer.0).is_some()
+        let waited = self.timers.remove(timer.0).is_some();
+        if waited {
+            self.hub.worker().cancel(timer.0);
+        }
+        waited
     }
 
     /// As [`Self::cancel`], by the name of [`Self::timer`].
     pub fn cancel_timer(&mut self, name: &str) -> bool {
         let token = self.timers.named(name);
-        token.is_some_and(|token| self.timers.remove(token).is_some())
+        token.is_some_and(|token| self.cancel(TimerHandle(token)))
     }
 
     /// Puts the reply off: `f` gets a [`Replier`], to be sent to any thread.
@@ -310,12 +321,18 @@ impl<'a, S> Ctx<'a, S> {
     /// assert_eq!(test.call(ann, 1, "hello").unwrap(), "hello, at last");
     /// ```
     pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
+        self.later_of(None, f)
+    }
+
+    /// As [`Self::later`], of the request with this name.
+    pub(crate) fn later_of(&mut self, request: Option<Box<str>>, f: impl FnOnce(Replier)) -> Later {
         let token = token();
         f(Replier {
             hub: self.hub.clone(),
             conn: self.conn,
             token,
             sent: false,
+            request,
         });
         Later(token)
     }

@@ -12,16 +12,12 @@ use bytes::Bytes;
 use super::catch_panic::guard;
 use super::close_reason::CloseReason;
 use super::core::Core;
-use super::ctx::{Ctx, Gone, Pending};
+use super::ctx::{Ctx, Gone, Pending, Timers};
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
-use super::own_turn;
 use super::router::Handler;
-use super::sample;
-use super::service::{Dispatcher, UnknownId};
+use super::service::{Dispatcher, Service, UnknownId};
 use super::sink::{Nowhere, Sink};
-use super::task;
-use crate::dispatch::ctx::Timers;
-use crate::dispatch::service::Service;
+use super::{failure, log_fields, own_turn, sample, task};
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode, Dispatch, Error, Out, Route, Units};
 use crate::scoreboard::Counter;
@@ -93,6 +89,7 @@ impl<S: Default + Send + 'static> Current<S> {
             out,
             gone: self.gone.as_ref(),
         };
+        log_fields::remember(&core.hub);
         let _held = ctx.out.is_open().then(|| own_turn::hold(self.conn));
         let ran = guard(core.hub.row(), what, || code(&mut ctx));
         own_turn::deliver(ctx.out);
@@ -124,8 +121,8 @@ impl<S: Default + Send + 'static> Current<S> {
         if ran.is_none() {
             let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
             *answer = Answer::Error(Error::new(500, text));
-        } else if matches!(answer, Answer::Error(_)) {
-            core.hub.row().count(Counter::HandlerErrors);
+        } else {
+            failure::note(answer, (&core.hub, self.conn), route.id);
         }
     }
 
@@ -388,6 +385,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
             current.state.take(),
             std::mem::replace(&mut current.timers, Timers::none()),
         );
+        timers.cancel(core.hub.worker());
         let what = || "`drop` of the connection's state".to_owned();
         guard(core.hub.row(), what, || drop((state, timers)));
         activity::end();

@@ -2,7 +2,7 @@
 
 use std::any::{TypeId, type_name};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -38,6 +38,15 @@ use crate::scoreboard::{Counter, Row};
 /// ```
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
+
+/// A hub that may be gone.
+pub(super) struct WeakHub(Weak<Inner>);
+
+impl WeakHub {
+    pub(super) fn upgrade(&self) -> Option<Hub> {
+        self.0.upgrade().map(Hub)
+    }
+}
 
 struct Inner {
     worker: Arc<dyn WorkerHandle>,
@@ -115,6 +124,15 @@ impl Hub {
     /// What the state of a connection is, and its name.
     pub(super) fn state(&self) -> (TypeId, &'static str) {
         self.0.state
+    }
+
+    /// Tells it from others, as long as any of it is there.
+    pub(super) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    pub(super) fn downgrade(&self) -> WeakHub {
+        WeakHub(Arc::downgrade(&self.0))
     }
 
     pub(super) fn worker(&self) -> &dyn WorkerHandle {

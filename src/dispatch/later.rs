@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::failure;
 use super::hub::Hub;
+use super::request_id::request_id;
 use crate::body::{Answer, Error, IntoReply};
 use crate::net::ConnId;
 use crate::scoreboard::Counter;
@@ -25,6 +27,8 @@ pub struct Replier {
     pub(super) conn: ConnId,
     pub(super) token: u64,
     pub(super) sent: bool,
+    /// The request's name, if it has one.
+    pub(super) request: Option<Box<str>>,
 }
 
 impl Replier {
@@ -32,10 +36,13 @@ impl Replier {
     pub fn send(mut self, reply: impl IntoReply) -> bool {
         // Encoded first: if that panics, the reply is still owed, and dropping
         // `self` answers an error.
-        let answer = reply.into_reply();
+        let mut answer = reply.into_reply();
         self.sent = true;
-        if matches!(answer, Answer::Error(_)) {
+        if let Answer::Error(error) = &mut answer {
             self.hub.row().count(Counter::HandlerErrors);
+            let request = self.request.take().unwrap_or_else(request_id);
+            let what = || "a reply that came later".to_owned();
+            failure::report(error, (&self.hub, self.conn), &request, what);
         }
         self.hub.worker().answer(self.conn, self.token, answer)
     }

@@ -18,11 +18,13 @@ mod ctx;
 mod data;
 mod directory;
 mod dispatcher;
+mod failure;
 #[doc(hidden)]
 pub mod handover;
 mod hub;
 mod later;
 mod listen;
+mod log_fields;
 mod own_turn;
 mod record;
 mod request_id;
@@ -48,6 +50,8 @@ pub use handover::Handover;
 pub use hub::{Hub, Target};
 pub use later::{Later, Replier};
 pub(crate) use listen::Listening;
+#[doc(hidden)]
+pub use log_fields::{log_fields, name_request};
 #[doc(hidden)]
 pub use request_id::request_id;
 #[doc(hidden)]

@@ -8,15 +8,18 @@ use std::net::IpAddr;
 
 use super::catch_panic::guard;
 use super::dispatcher::{ConnDispatcher, Current};
+use super::failure;
 use super::hub::Hub;
+use super::log_fields;
 use super::record::{Awaited, record};
 use super::request_id::request_id;
 use super::sink::{Nowhere, Sink};
 use super::site::{Visit, client_or};
 use crate::body::Spool;
+use crate::net::ConnId;
 use crate::protocol::http::{
-    Access, AccessFormat, ChunkBuf, Fill, Incoming, Intake, Request, Requests, Response, Sending,
-    Served, Spooling, Stream, Wanted,
+    Access, AccessFormat, ChunkBuf, Fill, Head, Incoming, Intake, Request, Requests, Response,
+    Sending, Served, Spooling, Stream, Wanted,
 };
 use crate::protocol::{Error, Lane, Receipt};
 use crate::scoreboard::Counter;
@@ -37,11 +40,38 @@ impl<S> Current<S> {
     }
 }
 
+/// Lines of the log are about this connection and this request, if it has a name.
+fn named(response: &Response, conn: ConnId, hub: &Hub) -> log_fields::Entered {
+    let named = log_fields::enter(conn, hub);
+    if let Some(request) = response.request_id() {
+        log_fields::name_request(request);
+    }
+    named
+}
+
+/// Logs why the response is an error, if that is not for the client, who gets the
+/// name of the request instead.
+fn explain(whose: (&Hub, ConnId), head: &Head<'_>, response: &mut Response) {
+    let Some(mut error) = response.take_failure() else {
+        return;
+    };
+    if response.request_id().is_none() {
+        let sent = head.fields.request_id();
+        response.identify(sent.map_or_else(request_id, Into::into));
+    }
+    let request = response.request_id().unwrap_or_default().to_owned();
+    let what = || format!("{} {}", head.method, head.target);
+    failure::report(&mut error, whose, &request, what);
+    response.error(&error);
+    let _logged = response.take_failure();
+}
+
 impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
     fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
         let Self { core, current } = self;
         let hub = &core.hub;
         let head = &request.head;
+        let _named = named(response, current.conn, hub);
         let served = guard(
             hub.row(),
             || format!("the handler of {} {}", head.method, head.target),
@@ -60,6 +90,7 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
             response.error(&Error::new(500, "the handler panicked"));
         } else if response.status.is_some_and(|status| status >= 400) {
             hub.row().count(Counter::HandlerErrors);
+            explain((hub, current.conn), head, response);
         }
         served.unwrap_or(Served::Done)
     }
@@ -83,6 +114,7 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
         let Self { core, current } = self;
         let hub = &core.hub;
         let head = &incoming.head;
+        let _named = named(response, current.conn, hub);
         let what = || format!("the beginning of {} {}", head.method, head.target);
         let wanted = guard(hub.row(), what, || {
             let mut nowhere = Nowhere;
@@ -96,6 +128,7 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
         if matches!(wanted, Wanted::Refused) {
             current.handled += 1;
             hub.row().count(Counter::HandlerErrors);
+            explain((hub, current.conn), head, response);
         }
         wanted
     }
@@ -105,12 +138,16 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
     }
 
     fn piece(&mut self, intake: &mut dyn Intake, bytes: &[u8]) -> Result<(), Error> {
-        let row = self.core.hub.row();
+        let (hub, conn) = (&self.core.hub, self.current.conn);
+        let row = hub.row();
+        let _named = log_fields::enter(conn, hub);
         let what = || "a handler of pieces".to_owned();
         let taken = guard(row, what, || intake.piece(bytes));
-        let taken = taken.unwrap_or_else(|| Err(Error::new(500, "the handler panicked")));
-        if taken.is_err() {
+        let mut taken = taken.unwrap_or_else(|| Err(Error::new(500, "the handler panicked")));
+        if let Err(error) = &mut taken {
             row.count(Counter::HandlerErrors);
+            let what = || "a piece of a body".to_owned();
+            failure::report(error, (hub, conn), &request_id(), what);
         }
         taken
     }

@@ -29,6 +29,9 @@ pub trait WorkerHandle: Send + Sync {
     /// Runs `Dispatch::timer(token)` of `to` in its turn, `after` from now.
     fn after(&self, to: ConnId, after: std::time::Duration, token: u64);
 
+    /// Timer `token` need not run: nothing is kept of it for long.
+    fn cancel(&self, token: u64);
+
     /// Has `to`, behind the messages that wait, call `Dispatch::run` with this.
     /// False: it is gone or no session, and the task was dropped.
     fn run(&self, to: ConnId, task: Box<dyn Any + Send>) -> bool;

@@ -5,6 +5,9 @@
 //! {"time":"…","level":"warn","process":"worker-2","thread":"reactor","pid":41873,"target":"…","text":"…"}
 //! ```
 //!
+//! Fields (`info!(user = "ann"; "left")`) stand behind the text as ` user=ann`, and
+//! in JSON as `"fields":{"user":"ann"}` before it.
+//!
 //! Invariant: whatever a message contains, it becomes one line, at most
 //! [`MAX`] bytes with its newline, valid UTF-8, and valid JSON where asked for.
 //! What has no glyph is escaped, so that a peer's bytes can neither start a
@@ -17,6 +20,8 @@ use std::str::FromStr;
 
 use ::log::{Level, Record};
 use jiff::Timestamp;
+
+use super::fields::Fields;
 
 /// Bytes of a line, newline included. A pipe takes that many in one piece
 /// (`PIPE_BUF`), so lines of several processes never mix.
@@ -76,7 +81,9 @@ pub(super) fn render(
             line.push(b'/');
             name(line, format, speaker.thread);
             put(line, format_args!(" {}: ", speaker.pid));
-            text(line, format, MAX - 1, record.args());
+            let fields = Fields::of(record, format);
+            text(line, format, MAX - 1 - fields.len(), record.args());
+            line.extend_from_slice(&fields);
         }
         Format::Json => {
             name(line, format, speaker.process);
@@ -84,7 +91,9 @@ pub(super) fn render(
             name(line, format, speaker.thread);
             put(line, format_args!(r#"","pid":{},"target":""#, speaker.pid));
             name(line, format, record.target());
-            line.extend_from_slice(br#"","text":""#);
+            line.push(b'"');
+            line.extend_from_slice(&Fields::of(record, format));
+            line.extend_from_slice(br#","text":""#);
             text(line, format, MAX - 3, record.args());
             line.extend_from_slice(br#""}"#);
         }
@@ -105,7 +114,14 @@ pub(super) fn render_plain(
     line.push(b'/');
     name(line, Format::Human, speaker.thread);
     line.extend_from_slice(b": ");
-    text(line, Format::Human, max, record.args());
+    let fields = Fields::of(record, Format::Human);
+    text(
+        line,
+        Format::Human,
+        max.saturating_sub(fields.len()),
+        record.args(),
+    );
+    line.extend_from_slice(&fields);
 }
 
 /// What precedes the names.
@@ -228,7 +244,7 @@ fn is_plain(piece: &str) -> bool {
         .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
 }
 
-fn escaped(line: &mut Vec<u8>, format: Format, c: char) {
+pub(super) fn escaped(line: &mut Vec<u8>, format: Format, c: char) {
     match format {
         Format::Human if is_invisible(c) => put(line, format_args!("{}", c.escape_default())),
         // JSON allows these as they are, but its readers use terminals too.

@@ -22,6 +22,7 @@
 //! `log::warn!` or, where this module is in scope, the same through it.
 
 pub mod access_log;
+mod fields;
 mod limiter;
 mod line;
 mod logger;
@@ -37,6 +38,7 @@ use ::log::LevelFilter;
 
 pub use ::log::{debug, error, info, trace, warn};
 
+pub use fields::set_context;
 pub use limiter::{Limiter, Suppressed};
 pub use line::Format;
 pub use syslog::Target as SyslogTarget;

@@ -19,6 +19,8 @@ pub struct Plan<'a> {
     pub program: String,
     /// Reads the configuration, at the start and for each reload.
     pub load: Arc<dyn Fn() -> Result<Config, ConfigError> + 'a>,
+    /// What works and should be otherwise, a sentence each.
+    pub suspicions: fn(&Config) -> Vec<String>,
     /// The program itself, for upgrades.
     pub program_file: Program,
     /// What the workers serve.

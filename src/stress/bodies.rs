@@ -5,6 +5,9 @@
 //! copy and a comparison, and no body is kept while its reply is awaited. Of a
 //! body shorter than the stamp the stamp's first bytes are left: neighbours
 //! still differ, for 256 turns.
+//!
+//! Formats of text cannot carry any bytes. Theirs are 32 printable ones, which
+//! stand for five bits each.
 
 /// Bytes between which the pieces of noise begin.
 const PLACES: usize = 1 << 16;
@@ -15,11 +18,16 @@ const STAMP: usize = size_of::<u64>();
 /// stamps far apart.
 const STRIDE: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// Bytes of a body of text are of so many kinds.
+const LETTERS: usize = 32;
+
 /// All the bodies of a run.
 #[derive(Debug)]
 pub(super) struct Bodies {
     noise: Vec<u8>,
     size: usize,
+    /// `None`: all bytes.
+    letters: Option<[u8; LETTERS]>,
 }
 
 impl Bodies {
@@ -34,7 +42,28 @@ impl Bodies {
             state ^= state << 17;
             noise.extend(state.to_le_bytes());
         }
-        Self { noise, size }
+        Self {
+            noise,
+            size,
+            letters: None,
+        }
+    }
+
+    /// Bodies of `size` printable bytes, none of which is one of `without`;
+    /// `None` when these leave too few.
+    pub(super) fn of_text(size: usize, without: &[u8]) -> Option<Self> {
+        let printable = (b'!'..=b'~').filter(|byte| !without.contains(byte));
+        let letters: Vec<u8> = printable.take(LETTERS).collect();
+        let letters = letters.try_into().ok()?;
+        let Self { mut noise, .. } = Self::new(size);
+        for byte in &mut noise {
+            *byte = letter(&letters, u64::from(*byte));
+        }
+        Some(Self {
+            noise,
+            size,
+            letters: Some(letters),
+        })
     }
 
     /// The two parts of the body of request `turn` of `client`.
@@ -44,7 +73,11 @@ impl Bodies {
         let place = usize::from(u16::from_be_bytes([high, low]));
         let stamped = self.size.min(STAMP);
         let noise = &self.noise[place..place + self.size - stamped];
-        ((stamp.to_le_bytes(), stamped), noise)
+        let stamp = match &self.letters {
+            None => stamp.to_le_bytes(),
+            Some(letters) => std::array::from_fn(|at| letter(letters, stamp >> (5 * at))),
+        };
+        ((stamp, stamped), noise)
     }
 
     /// Puts the body of request `turn` of `client` into `into`.
@@ -62,6 +95,12 @@ impl Bodies {
             && found[..stamped] == stamp[..stamped]
             && found[stamped..] == *noise
     }
+}
+
+/// The letter that the lowest five bits say.
+fn letter(letters: &[u8; LETTERS], bits: u64) -> u8 {
+    let [low, ..] = bits.to_le_bytes();
+    letters[usize::from(low) % LETTERS]
 }
 
 #[cfg(test)]
@@ -95,12 +134,26 @@ mod tests {
 
     #[test]
     fn no_two_requests_have_the_same_body() {
-        let bodies = Bodies::new(16);
-        let all: HashSet<Vec<u8>> = (0..100)
-            .flat_map(|client| (0..1000).map(move |turn| (client, turn)))
-            .map(|(client, turn)| body(&bodies, client, turn))
-            .collect();
-        assert_eq!(all.len(), 100_000);
+        for bodies in [Bodies::new(16), Bodies::of_text(16, b"\n").unwrap()] {
+            let all: HashSet<Vec<u8>> = (0..100)
+                .flat_map(|client| (0..1000).map(move |turn| (client, turn)))
+                .map(|(client, turn)| body(&bodies, client, turn))
+                .collect();
+            assert_eq!(all.len(), 100_000);
+        }
+    }
+
+    #[test]
+    fn text_has_no_byte_that_it_must_be_without() {
+        let bodies = Bodies::of_text(300, b"$_$!").unwrap();
+        for turn in 0..1000 {
+            let body = body(&bodies, 7, turn);
+            assert!(bodies.is(7, turn, &body));
+            assert!(body.iter().all(u8::is_ascii_graphic));
+            assert!(!body.iter().any(|byte| b"$_!".contains(byte)));
+        }
+        let all: Vec<u8> = (0..=255).collect();
+        assert!(Bodies::of_text(1, &all).is_none());
     }
 
     #[test]

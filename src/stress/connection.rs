@@ -23,10 +23,10 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Its number in the header, where the layout has one. Never 0, which marks
-    /// what answers no request.
-    pub(super) fn sequence(self) -> u32 {
-        u32::try_from(self.turn % u64::from(u32::MAX) + 1).unwrap_or(1)
+    /// Its number in the header, where the format has one: up to `max`, and never
+    /// 0, which marks what answers no request.
+    pub(super) fn sequence(self, max: u32) -> u32 {
+        u32::try_from(self.turn % u64::from(max) + 1).unwrap_or(1)
     }
 }
 

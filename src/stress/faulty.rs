@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::protocol::frame::Layout;
+use crate::protocol::frame::AnyFormat;
 
 /// What happens to a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,9 +52,9 @@ impl Faulty {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (over, accepted) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let layout = Layout::preset(preset).unwrap();
+        let format = AnyFormat::preset(preset).unwrap();
         let (ends, counts) = (Arc::clone(&over), Arc::clone(&accepted));
-        let thread = thread::spawn(move || serve(&listener, &layout, act, &ends, &counts));
+        let thread = thread::spawn(move || serve(&listener, &format, act, &ends, &counts));
         Self {
             address,
             accepted,
@@ -73,7 +73,7 @@ impl Drop for Faulty {
 
 fn serve(
     listener: &TcpListener,
-    layout: &Layout,
+    format: &AnyFormat,
     mut act: impl FnMut(u64) -> Act,
     over: &AtomicBool,
     accepted: &AtomicU64,
@@ -99,7 +99,7 @@ fn serve(
                 number += 1;
                 act(number - 1)
             };
-            peer.turn(layout, &mut before_it, &mut next)
+            peer.turn(format, &mut before_it, &mut next)
         });
         if number == before {
             thread::park_timeout(Duration::from_micros(100));
@@ -111,7 +111,7 @@ impl Peer {
     /// Whether the connection goes on.
     fn turn(
         &mut self,
-        layout: &Layout,
+        format: &AnyFormat,
         before_it: &mut Vec<u8>,
         next: &mut dyn FnMut() -> Act,
     ) -> bool {
@@ -122,7 +122,7 @@ impl Peer {
             Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
         }
         let mut out = Vec::new();
-        while let Some(total) = layout.frame(&self.bytes).unwrap().map(|frame| frame.total) {
+        while let Some(total) = format.read(&self.bytes).unwrap().map(|(total, _)| total) {
             let mut frame: Vec<u8> = self.bytes.drain(..total).collect();
             let earlier = std::mem::replace(before_it, frame.clone());
             match next() {

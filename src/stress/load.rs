@@ -57,6 +57,15 @@ impl Load {
     ///
     /// The words for the operator.
     pub(super) fn check(&self) -> Result<(), String> {
+        if let Asks::Frames(frames) = &self.asks
+            && self.depth > frames.in_flight()
+        {
+            return Err(format!(
+                "--depth {} is over the {} numbers that this format has for requests",
+                self.depth,
+                frames.in_flight()
+            ));
+        }
         match self.requests() {
             Some(requests) if requests < u64::from(self.connections) => Err(format!(
                 "{requests} requests are fewer than the {} connections: some would send nothing",

@@ -11,17 +11,12 @@ use super::asks::{Asks, Frames};
 use super::load::{End, Load, Pace};
 use super::request::RequestOptions;
 use super::url::{Place, Url};
-use crate::protocol::frame::Layout;
+use crate::protocol::frame::{AnyFormat, PRESETS};
 use crate::sys::cores::available_cores;
 use crate::sys::socket::Address;
 
 /// Who is asked when nobody is named.
 const ADDRESS: &str = "127.0.0.1:7000";
-
-/// The formats that frames can have; the first one when none is named.
-const PRESETS: [&str; 7] = [
-    "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
-];
 
 /// An open loop does not wait for replies; this bounds its memory. Requests
 /// that must wait for a place are timed from when they were due all the same.
@@ -70,7 +65,7 @@ pub struct Options {
     #[arg(value_parser = PossibleValuesParser::new(PRESETS))]
     pub(super) preset: Option<String>,
 
-    /// A layout of one's own: a file with what stands behind `frame =` in the
+    /// A format of one's own: a file with what stands behind `frame =` in the
     /// configuration of the server
     #[arg(long, value_name = "FILE.toml", conflicts_with = "preset")]
     pub(super) layout: Option<PathBuf>,
@@ -145,8 +140,8 @@ pub struct Options {
     pub(super) quiet: bool,
 }
 
-/// The layout that `file` has the fields of.
-fn layout(file: &Path) -> Result<Layout, String> {
+/// The format that `file` describes.
+fn layout(file: &Path) -> Result<AnyFormat, String> {
     let shown = file.display();
     let text = std::fs::read_to_string(file);
     let text = text.map_err(|error| format!("--layout {shown}: {error}"))?;
@@ -202,9 +197,10 @@ impl Options {
     ) -> Result<Load, StressError> {
         let (address, asks) = self.asks(size).map_err(StressError::Usage)?;
         let pace = self.rate.map_or(Pace::Closed, Pace::Open);
-        let depth = depth.unwrap_or(match pace {
-            Pace::Closed => 1,
-            Pace::Open(_) => OPEN_DEPTH,
+        let depth = depth.unwrap_or(match (pace, &asks) {
+            (Pace::Closed, _) => 1,
+            (Pace::Open(_), Asks::Frames(frames)) => OPEN_DEPTH.min(frames.in_flight()),
+            (Pace::Open(_), Asks::Http(_)) => OPEN_DEPTH,
         });
         let half = u32::try_from(available_cores() / 2).unwrap_or(u32::MAX);
         let closes = self.request.closes().then_some(1);
@@ -248,7 +244,7 @@ impl Options {
             let frames = match &self.layout {
                 Some(file) => {
                     let name = file.display().to_string();
-                    Frames::with_layout(name, layout(file)?, self.id, size)?
+                    Frames::with_format(name, layout(file)?, self.id, size)?
                 }
                 None => {
                     let preset = self.preset.as_deref().unwrap_or(PRESETS[0]);

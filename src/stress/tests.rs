@@ -10,6 +10,7 @@ use super::options::tests::load;
 use super::progress::Progress;
 use super::report::Report;
 use super::{StressError, engine};
+use crate::protocol::frame::PRESETS;
 
 fn run(load: &Load) -> Report {
     engine::run(load, None, &Progress::new(load, true), true).unwrap()
@@ -31,10 +32,6 @@ fn kinds(report: &Report) -> Vec<(Kind, u64)> {
     let all = Kind::ALL.iter().map(count);
     all.filter(|(_, count)| *count > 0).collect()
 }
-
-const PRESETS: [&str; 7] = [
-    "comm", "zinx", "zinx-ltv", "rpc", "frame32", "len16", "len32",
-];
 
 #[test]
 fn a_right_server_is_right_in_every_preset_and_every_request_is_counted() {

@@ -17,7 +17,7 @@ use super::events::{Event, EventSender};
 use super::location::location;
 use super::multipart::Multipart;
 use crate::body::{Error, Id, Spooled, from_pairs};
-use crate::dispatch::{Ctx, Heard, Hub, Later, Replier, Waker, request_id};
+use crate::dispatch::{Ctx, Heard, Hub, Later, Replier, Waker, name_request, request_id};
 use crate::protocol::http::{Intake, Request, Response, Stream};
 use crate::sys::socket::Peer;
 
@@ -173,6 +173,7 @@ impl<'a, S> Http<'a, S> {
         if self.response.request_id().is_none() {
             let sent = self.request.head.fields.request_id();
             let id = sent.map_or_else(request_id, Into::into);
+            name_request(&id);
             self.response.identify(id);
         }
         self.response.request_id().unwrap_or_default()
@@ -249,7 +250,8 @@ impl<'a, S> Http<'a, S> {
     /// Puts the reply off, as [`Ctx::later`]: the connection waits, others are
     /// served.
     pub fn later(&mut self, f: impl FnOnce(Replier)) -> Later {
-        self.ctx.later(f)
+        let request = self.response.request_id().map(Into::into);
+        self.ctx.later_of(request, f)
     }
 
     /// A stream as reply, and what other threads send into it. The connection

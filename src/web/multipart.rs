@@ -238,6 +238,9 @@ fn refuse(error: &multra::Error) -> Error {
         | Why::InvalidBoundary { .. }
         | _ => 400,
     };
+    if code == 500 {
+        return Error::internal(error);
+    }
     Error::new(code, error.to_string())
 }
 

@@ -82,6 +82,10 @@ impl WorkerHandle for Shared {
             .timer(to, token, coarse_millis().saturating_add(millis(after)));
     }
 
+    fn cancel(&self, token: u64) {
+        self.heartbeat.cancel(token);
+    }
+
     fn run(&self, to: ConnId, task: Box<dyn Any + Send>) -> bool {
         let conn = self.pool.find(to);
         let is_session = conn.is_some_and(|conn| conn.protocol().is_session());

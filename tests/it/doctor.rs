@@ -4,6 +4,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::harness::skip;
+use crate::instance::Instance;
+
 fn doctor(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_purlin"))
         .arg("doctor")
@@ -32,4 +35,25 @@ fn the_doctor_asks_for_what_the_configuration_needs() {
 fn a_bad_configuration_is_told_instead() {
     let (code, text) = doctor(&["--set", "workers=many"]);
     assert_eq!((code, &*text), (Some(78), ""));
+}
+
+#[test]
+fn a_start_says_what_the_doctor_says_one_line_each() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return skip("start as root; run the tests as root");
+    }
+    let instance = Instance::new("workers = 1\nuser = \"nobody\"");
+    let checked = instance.ask(&["-t"]);
+    let told = String::from_utf8_lossy(&checked.stderr);
+    let warnings: Vec<&str> = told
+        .lines()
+        .filter_map(|line| Some(line.split_once("warning: ")?.1))
+        .filter(|line| line.starts_with("user is nobody"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{told}");
+    instance.must("start");
+    let log = instance.log();
+    let said = |text: &str| log.lines().filter(|line| line.ends_with(text)).count();
+    assert_eq!(said(warnings[0]), 1, "{log}");
+    assert!(log.contains(" warn master/"), "{log}");
 }

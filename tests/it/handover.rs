@@ -489,6 +489,15 @@ fn a_worker_that_is_one_too_many_gives_its_connections_to_the_others() {
 
 #[test]
 fn a_named_timer_goes_along_over_a_reload_and_runs_once() {
+    timers_go_along(|instance| instance.must("reload"));
+}
+
+#[test]
+fn a_named_timer_goes_along_over_an_upgrade_and_runs_once() {
+    timers_go_along(Instance::upgraded);
+}
+
+fn timers_go_along(over: impl Fn(&Instance)) {
     let instance = Instance::mover("workers = 1");
     instance.must("start");
     let mut clients = guests(&instance, 3);
@@ -499,7 +508,7 @@ fn a_named_timer_goes_along_over_a_reload_and_runs_once() {
         let millis = ["200", "100000000", "1500"][n].as_bytes();
         assert_eq!(client.call(18, millis).1, millis);
     }
-    instance.must("reload");
+    over(&instance);
     for n in [0, 2] {
         let user = format!("user {n}").into_bytes();
         assert_eq!(clients[n].comm(), (100, user));

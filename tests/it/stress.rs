@@ -70,19 +70,74 @@ pub(crate) mod with_the_tool {
             assert_eq!(json(&output)["settings"]["preset"], shown.to_string());
         }
         for (text, said) in [
-            ("{ lenght = { offset = 0, bytes = 2 } }", "`length`"),
-            ("nosuch", "must be one of"),
-            ("{ delimiter = \"\\n\" }", "needs more than a `Layout` has"),
+            (
+                "{ lenght = { offset = 0, bytes = 2 } }",
+                "layout.toml: unknown key `lenght`; the nearest known one is `length`",
+            ),
+            ("nosuch", "layout.toml: must be one of"),
+            (
+                "{ fixed = 10, header = 2 }",
+                "body of 128 bytes is over the 8",
+            ),
         ] {
             std::fs::write(&file, text).unwrap();
             let output = stress(daemon.address(), &format!("--layout {shown}"));
             assert_eq!(output.status.code(), Some(64), "{text}");
             let told = self::text(&output.stderr);
-            assert!(told.contains(&format!("--layout {shown}")), "{told}");
             assert!(told.contains(said), "{told}");
         }
         let output = stress(daemon.address(), "--layout /nonexistent");
         assert!(self::text(&output.stderr).contains("--layout /nonexistent: No such file"));
+        assert_eq!(output.status.code(), Some(64));
+    }
+
+    /// Constants, echoes, masks, trailers, delimiters, varints, fixed lengths.
+    #[test]
+    fn whatever_a_listener_speaks_can_be_stressed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("layout.toml");
+        let modbus = "{ length = { offset = 4, bytes = 2, adjust = -2 }, id = { offset = 7, \
+                      bytes = 1 }, sequence = { offset = 0, bytes = 1 }, constants = { offset = 2, \
+                      hex = \"0000\" }, echo = { offset = 6, bytes = 1, push = \"ff\" } }";
+        for (format, args) in [
+            (modbus, "--depth 9"),
+            (
+                "{ length = { offset = 1, bytes = 4, varint = true }, \
+                 id = { offset = 0, bytes = 1, mask = 0xf0 } }",
+                "--size 300",
+            ),
+            ("{ delimiter = \"$_$\" }", "--size 9"),
+            ("{ delimiter = \"\\n\", crlf = true }", "--depth 20"),
+            ("{ fixed = 10, header = 2 }", "--size 8"),
+            (
+                "{ length = { offset = 0, bytes = 2 }, trailer = { checksum = \"crc32\" } }",
+                "--size 0",
+            ),
+            ("\"varint\"", ""),
+            ("frame = \"line\"", ""),
+        ] {
+            let app = App::<()>::new()
+                .on(1, |_, body: Bytes| body)
+                .otherwise(|_, body: Bytes| body);
+            let frame = format.trim_start_matches("frame = ").trim_matches('"');
+            let server = Server::configured(app, &[("listener.0.frame", frame)]).unwrap();
+            std::fs::write(&file, format).unwrap();
+            let shown = file.display();
+            // Over 255 numbers of a request, which begin again.
+            let args = format!("--layout {shown} -n 3000 -c 4 {args}");
+            let output = stress(&server.addresses()[0], &args);
+            assert_eq!(text(&output.stderr), "", "{format}");
+            assert_eq!(output.status.code(), Some(0), "{format}");
+            assert!(
+                text(&output.stdout).contains("3,000"),
+                "{format}: {}",
+                text(&output.stdout)
+            );
+        }
+        std::fs::write(&file, modbus).unwrap();
+        let args = format!("--layout {} --depth 256", file.display());
+        let output = stress("127.0.0.1:1", &args);
+        assert!(text(&output.stderr).contains("over the 255 numbers"));
         assert_eq!(output.status.code(), Some(64));
     }
 

@@ -32,6 +32,8 @@ const WORK: Id = 16;
 const LATE: Id = 17;
 /// Sets the timer `push`, which pushes, for so many milliseconds from now.
 const NAMED: Id = 18;
+/// Says something in the log, and fails at what is nobody's business.
+const FAIL: Id = 19;
 /// What is pushed.
 const PUSH: Id = 100;
 
@@ -132,6 +134,10 @@ fn main() -> ExitCode {
         .on(NAMED, |c, millis: String| -> Result<String, Error> {
             c.timer("push", Duration::from_millis(millis.parse()?));
             Ok(millis)
+        })
+        .on(FAIL, |_, (): ()| -> Result<Vec<u8>, Error> {
+            log::warn!(n = 7, what = "a b"; "about to fail");
+            Ok(fs::read("/nonexistent/secret")?)
         })
         .on(WORK, |_, millis: String| -> Result<String, Error> {
             note("working\n");

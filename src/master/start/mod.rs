@@ -199,6 +199,9 @@ fn serve(
         .and_then(|()| Ok(resources.pid_file.write(Pid::own())?));
     let ended = match named {
         Ok(()) => {
+            for suspicion in (plan.suspicions)(&cycle.config) {
+                log::warn!("{suspicion}");
+            }
             let supervisor = Supervisor::new(cycle.policy(resources.board.rows()));
             Master::open(plan.clone(), resources, supervisor, None)
                 .map_err(|error| Ending::internal("start the master", &error))

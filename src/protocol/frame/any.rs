@@ -107,6 +107,15 @@ impl AnyFormat {
         }
     }
 
+    /// Whether it is one of text: a body cannot be any bytes.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Coded(codec) => !codec.refuses_foreign(),
+        }
+    }
+
     /// Whether replies are told by their order, and not by their sequence.
     #[must_use]
     pub fn is_ordered(&self) -> bool {

@@ -82,7 +82,7 @@ impl<F: Format> FrameServer<F> {
                     .and_then(|error| self.cannot_say(to, error, out))
             }
             Answer::Content(_) => self.error(to, 500, "the reply goes over HTTP alone", out),
-            Answer::Error(Error { code, text }) => self.error(to, *code, text, out),
+            Answer::Error(Error { code, text, .. }) => self.error(to, *code, text, out),
             &Answer::Later(token) => {
                 self.owed.push(Owed { token, to });
                 self.format.is_ordered().then_some(Step::AwaitReply)

@@ -20,6 +20,8 @@ pub struct Response {
     pub(super) typed: bool,
     /// The request's name, which is among the fields.
     request_id: Option<Box<str>>,
+    /// Why it is an error, for the log alone.
+    failure: Option<Box<Error>>,
 }
 
 /// What became of a request.
@@ -125,6 +127,12 @@ impl Response {
         let mut text = error.text.clone();
         text.push('\n');
         self.content = Content::Bytes(text.into(), Media::Text);
+        self.failure = error.cause().is_some().then(|| Box::new(error.clone()));
+    }
+
+    /// The error that it answers, if that has a cause which was not logged yet.
+    pub fn take_failure(&mut self) -> Option<Box<Error>> {
+        self.failure.take()
     }
 
     /// The status that will be sent.

@@ -1,11 +1,12 @@
 //! Echoes: frames with a body that no other one has, and the comparison of what
 //! comes back with it, byte for byte. Pure.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::unreadable;
-use crate::protocol::frame::{ErrorBody, Frame, Layout, encode};
+use crate::protocol::frame::{AnyFormat, ErrorBody, Message};
 use crate::stress::bodies::Bodies;
 use crate::stress::connection::{Read, Request};
 use crate::stress::fault::{Fault, Kind, difference};
@@ -15,8 +16,8 @@ use crate::stress::stats::Ledger;
 #[derive(Clone, Debug)]
 pub(in crate::stress) struct Frames {
     pub(in crate::stress) preset: String,
-    layout: Layout,
-    /// `None` where the layout has no ids.
+    format: AnyFormat,
+    /// `None` where the format has no ids.
     pub(in crate::stress) id: Option<u32>,
     /// Bytes of each body.
     pub(in crate::stress) size: usize,
@@ -35,44 +36,61 @@ impl Frames {
         id: Option<u32>,
         size: usize,
     ) -> Result<Self, String> {
-        let layout =
-            Layout::preset(preset).ok_or_else(|| format!("there is no preset `{preset}`"))?;
-        Self::with_layout(preset.to_owned(), layout, id, size)
+        let format =
+            AnyFormat::preset(preset).ok_or_else(|| format!("there is no preset `{preset}`"))?;
+        Self::with_format(preset.to_owned(), format, id, size)
     }
 
-    /// As [`Self::new`], of a layout that has no name but `preset`.
+    /// As [`Self::new`], of a format that has no name but `preset`.
     ///
     /// # Errors
     ///
     /// As [`Self::new`].
-    pub(in crate::stress) fn with_layout(
+    pub(in crate::stress) fn with_format(
         preset: String,
-        layout: Layout,
+        format: AnyFormat,
         id: Option<u32>,
         size: usize,
     ) -> Result<Self, String> {
         /// Message id when none is given.
         const ECHO: u32 = 1;
-        if layout.id.is_none() && id.is_some() {
+        let bodies = bodies(&format, size)?;
+        let mut body = Vec::new();
+        bodies.write(0, 0, &mut body);
+        let asked = id.unwrap_or(ECHO);
+        let frame = written(&format, Some(asked), &body)?;
+        let (_, message) = format
+            .read(&frame)
+            .map_err(|refusal| refusal.detail)?
+            .ok_or("a frame of this format is not read back")?;
+        // A format without ids has nowhere to put one.
+        if message.id.is_none() && id.is_some() {
             return Err(format!(
                 "--id has no meaning: `{preset}` has no message ids"
             ));
         }
-        let id = layout.id.map(|_| id.unwrap_or(ECHO));
-        if let Some(id) = id
-            && Some(id) == layout.error_id
-        {
-            return Err(format!("message id {id} is that of errors in this format"));
+        let id = message.id.map(|_| asked);
+        if id.is_some() && id == format.error_id() {
+            return Err(format!(
+                "message id {asked} is that of errors in this format"
+            ));
         }
-        encode(&layout, id, 1, &vec![0; size], &mut Vec::new())
-            .map_err(|error| error.to_string())?;
         Ok(Self {
             preset,
-            layout,
+            format,
             id,
             size,
-            bodies: Arc::new(Bodies::new(size)),
+            bodies: Arc::new(bodies),
         })
+    }
+
+    /// Requests that can be in flight on a connection, each with a number of its
+    /// own; where replies are told by their order, any number.
+    pub(in crate::stress) fn in_flight(&self) -> u32 {
+        match self.format.is_ordered() {
+            true => u32::MAX,
+            false => self.format.sequence_max(),
+        }
     }
 
     /// Appends the frame of `request` to `out`. `spare` is memory.
@@ -84,8 +102,15 @@ impl Frames {
         out: &mut Vec<u8>,
     ) {
         self.bodies.write(client, request.turn, spare);
-        encode(&self.layout, self.id, request.sequence(), spare, out)
-            .expect("`new` encoded one like it");
+        let message = Message {
+            id: self.id,
+            sequence: request.sequence(self.format.sequence_max()),
+            echo: None,
+            body: Cow::Borrowed(spare),
+        };
+        self.format
+            .write(&message, out)
+            .expect("`new` wrote one like it");
     }
 
     /// Compares the whole frames of `bytes`; returns how many bytes these are.
@@ -99,7 +124,7 @@ impl Frames {
     ) -> usize {
         let mut used = 0;
         loop {
-            let frame = match self.layout.frame(&bytes[used..]) {
+            let (total, message) = match self.format.read(&bytes[used..]) {
                 Ok(None) => return used,
                 Ok(Some(frame)) => frame,
                 Err(refusal) => {
@@ -107,8 +132,8 @@ impl Frames {
                     return used;
                 }
             };
-            used += frame.total;
-            match self.check(client, owed, &frame) {
+            used += total;
+            match self.check(client, owed, &message) {
                 Ok(request) => {
                     read.answered += 1;
                     ledger.right(request.since);
@@ -122,55 +147,50 @@ impl Frames {
         }
     }
 
-    /// The request that `frame` answers, rightly.
+    /// The request that `message` answers, rightly.
     fn check(
         &self,
         client: u32,
         owed: &mut VecDeque<Request>,
-        frame: &Frame<'_>,
+        message: &Message<'_>,
     ) -> Result<Request, Fault> {
-        if let Err(refusal) = frame.verify() {
-            return Err(unreadable(owed, &refusal.detail));
-        }
         let wrong = |detail| Fault {
             kind: Kind::Wrong,
             detail,
         };
         // Replies may overtake each other where they say what they answer.
-        let at = match self.layout.sequence {
-            None => Some(0),
-            Some(_) => owed
-                .iter()
-                .position(|request| request.sequence() == frame.sequence),
+        let (is_ordered, max) = (self.format.is_ordered(), self.format.sequence_max());
+        let at = if is_ordered {
+            Some(0)
+        } else {
+            owed.iter()
+                .position(|request| request.sequence(max) == message.sequence)
         };
         let Some(request) = at.and_then(|at| owed.remove(at)) else {
-            let sequence = self
-                .layout
-                .sequence
-                .map(|_| format!(", sequence {}", frame.sequence));
+            let sequence = (!is_ordered).then(|| format!(", sequence {}", message.sequence));
             return Err(wrong(format!(
                 "a reply to nothing that was asked: {} bytes{}",
-                frame.body.len(),
+                message.body.len(),
                 sequence.unwrap_or_default()
             )));
         };
         let turn = request.turn;
-        if frame.id.is_some() && frame.id == self.layout.error_id {
+        if message.id.is_some() && message.id == self.format.error_id() {
             return Err(Fault {
                 kind: Kind::ErrorFrame,
-                detail: format!("request {turn}: {}", error_text(frame.body)),
+                detail: format!("request {turn}: {}", error_text(&message.body)),
             });
         }
-        if frame.id != self.id {
-            let (found, wanted) = (frame.id.unwrap_or(0), self.id.unwrap_or(0));
+        if message.id != self.id {
+            let (found, wanted) = (message.id.unwrap_or(0), self.id.unwrap_or(0));
             return Err(wrong(format!(
                 "request {turn}: reply has id {found}, not {wanted}"
             )));
         }
-        if !self.bodies.is(client, turn, frame.body) {
+        if !self.bodies.is(client, turn, &message.body) {
             let mut expected = Vec::new();
             self.bodies.write(client, turn, &mut expected);
-            let difference = difference(&expected, frame.body);
+            let difference = difference(&expected, &message.body);
             return Err(wrong(format!("request {turn}: body of {difference}")));
         }
         Ok(request)
@@ -186,7 +206,8 @@ impl Frames {
         let preset = &self.preset;
         match kind {
             Kind::Unreadable | Kind::Lost if self.id.is_some() => Some(format!(
-                "does the listener speak `{preset}`? Its `frame` key says; name it by --preset"
+                "does the listener speak `{preset}`? Its `frame` key says; name it by --preset, or \
+                 its text by --layout"
             )),
             Kind::Unreadable | Kind::Lost => Some(format!(
                 "does the listener speak `{preset}`, and does the program answer frames without \
@@ -198,6 +219,30 @@ impl Frames {
             Kind::Connect | Kind::Wrong | Kind::Status | Kind::Timeout | Kind::Unsent => None,
         }
     }
+}
+
+/// Bodies of `size` bytes that `format` can carry: in a format of text none has a
+/// byte that its frames have around them, so none has the delimiter.
+fn bodies(format: &AnyFormat, size: usize) -> Result<Bodies, String> {
+    if !format.is_text() {
+        return Ok(Bodies::new(size));
+    }
+    let around = written(format, Some(1), &[])?;
+    Bodies::of_text(size, &around).ok_or_else(|| "no bytes are left for a body".into())
+}
+
+/// A frame that says this.
+fn written(format: &AnyFormat, id: Option<u32>, body: &[u8]) -> Result<Vec<u8>, String> {
+    let mut frame = Vec::new();
+    let message = Message {
+        id,
+        sequence: 1,
+        echo: None,
+        body: Cow::Borrowed(body),
+    };
+    let good = format.write(&message, &mut frame);
+    good.map(|()| frame)
+        .map_err(|error| format!("{error}: see --size and --id"))
 }
 
 fn error_text(body: &[u8]) -> String {

@@ -108,6 +108,18 @@ impl<P: AsRef<Path> + ?Sized> From<&P> for Files {
     }
 }
 
+impl From<PathBuf> for Files {
+    fn from(folder: PathBuf) -> Self {
+        Self::new(folder)
+    }
+}
+
+impl From<String> for Files {
+    fn from(folder: String) -> Self {
+        Self::new(folder)
+    }
+}
+
 impl Files {
     /// The files of `folder`; a relative path is meant from the working
     /// directory now. It is looked up anew for each file, so that a symbolic

@@ -5,9 +5,13 @@
 //! and the entry goes back. So a busy connection costs one heap operation per
 //! timeout, not one per message, and a slot has at most a few entries however
 //! many connections pass through it.
+//!
+//! A timer that is cancelled stays in the heap until half of it are such; then
+//! they are taken out together. So none waits for a time that may be years away,
+//! and cancelling costs no more than adding did.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use crate::net::ConnId;
 
@@ -33,6 +37,9 @@ pub(crate) struct Deadlines {
     /// For each slot the earliest time in the heap at which it is looked at;
     /// 0: none.
     watched: Vec<u64>,
+    /// Timers that were cancelled since the heap was last cleared of them. One
+    /// that had fallen due by then is in here alone.
+    cancelled: HashSet<u64>,
 }
 
 impl Deadlines {
@@ -56,6 +63,18 @@ impl Deadlines {
         self.add(at, Due::Silence(slot))
     }
 
+    /// Timer `token` does not fall due any more.
+    pub(crate) fn cancel(&mut self, token: u64) {
+        self.cancelled.insert(token);
+        if self.cancelled.len() * 2 < self.heap.len() {
+            return;
+        }
+        let cancelled = std::mem::take(&mut self.cancelled);
+        let is_cancelled =
+            |due: &Due| matches!(due, Due::Timer(_, token) if cancelled.contains(token));
+        self.heap.retain(|Reverse((_, due))| !is_cancelled(due));
+    }
+
     /// When the next one falls due.
     pub(crate) fn next(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((at, _))| *at)
@@ -71,6 +90,11 @@ impl Deadlines {
                     continue;
                 }
                 self.watched[slot] = 0;
+            }
+            if let Due::Timer(_, token) = due
+                && self.cancelled.remove(&token)
+            {
+                continue;
             }
             return Some(due);
         }
@@ -105,6 +129,42 @@ mod tests {
         assert_eq!(deadlines.pop(99), None);
         assert_eq!(deadlines.pop(100), Some(Due::Silence(7)));
         assert_eq!(deadlines.pop(u64::MAX), None);
+    }
+
+    #[test]
+    fn cancelled_timers_do_not_fall_due_and_are_not_kept() {
+        let id = ConnId::first(0, 0, 0);
+        let mut deadlines = Deadlines::default();
+        deadlines.add(5, Due::Tick(0));
+        for token in 0..10_000 {
+            deadlines.add(u64::MAX, Due::Timer(id, token));
+            deadlines.add(10, Due::Timer(id, 20_000 + token));
+            deadlines.cancel(token);
+            let kept = (deadlines.heap.len(), deadlines.cancelled.len());
+            let alive = usize::try_from(token).unwrap() + 2;
+            assert!(kept.0 <= 2 * alive && kept.1 <= alive, "{kept:?}");
+        }
+        assert_eq!(deadlines.pop(9), Some(Due::Tick(0)));
+        for token in 20_000..30_000 {
+            deadlines.cancel(token);
+            // It has fallen due before, or never was.
+            deadlines.cancel(token + 20_000);
+        }
+        assert_eq!(deadlines.pop(u64::MAX), None);
+        assert!(deadlines.heap.is_empty() && deadlines.cancelled.len() <= 1);
+    }
+
+    #[test]
+    fn one_cancelled_timer_does_not_take_another_along() {
+        let id = ConnId::first(0, 0, 0);
+        let mut deadlines = Deadlines::default();
+        for token in 0..3 {
+            deadlines.add(token, Due::Timer(id, token));
+        }
+        deadlines.cancel(1);
+        assert_eq!(deadlines.pop(9), Some(Due::Timer(id, 0)));
+        assert_eq!(deadlines.pop(9), Some(Due::Timer(id, 2)));
+        assert_eq!(deadlines.pop(9), None);
     }
 
     #[test]

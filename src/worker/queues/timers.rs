@@ -49,6 +49,11 @@ impl Heartbeat {
         self.change(|state| state.deadlines.add(at, Due::Timer(id, token)));
     }
 
+    /// Timer `token` is not run, and soon forgotten.
+    pub(crate) fn cancel(&self, token: u64) {
+        self.lock().deadlines.cancel(token);
+    }
+
     /// Has `id` looked at in its turn, at `at`.
     pub(crate) fn wake(&self, id: ConnId, at: u64) {
         self.change(|state| state.deadlines.add(at, Due::Wake(id)));
