@@ -17,7 +17,7 @@ use crate::dispatch::service::{
 };
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
-use crate::protocol::{Answer, CloseMode, Out, Protocol as _, Push, Route, Units};
+use crate::protocol::{Answer, CloseMode, Media, Out, Protocol as _, Push, Route, Units};
 use crate::scoreboard::{Counter, Row};
 use crate::sys::socket::Peer;
 
@@ -331,7 +331,12 @@ fn bytes_of(body: impl IntoReply) -> Bytes {
 fn encoded(id: Id, body: &[u8]) -> Option<Bytes> {
     let mut bytes = Vec::new();
     let frames = Frames::new(Layout::preset("rpc").expect("a preset"));
-    frames.push(Push { id, body }, &mut bytes).ok()?;
+    let push = Push {
+        id,
+        body,
+        media: Media::Bytes,
+    };
+    frames.push(push, &mut bytes).ok()?;
     Some(bytes.into())
 }
 
@@ -395,7 +400,12 @@ impl World {
 }
 
 impl WorkerHandle for World {
-    fn send(&self, to: &[ConnId], own: Option<(ConnId, usize)>, id: u32, body: Bytes) -> Pushed {
+    fn send(
+        &self,
+        to: &[ConnId],
+        own: Option<(ConnId, usize)>,
+        (id, body, _): (u32, Bytes, Media),
+    ) -> Pushed {
         let mut inner = self.lock();
         let mut pushed = Pushed::default();
         for conn in to {

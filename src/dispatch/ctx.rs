@@ -125,7 +125,7 @@ impl<'a, S> Ctx<'a, S> {
     /// is dropped, logged and counted; so is a push over `limits.outbound_max`,
     /// without a word in the log, or its receiver is closed, as configured.
     pub fn send(&mut self, id: Id, body: impl IntoReply) {
-        let Some((id, body)) = push(id, body) else {
+        let Some((id, body, media)) = push(id, body) else {
             return;
         };
         own_turn::deliver(self.out);
@@ -133,7 +133,12 @@ impl<'a, S> Ctx<'a, S> {
         if !self.hub.worker().admits(self.conn, more) {
             return self.hub.dropped();
         }
-        if let Err(error) = self.out.push(Push { id, body: &body }) {
+        let push = Push {
+            id,
+            body: &body,
+            media,
+        };
+        if let Err(error) = self.out.push(push) {
             self.hub.dropped();
             ::log::warn!("push message {id} to {}: {error}; not sent", self.conn);
         }

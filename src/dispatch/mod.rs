@@ -30,11 +30,14 @@ mod requests;
 mod router;
 #[doc(hidden)]
 pub mod sample;
+mod seed;
 #[doc(hidden)]
 pub mod service;
+mod session;
 mod sink;
 mod site;
 mod task;
+mod unclaimed;
 mod waker;
 
 #[doc(hidden)]

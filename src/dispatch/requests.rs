@@ -32,6 +32,7 @@ impl<S> Current<S> {
             hub,
             timers: &mut self.timers,
             member: &mut self.member,
+            seed: &mut self.seed,
             out,
         }
     }
@@ -55,6 +56,9 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
             return undone;
         }
         current.handled += 1;
+        if !response.is_upgrade() {
+            current.seed = None;
+        }
         if served.is_none() {
             response.restart();
             response.error(&Error::new(500, "the handler panicked"));

@@ -306,6 +306,17 @@ counters! {
     /// Connections closed because the lists of the listener do not let the client
     /// in whom a proxy named.
     HttpDenied = "connections_closed_http_denied",
+    /// Connections that became a WebSocket.
+    WsOpened = "websockets_opened",
+    /// Upgrades to WebSocket refused because the page is of another origin.
+    WsOrigin = "websockets_refused_origin",
+    /// Connections closed because what came over WebSocket is against its rules.
+    WsProtocol = "connections_closed_websocket_protocol",
+    /// Connections closed because a text over WebSocket was no UTF-8.
+    WsText = "connections_closed_websocket_text",
+    /// Connections closed because a message over WebSocket was over
+    /// `websocket.message_max`, or came in too many frames.
+    WsTooLong = "connections_closed_websocket_too_long",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

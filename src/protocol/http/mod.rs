@@ -36,6 +36,7 @@ mod source;
 mod stream_writer;
 mod target;
 mod trailers;
+mod upgrade;
 
 pub use access::{Access, AccessFormat, Sending, Shown};
 pub use content::{Content, Piece};
@@ -51,12 +52,13 @@ pub(super) use scan::is_token;
 pub use source::{ChunkBuf, Fill, Source, Stream};
 pub(crate) use target::{in_uri, spelled, unescaped};
 pub use trailers::Trailers;
+pub use upgrade::{NoUpgrade, Upgrade};
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
+use super::{Cutter, Protocol, Push, Server, Successors, Unsendable, Wire};
 use settings::Settings;
 
 /// The protocol of a listener that speaks HTTP.
@@ -79,6 +81,7 @@ impl Http1 {
             spooling,
             access: None,
             root: None,
+            successors: None,
         }))
     }
 
@@ -119,6 +122,13 @@ impl Http1 {
         self
     }
 
+    /// Its connections may become one of `successors`.
+    #[must_use]
+    pub fn becoming(mut self, successors: Arc<dyn Successors>) -> Self {
+        Arc::make_mut(&mut self.0).successors = Some(successors);
+        self
+    }
+
     /// Each answer is recorded like this, and requests have ids.
     #[must_use]
     pub fn recorded(mut self, format: AccessFormat) -> Self {
@@ -155,6 +165,11 @@ impl Protocol for Http1 {
 
     fn name(&self) -> Option<String> {
         Some("http/1.1".into())
+    }
+
+    /// What its connections may become.
+    fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        self.0.successors.as_ref()?.named(name)
     }
 
     fn keep_alive(&self) -> Option<Duration> {
