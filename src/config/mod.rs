@@ -440,6 +440,7 @@ mod tests {
         // speak first, which cannot be done where the client decides.
         let mut expected = Config::default();
         expected.listener[0].protocol = Protocol::Auto;
+        expected.listener[0].websocket = UrlPath(Some("/ws".into()));
         assert_eq!(config, expected);
     }
 

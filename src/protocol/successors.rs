@@ -22,9 +22,9 @@ pub trait Successors: fmt::Debug + Send + Sync {
     /// What has messages with ids, by what a client offers.
     fn by_id(&self, offered: &mut dyn Iterator<Item = &[u8]>) -> Option<Chosen<'_>>;
 
-    /// Whether connections become what has messages with ids at `path`, where the
-    /// program has no route.
-    fn is_at(&self, path: &str) -> bool;
+    /// Where connections become what has messages with ids, unless the program has a
+    /// route there.
+    fn path(&self) -> Option<&str>;
 
     /// What spoke `name` in another process.
     fn named(&self, name: &str) -> Option<Arc<dyn Protocol>>;

@@ -163,6 +163,8 @@ pub struct Web<S> {
     wraps: Vec<Middleware<S>>,
     /// Functions that get messages without ids.
     messages: Vec<Messages<S>>,
+    /// A route makes connections WebSockets whose messages have ids.
+    has_sockets: bool,
     otherwise: Option<Handler<S>>,
     /// What `otherwise` is for, asked before a body comes.
     admits: Option<Handler<S>>,
@@ -196,6 +198,7 @@ impl<S> Default for Web<S> {
             mounts: Vec::new(),
             wraps: Vec::new(),
             messages: Vec::new(),
+            has_sockets: false,
             otherwise: None,
             admits: None,
         }
@@ -365,7 +368,9 @@ impl<S: Default + Send + 'static> Web<S> {
     /// a text for `String`, absent for `()`, and for bytes `"bytes"` in base64. A
     /// request is answered in its own kind. Pushes come in JSON to who offers the
     /// subprotocol `purlin.json`, as frames to others, who may offer
-    /// `purlin.frame.NAME` of the listener's format.
+    /// `purlin.frame.NAME` of the listener's format. Browsers find a client for all
+    /// of this at `/purlin.js`, which is served where no route is; how it is used
+    /// stands at its beginning.
     ///
     /// ```
     /// use purlin::prelude::*;
@@ -389,7 +394,9 @@ impl<S: Default + Send + 'static> Web<S> {
         hook: impl Fn(&mut Http<'_, S>) -> R + Send + Sync + 'static,
     ) -> Self {
         let opens = socket::opens_by_id(hook);
-        self.add(Method::Get, path, opens, false, Location::caller())
+        let mut web = self.add(Method::Get, path, opens, false, Location::caller());
+        web.has_sockets = true;
+        web
     }
 
     /// Makes a WebSocket of each connection that asks for one at `path`, and gives

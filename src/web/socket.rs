@@ -83,6 +83,15 @@ pub(super) fn accept<S>(upgrade: &Upgrade<'_>, http: &mut Http<'_, S>, answer: &
     }
 }
 
+/// The client for browsers.
+pub(super) fn script<S: 'static>() -> Handler<S> {
+    Arc::new(|http, _, answer| {
+        http.set_header("Content-Type", "text/javascript; charset=utf-8");
+        http.set_header("Cache-Control", "no-cache");
+        *answer = include_str!("purlin.js").into_reply();
+    })
+}
+
 /// What the request asks for; if not for a WebSocket, or in a wrong way, that is
 /// the answer.
 fn asked<'a, S>(http: &mut Http<'a, S>, answer: &mut Answer) -> Option<Upgrade<'a>> {

@@ -20,6 +20,8 @@ const LENT: usize = 1024;
 pub(super) struct ByIdSpeaker<F: Format> {
     frames: FrameServer<Framed<F>>,
     cutter: FrameCutter<Framed<F>>,
+    /// Id of the format's heartbeat, which is one in JSON as well.
+    heartbeat: Option<u32>,
     /// How the worker's end is announced to a peer that is told so in JSON.
     going_away: Option<u32>,
     /// Requests in JSON whose reply was put off.
@@ -43,6 +45,7 @@ impl<F: Format> ByIdSpeaker<F> {
         Self {
             frames: FrameServer::new(Arc::clone(format), in_frames, true),
             cutter: FrameCutter::new(Arc::clone(format)),
+            heartbeat: format.heartbeat(),
             going_away: going_away.filter(|_| json),
             owed: Vec::new(),
             then: None,
@@ -78,7 +81,7 @@ impl<F: Format> ByIdSpeaker<F> {
         let (id, seq) = (asked.id, asked.seq);
         let route = Route {
             id: Some(id),
-            heartbeat: false,
+            heartbeat: self.heartbeat == Some(id),
         };
         if turn.lane == Lane::Inline && !turn.app.inline(route) {
             return Ok(None);

@@ -111,8 +111,8 @@ impl Successors for Sockets {
         Some((Arc::clone(&by_id.frames), None))
     }
 
-    fn is_at(&self, path: &str) -> bool {
-        self.path.as_deref() == Some(path)
+    fn path(&self) -> Option<&str> {
+        self.path.as_deref()
     }
 
     fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {

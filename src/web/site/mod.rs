@@ -20,6 +20,9 @@ use crate::web::method::Method;
 use crate::web::socket::{self, Messages};
 use crate::web::{Handler, Mount, Route, Web, wrapped};
 
+/// Where the client for browsers is, if there is anything for it to reach.
+const SCRIPT: &str = "/purlin.js";
+
 /// Routes by path, then by method.
 pub struct Routes<S> {
     paths: Router<usize>,
@@ -31,6 +34,10 @@ pub struct Routes<S> {
     messages: Vec<(u32, Messages<S>)>,
     /// What makes a connection one whose messages have ids.
     socket: Found<S>,
+    /// Whether a route does.
+    has_sockets: bool,
+    /// The client for browsers.
+    script: Found<S>,
     otherwise: Option<Found<S>>,
 }
 
@@ -87,14 +94,9 @@ impl<S: Default + Send + 'static> Web<S> {
             methods: Vec::new(),
             mounts: self.mounted(),
             messages: self.found_messages(),
-            socket: Found {
-                handler: socket::opens_by_id(|_| ()),
-                before: None,
-                in_pieces: false,
-                body_max: None,
-                inline: true,
-                number: count(self.routes.len()),
-            },
+            socket: self.inline(socket::opens_by_id(|_| ())),
+            has_sockets: self.has_sockets,
+            script: self.inline(socket::script()),
             otherwise: self.found_otherwise(),
         };
         let mut known: Vec<(String, usize)> = Vec::new();
@@ -154,6 +156,18 @@ impl<S: Default + Send + 'static> Web<S> {
             body_max: None,
             inline: false,
             number: count(number),
+        }
+    }
+
+    /// A handler of ours, which never blocks, with nothing around it.
+    fn inline(&self, handler: Handler<S>) -> Found<S> {
+        Found {
+            handler,
+            before: None,
+            in_pieces: false,
+            body_max: None,
+            inline: true,
+            number: count(self.routes.len()),
         }
     }
 
@@ -336,15 +350,16 @@ impl<S: Default + Send + 'static> Found<S> {
 }
 
 impl<S: Default + Send + 'static> Routes<S> {
-    /// The listener's own path for WebSockets: the operator's, so that nothing of
-    /// the program's is around it.
-    fn listeners_socket(
-        &self,
-        visit: Visit<'_, S>,
-        call: Call<'_>,
-        response: &mut Response,
-    ) -> Served {
-        self.socket.run(visit, call, Params::new(), response)
+    /// What is there for WebSockets without a route: the listener's own path, and
+    /// the script for browsers. Nothing of the program's is around them.
+    fn own(&self, request: &Request<'_>) -> Option<&Found<S>> {
+        let at = request.successors?.path();
+        let (path, method) = (request.head.path, request.head.method);
+        if at == Some(path) {
+            return Some(&self.socket);
+        }
+        let is_script = path == SCRIPT && matches!(method, "GET" | "HEAD");
+        (is_script && (at.is_some() || self.has_sockets)).then_some(&self.script)
     }
 
     /// Where no route is: the program's files, the listener's, then `otherwise`.
@@ -388,10 +403,10 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
         let method = Method::of(request.head.method);
         let call = Call { lane, request };
         let goal = self.find(method, path);
-        let is_socket = request.successors.is_some_and(|one| one.is_at(path));
+        let own = matches!(goal, Goal::Elsewhere).then(|| self.own(request));
         match goal {
-            Goal::Elsewhere if is_socket => {
-                return self.listeners_socket(visit, call, response);
+            Goal::Elsewhere if let Some(Some(own)) = own => {
+                return own.run(visit, call, Params::new(), response);
             }
             Goal::Handler(found, params) => return found.run(visit, call, params, response),
             Goal::Elsewhere => {
