@@ -219,6 +219,22 @@ impl<'a, S> Ctx<'a, S> {
         self.out.close(CloseMode::Flush);
     }
 
+    /// As [`Self::close`], and over WebSocket its peer is told this code, which the
+    /// program gives a meaning; otherwise that is 1000. Other protocols have no
+    /// words for it.
+    ///
+    /// # Panics
+    ///
+    /// When `code` is not from 4000 to 4999: the others are not the program's.
+    pub fn close_with(&mut self, code: u16) {
+        assert!(
+            (4000..5000).contains(&code),
+            "{code} is no close code of a program, which are 4000 to 4999"
+        );
+        self.out.say_code(code);
+        self.close();
+    }
+
     /// Closes the connection at once, with a reset; unsent bytes are lost.
     pub fn abort(&mut self) {
         self.out.close(CloseMode::Abort);

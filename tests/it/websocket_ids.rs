@@ -63,6 +63,10 @@ fn app() -> App<u32> {
             })
         })
         .on(10, |c, (): ()| c.close())
+        .on(13, |c, code: String| {
+            c.close_with(code.parse().expect("a number"));
+            code
+        })
         .on(11, |_, (): ()| -> () { panic!("as a test wants it") })
 }
 
@@ -258,6 +262,27 @@ fn a_close_by_a_handler_is_said_behind_its_reply_in_both_kinds() {
         assert_eq!(next(&mut client), (0x88, b"\x03\xe8".to_vec()));
         assert_eq!(client.rest(), b"");
     }
+}
+
+#[test]
+fn a_program_closes_with_a_code_of_its_own_and_with_no_other() {
+    let server = serve_with(app(), KEYS);
+    let mut client = open(&server, "/ws");
+    client.send(&frame(0x82, &rpc(13, 1, b"4001")));
+    assert_eq!(one(&mut client), (13, 1, b"4001".to_vec()));
+    assert_eq!(next(&mut client), (0x88, b"\x0f\xa1".to_vec()));
+    assert_eq!(client.rest(), b"");
+    let mut client = open(&server, "/ws");
+    client.send(&frame(0x81, br#"{"id":13,"body":"1000"}"#));
+    assert!(text(&mut client).contains("panicked"));
+    client.send(&frame(0x81, br#"{"id":13,"body":"4999"}"#));
+    assert_eq!(text(&mut client), r#"{"id":13,"body":"4999"}"#);
+    assert_eq!(next(&mut client), (0x88, b"\x13\x87".to_vec()));
+    // What speaks plain frames is closed as ever.
+    let mut plain = Client::to(&server);
+    plain.send(&rpc(13, 1, b"4001"));
+    assert_eq!(plain.rpc(), (13, 1, b"4001".to_vec()));
+    assert_eq!(plain.rest(), b"");
 }
 
 #[test]

@@ -115,6 +115,7 @@ impl SocketServer {
             from: self.from,
         };
         let (served, step) = self.speaker.message(message, turn)?;
+        self.note_code(turn);
         let is_done = served >= whole && !matches!(step, Step::Refuse(_) | Step::NotInline);
         // However many messages were in it, the cutter counted one.
         turn.budget.recount(before + usize::from(is_done));
@@ -134,6 +135,13 @@ impl SocketServer {
         }
         self.from = served;
         Ok((0, step))
+    }
+
+    /// A handler may have said with which code the connection ends, now or later.
+    fn note_code(&mut self, turn: &mut Turn<'_>) {
+        if let Some(code) = turn.out.code.take() {
+            self.last.get_or_insert(Last::Say(Some(Code(code))));
+        }
     }
 
     /// Says good-bye where a step ends the connection.
@@ -210,6 +218,7 @@ impl Server for SocketServer {
             | Event::Wake => {}
         }
         let step = self.speaker.event(event, turn);
+        self.note_code(turn);
         self.finish(step, turn)
     }
 
