@@ -454,7 +454,8 @@ impl<S: Default + Send + 'static> Web<S> {
         place: &'static Location<'static>,
     ) -> Self {
         let opens = socket::opens_messages(path);
-        let mut web = self.add(Method::Get, path, opens, true, place);
+        // On the business pool: middleware may block.
+        let mut web = self.add(Method::Get, path, opens, false, place);
         let path = path.to_owned();
         web.messages.push(Messages { path, f, inline });
         web

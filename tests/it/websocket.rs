@@ -335,6 +335,56 @@ fn the_access_log_has_a_line_for_the_upgrade() {
     });
 }
 
+#[test]
+fn middleware_is_around_the_request_and_may_block() {
+    let web = Web::<()>::new()
+        .messages_inline("/echo", |_, message: Message| message)
+        .wrap(|c, body, next| {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or_default();
+            assert!(name.starts_with("business"), "{name}");
+            match c.header("x-pass") {
+                Some("yes") => next.run(c, body),
+                _ => Err(Error::new(401, "no")),
+            }
+        });
+    let server = serve_with(App::new().web(web), WEB);
+    for (field, status) in [("X-Pass: yes\r\n", " 101 "), ("", " 401 ")] {
+        let mut client = Client::to(&server);
+        client.send(request("/echo", field).as_bytes());
+        let (line, _) = head(&mut client);
+        assert!(line.contains(status), "{line}");
+    }
+}
+
+#[test]
+fn a_slow_reader_of_pongs_is_not_remembered_more_than_its_room() {
+    let keys = [WEB, &[("limits.outbound_high", "4KiB")]].concat();
+    let server = serve_with(echo(), &keys);
+    let mut client = open(&server, "/echo");
+    let pings = frame(0x89, &[b'x'; 100]).repeat(5000);
+    let mut writer = client.0.try_clone().expect("a descriptor");
+    let writes = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &pings));
+    writes
+        .join()
+        .expect("no panic")
+        .expect("all pings are read");
+    assert!(server.read(Counter::Buffered) < 1 << 20);
+    client.send(&frame(0x88, b"\x03\xe8"));
+    let mut pongs = 0;
+    let last = loop {
+        match next(&mut client) {
+            (0x8a, payload) => {
+                assert_eq!(payload, [b'x'; 100]);
+                pongs += 1;
+            }
+            other => break other,
+        }
+    };
+    assert_eq!(last, (0x88, b"\x03\xe8".to_vec()));
+    assert!((1..=5000).contains(&pongs), "{pongs}");
+}
+
 /// Autobahn's cases 1 to 10, as PyPI's `kosoku` has them.
 #[test]
 fn autobahn_finds_nothing() {

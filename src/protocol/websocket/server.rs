@@ -1,6 +1,8 @@
 //! Serves whole messages: their frames put together, the speaker, the close. Used
 //! by whoever holds the connection's turn.
 
+use std::cell::Cell;
+
 use super::fault::{Code, Fault};
 use super::frame::{self, Header, Opcode};
 use super::speaker::{Incoming, Speaker};
@@ -13,12 +15,17 @@ const PING: &[u8] = b"\x89\x00";
 const POLICY: &[u8] = b"\x88\x02\x03\xf0";
 
 /// A message longer than this is not kept room for.
-const ROOM: usize = 64 * 1024;
+const ROOM_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Where this thread puts messages together: an idle connection has no room.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The messages of one connection.
 pub(super) struct SocketServer {
     speaker: Box<dyn Speaker>,
-    /// The message that is served.
+    /// The message that is served; empty between two turns.
     payload: Vec<u8>,
     /// Bytes of the next message's payload that were served already.
     from: usize,
@@ -119,7 +126,6 @@ impl SocketServer {
         let is_done = served >= whole && !matches!(step, Step::Refuse(_) | Step::NotInline);
         // However many messages were in it, the cutter counted one.
         turn.budget.recount(before + usize::from(is_done));
-        self.payload.shrink_to(ROOM);
         if let Step::Close(_) = step {
             let wanted = turn.out.close.is_some();
             let code = if wanted {
@@ -135,6 +141,38 @@ impl SocketServer {
         }
         self.from = served;
         Ok((0, step))
+    }
+
+    /// As [`Server::serve`], with room for messages.
+    fn serve_all(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
+        let bytes = units.bytes();
+        let mut done = 0;
+        while done < bytes.len() {
+            if self.deaf {
+                return (bytes.len(), self.speaker.event(Event::Wake, turn));
+            }
+            if !self.speaker.may_run(turn) {
+                return (done, Step::NotInline);
+            }
+            match self.one(&bytes[done..], turn) {
+                Ok((len, Step::Next)) => done += len,
+                Ok((len, step)) => {
+                    let step = self.finish(step, turn);
+                    let ends = matches!(step, Step::Close(_) | Step::Refuse(_));
+                    let done = if ends { bytes.len() } else { done + len };
+                    return (done, step);
+                }
+                Err(fault) => {
+                    self.deaf = true;
+                    let step = self.speaker.event(Event::Refused(fault.into()), turn);
+                    return (bytes.len(), self.finish(step, turn));
+                }
+            }
+            if turn.is_over() {
+                return (done, Step::Next);
+            }
+        }
+        (done, Step::Next)
     }
 
     /// A handler may have said with which code the connection ends, now or later.
@@ -169,34 +207,12 @@ impl SocketServer {
 
 impl Server for SocketServer {
     fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
-        let bytes = units.bytes();
-        let mut done = 0;
-        while done < bytes.len() {
-            if self.deaf {
-                return (bytes.len(), self.speaker.event(Event::Wake, turn));
-            }
-            if !self.speaker.may_run(turn) {
-                return (done, Step::NotInline);
-            }
-            match self.one(&bytes[done..], turn) {
-                Ok((len, Step::Next)) => done += len,
-                Ok((len, step)) => {
-                    let step = self.finish(step, turn);
-                    let ends = matches!(step, Step::Close(_) | Step::Refuse(_));
-                    let done = if ends { bytes.len() } else { done + len };
-                    return (done, step);
-                }
-                Err(fault) => {
-                    self.deaf = true;
-                    let step = self.speaker.event(Event::Refused(fault.into()), turn);
-                    return (bytes.len(), self.finish(step, turn));
-                }
-            }
-            if turn.is_over() {
-                return (done, Step::Next);
-            }
-        }
-        (done, Step::Next)
+        self.payload = ROOM.take();
+        let served = self.serve_all(units, turn);
+        let mut room = std::mem::take(&mut self.payload);
+        room.shrink_to(ROOM_MAX);
+        ROOM.set(room);
+        served
     }
 
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {

@@ -38,7 +38,8 @@ const ALL: usize = usize::MAX;
 /// enough to answer to already.
 fn reply_at_once(shared: &Shared, conn: &Arc<Connection>, reply: Option<Vec<u8>>) {
     let Some(reply) = reply else { return };
-    if conn.unsent() + reply.len() <= shared.limits.outbound_high {
+    // One read answers no more than it is long.
+    if conn.unsent() <= shared.limits.outbound_high {
         let _or_it_closes = shared.put_sign(Arc::clone(conn), reply.into());
         shared.to_sender.call();
     }
