@@ -43,6 +43,7 @@ needs setpriv util-linux
 needs strace strace
 needs valgrind valgrind
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 
 if [ ${#packages[@]} -gt 0 ]; then
     [ "$(id -u)" = 0 ] || fail "install ${packages[*]}, or run this as root"

@@ -12,7 +12,7 @@
 //!
 //! A request may make a session of its connection ([`Web::websocket`],
 //! [`Web::messages`]): then there is a state for as long as it lives, and the
-//! context of its messages is a [`Ctx`](crate::dispatch::Ctx).
+//! context of its messages is a [`Ctx`].
 //!
 //! # Replies that are not in memory
 //!
