@@ -7,8 +7,11 @@
 //! ```
 //!
 //! ```text
-//! cargo run --release --example rooms
+//! cargo run --release --example rooms -- --set listener.0.protocol=auto
 //! ```
+//!
+//! Clients of frames and browsers, which find a page at http://127.0.0.1:7000, are
+//! in the same rooms: the page speaks JSON over a WebSocket, by `/purlin.js`.
 
 use purlin::prelude::*;
 
@@ -16,6 +19,9 @@ const NAME: Id = 1;
 const JOIN: Id = 2;
 const SAY: Id = 3;
 const HEARD: Id = 4;
+
+/// What a browser shows.
+const PAGE: &str = include_str!("rooms.html");
 
 /// The state of one connection.
 #[derive(Default)]
@@ -45,10 +51,14 @@ fn say(c: &mut Ctx<Guest>, text: String) -> Result<(), Error> {
 }
 
 fn main() -> ExitCode {
+    let web = Web::new()
+        .websocket("/ws", |_| ())
+        .get("/", |_, (): ()| Html(PAGE));
     App::<Guest>::new()
         .opened(|c| c.name = format!("guest {}", c.conn().slot()))
         .on(NAME, |c, name: String| c.name = name)
         .on(JOIN, join)
         .on(SAY, say)
+        .web(web)
         .main()
 }

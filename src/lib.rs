@@ -18,6 +18,7 @@
 //! | reach other connections, users and rooms | [`Hub`](dispatch::Hub) |
 //! | take and return typed bodies | [`body`], [`FromBody`](body::FromBody), [`IntoReply`](body::IntoReply) |
 //! | serve HTTP: routes, files, streams, events | [`Web`](web::Web), and in handlers [`Http`](web::Http) |
+//! | be reached by browsers over WebSocket | [`Web::websocket`](web::Web::websocket), [`Web::messages`](web::Web::messages) |
 //! | test a program without a socket | [`App::test`], [`Test`](app::Test) |
 //! | run a server inside of a program or a test | [`Server`] |
 //! | ask a server | [`Client`](client::Client) |
@@ -48,7 +49,7 @@
 //! body        typed bodies, replies, errors
 //! config      the file that is the manual
 //! net         names of connections, the pool, the accept mutex, who gets in
-//! protocol    frames, HTTP/1.1, PROXY headers        (gives bytes meaning; no I/O)
+//! protocol    frames, HTTP/1.1, WebSocket, PROXY     (gives bytes meaning; no I/O)
 //! scoreboard  what the shared words mean
 //! log         whole lines
 //! sys         fork, shared memory, epoll, sockets    (the only `unsafe`)

@@ -13,6 +13,7 @@ use crate::protocol::auto::Auto;
 pub use crate::protocol::frame::Codecs;
 use crate::protocol::frame::{AnyFormat, Format, Frames, Layout, LayoutError, PRESETS};
 use crate::protocol::http::{self, AccessFormat, ClientField, Http1, Proxies, Root};
+use crate::protocol::websocket::{self, Origins, Sockets};
 use crate::web::Files;
 use crate::web::files::{is_extension, is_media_type};
 
@@ -34,11 +35,11 @@ pub fn protocols(config: &Config, codecs: &Codecs) -> Result<Vec<Spoken>, Config
     let listeners = config.listener.iter().enumerate();
     listeners
         .map(|(n, listener)| {
-            let frames = match format(config, codecs, n)? {
-                AnyFormat::Plain(layout) => frames(config, n, layout)?,
-                AnyFormat::Coded(codec) => frames(config, n, codec)?,
+            let (frames, sockets) = match format(config, codecs, n)? {
+                AnyFormat::Plain(layout) => spoken(config, n, layout)?,
+                AnyFormat::Coded(codec) => spoken(config, n, codec)?,
             };
-            let http = requests(config, listener);
+            let http = requests(config, listener).becoming(Arc::new(sockets));
             let http = Arc::new(match root(config, n, listener)? {
                 Some(root) => http.with_root(root),
                 None => http,
@@ -74,6 +75,28 @@ fn requests(config: &Config, listener: &config::Listener) -> Http1 {
         (Some(_), config::AccessFormat::Combined) => http.recorded(AccessFormat::Combined),
         (Some(_), config::AccessFormat::Json) => http.recorded(AccessFormat::Json),
     }
+}
+
+/// What listener `n` speaks where that is frames of `format`, and what its
+/// connections over HTTP may become.
+fn spoken(
+    config: &Config,
+    n: usize,
+    format: impl Format + Clone,
+) -> Result<(Spoken, Sockets), ConfigError> {
+    let listener = &config.listener[n];
+    let frames = frames(config, n, format.clone())?;
+    let limits = websocket::Limits {
+        message: config.websocket.message_max,
+    };
+    let sockets = Sockets::new(limits, Origins::new(&listener.websocket_origins.0));
+    let name = match &listener.frame {
+        Framing::Named(name) => Some(&**name),
+        Framing::Custom(_) => None,
+    };
+    let going_away = Some(listener.going_away_id).filter(|id| *id != 0);
+    let path = listener.websocket.0.as_deref();
+    Ok((frames, sockets.with_ids(format, name, going_away, path)))
 }
 
 /// Who may say whom a request to `listener` is from.
@@ -164,8 +187,11 @@ fn format(config: &Config, codecs: &Codecs, n: usize) -> Result<AnyFormat, Confi
 /// The protocol of listener `n`, which speaks frames of `format`.
 fn frames(config: &Config, n: usize, format: impl Format) -> Result<Spoken, ConfigError> {
     let listener = &config.listener[n];
-    if format.heartbeat().is_none() || listener.protocol != config::Protocol::Frame {
-        needs_no_heartbeat(config, n)?;
+    // Over HTTP it is WebSockets that are asked for a sign of life.
+    let needs_message = listener.protocol != config::Protocol::Http;
+    let has_none = format.heartbeat().is_none() && needs_message;
+    if has_none || listener.protocol != config::Protocol::Frame {
+        needs_no_heartbeat(config, n, has_none)?;
     }
     let frames = match config.heartbeat.ping {
         config::Pinging::Server => Frames::new(format).without_echo(),
@@ -182,8 +208,9 @@ fn frames(config: &Config, n: usize, format: impl Format) -> Result<Spoken, Conf
     Ok(Arc::new(frames))
 }
 
-/// Refuses rules about a message that the peers of listener `n` do not have.
-fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
+/// Refuses rules about a message that the peers of listener `n` do not have; `asks`:
+/// the rule that they are asked for it as well.
+fn needs_no_heartbeat(config: &Config, n: usize, asks: bool) -> Result<(), ConfigError> {
     let heartbeat = &config.heartbeat;
     let refuse = |key, value| {
         let why = format!("is {value}, but what listener.{n} speaks has no heartbeat message");
@@ -193,6 +220,7 @@ fn needs_no_heartbeat(config: &Config, n: usize) -> Result<(), ConfigError> {
         return refuse("heartbeat.counts", "ping");
     }
     match heartbeat.ping {
+        _ if !asks => Ok(()),
         config::Pinging::Client => Ok(()),
         config::Pinging::Server => refuse("heartbeat.ping", "server"),
         config::Pinging::Both => refuse("heartbeat.ping", "both"),
@@ -412,10 +440,16 @@ mod tests {
                 let refused = protocols(&config.unwrap(), Codecs::NONE).err();
                 refused.map(|error| error.to_string())
             };
-            for what in ["frame = \"len32\"", "protocol = \"http\""] {
+            // WebSockets have pings; what is no WebSocket proves nothing by one.
+            let web = (key == "counts").then_some("protocol = \"http\"");
+            for what in ["frame = \"len32\""].into_iter().chain(web) {
                 let error = refused(what).unwrap();
                 assert!(error.contains("f.toml:4:"), "{error}");
                 assert!(error.contains("has no heartbeat message"), "{error}");
+            }
+            if key == "ping" {
+                assert_eq!(refused("protocol = \"http\""), None);
+                assert_eq!(refused("protocol = \"auto\""), None);
             }
             assert_eq!(refused("frame = \"comm\""), None);
         }

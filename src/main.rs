@@ -64,7 +64,7 @@ fn site(c: &mut Http<'_, ()>, body: Bytes) -> Reply {
         ("/echo", _) => body.into_reply(),
         _ => {
             let sources = "default-src 'none'; style-src 'unsafe-inline'; \
-                           script-src 'unsafe-inline'; connect-src 'self'; img-src data:";
+                           script-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:";
             c.set_header("Content-Security-Policy", sources);
             c.set_header("Cache-Control", "no-cache");
             Html(PAGE).into_reply()

@@ -13,4 +13,4 @@ pub use crate::body::{
 };
 pub use crate::dispatch::{CloseReason, Ctx, Handover, Hub, Later, Next, Replier};
 pub use crate::net::ConnId;
-pub use crate::web::{Event, EventSender, Http, Stream, Web};
+pub use crate::web::{Event, EventSender, Http, Message, Stream, Web};

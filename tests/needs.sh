@@ -48,6 +48,7 @@ needs setpriv util-linux
 needs strace strace
 needs valgrind valgrind
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 
 if [ ${#packages[@]} -gt 0 ]; then
     [ "$(id -u)" = 0 ] || fail "install ${packages[*]}, or run this as root"
@@ -58,6 +59,10 @@ fi
 # By pip: a Python that is not Debian's does not see Debian's modules.
 python3 -c 'import requests' 2>/dev/null ||
     python3 -m pip install --quiet --root-user-action=ignore --target target/tools/python requests
+# Autobahn's cases for WebSocket.
+[ -e target/tools/kosoku/bin/kosoku ] ||
+    { python3 -m venv target/tools/kosoku && target/tools/kosoku/bin/pip install --quiet kosoku==0.1.0; } ||
+    echo "needs: could not install kosoku" >&2
 command -v cargo >/dev/null || fail "cargo is missing; install Rust 1.95 or newer"
 cargo fmt --version || fail "rustfmt is missing; rustup component add rustfmt"
 cargo clippy --version || fail "clippy is missing; rustup component add clippy"

@@ -58,18 +58,23 @@ fn serve(mut seed: u64, stream: &[u8], limits: Limits) -> (Vec<Seen>, Option<u16
     let (mut at, mut end, mut over) = (0, 0, None);
     while end < stream.len() && over.is_none() {
         end = stream.len().min(end + piece(&mut seed));
-        let Cut { units, then, .. } = cutter.cut(&stream[at..end]);
-        let units = Bytes::copy_from_slice(&stream[at..at + units]);
-        at += units.len();
-        let mut done = 0;
-        while done < units.len() && over.is_none() {
-            let (served, step) = server.serve(Units::shared(&units.slice(done..)), &mut turn);
-            assert!(served > 0 || step != Step::Next, "nothing was served");
-            done += served;
-            over = Some(step).filter(|step| *step != Step::Next);
-        }
-        if let (Then::Refuse(refusal), None) = (then, &over) {
-            over = Some(server.event(Event::Refused(refusal), &mut turn));
+        let mut holds = true;
+        while holds && over.is_none() {
+            let Cut { units, then, .. } = cutter.cut(&stream[at..end]);
+            let units = Bytes::copy_from_slice(&stream[at..at + units]);
+            at += units.len();
+            let mut done = 0;
+            while done < units.len() && over.is_none() {
+                let (served, step) = server.serve(Units::shared(&units.slice(done..)), &mut turn);
+                assert!(served > 0 || step != Step::Next, "nothing was served");
+                done += served;
+                over = Some(step).filter(|step| *step != Step::Next);
+            }
+            // Who asks for an upgrade and gets none goes on.
+            holds = matches!(then, Then::Hold);
+            if let (Then::Refuse(refusal), None) = (then, &over) {
+                over = Some(server.event(Event::Refused(refusal), &mut turn));
+            }
         }
     }
     let status = over.map(|step| match step {

@@ -7,11 +7,13 @@ mod format;
 pub mod http;
 mod range;
 mod stream;
+mod websocket;
 
 pub use custom::{compare_custom, custom};
 pub use format::{Format, Number, PRESETS};
 pub use range::{Ranges, ranges};
 pub use stream::{Compared, compare};
+pub use websocket::compare_websocket;
 
 /// What the first bytes of a connection are, by the rule in the manual.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -112,7 +112,11 @@ impl<S: Default + Send + 'static> Test<S> {
                 }
                 Step::Close(CloseMode::Abort) => panic!("the stream failed"),
                 // A stream that waits has sent what it has.
-                Step::AwaitEvent | Step::Next | Step::NotInline | Step::Close(_) => break,
+                Step::AwaitEvent
+                | Step::Next
+                | Step::NotInline
+                | Step::Close(_)
+                | Step::Become(_) => break,
             }
         }
         let written = with_files(&turn.out);

@@ -12,7 +12,7 @@ use crate::body::{Error, Id};
 use crate::dispatch::service::{Pushed, WorkerHandle};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
-use crate::protocol::{Answer, CloseMode, Protocol as _, Push};
+use crate::protocol::{Answer, CloseMode, Media, Protocol as _, Push};
 
 /// How long a reply may take that was put off to another thread.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn encoded(id: Id, body: &[u8]) -> Option<Bytes> {
     let mut bytes = Vec::new();
     let frames = Frames::new(Layout::preset("rpc").expect("a preset"));
-    frames.push(Push { id, body }, &mut bytes).ok()?;
+    let push = Push {
+        id,
+        body,
+        media: Media::Bytes,
+    };
+    frames.push(push, &mut bytes).ok()?;
     Some(bytes.into())
 }
 
@@ -123,7 +128,12 @@ impl World {
 }
 
 impl WorkerHandle for World {
-    fn send(&self, to: &[ConnId], own: Option<(ConnId, usize)>, id: u32, body: Bytes) -> Pushed {
+    fn send(
+        &self,
+        to: &[ConnId],
+        own: Option<(ConnId, usize)>,
+        (id, body, _): (u32, Bytes, Media),
+    ) -> Pushed {
         let mut inner = self.lock();
         let mut pushed = Pushed::default();
         for conn in to {

@@ -7,6 +7,7 @@
 mod fixed;
 mod form;
 mod json;
+mod message;
 mod plain;
 mod reply;
 mod spooled;

@@ -23,20 +23,39 @@ impl FromBody for () {
     }
 }
 
+/// The text that a value of a message in JSON is; `None`: the body is no such value,
+/// or none that is a text.
+fn text_in_json(body: Raw<'_>) -> Option<String> {
+    let text = body.is_json().then(|| serde_json::from_slice(body.bytes()));
+    text?.ok()
+}
+
+/// Of a message in JSON: the text that its body is, or else the value as it was
+/// written.
 impl FromBody for Bytes {
     fn from_body(body: Raw<'_>) -> Result<Self, Error> {
+        if let Some(text) = text_in_json(body) {
+            return Ok(text.into());
+        }
         Ok(body.to_bytes())
     }
 }
 
 impl FromBody for Vec<u8> {
     fn from_body(body: Raw<'_>) -> Result<Self, Error> {
+        if let Some(text) = text_in_json(body) {
+            return Ok(text.into());
+        }
         Ok(body.bytes().to_vec())
     }
 }
 
 impl FromBody for String {
     fn from_body(body: Raw<'_>) -> Result<Self, Error> {
+        if body.is_json() {
+            let text = text_in_json(body);
+            return text.ok_or_else(|| Error::new(400, "the body is no text"));
+        }
         match std::str::from_utf8(body.bytes()) {
             Ok(text) => Ok(text.to_owned()),
             Err(error) => Err(Error::new(

@@ -28,6 +28,7 @@ mod media_types;
 mod mode;
 mod nearest;
 mod networks;
+mod origins;
 mod output;
 mod place;
 mod setting;
@@ -52,6 +53,7 @@ pub use self::layout::{
 pub use self::load::written_control_socket;
 pub use self::media_types::MediaTypes;
 pub use self::mode::Mode;
+pub use self::origins::{Origins, UrlPath};
 pub use self::output::Output;
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
@@ -123,6 +125,8 @@ table! {
         pub limits: Limits = Limits::default();
         /// `[http]`.
         pub http: Http = Http::default();
+        /// `[websocket]`.
+        pub websocket: WebSocket = WebSocket::default();
         /// `[log]`.
         pub log: Log = Log::default();
         /// Where the values came from.
@@ -154,6 +158,11 @@ table! {
         /// How long browsers may keep a file of `root` without asking. `None`:
         /// as they think right.
         pub max_age: Option<Duration> = None, in seconds(1)..=seconds(31_536_000);
+        /// Path at which connections over HTTP become WebSockets whose messages
+        /// have ids.
+        pub websocket: UrlPath = UrlPath(None);
+        /// Pages of other hosts that may open a WebSocket.
+        pub websocket_origins: Origins = Origins::default();
         /// Connections that the kernel queues until they are accepted.
         pub backlog: u16 = 511, in 1..=65_535;
         /// What happens to a message whose id has no handler.
@@ -294,6 +303,14 @@ table! {
 }
 
 table! {
+    /// What a peer may send over WebSocket.
+    pub struct WebSocket {
+        /// Bytes of a message, in however many frames.
+        pub message_max: usize = MIB, in KIB..=GIB;
+    }
+}
+
+table! {
     /// What is logged, how and where.
     pub struct Log {
         /// Lines below this level are not written.
@@ -308,7 +325,7 @@ table! {
 }
 
 /// The tables that stand once in the file. `[[listener]]` may be repeated.
-const TABLES: &[&str] = &["worker", "heartbeat", "limits", "http", "log"];
+const TABLES: &[&str] = &["worker", "heartbeat", "limits", "http", "websocket", "log"];
 
 impl Config {
     /// The table at `path`: `""` for the keys above all tables, `"worker"`,
@@ -320,6 +337,7 @@ impl Config {
             "heartbeat" => &mut self.heartbeat,
             "limits" => &mut self.limits,
             "http" => &mut self.http,
+            "websocket" => &mut self.websocket,
             "log" => &mut self.log,
             listener => {
                 let mut indices = 0..self.listener.len();
@@ -339,6 +357,7 @@ impl Config {
             &self.heartbeat,
             &self.limits,
             &self.http,
+            &self.websocket,
             &self.log,
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
@@ -421,6 +440,7 @@ mod tests {
         // speak first, which cannot be done where the client decides.
         let mut expected = Config::default();
         expected.listener[0].protocol = Protocol::Auto;
+        expected.listener[0].websocket = UrlPath(Some("/ws".into()));
         assert_eq!(config, expected);
     }
 

@@ -49,7 +49,7 @@ fn element(value: &Spanned<DeValue<'_>>) -> Result<Network, Refusal> {
 }
 
 /// The elements of a list without its file.
-fn listed(text: &str) -> Option<Vec<String>> {
+pub(super) fn listed(text: &str) -> Option<Vec<String>> {
     if text.starts_with('[') {
         return Vec::deserialize(ValueDeserializer::parse(text).ok()?).ok();
     }

@@ -132,7 +132,7 @@ impl<'a, S> Ctx<'a, S> {
     /// is dropped, logged and counted; so is a push over `limits.outbound_max`,
     /// without a word in the log, or its receiver is closed, as configured.
     pub fn send(&mut self, id: Id, body: impl IntoReply) {
-        let Some((id, body)) = push(id, body) else {
+        let Some((id, body, media)) = push(id, body) else {
             return;
         };
         own_turn::deliver(self.out);
@@ -140,7 +140,12 @@ impl<'a, S> Ctx<'a, S> {
         if !self.hub.worker().admits(self.conn, more) {
             return self.hub.dropped();
         }
-        if let Err(error) = self.out.push(Push { id, body: &body }) {
+        let push = Push {
+            id,
+            body: &body,
+            media,
+        };
+        if let Err(error) = self.out.push(push) {
             self.hub.dropped();
             ::log::warn!("push message {id} to {}: {error}; not sent", self.conn);
         }
@@ -219,6 +224,22 @@ impl<'a, S> Ctx<'a, S> {
     /// one are not served.
     pub fn close(&mut self) {
         self.out.close(CloseMode::Flush);
+    }
+
+    /// As [`Self::close`], and over WebSocket its peer is told this code, which the
+    /// program gives a meaning; otherwise that is 1000. Other protocols have no
+    /// words for it.
+    ///
+    /// # Panics
+    ///
+    /// When `code` is not from 4000 to 4999: the others are not the program's.
+    pub fn close_with(&mut self, code: u16) {
+        assert!(
+            (4000..5000).contains(&code),
+            "{code} is no close code of a program, which are 4000 to 4999"
+        );
+        self.out.say_code(code);
+        self.close();
     }
 
     /// Closes the connection at once, with a reset; unsent bytes are lost.

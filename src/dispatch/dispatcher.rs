@@ -15,11 +15,12 @@ use super::core::Core;
 use super::ctx::{Ctx, Gone, Pending, Timers};
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
 use super::router::Handler;
+use super::seed::Seed;
 use super::service::{Dispatcher, Service, UnknownId};
 use super::sink::{Nowhere, Sink};
 use super::{failure, log_fields, own_turn, sample, task};
 use crate::net::ConnId;
-use crate::protocol::{Answer, CloseMode, Dispatch, Error, Out, Route, Units};
+use crate::protocol::{Answer, CloseMode, Dispatch, Error, Listening, Message, Out, Route, Units};
 use crate::scoreboard::Counter;
 use crate::scoreboard::activity::{self, Work};
 use crate::sys::socket::Peer;
@@ -32,19 +33,21 @@ pub(super) struct ConnDispatcher<S> {
 
 /// The connection that is served now. Apart from the core, so that both can be borrowed.
 pub(super) struct Current<S> {
-    state: Option<S>,
+    pub(super) state: Option<S>,
+    /// What a request made for the session that its connection becomes.
+    pub(super) seed: Option<Seed<S>>,
     pub(super) conn: ConnId,
     pub(super) peer: Peer,
-    unknown_id: UnknownId,
+    pub(super) unknown_id: UnknownId,
     pub(super) timers: Timers<S>,
     /// It has joined a room or is bound to a user.
     pub(super) member: bool,
     /// Messages handled in this turn and not counted yet.
     pub(super) handled: u64,
     /// Id of the message that is handled now.
-    id: Option<u32>,
+    pub(super) id: Option<u32>,
     /// `opened` has returned in this dispatcher.
-    has_opened: bool,
+    pub(super) has_opened: bool,
     /// The connection has ended; `closed` runs.
     gone: Option<Gone>,
 }
@@ -53,6 +56,7 @@ impl<S: Default + Send + 'static> ConnDispatcher<S> {
     pub(super) fn new(core: Arc<Core<S>>) -> Self {
         let current = Current {
             state: None,
+            seed: None,
             conn: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
             unknown_id: UnknownId::default(),
@@ -70,7 +74,7 @@ impl<S: Default + Send + 'static> ConnDispatcher<S> {
 impl<S: Default + Send + 'static> Current<S> {
     /// Runs user code with a context; `None`: it panicked, or the state could
     /// not be made.
-    fn run<R>(
+    pub(super) fn run<R>(
         &mut self,
         core: &Core<S>,
         out: &mut dyn Sink,
@@ -96,7 +100,7 @@ impl<S: Default + Send + 'static> Current<S> {
         ran
     }
 
-    fn handle(
+    pub(super) fn handle(
         &mut self,
         core: &Core<S>,
         handler: &Handler<S>,
@@ -125,39 +129,6 @@ impl<S: Default + Send + 'static> Current<S> {
             failure::note(answer, (&core.hub, self.conn), route.id);
         }
     }
-
-    /// A message that no handler claims by its id.
-    fn unclaimed(
-        &mut self,
-        core: &Core<S>,
-        route: Route,
-        body: Units<'_>,
-        out: &mut Out<'_>,
-        answer: &mut Answer,
-    ) {
-        if route.heartbeat {
-            self.handled += 1;
-            *answer = Answer::body(body.to_bytes());
-            return;
-        }
-        if let Some(handler) = core.router.fallback() {
-            return self.handle(core, handler, route, body, out, answer);
-        }
-        let row = core.hub.row();
-        row.count(Counter::Unclaimed);
-        let id = route.id.unwrap_or(0);
-        *answer = match self.unknown_id {
-            UnknownId::Error => {
-                Answer::Error(Error::new(404, format!("no handler for message {id}")))
-            }
-            UnknownId::Ignore => Answer::None,
-            UnknownId::Close => {
-                row.count(Counter::UnknownId);
-                out.close = Some(CloseMode::Flush);
-                Answer::None
-            }
-        };
-    }
 }
 
 impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
@@ -179,6 +150,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
         let Self { core, current } = self;
         current.id = None;
         let Some(opened) = &core.hooks.opened else {
+            current.has_opened = true;
             return;
         };
         activity::begin(Work::Opened);
@@ -188,6 +160,15 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
             // What it made is half made: no handler is to find it.
             out.close = Some(CloseMode::Flush);
         }
+    }
+
+    fn messages_at(&self, path: &str) -> Option<Listening> {
+        self.core.site.messages_at(path)
+    }
+
+    fn message(&mut self, number: u32, message: Message, out: &mut Out<'_>, answer: &mut Answer) {
+        let Self { core, current } = self;
+        current.message(core, (number, message), out, answer);
     }
 
     fn going_away(&mut self, out: &mut Out<'_>) -> Bytes {
@@ -251,6 +232,10 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         let what = || "`default` of the connection's state".to_owned();
         let make = || guard(core.hub.row(), what, S::default);
         current.state = is_session.then(make).flatten();
+    }
+
+    fn upgrade(&mut self) {
+        self.current.become_session(&self.core);
     }
 
     fn counted(&mut self) {

@@ -12,7 +12,7 @@ use super::own_turn;
 use super::service::WorkerHandle;
 use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
-use crate::protocol::CloseMode;
+use crate::protocol::{CloseMode, Media};
 use crate::scoreboard::{Counter, Row};
 
 /// Reaches connections by name, by user, by room, or all of them.
@@ -215,12 +215,12 @@ impl Target<'_> {
     /// party. A push to the connection whose handler runs is sent in its place
     /// among `c.send`, the reply and a close.
     pub fn send(self, id: Id, body: impl IntoReply) -> usize {
-        let Some((id, body)) = push(id, body) else {
+        let Some((id, body, media)) = push(id, body) else {
             return 0;
         };
         let (names, ears) = self.audience();
         let heard = self.hub.tell(&ears, id, &body);
-        let pushed = (self.hub.worker()).send(&names, own_turn::held(), id, body);
+        let pushed = (self.hub.worker()).send(&names, own_turn::held(), (id, body, media));
         if let Some(own) = pushed.own {
             own_turn::push(own);
         }
@@ -270,17 +270,19 @@ impl Target<'_> {
 }
 
 /// The id and bytes of a push; `None`: there is nothing to send.
-pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes)> {
+pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes, Media)> {
     match body.into_reply() {
         Answer::Reply {
-            id: other, body, ..
-        } => Some((other.unwrap_or(id), body)),
+            id: other,
+            body,
+            media,
+        } => Some((other.unwrap_or(id), body, media)),
         Answer::Error(error) => {
             ::log::warn!("push message {id}: {error}; not sent");
             None
         }
         // "No reply" as a push is a message without a body.
-        Answer::None => Some((id, Bytes::new())),
+        Answer::None => Some((id, Bytes::new(), Media::Bytes)),
         Answer::Content(_) => {
             ::log::warn!("push message {id}: its body goes over HTTP alone; not sent");
             None

@@ -32,11 +32,14 @@ mod requests;
 mod router;
 #[doc(hidden)]
 pub mod sample;
+mod seed;
 #[doc(hidden)]
 pub mod service;
+mod session;
 mod sink;
 mod site;
 mod task;
+mod unclaimed;
 mod waker;
 
 #[doc(hidden)]

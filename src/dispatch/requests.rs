@@ -35,6 +35,7 @@ impl<S> Current<S> {
             hub,
             timers: &mut self.timers,
             member: &mut self.member,
+            seed: &mut self.seed,
             out,
         }
     }
@@ -85,6 +86,9 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
             return undone;
         }
         current.handled += 1;
+        if !response.is_upgrade() {
+            current.seed = None;
+        }
         if served.is_none() {
             response.restart();
             response.error(&Error::new(500, "the handler panicked"));

@@ -8,7 +8,7 @@ use super::close_reason::CloseReason;
 use super::handover::{CannotMove, MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::frame::Codecs;
-use crate::protocol::{Answer, CloseMode};
+use crate::protocol::{Answer, CloseMode, Media};
 
 /// Reaches connections of this worker from any thread. Implemented by `worker`,
 /// and by the fake worker of `app.test()`.
@@ -18,7 +18,12 @@ pub trait WorkerHandle: Send + Sync {
     /// Queues a push for each of `to`; encoded once per wire format. `own` is the
     /// connection whose turn the calling thread holds, and how many bytes wait to
     /// go into that turn's output: its push is not queued but given back.
-    fn send(&self, to: &[ConnId], own: Option<(ConnId, usize)>, id: u32, body: Bytes) -> Pushed;
+    fn send(
+        &self,
+        to: &[ConnId],
+        own: Option<(ConnId, usize)>,
+        push: (u32, Bytes, Media),
+    ) -> Pushed;
 
     /// Closes each of `to`. Returns how many of them were connected.
     fn close(&self, to: &[ConnId], mode: CloseMode) -> usize;
@@ -168,6 +173,10 @@ pub trait Dispatcher: crate::protocol::Dispatch {
     /// The turn is over: what it counted is put into the shared row, once for
     /// the whole batch and before its replies are written.
     fn counted(&mut self);
+
+    /// The connection becomes a session, with the state that the request made which
+    /// asked for that, or a new one.
+    fn upgrade(&mut self);
 
     /// Whether nothing of the connection is in the dispatcher: another may take
     /// it, and this connection any other dispatcher.

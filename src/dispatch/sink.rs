@@ -8,6 +8,8 @@ pub(super) trait Sink {
     /// Appends a push as it goes over the wire.
     fn append(&mut self, push: &[u8]);
     fn close(&mut self, mode: CloseMode);
+    /// Says why, where the protocol has words for it.
+    fn say_code(&mut self, code: u16);
     fn pending(&self) -> usize;
     /// Whether anything that is sent goes anywhere.
     fn is_open(&self) -> bool;
@@ -27,6 +29,10 @@ impl Sink for Out<'_> {
         if self.close != Some(CloseMode::Abort) {
             self.close = Some(mode);
         }
+    }
+
+    fn say_code(&mut self, code: u16) {
+        self.code = Some(code);
     }
 
     fn pending(&self) -> usize {
@@ -49,6 +55,8 @@ impl Sink for Nowhere {
     fn append(&mut self, _: &[u8]) {}
 
     fn close(&mut self, _: CloseMode) {}
+
+    fn say_code(&mut self, _: u16) {}
 
     fn pending(&self) -> usize {
         0

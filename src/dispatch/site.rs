@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::ctx::{Ctx, Timers};
 use super::hub::Hub;
+use super::seed::Seed;
 use super::sink::Sink;
 use crate::net::ConnId;
-use crate::protocol::Lane;
 use crate::protocol::http::{Incoming, Request, Response, Served, Wanted};
+use crate::protocol::{Answer, Lane, Listening, Message};
 use crate::scoreboard::Row;
 use crate::sys::socket::Peer;
 
@@ -24,6 +25,12 @@ pub trait Site<S>: Send + Sync {
         request: &Request<'_>,
         response: &mut Response,
     ) -> Served;
+
+    /// The function that gets the messages without ids of `path`, a route.
+    fn messages_at(&self, path: &str) -> Option<Listening>;
+
+    /// Gives it one. May panic: the caller closes the connection.
+    fn message(&self, number: u32, ctx: &mut Ctx<'_, S>, message: Message, answer: &mut Answer);
 
     /// Says what to do with a body that is yet to come, as
     /// [`Requests::receive`](crate::protocol::http::Requests::receive). May panic.
@@ -42,6 +49,7 @@ pub struct Visit<'a, S> {
     pub(super) hub: &'a Hub,
     pub(super) timers: &'a mut Timers<S>,
     pub(super) member: &'a mut bool,
+    pub(super) seed: &'a mut Option<Seed<S>>,
     pub(super) out: &'a mut dyn Sink,
 }
 
@@ -50,6 +58,12 @@ impl<S> Visit<'_, S> {
     #[must_use]
     pub fn row(&self) -> &Row {
         self.hub.row()
+    }
+
+    /// The session that the connection becomes begins with this state, bound to
+    /// this user.
+    pub fn leave(self, state: S, user: Option<String>) {
+        *self.seed = Some(Seed { state, user });
     }
 
     /// The request is from this client, if a proxy says so, whose port nobody

@@ -139,6 +139,7 @@ impl Cutter for Auto {
             units: 0,
             messages: 0,
             then,
+            reply: None,
         }
     }
 

@@ -53,6 +53,12 @@ impl Budget {
             || (self.steps.is_multiple_of(CLOCK_EVERY) && (self.clock)() > self.until);
     }
 
+    /// So many were served in all, whatever was counted: several may have been
+    /// parts of one.
+    pub const fn recount(&mut self, messages: usize) {
+        self.messages = messages;
+    }
+
     /// Whether it is the turn of others.
     #[must_use]
     pub const fn is_spent(&self) -> bool {

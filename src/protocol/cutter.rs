@@ -57,6 +57,9 @@ pub struct Cut {
     pub messages: usize,
     /// What to do about the rest.
     pub then: Then,
+    /// What the peer is told at once, before whatever waits for its turn: answers
+    /// to signs of life.
+    pub reply: Option<Vec<u8>>,
 }
 
 /// What follows the whole messages.
@@ -70,6 +73,10 @@ pub enum Then {
     /// one may become another in its turn, unless it is a session, whose start
     /// the program has been told.
     Become(Arc<dyn Protocol>),
+    /// The last of the units may make something else of the connection
+    /// ([`Step::Become`](super::Step::Become)): what follows it is cut when it was
+    /// served, by whoever has the connection then.
+    Hold,
     /// Nothing that can ever be a message: close behind the whole ones.
     Refuse(Refusal),
 }
@@ -80,6 +87,7 @@ impl fmt::Debug for Then {
             Self::Read => f.write_str("Read"),
             Self::ReadOn => f.write_str("ReadOn"),
             Self::Become(_) => f.write_str("Become"),
+            Self::Hold => f.write_str("Hold"),
             Self::Refuse(refusal) => write!(f, "Refuse({refusal:?})"),
         }
     }

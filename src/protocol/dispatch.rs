@@ -5,7 +5,7 @@ use std::any::Any;
 use bytes::Bytes;
 
 use super::http::Requests;
-use super::{Answer, Out, Units};
+use super::{Answer, Message, Out, Units};
 
 /// The handlers of one connection, with its state; what they are asked of
 /// requests is HTTP's own. Implemented by `dispatch`.
@@ -30,10 +30,31 @@ pub trait Dispatch: Requests {
     /// Runs a timer of this connection.
     fn timer(&mut self, token: u64, out: &mut Out<'_>);
 
+    /// The function that gets the messages without ids of the connections that come
+    /// to `path`, if there is one.
+    fn messages_at(&self, path: &str) -> Option<Listening> {
+        let _nobody = path;
+        None
+    }
+
+    /// Gives it one, and puts what it answered into `answer`. As [`Self::call`].
+    fn message(&mut self, number: u32, message: Message, out: &mut Out<'_>, answer: &mut Answer) {
+        let _never_asked = (number, message, out, answer);
+    }
+
     /// Does what somebody else wanted done in this connection's turn.
     fn run(&mut self, task: Box<dyn Any + Send>, out: &mut Out<'_>) {
         let _never_asked = (task, out);
     }
+}
+
+/// A function that gets messages without ids.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Listening {
+    /// Its place among the routes of the program.
+    pub number: u32,
+    /// It may run on the event loop.
+    pub inline: bool,
 }
 
 /// Which handler a message is for.

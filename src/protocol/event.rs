@@ -1,8 +1,10 @@
 //! What reaches a server beside messages, and why it stops. Plain data.
 
 use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 
-use super::{Answer, Error};
+use super::{Answer, Error, Protocol};
 use crate::scoreboard::Counter;
 
 /// What reaches a server beside messages. Comes in order with them.
@@ -51,11 +53,33 @@ pub enum Step {
     AwaitWritable,
     /// No message may run before an event says what comes next; any event may.
     AwaitEvent,
+    /// Everything is done, and the connection speaks this from now on. Its cutter
+    /// has said that it may ([`Then::Hold`](super::Then::Hold)), so that nothing
+    /// behind it was looked at.
+    Become(Successor),
     /// The connection is over.
     Close(CloseMode),
     /// The connection is over because its peer broke a rule; flush, then close.
     Refuse(Refusal),
 }
+
+/// What a connection becomes. Equal when it is the same one.
+#[derive(Clone)]
+pub struct Successor(pub Arc<dyn Protocol>);
+
+impl fmt::Debug for Successor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Successor({:?})", self.0.name())
+    }
+}
+
+impl PartialEq for Successor {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Successor {}
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -13,6 +13,8 @@ pub struct Out<'a> {
     /// Set by a handler that wants the connection closed after its reply. The
     /// server, which knows what is owed, makes a [`Step`](super::Step) of it.
     pub close: Option<CloseMode>,
+    /// With which code, where the protocol has them and the handler one of its own.
+    pub code: Option<u16>,
     /// Nearly always nothing.
     pub beside: Option<Box<Beside>>,
     protocol: &'a dyn Protocol,
@@ -26,6 +28,7 @@ impl<'a> Out<'a> {
         Self {
             bytes,
             close: None,
+            code: None,
             beside: None,
             protocol,
         }

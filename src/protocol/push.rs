@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Media;
+
 /// Identifies an encoding, see [`Protocol::wire`](super::Protocol::wire).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Wire(pub u32);
@@ -13,6 +15,8 @@ pub struct Push<'a> {
     pub id: u32,
     /// Body.
     pub body: &'a [u8],
+    /// What it is, for protocols that say it.
+    pub media: Media,
 }
 
 /// Why no legal message can say this.

@@ -38,6 +38,12 @@ pub trait Server: Send {
         let _nothing_to_know = snapshot;
     }
 
+    /// The connection ends behind what was written, because somebody outside of its
+    /// turn wants it: says good-bye, if the protocol can.
+    fn farewell(&mut self, turn: &mut Turn<'_>) {
+        let _has_no_words = turn;
+    }
+
     /// The connection is over: nothing is served or written any more, and so
     /// many bytes that were written are not sent.
     fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {

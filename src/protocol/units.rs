@@ -12,6 +12,8 @@ pub struct Units<'a> {
     bytes: &'a [u8],
     owner: Option<&'a Bytes>,
     file: Option<&'a BodyFile>,
+    /// They are a value in JSON, of a message that says so.
+    is_json: bool,
 }
 
 impl<'a> Units<'a> {
@@ -22,7 +24,26 @@ impl<'a> Units<'a> {
             bytes,
             owner: None,
             file: None,
+            is_json: false,
         }
+    }
+
+    /// A value in JSON, of a message in JSON: who wants a text gets the text that it
+    /// is, and who wants JSON gets it as it was written.
+    #[must_use]
+    pub const fn json(value: &'a str) -> Self {
+        Self {
+            bytes: value.as_bytes(),
+            owner: None,
+            file: None,
+            is_json: true,
+        }
+    }
+
+    /// Whether the bytes are a value of a message in JSON.
+    #[must_use]
+    pub const fn is_json(&self) -> bool {
+        self.is_json
     }
 
     /// Bytes that live as long as anybody wants them.
@@ -32,6 +53,7 @@ impl<'a> Units<'a> {
             bytes: owner,
             owner: Some(owner),
             file: None,
+            is_json: false,
         }
     }
 
@@ -42,6 +64,7 @@ impl<'a> Units<'a> {
             bytes: &[],
             owner: None,
             file: Some(file),
+            is_json: false,
         }
     }
 
@@ -68,6 +91,7 @@ impl<'a> Units<'a> {
             bytes: &self.bytes[range],
             owner: self.owner,
             file: None,
+            is_json: false,
         }
     }
 
@@ -81,6 +105,7 @@ impl<'a> Units<'a> {
             bytes: part,
             owner: self.owner.filter(|_| is_inside),
             file: None,
+            is_json: false,
         }
     }
 

@@ -314,6 +314,17 @@ counters! {
     LeavingUploads = "draining_uploads" (gauge),
     /// Connections of a worker that drains which wait for an answer.
     LeavingReplies = "draining_replies" (gauge),
+    /// Connections that became a WebSocket.
+    WsOpened = "websockets_opened",
+    /// Upgrades to WebSocket refused because the page is of another origin.
+    WsOrigin = "websockets_refused_origin",
+    /// Connections closed because what came over WebSocket is against its rules.
+    WsProtocol = "connections_closed_websocket_protocol",
+    /// Connections closed because a text over WebSocket was no UTF-8.
+    WsText = "connections_closed_websocket_text",
+    /// Connections closed because a message over WebSocket was over
+    /// `websocket.message_max`, or came in too many frames.
+    WsTooLong = "connections_closed_websocket_too_long",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

@@ -46,6 +46,8 @@ pub struct Http<'a, S> {
     pub(super) response: &'a mut Response,
     /// Who takes the body, once that was begun.
     pub(super) begun: Option<Box<dyn Intake>>,
+    /// Whom the session is bound to that the connection becomes.
+    pub(super) user: Option<String>,
 }
 
 /// Between two signs of life of a stream of events.
@@ -245,6 +247,17 @@ impl<'a, S> Http<'a, S> {
     /// Closes the connection behind this response.
     pub const fn close(&mut self) {
         self.response.close = true;
+    }
+
+    /// From its start the session that this request opens is reached as
+    /// `hub.user(name)`. For the hook of [`Web::websocket`](super::Web::websocket).
+    ///
+    /// # Panics
+    ///
+    /// When the request asks for no WebSocket: its connection is no session.
+    pub fn bind(&mut self, user: &str) {
+        assert!(self.request.upgrades, "the request opens no WebSocket");
+        self.user = Some(user.to_owned());
     }
 
     /// Puts the reply off, as [`Ctx::later`]: the connection waits, others are

@@ -8,6 +8,12 @@
 //! is [`Http`]. The state `S` is made new for every request: behind a proxy, one
 //! connection carries the requests of many users.
 //!
+//! # WebSockets
+//!
+//! A request may make a session of its connection ([`Web::websocket`],
+//! [`Web::messages`]): then there is a state for as long as it lives, and the
+//! context of its messages is a [`Ctx`].
+//!
 //! # Replies that are not in memory
 //!
 //! | reply | how it goes out |
@@ -71,6 +77,7 @@ mod method;
 mod multipart;
 mod pieces;
 mod site;
+mod socket;
 mod stream;
 
 use std::fmt;
@@ -85,10 +92,15 @@ pub use multipart::{Multipart, Part};
 pub use site::Routes;
 
 #[doc(inline)]
+pub use crate::protocol::Message;
+
+#[doc(inline)]
 pub use crate::protocol::http::{ChunkBuf, Content, Fill, Piece, Source, Stream};
 
 use self::method::Method;
+use self::socket::Messages;
 use crate::body::{Answer, Error, FromBody, IntoReply, Raw, Reply, into_memory};
+use crate::dispatch::Ctx;
 use crate::protocol::http::spelled;
 
 /// A handler, its body and reply types erased.
@@ -149,6 +161,10 @@ pub struct Web<S> {
     routes: Vec<Route<S>>,
     mounts: Vec<Mount>,
     wraps: Vec<Middleware<S>>,
+    /// Functions that get messages without ids.
+    messages: Vec<Messages<S>>,
+    /// A route makes connections WebSockets whose messages have ids.
+    has_sockets: bool,
     otherwise: Option<Handler<S>>,
     /// What `otherwise` is for, asked before a body comes.
     admits: Option<Handler<S>>,
@@ -181,6 +197,8 @@ impl<S> Default for Web<S> {
             routes: Vec::new(),
             mounts: Vec::new(),
             wraps: Vec::new(),
+            messages: Vec::new(),
+            has_sockets: false,
             otherwise: None,
             admits: None,
         }
@@ -333,6 +351,113 @@ impl<S: Default + Send + 'static> Web<S> {
     ) -> Self {
         let mut web = self.add(method, path, behind, false, place);
         web.last().before = Some(before);
+        web
+    }
+
+    /// Makes a WebSocket of each connection that asks for one at `path`, whose
+    /// messages have ids: binary ones carry frames of the listener's format, text
+    /// ones are objects in JSON, and both reach the functions that
+    /// [`App::on`](crate::App::on) registers, with a session's state. `hook` sees the
+    /// request first: its cookies, fields and query. It may fill the state,
+    /// [`bind`](Http::bind) the user, or refuse, by an error or any other answer.
+    /// Middleware is around it.
+    ///
+    /// In JSON a request is `{"id": 1, "seq": 7, "body": …}` and its reply repeats
+    /// `id` and `seq`; an error has `"error": {"code": 404, "text": "…"}` instead of
+    /// a body, a push has no `seq`. The body is the value for a handler of `Json<T>`,
+    /// a text for `String`, absent for `()`, and for bytes `"bytes"` in base64. A
+    /// request is answered in its own kind. Pushes come in JSON to who offers the
+    /// subprotocol `purlin.json`, as frames to others, who may offer
+    /// `purlin.frame.NAME` of the listener's format. Browsers find a client for all
+    /// of this at `/purlin.js`, which is served where no route is; how it is used
+    /// stands at its beginning.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new().websocket("/ws", |c| match c.cookie("user") {
+    ///     Some(user) => Ok(c.bind(user)),
+    ///     None => Err(Error::new(401, "log in first")),
+    /// });
+    /// let app = App::<()>::new().on(1, |_, text: String| text).web(web);
+    /// # let _app = app;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::get`].
+    #[must_use]
+    #[track_caller]
+    pub fn websocket<R: IntoReply>(
+        self,
+        path: &str,
+        hook: impl Fn(&mut Http<'_, S>) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let opens = socket::opens_by_id(hook);
+        let mut web = self.add(Method::Get, path, opens, false, Location::caller());
+        web.has_sockets = true;
+        web
+    }
+
+    /// Makes a WebSocket of each connection that asks for one at `path`, and gives
+    /// `f` its messages, which have no ids: for peers with a protocol of their own.
+    /// What `f` returns is sent back, text as a text message and bytes as a binary
+    /// one; an error closes the connection with 1011. The connection is a session:
+    /// it has a state, `opened` and `closed` run, and the hub reaches it, whose
+    /// pushes it gets without their ids. A page of another origin may not connect
+    /// unless `websocket_origins` of the listener names it; middleware is around the
+    /// request.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let web = Web::<()>::new().messages("/echo", |_, message: Message| message);
+    /// let app = App::<()>::new().web(web);
+    /// # let mut test = app.test();
+    /// # assert_eq!(test.http("GET", "/echo", "").status, 426);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::get`].
+    #[must_use]
+    #[track_caller]
+    pub fn messages<R: IntoReply>(
+        self,
+        path: &str,
+        f: impl Fn(&mut Ctx<'_, S>, Message) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.add_messages(path, socket::erase(f), false, Location::caller())
+    }
+
+    /// As [`Self::messages`], on the event loop when nothing of the connection waits
+    /// or runs: for an `f` that never blocks.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[must_use]
+    #[track_caller]
+    pub fn messages_inline<R: IntoReply>(
+        self,
+        path: &str,
+        f: impl Fn(&mut Ctx<'_, S>, Message) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.add_messages(path, socket::erase(f), true, Location::caller())
+    }
+
+    fn add_messages(
+        self,
+        path: &str,
+        f: socket::OnMessage<S>,
+        inline: bool,
+        place: &'static Location<'static>,
+    ) -> Self {
+        let opens = socket::opens_messages(path);
+        // On the business pool: middleware may block.
+        let mut web = self.add(Method::Get, path, opens, false, place);
+        let path = path.to_owned();
+        web.messages.push(Messages { path, f, inline });
         web
     }
 

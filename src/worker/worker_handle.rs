@@ -14,16 +14,22 @@ use crate::config::Overflow;
 use crate::dispatch::service::{Pushed, WorkerHandle};
 use crate::log::access_log;
 use crate::net::ConnId;
-use crate::protocol::{Answer, CloseMode, Event, Push, Wire};
+use crate::protocol::{Answer, CloseMode, Event, Media, Push, Wire};
 use crate::scoreboard::Counter;
 use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::sync::Ordering;
 
 impl WorkerHandle for Shared {
-    fn send(&self, to: &[ConnId], own: Option<(ConnId, usize)>, id: u32, body: Bytes) -> Pushed {
+    fn send(
+        &self,
+        to: &[ConnId],
+        own: Option<(ConnId, usize)>,
+        (id, body, media): (u32, Bytes, Media),
+    ) -> Pushed {
         let mut encoded = Encoded {
             id,
             body,
+            media,
             wires: Vec::new(),
         };
         let mut pushed = Pushed::default();
@@ -142,9 +148,14 @@ impl Shared {
     /// Leaves a push to whoever writes next; false: the connection closes, and
     /// nothing goes out any more. The caller calls the sender behind the last.
     pub(crate) fn put_push(&self, conn: Arc<Connection>, push: Bytes, now: u64) -> bool {
+        conn.clocks.spoken.store(now, Ordering::Relaxed);
+        self.put_sign(conn, push)
+    }
+
+    /// As [`Self::put_push`], of what is a sign of life and no message.
+    pub(crate) fn put_sign(&self, conn: Arc<Connection>, push: Bytes) -> bool {
         let len = push.len();
         self.queued(&conn, len);
-        conn.clocks.spoken.store(now, Ordering::Relaxed);
         match conn.inbox.put(push) {
             Put::First => self.to_sender.put(ToSender::Pushes(conn)),
             Put::Behind => {}
@@ -173,6 +184,7 @@ impl Shared {
 struct Encoded {
     id: u32,
     body: Bytes,
+    media: Media,
     /// `None`: this format cannot carry the body.
     wires: Vec<(Wire, Option<Bytes>)>,
 }
@@ -189,6 +201,7 @@ impl Encoded {
             Push {
                 id: self.id,
                 body: &self.body,
+                media: self.media,
             },
             &mut bytes,
         ) {

@@ -11,8 +11,10 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use crate::daemon::Daemon;
 use crate::harness::{PATIENCE, either, has, wait_until};
 use crate::instance::Instance;
+use crate::websocket::{frame, request};
 
 const NGINX: &str = include_str!("../../conf/proxy/nginx.conf");
 const HAPROXY: &str = include_str!("../../conf/proxy/haproxy.cfg");
@@ -197,6 +199,60 @@ fn no_request_fails(proxy: impl FnOnce(&Path, &str) -> Proxy) {
     assert!(failed.is_empty(), "of {asked}: {failed:?}");
     drop(proxy);
     instance.must("stop");
+}
+
+/// A WebSocket of a page of `front.example:8080`, opened through `proxy`.
+fn a_socket_is_opened(proxy: impl FnOnce(&Path, &str) -> Proxy) {
+    let keys = [
+        ("listener.0.protocol", "http"),
+        ("listener.0.websocket", "/ws"),
+    ];
+    let daemon = Daemon::start(&keys);
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = proxy(folder.path(), &daemon.address().to_string());
+    let Front::Unix(socket) = &proxy.front else {
+        panic!("nginx and HAProxy listen at a path");
+    };
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let page = "Origin: http://front.example:8080\r\n";
+    let asked = request("/ws", page).replace("x.example", "front.example:8080");
+    stream.write_all(asked.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let said = br#"{"id":1,"seq":1,"body":"through"}"#;
+    for opcode in [0x81, 0x89] {
+        stream.write_all(&frame(opcode, said)).unwrap();
+        let mut first = [0; 2];
+        stream.read_exact(&mut first).unwrap();
+        let mut payload = vec![0; usize::from(first[1])];
+        stream.read_exact(&mut payload).unwrap();
+        let text = String::from_utf8(payload).unwrap();
+        match opcode {
+            0x81 => assert_eq!(text, r#"{"id":1,"seq":1,"bytes":"dGhyb3VnaA=="}"#),
+            _ => assert_eq!((first[0], text.as_bytes()), (0x8a, &said[..])),
+        }
+    }
+}
+
+#[test]
+fn a_websocket_is_opened_through_nginx() {
+    if has("nginx", "nginx-light") {
+        a_socket_is_opened(nginx);
+    }
+}
+
+#[test]
+fn a_websocket_is_opened_through_haproxy() {
+    if has("haproxy", "haproxy") {
+        a_socket_is_opened(haproxy);
+    }
 }
 
 #[test]

@@ -57,7 +57,10 @@ fn the_page_that_is_built_in_shows_its_figures() {
     if !has("chromium", "chromium") {
         return;
     }
-    let daemon = Daemon::start(&[("listener.0.protocol", "auto")]);
+    let daemon = Daemon::start(&[
+        ("listener.0.protocol", "auto"),
+        ("listener.0.websocket", "/ws"),
+    ]);
     let profile = tempfile::tempdir().unwrap();
     let output = chromium(profile.path())
         .args(["--virtual-time-budget=4000", "--dump-dom"])
@@ -68,9 +71,74 @@ fn the_page_that_is_built_in_shows_its_figures() {
     let page = String::from_utf8(output.stdout).unwrap();
     let version = format!("<span id=\"version\">{}</span>", env!("CARGO_PKG_VERSION"));
     let at = format!("<span class=\"at\">{}</span>/echo", daemon.address());
-    for part in [&*version, &at, ">live</span>"] {
+    for part in [&*version, &at, ">live</span>", ">hello</output>"] {
         assert!(page.contains(part), "{part} is missing in {page}");
     }
+}
+
+/// Uses the client for browsers, and says what came.
+const CALLS: &str = r#"<!DOCTYPE html><script src="/purlin.js"></script>
+<script>
+const say = what => fetch("/said/" + encodeURIComponent(what));
+let opened = 0;
+const server = purlin.connect("/ws", { pauseMin: 20, onopen: () => opened++ });
+server.on(9, body => say("pushed " + body));
+(async () => {
+  await say(await server.call(3, "ann"));
+  await say("sum " + await server.call(2, [1, 2, 39]));
+  await say("bytes " + (await server.call(1, new Uint8Array([0, 255]))).join());
+  await server.call(6).catch(error => say("error " + error.code + " " + error.message));
+  server.send(4, "lobby");
+  server.send(5, "hi");
+  await server.call(1);
+  await server.call(12).catch(error => say("lost " + error.code));
+  await say("again " + await server.call(3, "bob") + ", connection " + opened);
+})().catch(error => say("failed " + error));
+</script>"#;
+
+#[test]
+fn the_client_for_browsers_calls_is_pushed_to_and_comes_back() {
+    if !has("chromium", "chromium") {
+        return;
+    }
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&said);
+    let web = Web::<()>::new()
+        .get("/", |_, (): ()| Html(CALLS))
+        .get("/said/:what", move |c, (): ()| {
+            hears.lock().unwrap().push(c.param("what").into_owned());
+        })
+        .websocket("/ws", |_| ());
+    let app = App::<()>::new()
+        .on(1, |_, body: Bytes| body)
+        .on(2, |_, Json(numbers): Json<Vec<i64>>| {
+            Json(numbers.iter().sum::<i64>())
+        })
+        .on(3, |_, name: String| format!("hello {name}"))
+        .on(4, |c, room: String| c.join(&room))
+        .on(5, |c, said: String| {
+            c.hub().room("lobby").send(9, said);
+        })
+        .on(6, |_, (): ()| Err::<(), _>(Error::new(418, "teapot")))
+        .on(12, |c, (): ()| c.abort())
+        .web(web);
+    let server = Server::configured(app, &[("listener.0.protocol", "http")]).unwrap();
+    let profile = tempfile::tempdir().unwrap();
+    let browser = Browser::open(profile.path(), &format!("http://{}/", address(&server)));
+    wait_until("the page has said all", || said.lock().unwrap().len() >= 7);
+    drop(browser);
+    let mut said = said.lock().unwrap().clone();
+    said.sort();
+    let expected = [
+        "again hello bob, connection 2",
+        "bytes 0,255",
+        "error 418 teapot",
+        "hello ann",
+        "lost 0",
+        "pushed hi",
+        "sum 42",
+    ];
+    assert_eq!(said, expected);
 }
 
 /// Ten seconds in, then half a second on; says so, or what went wrong.

@@ -32,7 +32,7 @@ fn guests(instance: &Instance, count: usize) -> Vec<Client> {
 }
 
 /// Reloads, and waits until only the new workers are there.
-fn reload(instance: &Instance, workers: usize) {
+pub(crate) fn reload(instance: &Instance, workers: usize) {
     instance.must("reload");
     wait_until("the old ones have left", || instance.serves_with(workers));
 }

@@ -78,3 +78,5 @@ mod stress_http;
 mod tasks;
 mod upgrade;
 mod watchdog;
+mod websocket;
+mod websocket_ids;

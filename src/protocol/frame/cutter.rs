@@ -8,7 +8,7 @@ use crate::protocol::{Cut, Cutter, Then};
 
 /// Finds frame boundaries.
 #[derive(Debug)]
-pub(super) struct FrameCutter<F: Format> {
+pub(in crate::protocol) struct FrameCutter<F: Format> {
     format: Arc<F>,
     /// The connection's first bytes were looked at and are frames.
     trusted: bool,
@@ -17,7 +17,7 @@ pub(super) struct FrameCutter<F: Format> {
 }
 
 impl<F: Format> FrameCutter<F> {
-    pub(super) fn new(format: Arc<F>) -> Self {
+    pub(in crate::protocol) fn new(format: Arc<F>) -> Self {
         Self {
             trusted: !format.refuses_foreign(),
             format,
@@ -48,6 +48,7 @@ impl<F: Format> Cutter for FrameCutter<F> {
                             units: 0,
                             messages: 0,
                             then: Then::Refuse(refusal),
+                            reply: None,
                         };
                     }
                 },
@@ -69,6 +70,7 @@ impl<F: Format> Cutter for FrameCutter<F> {
                         units,
                         messages,
                         then: Then::Refuse(refusal),
+                        reply: None,
                     };
                 }
             }
@@ -78,6 +80,7 @@ impl<F: Format> Cutter for FrameCutter<F> {
             units,
             messages,
             then: Then::Read,
+            reply: None,
         }
     }
 

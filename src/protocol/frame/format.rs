@@ -110,7 +110,7 @@ pub struct Request<E> {
 
 impl<E: Default> Request<E> {
     /// What goes out as a message that answers none.
-    pub(super) fn push(id: u32) -> Self {
+    pub(in crate::protocol) fn push(id: u32) -> Self {
         Self {
             id: Some(id),
             sequence: 0,

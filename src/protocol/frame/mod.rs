@@ -25,12 +25,14 @@ pub use any::AnyFormat;
 pub use codec::{Codec, Coded, Echo, Message, Whole};
 pub use codecs::{Codecs, is_name};
 pub use custom::{Bits, Checksum, Constant, Covers, Custom, End, Repeated, Trailer};
+pub(super) use cutter::FrameCutter;
 pub use format::{Format, Request};
 pub use layout::{Counts, Endian, Field, Layout, LayoutError, Length};
 pub use plain::{ErrorBody, Frame, encode};
+pub(super) use server::FrameServer;
 pub use trial::{Heard, every_cut};
 
-use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
+use super::{Cutter, Media, Protocol, Push, Server, Unsendable, Wire};
 
 /// The formats that have a name of their own.
 pub const PRESETS: &[&str] = &[
@@ -77,14 +79,19 @@ impl<F: Format> Frames<F> {
     ///
     /// [`Unsendable`] when the layout cannot express the id.
     pub fn going_away(mut self, id: u32) -> Result<Self, Unsendable> {
-        self.push(Push { id, body: &[] }, &mut Vec::new())?;
+        let empty = Push {
+            id,
+            body: &[],
+            media: Media::Bytes,
+        };
+        self.push(empty, &mut Vec::new())?;
         self.going_away = Some(id);
         Ok(self)
     }
 }
 
 /// The number of a format: equal keys have equal numbers, others never.
-fn wire(key: String) -> Wire {
+pub(super) fn wire(key: String) -> Wire {
     static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().expect("nothing under this lock panics");
     let at = known.iter().position(|one| *one == key);

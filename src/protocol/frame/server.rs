@@ -11,7 +11,7 @@ use crate::protocol::{
 
 /// The frames of one connection.
 #[derive(Debug)]
-pub(super) struct FrameServer<F: Format> {
+pub(in crate::protocol) struct FrameServer<F: Format> {
     format: Arc<F>,
     /// The id of the frame that announces the worker's end.
     going_away: Option<u32>,
@@ -36,7 +36,11 @@ struct Owed<E> {
 }
 
 impl<F: Format> FrameServer<F> {
-    pub(super) const fn new(format: Arc<F>, going_away: Option<u32>, echoes: bool) -> Self {
+    pub(in crate::protocol) const fn new(
+        format: Arc<F>,
+        going_away: Option<u32>,
+        echoes: bool,
+    ) -> Self {
         Self {
             format,
             going_away,

@@ -87,6 +87,7 @@ fn cut(layout: &Layout, parts: &[&[u8]]) -> (Vec<u8>, Option<Counter>) {
             units,
             messages,
             then,
+            ..
         } = cutter.cut(&kept);
         assert_eq!(cutter.first(&kept, messages), units);
         whole.extend(kept.drain(..units));

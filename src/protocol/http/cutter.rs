@@ -17,6 +17,8 @@ pub(super) struct HttpCutter {
     phase: Phase,
     /// The head of the request that goes on here was a unit already.
     headed: bool,
+    /// What follows the last unit may not be HTTP.
+    holds: bool,
 }
 
 /// What the bytes begin with that no unit has yet.
@@ -45,6 +47,7 @@ impl HttpCutter {
             limits,
             phase: Phase::default(),
             headed: false,
+            holds: false,
         }
     }
 
@@ -61,6 +64,7 @@ impl HttpCutter {
 
     /// The head is whole: is the body there, and is it short?
     fn head(&mut self, head: HeadEnd, bytes: &[u8]) -> Result<Option<usize>, Bad> {
+        self.holds = head.upgrades;
         self.phase = match head.length {
             Length::Fixed(length) if length > self.limits.kept() => {
                 self.headed = true;
@@ -147,7 +151,8 @@ impl Cutter for HttpCutter {
     fn cut(&mut self, bytes: &[u8]) -> Cut {
         let (mut units, mut messages) = (0, 0);
         let mut refused = None;
-        while units < bytes.len() {
+        self.holds = false;
+        while units < bytes.len() && !self.holds {
             // A request counts once, with the first part of it.
             let begins = !self.headed;
             match self.unit(&bytes[units..]) {
@@ -167,6 +172,7 @@ impl Cutter for HttpCutter {
                 about: self.about(&bytes[units..]),
                 ..bad.into()
             }),
+            None if self.holds => Then::Hold,
             None if self.headed => Then::ReadOn,
             None => Then::Read,
         };
@@ -174,6 +180,7 @@ impl Cutter for HttpCutter {
             units,
             messages,
             then,
+            reply: None,
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Asked {
     pub(super) head: bool,
     pub(super) minor: u8,
     pub(super) keeps: bool,
+    /// It asks for another protocol behind its answer.
+    pub(super) upgrades: bool,
     /// Whom a proxy asks for.
     pub(super) client: Option<IpAddr>,
     /// When it was looked at first, if answers are recorded.
@@ -43,8 +45,8 @@ impl Response {
         let is_told = length.is_some() || framing == Framing::Chunks;
         let keeps = asked.keeps && !self.close && (is_told || asked.head);
         let status = self.sent_status();
-        // These two never have content (RFC 9110, 15.3.5 and 15.4.5).
-        let bare = matches!(status, 204 | 304);
+        // These never have content (RFC 9110, 15.2, 15.3.5 and 15.4.5).
+        let bare = matches!(status, 101 | 204 | 304);
         let bytes = &mut out.bytes;
         self.write_head(status, seconds, bytes);
         match length {

@@ -6,6 +6,7 @@ use super::FIELDS_MAX;
 use super::refusal::Bad;
 use super::scan::{Length, trim};
 use super::target::{self, Target};
+use super::upgrade;
 
 /// Room for what is read of a head and is not as it was sent.
 pub(super) struct Room<'a> {
@@ -109,6 +110,8 @@ pub(super) struct Meaning {
     pub(super) expects: bool,
     /// The connection goes on behind this request.
     pub(super) keeps: bool,
+    /// It asks for another protocol behind its answer, and has no body.
+    pub(super) upgrades: bool,
 }
 
 /// Reads the head that `bytes` begin with. `merge`: as for [`target::read`].
@@ -180,6 +183,7 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
         length: Length::Fixed(0),
         expects: false,
         keeps: false,
+        upgrades: false,
     };
     let mut hosts = 0;
     let mut connection = Connection::default();
@@ -193,6 +197,9 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
             }
             6 if name.eq_ignore_ascii_case("expect") => {
                 meaning.expects |= head.minor > 0 && value.eq_ignore_ascii_case(b"100-continue");
+            }
+            7 if name.eq_ignore_ascii_case("upgrade") => {
+                meaning.upgrades |= upgrade::is_wanted(value);
             }
             10 if name.eq_ignore_ascii_case("connection") => connection.options(value),
             14 if name.eq_ignore_ascii_case("content-length") => {
@@ -212,6 +219,8 @@ fn meaning(head: &Head<'_>, len: usize) -> Result<Meaning, Bad> {
         }
     }
     meaning.keeps = connection.keeps(head.minor);
+    // As the cutter sees it, which has stopped behind such a head.
+    meaning.upgrades &= head.minor > 0 && meaning.length == Length::Fixed(0);
     match (hosts, head.minor) {
         (1, _) | (0, 0) => Ok(meaning),
         (0, _) => Err(Bad::Syntax("a request without a field Host")),

@@ -37,6 +37,7 @@ mod source;
 mod stream_writer;
 mod target;
 mod trailers;
+mod upgrade;
 
 pub use access::{Access, AccessFormat, Shown};
 pub use content::{Content, Piece};
@@ -53,12 +54,13 @@ pub use sending::Sending;
 pub use source::{ChunkBuf, Fill, Source, Stream};
 pub(crate) use target::{in_uri, spelled, unescaped};
 pub use trailers::Trailers;
+pub use upgrade::{NoUpgrade, Upgrade};
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Cutter, Protocol, Push, Server, Unsendable, Wire};
+use super::{Cutter, Protocol, Push, Server, Successors, Unsendable, Wire};
 use settings::Settings;
 
 /// The protocol of a listener that speaks HTTP.
@@ -81,6 +83,7 @@ impl Http1 {
             spooling,
             access: None,
             root: None,
+            successors: None,
         }))
     }
 
@@ -121,6 +124,13 @@ impl Http1 {
         self
     }
 
+    /// Its connections may become one of `successors`.
+    #[must_use]
+    pub fn becoming(mut self, successors: Arc<dyn Successors>) -> Self {
+        Arc::make_mut(&mut self.0).successors = Some(successors);
+        self
+    }
+
     /// Each answer is recorded like this, and requests have ids.
     #[must_use]
     pub fn recorded(mut self, format: AccessFormat) -> Self {
@@ -157,6 +167,11 @@ impl Protocol for Http1 {
 
     fn name(&self) -> Option<String> {
         Some("http/1.1".into())
+    }
+
+    /// What its connections may become.
+    fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
+        self.0.successors.as_ref()?.named(name)
     }
 
     fn keep_alive(&self) -> Option<Duration> {

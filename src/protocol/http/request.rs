@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::{Head, Response, Served, Taken, Trailers};
-use crate::protocol::{Lane, Units};
+use crate::protocol::{Lane, Successors, Units};
 use crate::scoreboard::Row;
 
 /// One request, as handlers get it.
@@ -19,6 +19,10 @@ pub struct Request<'a> {
     pub trailers: Trailers<'a>,
     /// What the listener has to show.
     pub root: Option<&'a dyn Root>,
+    /// What its connection may become.
+    pub successors: Option<&'a dyn Successors>,
+    /// It asks for that.
+    pub upgrades: bool,
     /// What an [`Intake`](super::Intake) made of the body, for its handler to take.
     pub taken: Option<&'a Taken>,
     /// Whom a proxy asks for; `None`: the peer asks for itself.

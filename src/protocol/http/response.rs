@@ -2,7 +2,7 @@
 
 use super::content::Content;
 use super::scan::is_token;
-use crate::protocol::{Answer, Error, Media};
+use crate::protocol::{Answer, Error, Media, Successor};
 
 /// What is answered to one request. Empty at first: a handler that sets nothing
 /// and answers nothing has answered 204.
@@ -14,6 +14,8 @@ pub struct Response {
     pub close: bool,
     /// What is sent.
     pub content: Content,
+    /// What the connection speaks behind this response.
+    pub(super) becomes: Option<Successor>,
     /// Encoded fields, each with its line end.
     pub(super) fields: Vec<u8>,
     /// `Content-Type` is among the fields.
@@ -135,6 +137,12 @@ impl Response {
         self.failure.take()
     }
 
+    /// Whether the connection speaks something else behind it.
+    #[must_use]
+    pub const fn is_upgrade(&self) -> bool {
+        self.becomes.is_some()
+    }
+
     /// The status that will be sent.
     #[must_use]
     pub const fn sent_status(&self) -> u16 {
@@ -152,6 +160,7 @@ impl Response {
 #[must_use]
 pub const fn reason(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",

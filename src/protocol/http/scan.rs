@@ -9,6 +9,7 @@ use memchr::memchr;
 
 use super::Limits;
 use super::refusal::Bad;
+use super::upgrade;
 
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +26,8 @@ pub(super) struct HeadEnd {
     /// Its length in bytes.
     pub(super) at: usize,
     pub(super) length: Length,
+    /// Its client wants to speak something else behind it.
+    pub(super) upgrades: bool,
 }
 
 /// How far a head was looked at.
@@ -39,6 +42,7 @@ pub(super) struct HeadScan {
     has_body: bool,
     length: Option<usize>,
     chunked: bool,
+    upgrades: bool,
 }
 
 impl HeadScan {
@@ -125,6 +129,11 @@ impl HeadScan {
                 Some(value) => self.transfer_encoding(value),
                 None => Ok(()),
             },
+            b'u' | b'U' => {
+                let value = value_of(line, b"upgrade");
+                self.upgrades |= value.is_some_and(upgrade::is_wanted);
+                Ok(())
+            }
             b'e' | b'E' => match value_of(line, b"expect") {
                 Some(value) => self.expectation(value),
                 None => Ok(()),
@@ -195,6 +204,7 @@ impl HeadScan {
         Ok(HeadEnd {
             at: self.at,
             length,
+            upgrades: self.upgrades && self.minor > Some(0) && length == Length::Fixed(0),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{AccessFormat, Limits, Proxies, Root, Spooling};
+use crate::protocol::Successors;
 
 /// What all connections of a listener have in common.
 #[derive(Clone, Debug)]
@@ -20,4 +21,6 @@ pub(super) struct Settings {
     /// How each answer is recorded, if it is.
     pub(super) access: Option<AccessFormat>,
     pub(super) root: Option<Arc<dyn Root>>,
+    /// What its connections may become.
+    pub(super) successors: Option<Arc<dyn Successors>>,
 }

@@ -162,6 +162,7 @@ fn serve(parts: &[&[u8]], limits: Limits) -> Came {
                 | Step::AwaitReply
                 | Step::AwaitWritable
                 | Step::AwaitEvent
+                | Step::Become(_)
                 | Step::Close(_)
                 | Step::Refuse(_)) => {
                     over = Some(step);

@@ -68,6 +68,8 @@ impl<S: Default + Send + 'static> Routes<S> {
             taken: None,
             client: incoming.client,
             root: incoming.root,
+            successors: None,
+            upgrades: false,
         };
         let goal = self.find(method, head.path);
         if let Goal::Elsewhere = goal {
@@ -99,6 +101,7 @@ impl<S: Default + Send + 'static> Routes<S> {
             params,
             response,
             begun: None,
+            user: None,
         };
         activity::begin(Work::Route(found.number));
         before(&mut http, request.body, &mut answer);

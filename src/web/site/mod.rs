@@ -9,14 +9,19 @@ use std::sync::Arc;
 use matchit::{Params, Router};
 
 use crate::body::{Answer, Error};
-use crate::dispatch::{Site, Visit};
+use crate::dispatch::{Ctx, Site, Visit};
+use crate::protocol::Message;
 use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted, spelled};
-use crate::protocol::{Lane, Units};
+use crate::protocol::{Lane, Listening, Units};
 use crate::scoreboard::activity::{self, Work};
 use crate::web::files::Files;
 use crate::web::http::Http;
 use crate::web::method::Method;
+use crate::web::socket::{self, Messages};
 use crate::web::{Handler, Mount, Route, Web, wrapped};
+
+/// Where the client for browsers is, if there is anything for it to reach.
+const SCRIPT: &str = "/purlin.js";
 
 /// Routes by path, then by method.
 pub struct Routes<S> {
@@ -25,6 +30,14 @@ pub struct Routes<S> {
     methods: Vec<[Option<Found<S>>; Method::ALL.len()]>,
     /// Files, the longest path first.
     mounts: Vec<Mounted<S>>,
+    /// Functions that get messages without ids, with their places among the routes.
+    messages: Vec<(u32, Messages<S>)>,
+    /// What makes a connection one whose messages have ids.
+    socket: Found<S>,
+    /// Whether a route does.
+    has_sockets: bool,
+    /// The client for browsers.
+    script: Found<S>,
     otherwise: Option<Found<S>>,
 }
 
@@ -80,6 +93,10 @@ impl<S: Default + Send + 'static> Web<S> {
             paths: Router::new(),
             methods: Vec::new(),
             mounts: self.mounted(),
+            messages: self.found_messages(),
+            socket: self.inline(socket::opens_by_id(|_| ())),
+            has_sockets: self.has_sockets,
+            script: self.inline(socket::script()),
             otherwise: self.found_otherwise(),
         };
         let mut known: Vec<(String, usize)> = Vec::new();
@@ -101,6 +118,17 @@ impl<S: Default + Send + 'static> Web<S> {
             });
         }
         routes
+    }
+
+    fn found_messages(&self) -> Vec<(u32, Messages<S>)> {
+        let number = |messages: &Messages<S>| {
+            let is_it =
+                |route: &Route<S>| route.method == Method::Get && route.path == messages.path;
+            self.routes.iter().position(is_it).map_or(0, count)
+        };
+        let all = self.messages.iter();
+        all.map(|messages| (number(messages), messages.clone()))
+            .collect()
     }
 
     fn mounted(&self) -> Vec<Mounted<S>> {
@@ -128,6 +156,18 @@ impl<S: Default + Send + 'static> Web<S> {
             body_max: None,
             inline: false,
             number: count(number),
+        }
+    }
+
+    /// A handler of ours, which never blocks, with nothing around it.
+    fn inline(&self, handler: Handler<S>) -> Found<S> {
+        Found {
+            handler,
+            before: None,
+            in_pieces: false,
+            body_max: None,
+            inline: true,
+            number: count(self.routes.len()),
         }
     }
 
@@ -296,14 +336,32 @@ impl<S: Default + Send + 'static> Found<S> {
             params,
             response,
             begun: None,
+            user: None,
         };
         activity::begin(Work::Route(self.number));
         (self.handler)(&mut http, request.body, &mut answer);
-        response.take(answer)
+        let user = http.user.take();
+        let served = response.take(answer);
+        if response.is_upgrade() {
+            visit.leave(state, user);
+        }
+        served
     }
 }
 
 impl<S: Default + Send + 'static> Routes<S> {
+    /// What is there for WebSockets without a route: the listener's own path, and
+    /// the script for browsers. Nothing of the program's is around them.
+    fn own(&self, request: &Request<'_>) -> Option<&Found<S>> {
+        let at = request.successors?.path();
+        let (path, method) = (request.head.path, request.head.method);
+        if at == Some(path) {
+            return Some(&self.socket);
+        }
+        let is_script = path == SCRIPT && matches!(method, "GET" | "HEAD");
+        (is_script && (at.is_some() || self.has_sockets)).then_some(&self.script)
+    }
+
     /// Where no route is: the program's files, the listener's, then `otherwise`.
     fn elsewhere(
         &self,
@@ -345,7 +403,11 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
         let method = Method::of(request.head.method);
         let call = Call { lane, request };
         let goal = self.find(method, path);
+        let own = matches!(goal, Goal::Elsewhere).then(|| self.own(request));
         match goal {
+            Goal::Elsewhere if let Some(Some(own)) = own => {
+                return own.run(visit, call, Params::new(), response);
+            }
             Goal::Handler(found, params) => return found.run(visit, call, params, response),
             Goal::Elsewhere => {
                 if let Some(served) = self.elsewhere(visit, call, response) {
@@ -355,6 +417,22 @@ impl<S: Default + Send + 'static> Site<S> for Routes<S> {
             Goal::Methods(_) => {}
         }
         nobody(&goal, method, &request.head, response)
+    }
+
+    fn messages_at(&self, path: &str) -> Option<Listening> {
+        let mut all = self.messages.iter();
+        let (number, found) = all.find(|(_, messages)| messages.path == path)?;
+        Some(Listening {
+            number: *number,
+            inline: found.inline,
+        })
+    }
+
+    fn message(&self, number: u32, ctx: &mut Ctx<'_, S>, message: Message, answer: &mut Answer) {
+        let mut all = self.messages.iter();
+        if let Some((_, found)) = all.find(|(known, _)| *known == number) {
+            (found.f)(ctx, message, answer);
+        }
     }
 
     fn receive(

@@ -137,8 +137,18 @@ struct Inner<T> {
     /// Bytes of the items that wait, and of those that run and are not done.
     bytes: usize,
     state: State,
-    read_paused: bool,
+    /// Why the reactor does not read.
+    paused: Option<Pause>,
     ended: bool,
+}
+
+/// What the reactor waits for before it reads again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pause {
+    /// Few enough bytes wait.
+    Room,
+    /// None does: what follows them depends on what becomes of them.
+    Drained,
 }
 
 impl FollowUp {
@@ -177,11 +187,15 @@ impl<T> Inner<T> {
 
     fn consumed(&mut self, bytes: usize, high: usize) -> FollowUp {
         self.bytes -= bytes;
-        let resume = self.read_paused
-            && self.bytes <= high / 2
+        let mark = match self.paused {
+            Some(Pause::Room) => high / 2,
+            Some(Pause::Drained) | None => 0,
+        };
+        let resume = self.paused.is_some()
+            && self.bytes <= mark
             && !matches!(self.state, State::AwaitWritable | State::Closing);
         if resume {
-            self.read_paused = false;
+            self.paused = None;
         }
         FollowUp {
             schedule: false,
@@ -196,7 +210,7 @@ impl<T> Mailbox<T> {
             items: Items::default(),
             bytes: 0,
             state: State::Idle,
-            read_paused: false,
+            paused: None,
             ended: false,
         }))
     }
@@ -216,7 +230,9 @@ impl<T> Mailbox<T> {
         inner.bytes += bytes;
         let schedule = inner.queue_if(State::Idle).schedule;
         let pause = inner.bytes > high || inner.state == State::AwaitWritable;
-        inner.read_paused |= pause;
+        if pause {
+            inner.paused.get_or_insert(Pause::Room);
+        }
         Posted::Waits { schedule, pause }
     }
 
@@ -297,7 +313,7 @@ impl<T> Mailbox<T> {
             State::Closing => Resting::Closing,
             State::Queued | State::Running | State::AwaitReply | State::AwaitEvent => return None,
         };
-        let stays = inner.ended || inner.read_paused || !inner.items.iter().all(goes_along);
+        let stays = inner.ended || inner.paused.is_some() || !inner.items.iter().all(goes_along);
         (!stays).then(|| {
             inner.state = State::Running;
             resting
@@ -377,6 +393,17 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// The reactor reads no more until all bytes that wait are served. False: none
+    /// does, and nobody serves.
+    pub(crate) fn hold(&self) -> bool {
+        let mut inner = self.lock();
+        let holds = inner.bytes > 0 || matches!(inner.state, State::Queued | State::Running);
+        if holds {
+            inner.paused = Some(Pause::Drained);
+        }
+        holds
+    }
+
     /// Bytes that an inline turn read and could not serve wait from now on.
     pub(crate) fn adopt(&self, bytes: usize) {
         self.lock().bytes += bytes;
@@ -418,7 +445,7 @@ impl<T> Mailbox<T> {
     /// not read what it sends.
     pub(crate) fn is_busy(&self) -> bool {
         let inner = self.lock();
-        inner.read_paused || inner.state != State::Idle
+        inner.paused.is_some() || inner.state != State::Idle
     }
 
     /// What the turn waits for.

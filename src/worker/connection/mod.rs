@@ -3,7 +3,7 @@
 //! | part | who |
 //! |---|---|
 //! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
-//! | `became` | grows by the reactor, which holds the turn then: read freely |
+//! | `became` | grows by who holds the turn: read freely |
 //! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted`, `close_reason` | atomic words, anyone |
 //! | `is_opened` | an atomic word: set by who holds the turn, or before anybody finds it |
 //! | `mailbox` | a leaf lock, never held over a system call |

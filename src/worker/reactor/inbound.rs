@@ -23,6 +23,8 @@ pub(super) struct Inbound {
     pub(super) listening: bool,
     /// The mailbox has asked for a pause.
     pub(super) paused: bool,
+    /// What follows the last message is cut when that was served.
+    pub(super) held: bool,
     /// What the flood guard has seen.
     pub(super) meter: Meter,
     /// For so many milliseconds the flood guard wants nothing read; 0: read on.

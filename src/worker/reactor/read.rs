@@ -24,6 +24,8 @@ use crate::sys::socket;
 use crate::sys::sync::Ordering;
 use crate::worker::connection::mailbox::Posted;
 use crate::worker::connection::{Connection, Item};
+use crate::worker::queues::letters::ToReactor;
+use crate::worker::shared::Shared;
 
 /// A started message up to this length is put in front of the next read; a
 /// longer one is read into memory of its own.
@@ -31,6 +33,17 @@ const SHORT: usize = 16 * 1024;
 
 /// More bytes than a read can take: it filled the room.
 const ALL: usize = usize::MAX;
+
+/// Sends what the cutter has answered, unless the peer takes nothing: then it has
+/// enough to answer to already.
+fn reply_at_once(shared: &Shared, conn: &Arc<Connection>, reply: Option<Vec<u8>>) {
+    let Some(reply) = reply else { return };
+    // One read answers no more than it is long.
+    if conn.unsent() <= shared.limits.outbound_high {
+        let _or_it_closes = shared.put_sign(Arc::clone(conn), reply.into());
+        shared.to_sender.call();
+    }
+}
 
 impl Reactor<'_> {
     /// The socket of `id` is readable: reads once. With edges, comes back to it
@@ -139,6 +152,7 @@ impl Reactor<'_> {
             &mut cut,
             self.now,
         );
+        reply_at_once(self.shared, conn, cut.reply.take());
         let units = &bytes[..cut.units];
         flood_guard::hear(self.shared, conn, &**cutter, units, cut.messages, self.now);
         let keep = !matches!(cut.then, Then::Refuse(_));
@@ -159,7 +173,7 @@ impl Reactor<'_> {
             Then::Become(protocol) if self.turn_into(conn, &protocol) => {
                 self.received_short(conn, len);
             }
-            then @ (Then::Read | Then::ReadOn | Then::Become(_) | Then::Refuse(_)) => {
+            then @ (Then::Read | Then::ReadOn | Then::Become(_) | Then::Hold | Then::Refuse(_)) => {
                 self.then(conn, then);
             }
         }
@@ -183,6 +197,7 @@ impl Reactor<'_> {
             &mut cut,
             self.now,
         );
+        reply_at_once(self.shared, conn, cut.reply.take());
         let units = &partial[..cut.units];
         flood_guard::hear(self.shared, conn, &**cutter, units, cut.messages, self.now);
         let mut whole = Vec::new();
@@ -206,6 +221,10 @@ impl Reactor<'_> {
             // Not before the first message, or the connection ends already.
             Then::Become(_) => self.end_connection(conn.id, CloseMode::Abort, None),
             Then::Read | Then::ReadOn => self.delay(conn),
+            Then::Hold => {
+                self.hold(conn);
+                self.delay(conn);
+            }
             Then::Refuse(refusal) => {
                 let forgotten = self.inbound[conn.id.slot()].forget();
                 self.shared.unbuffered(forgotten);
@@ -341,8 +360,44 @@ impl Reactor<'_> {
             && !inbound.over
         {
             self.shared.row.count(Counter::ReadResumed);
+            self.cut_held(id);
             self.read_on(id);
         }
+    }
+
+    /// Reads no more, and cuts nothing that follows, until all messages are served:
+    /// the last one may make something else of the connection.
+    fn hold(&mut self, conn: &Arc<Connection>) {
+        if self.inbound[conn.id.slot()].find(conn.id).is_none() {
+            return;
+        }
+        self.inbound[conn.id.slot()].held = true;
+        self.pause_reading(conn);
+        if !conn.mailbox.hold() {
+            // By a letter, so that a client with many such requests is not served
+            // by as many calls within each other.
+            self.shared.to_reactor.post(ToReactor::Resume(conn.id));
+        }
+    }
+
+    /// Cuts what was held back, as what the connection speaks now.
+    fn cut_held(&mut self, id: ConnId) {
+        let inbound = &mut self.inbound[id.slot()];
+        if !std::mem::take(&mut inbound.held) {
+            return;
+        }
+        // Its cutter stood between two messages, and may be another protocol's.
+        let held = inbound.unfinished.take();
+        let Some((conn, held)) = inbound.find(id).zip(held) else {
+            return;
+        };
+        let len = held.partial.len();
+        self.shared.unbuffered(len);
+        match self.scratch.get_mut(..len) {
+            Some(room) => room.copy_from_slice(&held.partial),
+            None => return self.end_connection(id, CloseMode::Abort, None),
+        }
+        self.received_short(&conn, len);
     }
 
     /// Reads again, unless there is another reason not to.

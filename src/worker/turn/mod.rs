@@ -17,7 +17,7 @@ use super::queues::letters::ToRecycler;
 use super::shared::Shared;
 use crate::dispatch::{CloseReason, sample};
 use crate::protocol::{
-    Beside, Budget, CloseMode, Event, Lane, Out, Refusal, Server, Step, Turn, Units,
+    Beside, Budget, CloseMode, Event, Lane, Out, Refusal, Server, Step, Successor, Turn, Units,
 };
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
@@ -79,6 +79,8 @@ pub(crate) enum StopReason {
     AwaitWritable,
     /// Messages wait for an event.
     AwaitEvent,
+    /// The connection speaks something else from now on.
+    Become(Successor),
     Close(CloseMode),
     Refuse(Refusal),
     /// The end was among the items.
@@ -95,6 +97,7 @@ impl StopReason {
             Step::AwaitReply => Self::AwaitReply,
             Step::AwaitWritable => Self::AwaitWritable,
             Step::AwaitEvent => Self::AwaitEvent,
+            Step::Become(successor) => Self::Become(successor),
             Step::Close(mode) => Self::Close(mode),
             Step::Refuse(refusal) => Self::Refuse(refusal),
         }
@@ -110,7 +113,19 @@ pub(crate) fn write_turn(
     (buffer, beside): (&mut Vec<u8>, Option<Box<Beside>>),
     why: &StopReason,
 ) {
-    write::take_pushes(shared, conn, outbound);
+    match why {
+        // No push goes out behind a good-bye.
+        StopReason::Close(_) | StopReason::Refuse(_) => {
+            write::append_last_pushes(shared, conn, outbound);
+        }
+        StopReason::Done
+        | StopReason::Over
+        | StopReason::AwaitReply
+        | StopReason::AwaitWritable
+        | StopReason::AwaitEvent
+        | StopReason::Become(_)
+        | StopReason::Ended => write::take_pushes(shared, conn, outbound),
+    }
     if *why == StopReason::Close(CloseMode::Abort) {
         write::abandon(outbound, buffer, beside);
     } else if let Some(beside) = beside {
@@ -218,7 +233,12 @@ fn tell(shared: &Shared, server: &mut dyn Server, item: Item, turn: &mut Turn<'_
             }
             *large
         }
-        Item::Close(mode) => return StopReason::Close(mode),
+        Item::Close(mode) => {
+            if mode != CloseMode::Abort {
+                server.farewell(turn);
+            }
+            return StopReason::Close(mode);
+        }
         Item::Ended => return StopReason::Ended,
         // The caller serves them.
         Item::Units(_) => return StopReason::Done,
@@ -276,6 +296,13 @@ pub(crate) fn finish(
             close(shared, conn, parts, mode)
         }
         StopReason::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
+        StopReason::Become(successor) => {
+            consumed(shared, done);
+            become_other(conn, parts, &successor);
+            let mut left = left;
+            left.push_front(Item::Opened);
+            conn.mailbox.requeue(done, high, left).into()
+        }
         StopReason::AwaitReply => wait(shared, conn, Wait::Reply, done, left).into(),
         StopReason::AwaitEvent => wait(shared, conn, Wait::Event, done, left).into(),
         StopReason::Done | StopReason::Over | StopReason::AwaitWritable if conn.is_full(mark) => {
@@ -295,6 +322,14 @@ pub(crate) fn finish(
             }
         }
     }
+}
+
+/// The connection speaks something else from now on, which what is written behind
+/// its last answer is of. Nobody reads it meanwhile.
+fn become_other(conn: &Connection, parts: &mut Parts, successor: &Successor) {
+    conn.turn_into(&successor.0);
+    parts.server = successor.0.server();
+    parts.app.upgrade();
 }
 
 /// The turn waits; `done` bytes are done, and these items are `left`.
@@ -319,12 +354,11 @@ fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refus
     conn.ends_by(CloseReason::of(refusal.counter));
     shared.row.count(refusal.counter);
     shared.peer_fault(conn.id, conn.peer, refusal.counter, &refusal.detail);
-    write::reply(
-        shared,
-        conn,
-        &mut lock(&conn.outbound),
-        &mut refusal.answer.to_vec(),
-    );
+    {
+        let outbound = &mut lock(&conn.outbound);
+        write::append_last_pushes(shared, conn, outbound);
+        write::reply(shared, conn, outbound, &mut refusal.answer.to_vec());
+    }
     close(shared, conn, parts, CloseMode::Flush)
 }
 

@@ -86,10 +86,14 @@ pub(crate) fn take_pushes(shared: &Shared, conn: &Connection, outbound: &mut Out
     }
 }
 
-/// As [`take_pushes`], for the last time, and writes them: none goes out behind
-/// them.
-pub(crate) fn take_last_pushes(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
+/// As [`take_pushes`], for the last time: none is taken in any more.
+pub(crate) fn append_last_pushes(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
     append_pushes(shared, conn, outbound, conn.inbox.close());
+}
+
+/// As [`append_last_pushes`], and writes them: none goes out behind them.
+pub(crate) fn take_last_pushes(shared: &Shared, conn: &Connection, outbound: &mut Outbound) {
+    append_last_pushes(shared, conn, outbound);
     if !outbound.armed && !outbound.held {
         flush(shared, conn, outbound, usize::MAX);
         arm(shared, conn, outbound);

@@ -17,7 +17,7 @@ use crate::protocol::http::request::Request;
 use crate::protocol::http::response::Served;
 use crate::protocol::http::settings::Settings;
 use crate::protocol::{
-    Answer, CloseMode, Dispatch, Event, Lane, Refusal, Server, Step, Turn, Units,
+    Answer, CloseMode, Dispatch, Error, Event, Lane, Refusal, Server, Step, Turn, Units,
 };
 use bodies::Body;
 use streaming::Owed;
@@ -114,6 +114,7 @@ impl HttpServer {
             head: head.method == "HEAD",
             minor: head.minor,
             keeps: meaning.keeps && !self.leaves,
+            upgrades: meaning.upgrades,
         }
     }
 
@@ -134,8 +135,15 @@ impl HttpServer {
             taken: body.taken,
             client: asked.client,
             root: self.settings.root.as_deref(),
+            successors: self.settings.successors.as_deref(),
+            upgrades: asked.upgrades,
         };
         let mut response = self.response(head, turn);
+        if asked.upgrades && self.leaves {
+            response.error(&Error::new(503, "the server is about to end"));
+            turn.served_one();
+            return Ok(self.respond(Some(head), asked, response, turn));
+        }
         if refuse::is_for_server(head) {
             refuse::server_options(&mut response);
             turn.served_one();

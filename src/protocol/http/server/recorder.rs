@@ -50,7 +50,7 @@ impl HttpServer {
             client: asked.client,
             status,
             bytes: match len {
-                Some(len) if !asked.head && !matches!(status, 204 | 304) => len,
+                Some(len) if !asked.head && !matches!(status, 101 | 204 | 304) => len,
                 Some(_) | None => 0,
             },
             taken: Duration::from_micros(micros),

@@ -96,6 +96,7 @@ impl HttpServer {
             | Step::AwaitReply
             | Step::AwaitWritable
             | Step::AwaitEvent
+            | Step::Become(_)
             | Step::Close(_) => how,
         }
     }
@@ -120,6 +121,7 @@ impl HttpServer {
             head: shown.is_some_and(|shown| shown.method == b"HEAD"),
             minor: 1,
             keeps: false,
+            upgrades: false,
             client: self.client_of_part(&refusal.about, turn),
             since: turn.app.micros(),
         };

@@ -31,11 +31,15 @@ impl HttpServer {
         &mut self,
         head: Option<&Head<'_>>,
         asked: Asked,
-        response: Response,
+        mut response: Response,
         turn: &mut Turn<'_>,
     ) -> Option<Step> {
+        let becomes = response.becomes.take();
         match self.answer(|| head.map(Shown::of), asked, response, turn) {
             // Only a client that wants a close has said that it asks no more.
+            Written::Whole { keeps: true } if let Some(successor) = becomes => {
+                Some(Step::Become(successor))
+            }
             Written::Whole { keeps: false } if !asked.keeps && !self.leaves => {
                 self.responded(Some(CloseMode::Done), turn)
             }
@@ -337,6 +341,7 @@ mod tests {
                 | Step::NotInline
                 | Step::AwaitReply
                 | Step::Close(_)
+                | Step::Become(_)
                 | Step::Refuse(_) => None,
             };
             let goes_on = event.is_some() || (step == Step::Next && !is_over);

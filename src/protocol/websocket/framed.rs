@@ -1,0 +1,95 @@
+//! A frame format within binary messages: what it writes is a message of its own,
+//! what it reads stands in one already.
+
+use crate::protocol::frame::{Format, Request};
+use crate::protocol::websocket::frame::{self, Opcode};
+use crate::protocol::{Refusal, Units, Unsendable};
+
+/// Frames of `F`, each written as one message.
+#[derive(Debug)]
+pub(super) struct Framed<F>(pub(super) F);
+
+impl<F: Format> Format for Framed<F> {
+    type Looked = F::Looked;
+    type Echo = F::Echo;
+    type Frame<'a> = F::Frame<'a>;
+
+    fn measure(&self, bytes: &[u8], looked: &mut F::Looked) -> Result<Option<usize>, Refusal> {
+        self.0.measure(bytes, looked)
+    }
+
+    fn is_at_start(looked: F::Looked) -> bool {
+        F::is_at_start(looked)
+    }
+
+    fn frame<'a>(&self, bytes: &'a [u8]) -> Result<Option<F::Frame<'a>>, Refusal> {
+        self.0.frame(bytes)
+    }
+
+    fn id(frame: &F::Frame<'_>) -> Option<u32> {
+        F::id(frame)
+    }
+
+    fn total(frame: &F::Frame<'_>) -> usize {
+        F::total(frame)
+    }
+
+    fn request(frame: &F::Frame<'_>) -> Request<F::Echo> {
+        F::request(frame)
+    }
+
+    fn verify(frame: &F::Frame<'_>) -> Result<(), Refusal> {
+        F::verify(frame)
+    }
+
+    fn body<'b>(&self, frame: &'b F::Frame<'_>, units: Units<'b>, at: usize) -> Units<'b> {
+        self.0.body(frame, units, at)
+    }
+
+    fn encode(
+        &self,
+        to: Request<F::Echo>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsendable> {
+        frame::write_with(Opcode::Binary, out, |out| self.0.encode(to, body, out))
+    }
+
+    fn encode_error(
+        &self,
+        to: Request<F::Echo>,
+        code: u16,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Unsendable> {
+        let begin = out.len();
+        let written = frame::write_with(Opcode::Binary, out, |out| {
+            self.0.encode_error(to, code, text, out)
+        });
+        if written == Ok(false) {
+            out.truncate(begin);
+        }
+        written
+    }
+
+    fn heartbeat(&self) -> Option<u32> {
+        self.0.heartbeat()
+    }
+
+    fn is_ordered(&self) -> bool {
+        self.0.is_ordered()
+    }
+
+    /// They come behind a handshake.
+    fn refuses_foreign(&self) -> bool {
+        false
+    }
+
+    fn key(&self) -> String {
+        format!("websocket {}", self.0.key())
+    }
+
+    fn name(&self) -> String {
+        format!("websocket {}", self.0.name())
+    }
+}

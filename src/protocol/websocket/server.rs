@@ -1,0 +1,278 @@
+//! Serves whole messages: their frames put together, the speaker, the close. Used
+//! by whoever holds the connection's turn.
+
+use std::cell::Cell;
+
+use super::fault::{Code, Fault};
+use super::frame::{self, Header, Opcode};
+use super::speaker::{Incoming, Speaker};
+use crate::protocol::{CloseMode, Dispatch, Event, Refusal, Server, Step, Turn, Units};
+
+/// A ping of ours.
+const PING: &[u8] = b"\x89\x00";
+
+/// What a peer is told that breaks a rule of another layer.
+const POLICY: &[u8] = b"\x88\x02\x03\xf0";
+
+/// A message longer than this is not kept room for.
+const ROOM_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Where this thread puts messages together: an idle connection has no room.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The messages of one connection.
+pub(super) struct SocketServer {
+    speaker: Box<dyn Speaker>,
+    /// The message that is served; empty between two turns.
+    payload: Vec<u8>,
+    /// Bytes of the next message's payload that were served already.
+    from: usize,
+    /// What the close frame will say; `None`: nothing was decided.
+    last: Option<Last>,
+    /// Messages are not served any more.
+    deaf: bool,
+}
+
+/// The close frame that ends a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Last {
+    /// With this code, or none.
+    Say(Option<Code>),
+    /// None at all: the peer is gone.
+    Silent,
+}
+
+/// What a unit is.
+enum Unit {
+    /// A ping or a pong: the cutter has seen to it.
+    Control,
+    /// The peer's close frame, and its code.
+    Close(Option<Code>),
+    /// A message, which stands in `payload` now.
+    Message { is_text: bool },
+}
+
+impl SocketServer {
+    pub(super) fn new(speaker: Box<dyn Speaker>) -> Self {
+        Self {
+            speaker,
+            payload: Vec::new(),
+            from: 0,
+            last: None,
+            deaf: false,
+        }
+    }
+
+    /// Puts together the unit that `bytes` begin with; gives its length.
+    fn unit(&mut self, bytes: &[u8]) -> Result<(usize, Unit), Fault> {
+        let mut at = 0;
+        let mut begun = None;
+        self.payload.clear();
+        loop {
+            let header = Header::read(&bytes[at..], usize::MAX)?;
+            let header = header.expect("the cutter passes whole frames on");
+            let payload = &bytes[at + header.head..at + header.total()];
+            at += header.total();
+            match header.opcode {
+                Opcode::Close => {
+                    let mut plain = Vec::new();
+                    frame::unmask(payload, header.mask, 0, &mut plain);
+                    return Ok((at, Unit::Close(Code::read(&plain)?)));
+                }
+                Opcode::Ping | Opcode::Pong if begun.is_none() => {
+                    return Ok((at, Unit::Control));
+                }
+                Opcode::Ping | Opcode::Pong => {}
+                Opcode::Continuation | Opcode::Text | Opcode::Binary => {
+                    let is_text = *begun.get_or_insert(header.opcode == Opcode::Text);
+                    frame::unmask(payload, header.mask, 0, &mut self.payload);
+                    if header.fin {
+                        return Ok((at, Unit::Message { is_text }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves one unit; tells how many bytes of `bytes` are done, and why to stop
+    /// if not for want of more.
+    fn one(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<(usize, Step), Fault> {
+        let (len, unit) = self.unit(bytes)?;
+        let is_text = match unit {
+            Unit::Control => {
+                turn.served_one();
+                return Ok((len, Step::Next));
+            }
+            Unit::Close(code) => {
+                turn.served_one();
+                self.deaf = true;
+                self.last = Some(Last::Say(code));
+                let step = self.speaker.event(Event::GoAway, turn);
+                return Ok((bytes.len(), step));
+            }
+            Unit::Message { is_text } => is_text,
+        };
+        let whole = self.payload.len();
+        let before = turn.budget.messages();
+        let message = Incoming {
+            is_text,
+            payload: &mut self.payload,
+            from: self.from,
+        };
+        let (served, step) = self.speaker.message(message, turn)?;
+        self.note_code(turn);
+        let is_done = served >= whole && !matches!(step, Step::Refuse(_) | Step::NotInline);
+        // However many messages were in it, the cutter counted one.
+        turn.budget.recount(before + usize::from(is_done));
+        if let Step::Close(_) = step {
+            let wanted = turn.out.close.is_some();
+            let code = if wanted {
+                Code::NORMAL
+            } else {
+                self.speaker.failed()
+            };
+            self.last.get_or_insert(Last::Say(Some(code)));
+        }
+        if is_done {
+            self.from = 0;
+            return Ok((len, step));
+        }
+        self.from = served;
+        Ok((0, step))
+    }
+
+    /// As [`Server::serve`], with room for messages.
+    fn serve_all(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
+        let bytes = units.bytes();
+        let mut done = 0;
+        while done < bytes.len() {
+            if self.deaf {
+                return (bytes.len(), self.speaker.event(Event::Wake, turn));
+            }
+            if !self.speaker.may_run(turn) {
+                return (done, Step::NotInline);
+            }
+            match self.one(&bytes[done..], turn) {
+                Ok((len, Step::Next)) => done += len,
+                Ok((len, step)) => {
+                    let step = self.finish(step, turn);
+                    let ends = matches!(step, Step::Close(_) | Step::Refuse(_));
+                    let done = if ends { bytes.len() } else { done + len };
+                    return (done, step);
+                }
+                Err(fault) => {
+                    self.deaf = true;
+                    let step = self.speaker.event(Event::Refused(fault.into()), turn);
+                    return (bytes.len(), self.finish(step, turn));
+                }
+            }
+            if turn.is_over() {
+                return (done, Step::Next);
+            }
+        }
+        (done, Step::Next)
+    }
+
+    /// A handler may have said with which code the connection ends, now or later.
+    fn note_code(&mut self, turn: &mut Turn<'_>) {
+        if let Some(code) = turn.out.code.take() {
+            self.last.get_or_insert(Last::Say(Some(Code(code))));
+        }
+    }
+
+    /// Says good-bye where a step ends the connection.
+    fn finish(&mut self, step: Step, turn: &mut Turn<'_>) -> Step {
+        match step {
+            Step::Close(CloseMode::Flush | CloseMode::Done) => {
+                self.farewell(turn);
+                step
+            }
+            Step::Refuse(refusal) if refusal.answer.is_empty() => Step::Refuse(Refusal {
+                answer: POLICY,
+                ..refusal
+            }),
+            Step::Refuse(_)
+            | Step::Close(CloseMode::Abort)
+            | Step::Next
+            | Step::NotInline
+            | Step::AwaitReply
+            | Step::AwaitWritable
+            | Step::AwaitEvent
+            | Step::Become(_) => step,
+        }
+    }
+}
+
+impl Server for SocketServer {
+    fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
+        self.payload = ROOM.take();
+        let served = self.serve_all(units, turn);
+        let mut room = std::mem::take(&mut self.payload);
+        room.shrink_to(ROOM_MAX);
+        ROOM.set(room);
+        served
+    }
+
+    fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {
+        match &event {
+            Event::Ping => {
+                turn.out.bytes.extend_from_slice(PING);
+                return self.speaker.event(Event::Wake, turn);
+            }
+            Event::Refused(_) => self.deaf = true,
+            Event::GoAway => _ = self.last.get_or_insert(Last::Say(Some(Code::AWAY))),
+            Event::Eof => _ = self.last.get_or_insert(Last::Silent),
+            Event::Opened
+            | Event::Reply(..)
+            | Event::GiveUp(_)
+            | Event::Draining
+            | Event::Timer(_)
+            | Event::Run(_)
+            | Event::Writable
+            | Event::Wake => {}
+        }
+        let step = self.speaker.event(event, turn);
+        self.note_code(turn);
+        self.finish(step, turn)
+    }
+
+    fn owes(&self) -> usize {
+        self.speaker.owes()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.speaker.is_idle() && self.from == 0 && self.last.is_none() && !self.deaf
+    }
+
+    fn snapshot(&self) -> Option<u32> {
+        let is_between = self.from == 0 && self.last.is_none() && !self.deaf;
+        self.speaker.snapshot().filter(|_| is_between)
+    }
+
+    fn restore(&mut self, snapshot: u32) {
+        self.speaker.restore(snapshot);
+    }
+
+    fn farewell(&mut self, turn: &mut Turn<'_>) {
+        let last = self.last.unwrap_or(Last::Say(Some(Code::NORMAL)));
+        if let Last::Say(code) = last {
+            Code::write(code, &mut turn.out.bytes);
+        }
+        // Said once, whoever ends the connection after this.
+        self.last = Some(Last::Silent);
+    }
+
+    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
+        self.speaker.over(unsent, app);
+    }
+
+    fn reset(&mut self) {
+        self.speaker.reset();
+        self.payload = Vec::new();
+        self.from = 0;
+        self.last = None;
+        self.deaf = false;
+    }
+}
