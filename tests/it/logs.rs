@@ -53,7 +53,10 @@ fn lines_of_eight_workers_stay_whole_and_are_counted_over_a_reopen() {
             else {
                 continue;
             };
+            // Behind the text stands whose handler said it.
+            let (rest, conn) = rest.rsplit_once(" conn=").expect(line);
             assert_eq!(rest, "of 100000, here to be found whole", "{line}");
+            assert_eq!(conn.split('.').count(), 4, "{line}");
             let who = head
                 .split_whitespace()
                 .skip(2)
