@@ -16,7 +16,7 @@ pub(super) fn note(answer: &mut Answer, whose: (&Hub, ConnId), id: Option<Id>) {
     };
     whose.0.row().count(Counter::HandlerErrors);
     if error.cause().is_some() {
-        let what = || format!("message {}", id.unwrap_or(0));
+        let what = || id.map_or_else(|| "a message".to_owned(), |id| format!("message {id}"));
         report(error, whose, &request_id(), what);
     }
 }

@@ -278,7 +278,8 @@ pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes, Media)> {
             media,
         } => Some((other.unwrap_or(id), body, media)),
         Answer::Error(error) => {
-            ::log::warn!("push message {id}: {error}; not sent");
+            // Nobody but the log is told.
+            ::log::warn!("push message {id}: {}; not sent", error.show());
             None
         }
         // "No reply" as a push is a message without a body.

@@ -4,9 +4,9 @@
 use super::catch_panic::guard;
 use super::core::Core;
 use super::dispatcher::Current;
+use super::failure;
 use crate::body::Answer;
 use crate::protocol::{CloseMode, Error, Message, Out};
-use crate::scoreboard::Counter;
 use crate::scoreboard::activity::{self, Work};
 
 impl<S: Default + Send + 'static> Current<S> {
@@ -43,8 +43,8 @@ impl<S: Default + Send + 'static> Current<S> {
         });
         if ran.is_none() {
             *answer = Answer::Error(Error::new(500, "the handler panicked"));
-        } else if matches!(answer, Answer::Error(_)) {
-            core.hub.row().count(Counter::HandlerErrors);
+        } else {
+            failure::note(answer, (&core.hub, self.conn), None);
         }
     }
 }

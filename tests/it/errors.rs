@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::harness::{Client, comm, serve, serve_with, wait_until};
 use crate::http::{ask, response};
 use crate::instance::Instance;
+use crate::websocket;
 
 /// Id of error frames in `comm`.
 const ERROR: u16 = 65_535;
@@ -78,6 +79,27 @@ fn the_log_has_what_the_peer_is_not_told_under_the_name_that_it_is() {
         assert_ne!(name_in(&error(&mut client).1), request);
         let idle = log.lines().filter(|line| line.contains("listening on"));
         assert!(idle.clone().count() > 0 && !idle.clone().any(|line| line.contains("conn")));
+    }
+}
+
+#[test]
+fn what_fails_without_a_reply_is_in_the_log_with_its_cause() {
+    let instance = Instance::mover("workers = 1");
+    let text = fs::read_to_string(instance.path("conf")).unwrap();
+    instance.write(&text.replacen("[log]", "protocol = \"auto\"\n[log]", 1));
+    instance.must("start");
+    let mut pushes = Client::connect(instance.address);
+    pushes.send(&comm(20, b""));
+    let mut socket = Client::connect(instance.address);
+    socket.send(websocket::request("/fail", "").as_bytes());
+    let (status, _) = websocket::head(&mut socket);
+    assert!(status.contains(" 101 "), "{status}");
+    socket.send(&websocket::frame(0x81, b"hello"));
+    let (first, told) = websocket::next(&mut socket);
+    let told = String::from_utf8_lossy(&told).into_owned();
+    assert!(first == 0x88 && !told.contains("secret"), "{told}");
+    for cause in ["no room in /srv/secret", "no key in /srv/secret"] {
+        wait_until(cause, || instance.log().contains(cause));
     }
 }
 

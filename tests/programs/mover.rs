@@ -34,6 +34,8 @@ const LATE: Id = 17;
 const NAMED: Id = 18;
 /// Says something in the log, and fails at what is nobody's business.
 const FAIL: Id = 19;
+/// Pushes what cannot be said, for a reason that is nobody's business.
+const FAIL_PUSH: Id = 20;
 /// What is pushed.
 const PUSH: Id = 100;
 
@@ -139,6 +141,15 @@ fn main() -> ExitCode {
             log::warn!(n = 7, what = "a b"; "about to fail");
             Ok(fs::read("/nonexistent/secret")?)
         })
+        .on(FAIL_PUSH, |c, (): ()| {
+            c.send(
+                PUSH,
+                Err::<(), _>(Error::internal("no room in /srv/secret")),
+            );
+        })
+        .web(Web::new().messages("/fail", |_, _: Message| {
+            Err::<(), _>(Error::internal("no key in /srv/secret"))
+        }))
         .on(WORK, |_, millis: String| -> Result<String, Error> {
             note("working\n");
             std::thread::sleep(Duration::from_millis(millis.parse()?));
