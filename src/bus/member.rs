@@ -336,7 +336,7 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use super::super::{Shape, Whom};
+    use super::super::{Deed, Shape, Whom};
     use super::*;
     use crate::net::ConnId;
     use crate::scoreboard::Scoreboard;
@@ -357,8 +357,8 @@ mod tests {
     impl Host {
         fn new() -> Self {
             Self {
-                bus: Bus::new(SHAPE).unwrap(),
-                board: Scoreboard::new(4).unwrap(),
+                bus: Bus::new(SHAPE).expect("memory"),
+                board: Scoreboard::new(4).expect("memory"),
             }
         }
 
@@ -380,7 +380,7 @@ mod tests {
             Interest::Everybody | Interest::Workers => Whom::All,
         };
         Outgoing {
-            kind: Kind::Send(whom),
+            kind: Kind::Do(Deed::Send, whom),
             to,
             topic: "",
             except: None,

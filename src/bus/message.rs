@@ -32,16 +32,31 @@ pub struct Origin {
 /// What a message is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Push id and body to a target.
-    Send(Whom),
-    /// Close a target's connections; the body says why.
-    Close(Whom),
+    /// Do this to a target's connections.
+    Do(Deed, Whom),
     /// Close connections of a user but for the one that binds it now; see the hub.
     Only,
     /// Something for the program of each worker; the name is its topic.
     Tell,
     /// Messages before this one were lost.
     Gap,
+}
+
+/// What is done to connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Deed {
+    /// Push id and body.
+    Send,
+    /// Close; the body says why.
+    Close,
+    /// Enter the room that the body names.
+    Join,
+    /// Leave that room.
+    Leave,
+    /// Become the user that the body names.
+    Bind,
+    /// Become nobody.
+    Unbind,
 }
 
 /// Whom a name is of.
@@ -57,6 +72,15 @@ pub enum Whom {
     All,
 }
 
+const DEEDS: [Deed; 6] = [
+    Deed::Send,
+    Deed::Close,
+    Deed::Join,
+    Deed::Leave,
+    Deed::Bind,
+    Deed::Unbind,
+];
+
 const WHOM: [Whom; 4] = [Whom::Conn, Whom::User, Whom::Room, Whom::All];
 
 impl Kind {
@@ -65,20 +89,19 @@ impl Kind {
             Self::Gap => 0,
             Self::Tell => 1,
             Self::Only => 2,
-            Self::Send(whom) => 0x10 + whom as u8,
-            Self::Close(whom) => 0x20 + whom as u8,
+            Self::Do(deed, whom) => 0x10 * (deed as u8 + 1) + whom as u8,
         }
     }
 
     fn of_code(code: u8) -> Option<Self> {
-        let whom = || WHOM.get(usize::from(code & 0xF)).copied();
         match code {
             0 => Some(Self::Gap),
             1 => Some(Self::Tell),
             2 => Some(Self::Only),
-            0x10..=0x1F => whom().map(Self::Send),
-            0x20..=0x2F => whom().map(Self::Close),
-            _ => None,
+            _ => {
+                let deed = DEEDS.get(usize::from(code >> 4).checked_sub(1)?)?;
+                Some(Self::Do(*deed, *WHOM.get(usize::from(code & 0xF))?))
+            }
         }
     }
 }
@@ -142,7 +165,7 @@ impl Message {
             form: fixed[9] & !HAS_EXCEPT,
             body: bytes.slice(name_end..),
         };
-        let is_conn = matches!(kind, Kind::Send(Whom::Conn) | Kind::Close(Whom::Conn));
+        let is_conn = matches!(kind, Kind::Do(_, Whom::Conn));
         let has_name = if is_conn {
             message.conn().is_some()
         } else {
@@ -208,7 +231,7 @@ mod tests {
     use super::*;
 
     const OUT: Outgoing<'_> = Outgoing {
-        kind: Kind::Send(Whom::Room),
+        kind: Kind::Do(Deed::Send, Whom::Room),
         to: Interest::Room("lobby"),
         topic: "",
         except: None,
@@ -220,7 +243,7 @@ mod tests {
     fn there_and_back(out: Outgoing<'_>) -> Message {
         let mut bytes = Vec::new();
         assert!(out.encode(9, &mut bytes));
-        Message::parse(2, 3, &bytes.into()).unwrap()
+        Message::parse(2, 3, &bytes.into()).expect("a message")
     }
 
     #[test]
@@ -236,7 +259,7 @@ mod tests {
         assert_eq!((message.except, &message.body[..]), (None, &b"hello"[..]));
         let conn = ConnId::first(1, 65_535, 3);
         for whom in WHOM {
-            for kind in [Kind::Send(whom), Kind::Close(whom)] {
+            for kind in DEEDS.map(|deed| Kind::Do(deed, whom)) {
                 let to = match whom {
                     Whom::Conn => Interest::Conn(conn),
                     Whom::User => Interest::User("ann"),

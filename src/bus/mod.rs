@@ -35,8 +35,8 @@ mod shared;
 mod sleep;
 
 pub use interest::Interest;
-pub use member::{Member, Sent};
-pub use message::{Kind, Message, Origin, Outgoing, Whom};
+pub use member::{Elsewhere, Member, Sent};
+pub use message::{Deed, Kind, Message, Origin, Outgoing, Whom};
 pub use reader::Read;
 #[doc(hidden)]
 pub use reader::arbitrary;

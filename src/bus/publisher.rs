@@ -262,13 +262,17 @@ pub(super) fn wanted(bus: &Bus, row: usize, to: Interest<'_>, hash: Option<u64>)
     let named_here = |conn: &crate::net::ConnId| {
         usize::from(conn.row()) == row && u64::from(conn.epoch()) + 1 == bus.life(row)
     };
-    match to {
-        _ if named > 0 => Some(named),
-        // Who never moved is in no table: its name says where it is.
-        Interest::Conn(conn) if named_here(&conn) => Some(1),
-        _ if bus.of(row, Of::Overflowed).load(Ordering::Acquire) > 0 => Some(0),
-        _ => None,
+    if named > 0 {
+        return Some(named);
     }
+    // Who never moved is in no table: its name says where it is.
+    if let Interest::Conn(conn) = to
+        && named_here(&conn)
+    {
+        return Some(1);
+    }
+    let has_overflowed = bus.of(row, Of::Overflowed).load(Ordering::Acquire) > 0;
+    has_overflowed.then_some(0)
 }
 
 fn pieces(epoch: u16, message: &[u8]) -> impl Iterator<Item = (Part, &[u8])> {
