@@ -1,5 +1,5 @@
 //! Server-sent events: a page that hears what anybody says, over HTTP or in
-//! frames, in the same worker process.
+//! frames, in whatever worker.
 //!
 //! ```text
 //! cargo run --release --example events -- run --set listener.0.protocol=auto

@@ -10,6 +10,7 @@
 //! cargo run --release --example rooms -- --set listener.0.protocol=auto
 //! ```
 //!
+//! It has a worker for each core, and the rooms are those of all.
 //! Clients of frames and browsers, which find a page at http://127.0.0.1:7000, are
 //! in the same rooms: the page speaks JSON over a WebSocket, by `/purlin.js`.
 

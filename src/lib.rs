@@ -48,6 +48,7 @@
 //! client      blocking client on the same codec
 //! body        typed bodies, replies, errors
 //! config      the file that is the manual
+//! bus         what one worker says to the others     (rings in shared memory)
 //! net         names of connections, the pool, the accept mutex, who gets in
 //! protocol    frames, HTTP/1.1, WebSocket, PROXY     (gives bytes meaning; no I/O)
 //! scoreboard  what the shared words mean

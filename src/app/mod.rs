@@ -4,6 +4,7 @@ mod handover;
 mod requests;
 mod server;
 mod test;
+mod workers;
 mod world;
 
 use std::fmt;

@@ -85,7 +85,7 @@ impl<S: Default + Send + 'static> Test<S> {
     fn exchange(&mut self, request: Vec<u8>) -> Vec<u8> {
         let conn = self.name();
         let mut dispatcher = self.service().dispatcher();
-        dispatcher.take(conn, Peer::Unix, UnknownId::Error, false);
+        dispatcher.take(conn.into(), Peer::Unix, UnknownId::Error, false);
         let protocol = Http1::new(LIMITS);
         let (mut cutter, mut server) = protocol.open();
         assert_eq!(cutter.cut(&request).units, request.len(), "one request");

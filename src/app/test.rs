@@ -102,7 +102,7 @@ impl<S: Default + Send + 'static> Test<S> {
     pub fn connect(&mut self) -> TestConn {
         let conn = self.name();
         let mut dispatcher = self.service.dispatcher();
-        dispatcher.take(conn, Peer::Unix, UnknownId::Error, true);
+        dispatcher.take(conn.into(), Peer::Unix, UnknownId::Error, true);
         self.dispatchers.insert(conn, dispatcher);
         self.world.lock().inboxes.insert(conn, VecDeque::new());
         self.run(conn, 0, |dispatcher, out| {
@@ -313,6 +313,9 @@ impl<S: Default + Send + 'static> Test<S> {
 
     /// Runs what the hub was told to run in the turns of connections.
     fn run_asked(&mut self) {
+        if std::mem::take(&mut self.world.lock().has_news) {
+            self.service.news();
+        }
         let next = |world: &World| world.lock().tasks.pop_front();
         while let Some((conn, task)) = next(&self.world) {
             if !self.world.knows(conn) {

@@ -45,6 +45,8 @@ pub(super) struct Inner {
     pub(super) registered: u64,
     pub(super) open: BTreeSet<ConnId>,
     pub(super) closing: Vec<ConnId>,
+    /// The program is to hear of something.
+    pub(super) has_news: bool,
     pub(super) tasks: VecDeque<(ConnId, Box<dyn Any + Send>)>,
     pub(super) inboxes: HashMap<ConnId, VecDeque<(Id, Bytes)>>,
     pub(super) answers: HashMap<(ConnId, u64), Answer>,
@@ -209,6 +211,11 @@ impl WorkerHandle for World {
 
     fn queued(&self, _: ConnId) -> usize {
         0
+    }
+
+    fn has_news(&self) {
+        self.lock().has_news = true;
+        self.answered.notify_all();
     }
 
     fn everybody(&self) -> Vec<ConnId> {

@@ -9,7 +9,7 @@ use super::publisher::{Published, Publisher, wanted};
 use super::reader::{Read, Reader, Seen};
 use super::shape::Of;
 use super::shared::{Bus, Rows};
-use super::{Interest, Kind};
+use super::{Interest, Kind, Origin};
 use crate::scoreboard::{Counter, Row};
 use crate::sys::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 
@@ -20,6 +20,7 @@ use crate::sys::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 pub struct Member {
     bus: Bus,
     row: usize,
+    epoch: u16,
     counted: Row,
     /// Held by whoever says something, here and there; taken by whoever lets a
     /// connection go, so that nothing is half said then.
@@ -38,8 +39,8 @@ pub struct Member {
 pub struct Sent {
     /// To how many connections of other workers it is on its way, by their tables.
     pub reached: usize,
-    /// Its sequence; 0: no other worker wanted it.
-    pub sequence: u64,
+    /// Its name; its sequence is 0 where no other worker wanted it.
+    pub origin: Origin,
 }
 
 /// How many there are elsewhere.
@@ -83,6 +84,7 @@ impl Member {
         Self {
             bus: bus.clone(),
             row,
+            epoch,
             counted,
             gate: RwLock::new(()),
             reader: Mutex::new(reader),
@@ -186,7 +188,11 @@ impl Member {
         self.after(&published);
         Sent {
             reached: usize::try_from(published.reached).unwrap_or(usize::MAX),
-            sequence: published.sequence,
+            origin: Origin {
+                row: u8::try_from(self.row).unwrap_or(u8::MAX),
+                epoch: self.epoch,
+                sequence: published.sequence,
+            },
         }
     }
 
@@ -225,9 +231,12 @@ impl Member {
 
     /// Gives `deliver` what others say, until [`Self::end`]. The loop of the `bus`
     /// thread.
-    pub fn run(&self, deliver: &mut dyn FnMut(Message)) {
+    /// Calls `heard` behind some of it, without any lock.
+    pub fn run(&self, deliver: &mut dyn FnMut(Message), heard: &dyn Fn()) {
         while !self.ends.load(Ordering::SeqCst) {
-            if self.read_some(deliver) || self.flush() {
+            let has_read = self.read_some(deliver);
+            heard();
+            if has_read || self.flush() {
                 continue;
             }
             // Of many messages in a row one wakes, and the others find it awake.
@@ -303,17 +312,17 @@ impl Member {
         deliver: &mut dyn FnMut(Message),
         let_go: impl FnOnce(&[Read]) -> R,
     ) -> R {
+        // What is dropped meanwhile may be the program's, and say something.
+        let says = SAYS.replace(true);
+        let _unsay = (!says).then_some(Unsay);
         let _gate = self.gate.write().expect("nothing under this lock panics");
         let mut reader = lock(&self.reader);
         let seen = reader.read_all(&self.bus, &mut |message| self.hand(message, deliver));
         self.count(seen);
         let mut read: Vec<Read> = reader.read_up_to().collect();
         let sequence = lock(&self.publisher).sequence();
-        if let (Ok(row), Some(life)) = (
-            u8::try_from(self.row),
-            self.bus.life(self.row).checked_sub(1),
-        ) {
-            let epoch = u16::try_from(life).unwrap_or_default();
+        if let Ok(row) = u8::try_from(self.row) {
+            let epoch = self.epoch;
             read.push(Read {
                 row,
                 epoch,
@@ -321,6 +330,36 @@ impl Member {
             });
         }
         let_go(&read)
+    }
+
+    /// Connections come here from a worker that has said no more than is before this
+    /// mark: what they say here is heard behind that, by everybody. `deliver` gets
+    /// what is heard here. Then `enter` has them, during which nothing is said.
+    pub fn taking_over<R>(
+        &self,
+        from: Option<Read>,
+        deliver: &mut dyn FnMut(Message),
+        enter: impl FnOnce() -> R,
+    ) -> R {
+        let says = SAYS.replace(true);
+        let _unsay = (!says).then_some(Unsay);
+        let _gate = self.gate.write().expect("nothing under this lock panics");
+        let mut reader = lock(&self.reader);
+        let seen = reader.read_all(&self.bus, &mut |message| self.hand(message, deliver));
+        drop(reader);
+        self.count(seen);
+        if let Some(from) = from {
+            let _heard_by_all = self.publish(&Outgoing {
+                kind: Kind::Behind,
+                to: Interest::Workers,
+                topic: "",
+                except: None,
+                id: 0,
+                form: 0,
+                body: &from.bytes(),
+            });
+        }
+        enter()
     }
 
     /// Whether nothing up to these marks can come here any more.
@@ -411,7 +450,7 @@ mod tests {
         two.enter(ROOM);
         two.enter(ROOM);
         let sent = one.publish(&push(ROOM, b"x"));
-        assert_eq!((sent.reached, sent.sequence), (2, 1));
+        assert_eq!((sent.reached, sent.origin.sequence), (2, 1));
         assert_eq!(
             one.elsewhere(ROOM),
             Elsewhere {
@@ -428,7 +467,12 @@ mod tests {
         assert_eq!(one.publish(&push(ROOM, b"left")), Sent::default());
         two.session_came();
         assert_eq!(one.publish(&push(Interest::Everybody, b"all")).reached, 1);
-        assert_eq!(one.publish(&push(Interest::Workers, b"tell")).sequence, 3);
+        assert_eq!(
+            one.publish(&push(Interest::Workers, b"tell"))
+                .origin
+                .sequence,
+            3
+        );
         assert_eq!(bodies(&two), [b"all".to_vec(), b"tell".to_vec()]);
         assert_eq!(bodies(&three), [b"tell".to_vec()]);
     }
@@ -568,7 +612,7 @@ mod tests {
         two.enter(ROOM);
         let (tell, told) = mpsc::channel();
         thread::scope(|scope| {
-            scope.spawn(|| two.run(&mut |message| tell.send(message).unwrap()));
+            scope.spawn(|| two.run(&mut |message| tell.send(message).unwrap(), &|| ()));
             for sender in [&one, &three] {
                 scope.spawn(|| {
                     for n in 0..20_000_u64 {
@@ -632,6 +676,36 @@ mod tests {
         assert!(three.is_past(&marks));
         assert!(!three.is_past(&[mark(0, 5, 3)]), "not said yet");
         assert!(three.is_past(&[mark(0, 4, 3)]), "of a dead one");
+    }
+
+    /// A connection says something in one worker, moves, and goes on in another.
+    #[test]
+    fn who_moves_is_heard_in_the_order_in_which_he_speaks() {
+        let host = Host::new();
+        // The second is read before the third.
+        let (one, two, three) = (host.member(0, 0), host.member(1, 0), host.member(2, 0));
+        one.enter(ROOM);
+        three.publish(&push(ROOM, b"before"));
+        let marks = three.letting_go(&mut |_| {}, <[Read]>::to_vec);
+        let own = marks.into_iter().find(|mark| mark.row == 2);
+        two.taking_over(own, &mut |_| {}, || ());
+        two.publish(&push(ROOM, b"after"));
+        assert_eq!(bodies(&one), [b"before".to_vec(), b"after".to_vec()]);
+        // What it waits for is of a worker that died meanwhile.
+        let never = Read {
+            row: 2,
+            epoch: 0,
+            sequence: 1000,
+        };
+        two.taking_over(Some(never), &mut |_| {}, || ());
+        two.publish(&push(ROOM, b"at last"));
+        assert_eq!(bodies(&one), [b""; 0]);
+        assert!(
+            !lock(&one.reader).is_behind(&host.bus),
+            "it would never sleep"
+        );
+        host.bus.bury(2);
+        assert_eq!(bodies(&one), [b"at last".to_vec()]);
     }
 
     #[test]

@@ -34,12 +34,13 @@ pub struct Origin {
 pub enum Kind {
     /// Do this to a target's connections.
     Do(Deed, Whom),
-    /// Close connections of a user but for the one that binds it now; see the hub.
-    Only,
     /// Something for the program of each worker; the name is its topic.
     Tell,
     /// Messages before this one were lost.
     Gap,
+    /// What follows was said by connections that came from another worker: it is
+    /// read behind what they said there, up to the mark that the body is.
+    Behind,
 }
 
 /// What is done to connections.
@@ -88,7 +89,7 @@ impl Kind {
         match self {
             Self::Gap => 0,
             Self::Tell => 1,
-            Self::Only => 2,
+            Self::Behind => 3,
             Self::Do(deed, whom) => 0x10 * (deed as u8 + 1) + whom as u8,
         }
     }
@@ -97,7 +98,7 @@ impl Kind {
         match code {
             0 => Some(Self::Gap),
             1 => Some(Self::Tell),
-            2 => Some(Self::Only),
+            3 => Some(Self::Behind),
             _ => {
                 let deed = DEEDS.get(usize::from(code >> 4).checked_sub(1)?)?;
                 Some(Self::Do(*deed, *WHOM.get(usize::from(code & 0xF))?))
@@ -183,7 +184,7 @@ pub struct Outgoing<'a> {
     /// Whom it is for. [`Interest::Everybody`] and [`Interest::Workers`] have the
     /// `topic` as their name.
     pub to: Interest<'a>,
-    /// About what, of a [`Kind::Tell`] or [`Kind::Only`].
+    /// About what, of a [`Kind::Tell`].
     pub topic: &'a str,
     /// Who is left out.
     pub except: Option<ConnId>,
@@ -278,7 +279,7 @@ mod tests {
                 assert_eq!(message.except, Some(ConnId::first(0, 0, 0)));
             }
         }
-        for kind in [Kind::Only, Kind::Tell, Kind::Gap] {
+        for kind in [Kind::Tell, Kind::Gap, Kind::Behind] {
             let (to, topic) = (Interest::Workers, "topic");
             let message = there_and_back(Outgoing {
                 kind,

@@ -1,8 +1,9 @@
 //! What a worker reads: the rings of all others, in turns. Under the worker's
 //! reading lock.
 
-use super::message::{MESSAGE, Message};
-use super::ring::{Broken, Part};
+use super::message::{Kind, MESSAGE, Message};
+use super::ring::{Broken, Part, Ring};
+use super::shape::Of;
 use super::shared::Bus;
 use crate::sys::sync::Ordering;
 
@@ -18,6 +19,8 @@ struct Inlet {
     sequence: u64,
     /// The message that has begun.
     begun: Option<Vec<u8>>,
+    /// What follows is read when everything up to here was.
+    behind: Option<Read>,
 }
 
 /// What a worker reads with.
@@ -65,41 +68,93 @@ impl Reader {
         }
     }
 
-    /// Whether something waits to be read.
+    /// Whether something waits to be read, and can be.
     pub(super) fn is_behind(&self, bus: &Bus) -> bool {
-        (self.inlets.iter().enumerate())
-            .any(|(from, inlet)| from != self.row && bus.ring(from, self.row).end() != inlet.tail)
+        let mut inlets = self.inlets.iter().enumerate();
+        inlets.any(|(from, inlet)| {
+            from != self.row
+                && bus.ring(from, self.row).end() != inlet.tail
+                && inlet.behind.is_none_or(|mark| self.is_past(bus, mark))
+        })
     }
 
     /// Gives `deliver` what waits, a part of each ring.
     pub(super) fn read(&mut self, bus: &Bus, deliver: &mut dyn FnMut(Message)) -> Seen {
-        self.read_parts(bus, FAIR, deliver)
+        let mut seen = Seen::default();
+        for from in 0..self.inlets.len() {
+            self.read_ring(bus, from, FAIR, &mut seen, deliver);
+        }
+        seen
     }
 
     /// Gives `deliver` everything that is there now.
     pub(super) fn read_all(&mut self, bus: &Bus, deliver: &mut dyn FnMut(Message)) -> Seen {
-        // A ring has at most so many pieces.
-        self.read_parts(bus, bus.shape().ring, deliver)
-    }
-
-    fn read_parts(&mut self, bus: &Bus, most: usize, deliver: &mut dyn FnMut(Message)) -> Seen {
         let mut seen = Seen::default();
-        for from in 0..self.inlets.len() {
-            let ring = bus.ring(from, self.row);
-            let end = ring.end();
-            let inlet = &mut self.inlets[from];
-            if from == self.row || end == inlet.tail {
+        loop {
+            let before = seen.pieces;
+            for from in 0..self.inlets.len() {
+                // A ring has at most so many pieces.
+                self.read_ring(bus, from, bus.shape().ring, &mut seen, deliver);
+            }
+            let mut waiting = self
+                .inlets
+                .iter_mut()
+                .filter(|inlet| inlet.behind.is_some());
+            if seen.pieces > before {
                 continue;
             }
-            if inlet.read(ring, from, end, most, &mut seen, deliver) == Err(Broken) {
-                seen.broken += 1;
-                (inlet.tail, inlet.begun) = (end, None);
+            // What it waits for is in a backlog: rather out of its order than lost.
+            let Some(inlet) = waiting.next() else {
+                return seen;
+            };
+            inlet.behind = None;
+        }
+    }
+
+    fn read_ring(
+        &mut self,
+        bus: &Bus,
+        from: usize,
+        most: usize,
+        seen: &mut Seen,
+        deliver: &mut dyn FnMut(Message),
+    ) {
+        let ring = bus.ring(from, self.row);
+        let end = ring.end();
+        if from == self.row || end == self.inlets[from].tail {
+            return;
+        }
+        for _ in 0..most {
+            let behind = self.inlets[from].behind;
+            if behind.is_some_and(|mark| !self.is_past(bus, mark)) {
+                break;
             }
-            if ring.done(inlet.tail) {
-                bus.wake(from);
+            let inlet = &mut self.inlets[from];
+            inlet.behind = None;
+            if inlet.tail == end {
+                break;
+            }
+            match inlet.read(ring, from, end) {
+                Ok(None) => seen.pieces += 1,
+                Ok(Some(message)) => {
+                    seen.pieces += 1;
+                    seen.messages += 1;
+                    if message.kind == Kind::Behind {
+                        inlet.behind = Read::of(&message.body);
+                    } else {
+                        deliver(message);
+                    }
+                }
+                Err(Broken) => {
+                    seen.broken += 1;
+                    (inlet.tail, inlet.begun, inlet.behind) = (end, None, None);
+                    break;
+                }
             }
         }
-        seen
+        if ring.done(self.inlets[from].tail) {
+            let _was_awake = bus.wake(from);
+        }
     }
 
     /// How far every other row was read.
@@ -118,7 +173,6 @@ impl Reader {
     /// is gone and its ring is empty, or it has written all of it and its ring is
     /// empty.
     pub(super) fn is_past(&self, bus: &Bus, mark: Read) -> bool {
-        use super::shape::Of;
         let row = usize::from(mark.row);
         let Some(inlet) = self.inlets.get(row).filter(|_| row != self.row) else {
             return true;
@@ -136,34 +190,41 @@ impl Reader {
     }
 }
 
+impl Read {
+    /// As the body of a [`Kind::Behind`].
+    pub(super) fn bytes(self) -> [u8; 11] {
+        let mut bytes = [0; 11];
+        bytes[0] = self.row;
+        bytes[1..3].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[3..].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes
+    }
+
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let bytes = <[u8; 11]>::try_from(bytes).ok()?;
+        let sequence = bytes.last_chunk::<8>().copied()?;
+        Some(Self {
+            row: bytes[0],
+            epoch: u16::from_le_bytes([bytes[1], bytes[2]]),
+            sequence: u64::from_le_bytes(sequence),
+        })
+    }
+}
+
 impl Inlet {
-    fn read(
-        &mut self,
-        ring: super::ring::Ring<'_>,
-        from: usize,
-        end: u64,
-        most: usize,
-        seen: &mut Seen,
-        deliver: &mut dyn FnMut(Message),
-    ) -> Result<(), Broken> {
-        for _ in 0..most {
-            if self.tail == end {
-                break;
-            }
-            let mut message = self.begun.take().unwrap_or_default();
-            let before = message.len();
-            let (part, next) = ring.take(self.tail, end, &mut message)?;
-            self.tail = next;
-            seen.pieces += 1;
-            if self.takes(part, before, &mut message)? {
-                let row = u8::try_from(from).map_err(|_| Broken)?;
-                let message = Message::parse(row, part.epoch, &message.into()).ok_or(Broken)?;
-                (self.epoch, self.sequence) = (part.epoch, message.origin.sequence);
-                seen.messages += 1;
-                deliver(message);
-            }
+    /// Reads a piece; gives the message that is whole with it.
+    fn read(&mut self, ring: Ring<'_>, from: usize, end: u64) -> Result<Option<Message>, Broken> {
+        let mut message = self.begun.take().unwrap_or_default();
+        let before = message.len();
+        let (part, next) = ring.take(self.tail, end, &mut message)?;
+        self.tail = next;
+        if !self.takes(part, before, &mut message)? {
+            return Ok(None);
         }
-        Ok(())
+        let row = u8::try_from(from).map_err(|_| Broken)?;
+        let message = Message::parse(row, part.epoch, &message.into()).ok_or(Broken)?;
+        (self.epoch, self.sequence) = (part.epoch, message.origin.sequence);
+        Ok(Some(message))
     }
 
     /// Whether `message` is whole with this piece, which came behind `before`

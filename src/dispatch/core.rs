@@ -15,6 +15,8 @@ use super::site::Site;
 type OnConn<S> = Arc<dyn Fn(&mut Ctx<'_, S>) + Send + Sync>;
 type OnLeave<S> = Arc<dyn Fn(&mut Ctx<'_, S>) -> Bytes + Send + Sync>;
 type OnWorker = Arc<dyn Fn(&Hub) + Send + Sync>;
+type OnTold = Arc<dyn Fn(&Hub, &Bytes) + Send + Sync>;
+type OnMissed = Arc<dyn Fn(&Hub, &[String]) + Send + Sync>;
 
 /// What runs beside messages.
 pub struct Hooks<S> {
@@ -30,6 +32,10 @@ pub struct Hooks<S> {
     pub draining: Vec<OnWorker>,
     /// What a connection is told when the worker goes away.
     pub going_away: Option<OnLeave<S>>,
+    /// When a worker tells something, by topic.
+    pub told: Vec<(String, OnTold)>,
+    /// When messages of another worker were lost.
+    pub missed: Vec<OnMissed>,
     /// At the end of the worker.
     pub stopping: Vec<OnWorker>,
     /// How the state of a connection goes to another worker, if it can.
@@ -45,6 +51,8 @@ impl<S> Default for Hooks<S> {
             every: Vec::new(),
             draining: Vec::new(),
             going_away: None,
+            told: Vec::new(),
+            missed: Vec::new(),
             stopping: Vec::new(),
             carry: None,
         }
@@ -60,6 +68,8 @@ impl<S> Clone for Hooks<S> {
             every: self.every.clone(),
             draining: self.draining.clone(),
             going_away: self.going_away.clone(),
+            told: self.told.clone(),
+            missed: self.missed.clone(),
             stopping: self.stopping.clone(),
             carry: self.carry,
         }

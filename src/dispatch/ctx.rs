@@ -23,6 +23,9 @@ use crate::sys::sync::Ordering;
 /// One connection, for the time of one handler. Derefs to its state `S`.
 pub struct Ctx<'a, S> {
     pub(super) state: &'a mut S,
+    /// Where its worker finds it.
+    pub(super) slot: ConnId,
+    /// What everybody calls it.
     pub(super) conn: ConnId,
     pub(super) peer: Peer,
     pub(super) id: Option<Id>,
@@ -138,7 +141,7 @@ impl<'a, S> Ctx<'a, S> {
         };
         own_turn::deliver(self.out);
         let more = self.out.pending() + body.len();
-        if !self.hub.worker().admits(self.conn, more) {
+        if !self.hub.worker().admits(self.slot, more) {
             return self.hub.dropped();
         }
         let push = Push {
@@ -148,7 +151,7 @@ impl<'a, S> Ctx<'a, S> {
         };
         if let Err(error) = self.out.push(push) {
             self.hub.dropped();
-            ::log::warn!("push message {id} to {}: {error}; not sent", self.conn);
+            ::log::warn!("push message {id} to {}: {error}; not sent", self.slot);
         }
     }
 
@@ -159,12 +162,12 @@ impl<'a, S> Ctx<'a, S> {
             return;
         }
         *self.member = true;
-        self.hub.directory().join(self.conn, room);
+        self.hub.directory().join(self.slot, room);
     }
 
     /// Leaves a room.
     pub fn leave(&mut self, room: &str) {
-        self.hub.directory().leave(self.conn, room);
+        self.hub.directory().leave(self.slot, room);
     }
 
     /// From now on this connection is reached as `hub.user(name)`, beside other
@@ -175,12 +178,12 @@ impl<'a, S> Ctx<'a, S> {
             return;
         }
         *self.member = true;
-        self.hub.directory().bind(self.conn, user);
+        self.hub.directory().bind(self.slot, user);
     }
 
     /// From now on this connection is nobody's: as before [`Self::bind`].
     pub fn unbind(&mut self) {
-        self.hub.directory().unbind(self.conn);
+        self.hub.directory().unbind(self.slot);
     }
 
     /// The user that this connection is bound to. Within `closed`: was bound to
@@ -201,7 +204,7 @@ impl<'a, S> Ctx<'a, S> {
     pub fn user(&self) -> Option<String> {
         match self.gone {
             Some(gone) => gone.user.clone(),
-            None => self.hub.directory().memberships(self.conn).0,
+            None => self.hub.directory().memberships(self.slot).0,
         }
     }
 
@@ -211,7 +214,7 @@ impl<'a, S> Ctx<'a, S> {
     pub fn rooms(&self) -> Vec<String> {
         match self.gone {
             Some(gone) => gone.rooms.clone(),
-            None => self.hub.directory().memberships(self.conn).1,
+            None => self.hub.directory().memberships(self.slot).1,
         }
     }
 
@@ -261,7 +264,7 @@ impl<'a, S> Ctx<'a, S> {
     ) -> TimerHandle {
         let timer: Timer<S> = Box::new(move |ctx| drop(f(ctx)));
         let token = self.timers.add(Pending::Once(timer));
-        self.hub.worker().after(self.conn, delay, token);
+        self.hub.worker().after(self.slot, delay, token);
         TimerHandle(token)
     }
 
@@ -302,7 +305,7 @@ impl<'a, S> Ctx<'a, S> {
             name: name.to_owned(),
             at: worker.clock().saturating_add(delayed),
         });
-        worker.after(self.conn, delay, token);
+        worker.after(self.slot, delay, token);
         TimerHandle(token)
     }
 
@@ -351,7 +354,7 @@ impl<'a, S> Ctx<'a, S> {
         let token = token();
         f(Replier {
             hub: self.hub.clone(),
-            conn: self.conn,
+            conn: self.slot,
             token,
             sent: false,
             request,
@@ -396,11 +399,12 @@ impl<'a, S> Ctx<'a, S> {
     pub fn waker(&self) -> Waker {
         Waker {
             hub: self.hub.clone(),
-            conn: self.conn,
+            conn: self.slot,
         }
     }
 
-    /// The connection's name, good for [`Hub::conn`] from anywhere.
+    /// The connection's name, good for [`Hub::conn`] from anywhere. It keeps it for
+    /// its life, in whatever worker it goes on.
     #[must_use]
     pub const fn conn(&self) -> ConnId {
         self.conn
@@ -433,13 +437,13 @@ impl<'a, S> Ctx<'a, S> {
     /// `limits.outbound_high`.
     #[must_use]
     pub fn writable(&self) -> bool {
-        self.hub.worker().writable(self.conn)
+        self.hub.worker().writable(self.slot)
     }
 
     /// Bytes that wait to be sent to the peer, those of this turn included.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.hub.worker().queued(self.conn) + self.out.pending()
+        self.hub.worker().queued(self.slot) + self.out.pending()
     }
 }
 
@@ -459,6 +463,6 @@ impl<S> DerefMut for Ctx<'_, S> {
 
 impl<S> fmt::Debug for Ctx<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ctx({} of {})", self.conn, self.peer)
+        write!(f, "Ctx({} of {})", self.slot, self.peer)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
+use super::service::Named;
 use crate::body::Id;
 use crate::bus::{self, Interest};
 use crate::net::ConnId;
@@ -50,6 +51,8 @@ struct Inner {
     users: HashMap<String, HashSet<ConnId>>,
     /// Who hears what is sent to a room beside its members.
     ears: HashMap<String, Vec<Ear>>,
+    /// Slots of those that were accepted in another worker, by their names.
+    names: HashMap<ConnId, ConnId>,
     /// What each connection belongs to: the way back when it ends.
     members: HashMap<ConnId, Member>,
 }
@@ -120,6 +123,28 @@ impl Directory {
         if let Some(bus) = &self.bus {
             bus.leave(name);
         }
+    }
+
+    /// A connection that was accepted elsewhere is reached under its name here.
+    pub(super) fn name(&self, conn: Named) {
+        let mut inner = self.lock();
+        if conn.has_moved() && inner.names.insert(conn.name, conn.conn).is_none() {
+            self.entered(Interest::Conn(conn.name));
+        }
+    }
+
+    /// And is no more.
+    pub(super) fn unname(&self, conn: Named) {
+        let mut inner = self.lock();
+        if inner.names.get(&conn.name) == Some(&conn.conn) {
+            inner.names.remove(&conn.name);
+            self.left(Interest::Conn(conn.name));
+        }
+    }
+
+    /// Where a name is found in this worker, if it is here at all.
+    pub(super) fn slot_of(&self, name: ConnId) -> ConnId {
+        self.lock().names.get(&name).copied().unwrap_or(name)
     }
 
     /// False: it is in that room.
@@ -216,6 +241,13 @@ impl Directory {
         let members = inner.rooms.get(name).into_iter().flatten().copied();
         let ears = inner.ears.get(name).cloned();
         (members.collect(), ears.unwrap_or_default())
+    }
+
+    /// All rooms with members or listeners, sorted by name.
+    pub(super) fn rooms(&self) -> Vec<String> {
+        let inner = self.lock();
+        let all: HashSet<&String> = inner.rooms.keys().chain(inner.ears.keys()).collect();
+        sorted(all.into_iter().cloned().collect())
     }
 
     pub(super) fn listen(&self, room: &str, ear: Ear) {

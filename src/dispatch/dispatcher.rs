@@ -16,9 +16,10 @@ use super::ctx::{Ctx, Gone, Pending, Timers};
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
 use super::router::Handler;
 use super::seed::Seed;
-use super::service::{Dispatcher, Service, UnknownId};
+use super::service::{Dispatcher, Named, Service, UnknownId};
 use super::sink::{Nowhere, Sink};
 use super::{failure, log_fields, own_turn, sample, task};
+use crate::bus::Read;
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode, Dispatch, Error, Listening, Message, Out, Route, Units};
 use crate::scoreboard::Counter;
@@ -37,6 +38,8 @@ pub(super) struct Current<S> {
     /// What a request made for the session that its connection becomes.
     pub(super) seed: Option<Seed<S>>,
     pub(super) conn: ConnId,
+    /// What everybody calls it.
+    pub(super) name: ConnId,
     pub(super) peer: Peer,
     pub(super) unknown_id: UnknownId,
     pub(super) timers: Timers<S>,
@@ -58,6 +61,7 @@ impl<S: Default + Send + 'static> ConnDispatcher<S> {
             state: None,
             seed: None,
             conn: ConnId::first(0, 0, 0),
+            name: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
             unknown_id: UnknownId::default(),
             timers: Timers::none(),
@@ -84,7 +88,8 @@ impl<S: Default + Send + 'static> Current<S> {
         let state = self.state.as_mut()?;
         let mut ctx = Ctx {
             state,
-            conn: self.conn,
+            slot: self.conn,
+            conn: self.name,
             peer: self.peer,
             id: self.id,
             hub: &core.hub,
@@ -218,9 +223,9 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
 }
 
 impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
-    fn take(&mut self, conn: ConnId, peer: Peer, unknown_id: UnknownId, is_session: bool) {
+    fn take(&mut self, conn: Named, peer: Peer, unknown_id: UnknownId, is_session: bool) {
         let Self { core, current } = self;
-        current.conn = conn;
+        (current.conn, current.name) = (conn.conn, conn.name);
         current.peer = peer;
         current.unknown_id = unknown_id;
         current.id = None;
@@ -310,7 +315,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
 
     fn unpack(
         &mut self,
-        conn: ConnId,
+        conn: Named,
         peer: Peer,
         unknown_id: UnknownId,
         is_session: bool,
@@ -335,21 +340,9 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         self.current.state.is_some()
     }
 
-    fn rejoin(&mut self, moved: &MovedState) {
+    fn enter(&mut self, moved: &MovedState) {
         let Self { core, current } = self;
-        let MovedState {
-            user,
-            rooms,
-            timers,
-            ..
-        } = moved;
-        let (user, worker) = (user.as_deref(), core.hub.worker());
-        for (name, at) in timers {
-            let (name, at) = (name.clone(), *at);
-            let left = Duration::from_millis(at.saturating_sub(worker.clock()));
-            let token = current.timers.add(Pending::Named { name, at });
-            worker.after(current.conn, left, token);
-        }
+        let MovedState { user, rooms, .. } = moved;
         current.member = user.is_some() || !rooms.is_empty();
         let directory = core.hub.directory();
         rooms
@@ -357,6 +350,17 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
             .for_each(|room| _ = directory.join(current.conn, room));
         if let Some(user) = user {
             directory.bind(current.conn, user);
+        }
+    }
+
+    fn rejoin(&mut self, moved: &MovedState) {
+        let Self { core, current } = self;
+        let worker = core.hub.worker();
+        for (name, at) in &moved.timers {
+            let (name, at) = (name.clone(), *at);
+            let left = Duration::from_millis(at.saturating_sub(worker.clock()));
+            let token = current.timers.add(Pending::Named { name, at });
+            worker.after(current.conn, left, token);
         }
     }
 
@@ -395,6 +399,26 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
 
     fn hear(&self, message: crate::bus::Message) {
         self.hub.hear(&message);
+    }
+
+    fn news(&self) {
+        self.run_news();
+    }
+
+    fn has_heard(&self) {
+        self.hub.tidy();
+    }
+
+    fn arrives(&self, conn: Named) {
+        self.hub.arrives(conn);
+    }
+
+    fn arrived(&self, conn: Named, marks: &Arc<[Read]>) {
+        self.hub.arrived(conn, marks);
+    }
+
+    fn departed(&self, conn: Named) {
+        self.hub.departed(conn);
     }
 
     fn greets(&self) -> bool {

@@ -2,6 +2,7 @@
 //! nothing here waits, and none of the program's code runs.
 
 use super::hub::Hub;
+use super::news::Item;
 use super::target::{Target, Who, media};
 use crate::bus::{Deed, Kind, Message, Whom};
 
@@ -10,7 +11,13 @@ impl Hub {
     pub(super) fn hear(&self, message: &Message) {
         match message.kind {
             Kind::Do(deed, whom) => self.hear_deed(deed, whom, message),
-            Kind::Only | Kind::Tell | Kind::Gap => {}
+            Kind::Tell => {
+                let topic = message.name().to_owned();
+                self.hear_news(Item::Told(topic, message.body.clone()));
+            }
+            Kind::Gap => self.hear_news(Item::Missed),
+            // A fence is the reader's.
+            Kind::Behind => {}
         }
     }
 
@@ -32,9 +39,9 @@ impl Hub {
         let _counted_by_the_sender = match deed {
             Deed::Send => {
                 let body = message.body.clone();
-                target.push((message.id, body, media(message.form)))
+                target.push((message.id, body, media(message.form)), message.origin)
             }
-            Deed::Close => target.close_here(text()),
+            Deed::Close => target.close_here(text(), message.origin),
             Deed::Join => target.join_here(text()),
             Deed::Leave => target.leave_here(text()),
             Deed::Bind => target.bind_here(text()),

@@ -4,8 +4,10 @@ use std::any::{TypeId, type_name};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use super::arrivals::Arrivals;
 use super::data::Data;
 use super::directory::Directory;
+use super::news::News;
 use super::service::{WorkerContext, WorkerHandle};
 use crate::bus::Member;
 use crate::scoreboard::{Counter, Row};
@@ -49,6 +51,9 @@ struct Inner {
     /// The way to other workers, if there are any.
     bus: Option<Arc<Member>>,
     directory: Directory,
+    /// Who came from another worker and is not wholly here.
+    arrivals: Arrivals,
+    news: News,
     data: Data,
     row: Row,
     /// Names of the registered timers.
@@ -64,6 +69,8 @@ impl Hub {
         Self(Arc::new(Inner {
             worker,
             directory: Directory::new(bus.clone()),
+            arrivals: Arrivals::default(),
+            news: News::default(),
             bus,
             data,
             row,
@@ -107,6 +114,14 @@ impl Hub {
 
     pub(super) fn directory(&self) -> &Directory {
         &self.0.directory
+    }
+
+    pub(super) fn news(&self) -> &News {
+        &self.0.news
+    }
+
+    pub(super) fn arrivals(&self) -> &Arrivals {
+        &self.0.arrivals
     }
 
     pub(super) fn bus(&self) -> Option<&Member> {

@@ -1,7 +1,7 @@
 //! Hearing what is sent to a room without being a connection that takes pushes.
 //!
-//! A listener is a function that runs on the thread that sends, so it must not
-//! wait. Invariant: none runs under the directory's lock, and none is dropped
+//! A listener is a function that runs on the thread that sends, or on the `bus`
+//! thread: it must not wait, nor run code of the program's. Invariant: none runs under the directory's lock, and none is dropped
 //! there.
 
 use std::fmt;
@@ -60,16 +60,20 @@ impl Hub {
         }
     }
 
+    /// Runs code of the program that writes message `id` for a listener; `None`: it
+    /// panicked, for this message alone.
+    pub(crate) fn fenced<R>(&self, id: Id, code: impl FnOnce() -> R) -> Option<R> {
+        guard(self.row(), || format!("a listener to message {id}"), code)
+    }
+
     /// Tells these; counts and returns how many took it.
     pub(super) fn tell_ears(&self, ears: &[Ear], id: Id, body: &Bytes) -> usize {
         let mut taken = 0;
         for ear in ears {
-            let what = || format!("a listener to message {id}");
-            // One that panicked has panicked for this message alone.
-            match guard(self.row(), what, || (ear.hear)(id, body)) {
-                Some(Heard::Taken) => taken += 1,
-                Some(Heard::Slow) => self.dropped(),
-                Some(Heard::Gone) | None => {}
+            match (ear.hear)(id, body) {
+                Heard::Taken => taken += 1,
+                Heard::Slow => self.dropped(),
+                Heard::Gone => {}
             }
         }
         self.row().add(Counter::Pushed, taken as u64);

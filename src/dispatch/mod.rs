@@ -11,6 +11,7 @@
 //! What user code does wrong stays in its message: panics are caught here,
 //! counted, logged with the message id and answered with error 500.
 
+mod arrivals;
 mod catch_panic;
 mod close_reason;
 mod core;
@@ -26,6 +27,8 @@ mod hub;
 mod later;
 mod listen;
 mod log_fields;
+mod moves;
+mod news;
 mod own_turn;
 mod record;
 mod request_id;

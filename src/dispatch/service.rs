@@ -1,11 +1,13 @@
 //! What the handlers need from the worker: ways to reach other connections.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::close_reason::CloseReason;
 use super::handover::{CannotMove, MovedState, State};
+use crate::bus::Read;
 use crate::net::ConnId;
 use crate::protocol::frame::Codecs;
 use crate::protocol::{Answer, CloseMode, Media};
@@ -67,6 +69,9 @@ pub trait WorkerHandle: Send + Sync {
         let _nowhere = line;
     }
 
+    /// Has a business thread call [`Service::news`].
+    fn has_news(&self);
+
     /// Everybody who is connected now.
     fn everybody(&self) -> Vec<ConnId>;
 }
@@ -105,14 +110,38 @@ pub trait Application: Send + Sync {
     }
 }
 
+/// A connection as its worker finds it, and as everybody calls it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Named {
+    /// Its slot in the pool of its worker.
+    pub conn: ConnId,
+    /// What it was called where it was accepted; the same, if that was here.
+    pub name: ConnId,
+}
+
+impl From<ConnId> for Named {
+    /// Of one that was accepted here.
+    fn from(conn: ConnId) -> Self {
+        Self { conn, name: conn }
+    }
+}
+
+impl Named {
+    /// Whether it came from another worker.
+    #[must_use]
+    pub fn has_moved(self) -> bool {
+        self.conn != self.name
+    }
+}
+
 /// Where a service finds itself.
 pub struct WorkerContext {
     /// The way to its connections.
-    pub worker: std::sync::Arc<dyn WorkerHandle>,
+    pub worker: Arc<dyn WorkerHandle>,
     /// Its counters.
     pub row: crate::scoreboard::Row,
     /// The way to other workers, if there are any.
-    pub bus: Option<std::sync::Arc<crate::bus::Member>>,
+    pub bus: Option<Arc<crate::bus::Member>>,
 }
 
 /// What to do with a message whose id no handler claimed.
@@ -143,6 +172,24 @@ pub trait Service: Send + Sync {
     /// and runs no code of the program.
     fn hear(&self, message: crate::bus::Message);
 
+    /// Runs what was heard for the program.
+    fn news(&self);
+
+    /// What was heard has been carried out. On the `bus` thread, without any lock.
+    fn has_heard(&self);
+
+    /// A session comes from another worker, which has it as well: what is said to
+    /// it is kept, and it is reached under its name, if that is not `conn` itself.
+    fn arrives(&self, conn: Named);
+
+    /// The other worker has let it go, and has passed on what it heard up to these
+    /// marks: what was kept beside that is said.
+    fn arrived(&self, conn: Named, marks: &Arc<[Read]>);
+
+    /// A session that has come from another worker has ended, has gone on to a
+    /// third, or stays where it was.
+    fn departed(&self, conn: Named);
+
     /// Whether `opened` has anything to do; saves a turn per accept if not.
     fn greets(&self) -> bool;
 
@@ -170,7 +217,7 @@ pub trait Dispatcher: crate::protocol::Dispatch {
     /// state can remember anything.
     fn take(
         &mut self,
-        conn: ConnId,
+        conn: Named,
         peer: crate::sys::socket::Peer,
         unknown_id: UnknownId,
         is_session: bool,
@@ -208,15 +255,18 @@ pub trait Dispatcher: crate::protocol::Dispatch {
     /// on with its `state`. False: that cannot be read, and nobody has it.
     fn unpack(
         &mut self,
-        conn: ConnId,
+        conn: Named,
         peer: crate::sys::socket::Peer,
         unknown_id: UnknownId,
         is_session: bool,
         state: &State,
     ) -> bool;
 
-    /// The connection that was unpacked can be found from now on: enters its
-    /// rooms, is bound to its user, and its timers run on.
+    /// The connection that was unpacked enters its rooms and is bound to its user,
+    /// while the other worker has it as well.
+    fn enter(&mut self, moved: &MovedState);
+
+    /// It can be found from now on: its timers run on.
     fn rejoin(&mut self, moved: &MovedState);
 
     /// The connection is another worker's, or was never opened: as

@@ -77,6 +77,7 @@ impl<S> Visit<'_, S> {
     pub fn ctx<'b>(&'b mut self, state: &'b mut S) -> Ctx<'b, S> {
         Ctx {
             state,
+            slot: self.conn,
             conn: self.conn,
             peer: self.peer,
             id: None,

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use super::arrivals::Said;
 use super::directory::Ear;
 use super::hub::Hub;
 use super::own_turn;
 use crate::body::{Answer, Id, IntoReply};
-use crate::bus::{Deed, Interest, Kind, Outgoing, Sent, Whom};
+use crate::bus::{Deed, Interest, Kind, Origin, Outgoing, Sent, Whom};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Media};
 use crate::scoreboard::Counter;
@@ -89,13 +90,19 @@ impl<'a> Target<'a> {
     /// Connections, and who listens in the room, of this worker.
     fn audience(&self) -> (Vec<ConnId>, Vec<Ear>) {
         let (mut names, mut ears) = match self.who {
-            Who::Conn(conn) => (vec![conn], Vec::new()),
+            Who::Conn(name) => (vec![self.hub.directory().slot_of(name)], Vec::new()),
             Who::User(name) => (self.hub.directory().user(name), Vec::new()),
             Who::Room(name) => self.hub.directory().room(name),
             Who::All => (self.hub.worker().everybody(), Vec::new()),
         };
-        names.retain(|name| Some(*name) != self.except);
-        ears.retain(|ear| Some(ear.conn) != self.except);
+        if matches!(self.who, Who::All) && !self.hub.arrivals().is_empty() {
+            names.extend(self.hub.arrivals().waiting());
+        }
+        if let Some(except) = self.except {
+            let except = self.hub.directory().slot_of(except);
+            names.retain(|name| *name != except);
+            ears.retain(|ear| ear.conn != except);
+        }
         (names, ears)
     }
 
@@ -122,7 +129,7 @@ impl<'a> Target<'a> {
         bus.saying(|| {
             let sent = match self.who {
                 // It is here, and nowhere else.
-                Who::Conn(conn) if self.hub.worker().knows(conn) => Sent::default(),
+                Who::Conn(name) if self.is_here(name) => Sent::default(),
                 Who::Conn(_) | Who::User(_) | Who::Room(_) | Who::All => {
                     let (whom, to) = self.whom();
                     bus.publish(&Outgoing {
@@ -165,18 +172,36 @@ impl<'a> Target<'a> {
             return 0;
         };
         let all = (id, &body[..], form(media));
-        self.everywhere(Deed::Send, all, |_| self.push((id, body.clone(), media)))
+        self.everywhere(Deed::Send, all, |sent| {
+            self.push((id, body.clone(), media), sent.origin)
+        })
     }
 
     /// To those of this worker.
-    pub(super) fn push(&self, (id, body, media): Pushing) -> usize {
-        let (names, ears) = self.audience();
+    pub(super) fn push(&self, push: Pushing, origin: Origin) -> usize {
+        let (mut names, ears) = self.audience();
+        let kept = self.keep(&mut names, origin, || Said::Push(push.clone()));
+        let (id, body, media) = push;
         let heard = self.hub.tell_ears(&ears, id, &body);
         let pushed = (self.hub.worker()).send(&names, own_turn::held(), (id, body, media));
         if let Some(own) = pushed.own {
             own_turn::push(own);
         }
-        heard + pushed.reached
+        heard + kept + pushed.reached
+    }
+
+    /// Keeps what is said for those who are not wholly here; returns for how many.
+    fn keep(&self, names: &mut Vec<ConnId>, origin: Origin, said: impl FnOnce() -> Said) -> usize {
+        let arrivals = self.hub.arrivals();
+        if arrivals.is_empty() {
+            return 0;
+        }
+        arrivals.keep(names, origin, &said())
+    }
+
+    fn is_here(&self, name: ConnId) -> bool {
+        let worker = self.hub.worker();
+        worker.knows(self.hub.directory().slot_of(name))
     }
 
     /// Closes each of them, and says `why` in the log; returns how many that
@@ -187,13 +212,14 @@ impl<'a> Target<'a> {
     /// that come later are not sent and not counted by [`send`](Self::send). The
     /// caller's own connection closes behind the reply of its handler.
     pub fn close(self, why: &str) -> usize {
-        self.everywhere(Deed::Close, (0, why.as_bytes(), 0), |_| {
-            self.close_here(why)
+        self.everywhere(Deed::Close, (0, why.as_bytes(), 0), |sent| {
+            self.close_here(why, sent.origin)
         })
     }
 
-    pub(super) fn close_here(&self, why: &str) -> usize {
+    pub(super) fn close_here(&self, why: &str, origin: Origin) -> usize {
         let mut names = self.names();
+        let kept = self.keep(&mut names, origin, || Said::Close);
         let all = names.len();
         let own = own_turn::held().map(|(own, _)| own);
         names.retain(|name| Some(*name) != own);
@@ -202,7 +228,7 @@ impl<'a> Target<'a> {
             own_turn::close();
             self.hub.row().count(Counter::ClosedByHandler);
         }
-        let closed = self.hub.worker().close(&names, CloseMode::Flush) + usize::from(is_own);
+        let closed = self.hub.worker().close(&names, CloseMode::Flush) + usize::from(is_own) + kept;
         if closed > 0 {
             ::log::info!("close {closed} connections: {why}");
         }
@@ -242,7 +268,8 @@ impl<'a> Target<'a> {
         let (mut names, ears) = self.audience();
         // Whose `closed` has not run yet is a member, and reached by nobody: what
         // is counted is what `send` would reach.
-        names.retain(|name| self.hub.worker().knows(*name));
+        let (worker, arrivals) = (self.hub.worker(), self.hub.arrivals());
+        names.retain(|name| worker.knows(*name) || arrivals.has(*name));
         names.len() + ears.len()
     }
 }

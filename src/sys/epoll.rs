@@ -29,6 +29,8 @@ pub enum Interest {
     HangUp,
     /// Room to write; told once, then silent until [`Epoll::rearm`].
     WriteOnce,
+    /// Readable; told once, then silent until [`Epoll::rearm`].
+    ReadOnce,
     /// Readable, or room to write; told again while it lasts.
     ReadWrite,
 }
@@ -44,6 +46,7 @@ impl Interest {
             // The kernel tells it unasked.
             Self::HangUp => EpollFlags::empty(),
             Self::WriteOnce => EpollFlags::EPOLLOUT.union(EpollFlags::EPOLLONESHOT),
+            Self::ReadOnce => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT),
             Self::ReadWrite => EpollFlags::EPOLLIN.union(EpollFlags::EPOLLOUT),
         }
     }

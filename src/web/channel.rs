@@ -13,6 +13,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::body::Id;
 use crate::dispatch::{Listening, Waker};
 use crate::protocol::http::{ChunkBuf, Fill, Source, Stream};
 use crate::sys::clock::coarse_millis;
@@ -59,6 +62,10 @@ struct Channel {
 
 struct Inner {
     queue: Vec<u8>,
+    /// What was said to the rooms of the stream, and is no bytes of it yet.
+    heard: Vec<(Id, Bytes)>,
+    /// Bytes of that.
+    heard_bytes: usize,
     senders: usize,
     /// The connection was woken and has not looked yet.
     woken: bool,
@@ -74,13 +81,19 @@ pub(super) fn channel(waker: Waker, beat: Option<Duration>) -> (StreamSender, St
     (sender, Stream::new(receiver))
 }
 
-/// As [`channel`], of those who `listen` sends for.
+/// Makes bytes of a message; `None`: it is none of the stream's.
+pub(super) type Write = Box<dyn FnMut(Id, &Bytes) -> Option<String> + Send>;
+
+/// As [`channel`], of what is heard in the rooms where `listen` listens, written by
+/// `write`, which runs in the stream's turn.
 pub(super) fn hearing(
     waker: Waker,
     beat: Duration,
+    write: Write,
     listen: impl FnOnce(&StreamSender) -> Vec<Listening>,
 ) -> Stream {
     let (sender, mut receiver) = ends(waker, Some(beat));
+    receiver.write = Some(write);
     receiver.rooms = listen(&sender);
     Stream::new(receiver)
 }
@@ -88,6 +101,8 @@ pub(super) fn hearing(
 fn ends(waker: Waker, beat: Option<Duration>) -> (StreamSender, Receiver) {
     let inner = Inner {
         queue: Vec::new(),
+        heard: Vec::new(),
+        heard_bytes: 0,
         senders: 1,
         woken: false,
         gone: false,
@@ -101,6 +116,7 @@ fn ends(waker: Waker, beat: Option<Duration>) -> (StreamSender, Receiver) {
         channel: Arc::clone(&channel),
         beat: beat.map(Beat::new),
         leaves: false,
+        write: None,
         rooms: Vec::new(),
     };
     (StreamSender(channel), receiver)
@@ -114,15 +130,28 @@ impl StreamSender {
     /// [`Unsent`]; nothing of `bytes` is sent.
     pub fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), Unsent> {
         let bytes = bytes.as_ref();
+        self.put(bytes.len(), |inner| inner.queue.extend_from_slice(bytes))
+    }
+
+    /// As [`Self::send`], of a message whose bytes are written in the stream's turn:
+    /// whoever says it runs none of its code.
+    pub(super) fn hear(&self, id: Id, body: &Bytes) -> Result<(), Unsent> {
+        self.put(body.len(), |inner| {
+            inner.heard_bytes += body.len();
+            inner.heard.push((id, body.clone()));
+        })
+    }
+
+    fn put(&self, len: usize, put: impl FnOnce(&mut Inner)) -> Result<(), Unsent> {
         let mut inner = lock(&self.0.inner);
         if inner.gone || inner.cut {
             return Err(Unsent::Gone);
         }
-        let waiting = inner.queue.len();
-        if waiting > 0 && waiting + bytes.len() > QUEUE {
+        let waiting = inner.queue.len() + inner.heard_bytes;
+        if waiting > 0 && waiting + len > QUEUE {
             return Err(Unsent::Full);
         }
-        inner.queue.extend_from_slice(bytes);
+        put(&mut inner);
         let wakes = !std::mem::replace(&mut inner.woken, true);
         drop(inner);
         if wakes {
@@ -175,17 +204,41 @@ struct Receiver {
     channel: Arc<Channel>,
     beat: Option<Beat>,
     leaves: bool,
+    /// Writes what was heard.
+    write: Option<Write>,
     /// Where its senders listen, until it is dropped.
     rooms: Vec<Listening>,
 }
 
+impl Receiver {
+    /// Makes bytes of what was heard. Without the lock: the program's code runs.
+    fn write_heard(&mut self) {
+        let Some(write) = &mut self.write else {
+            return;
+        };
+        let heard = {
+            let mut inner = lock(&self.channel.inner);
+            inner.woken = false;
+            inner.heard_bytes = 0;
+            std::mem::take(&mut inner.heard)
+        };
+        let all: String = (heard.iter())
+            .filter_map(|(id, body)| write(*id, body))
+            .collect();
+        lock(&self.channel.inner)
+            .queue
+            .extend_from_slice(all.as_bytes());
+    }
+}
+
 impl Source for Receiver {
     fn fill(&mut self, room: &mut ChunkBuf<'_>) -> Fill {
+        self.write_heard();
         let mut inner = lock(&self.channel.inner);
         inner.woken = false;
         let put = room.put(&inner.queue);
         inner.queue.drain(..put);
-        if !inner.queue.is_empty() {
+        if !inner.queue.is_empty() || !inner.heard.is_empty() {
             return Fill::More;
         }
         inner.queue.shrink_to(KEEP);
@@ -212,6 +265,7 @@ impl Drop for Receiver {
         let mut inner = lock(&self.channel.inner);
         inner.gone = true;
         inner.queue = Vec::new();
+        inner.heard = Vec::new();
     }
 }
 

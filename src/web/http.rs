@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -357,21 +356,20 @@ impl<'a, S> Http<'a, S> {
     ) -> Stream {
         self.say_events();
         let (hub, conn) = (self.ctx.hub(), self.ctx.conn());
-        let event = Arc::new(event);
-        hearing(self.ctx.waker(), BEAT, |sender| {
+        let fence = hub.clone();
+        let write = move |id, body: &Bytes| {
+            let event = fence.fenced(id, || event(id, body)).flatten()?;
+            Some(event.into().to_string())
+        };
+        hearing(self.ctx.waker(), BEAT, Box::new(write), |sender| {
             let listen = |room: &&str| {
-                let (sender, event) = (sender.clone(), Arc::clone(&event));
-                hub.listen(conn, room, move |id, body| {
-                    let Some(event) = event(id, body) else {
-                        return Heard::Taken;
-                    };
-                    match sender.send(event.into().to_string()) {
-                        Ok(()) => Heard::Taken,
-                        Err(Unsent::Gone) => Heard::Gone,
-                        Err(Unsent::Full) => {
-                            sender.cut();
-                            Heard::Slow
-                        }
+                let sender = sender.clone();
+                hub.listen(conn, room, move |id, body| match sender.hear(id, body) {
+                    Ok(()) => Heard::Taken,
+                    Err(Unsent::Gone) => Heard::Gone,
+                    Err(Unsent::Full) => {
+                        sender.cut();
+                        Heard::Slow
                     }
                 })
             };

@@ -33,6 +33,8 @@ pub(crate) enum Job {
     Turn(Arc<Connection>),
     /// Run this periodic job.
     Tick(usize),
+    /// Run what the program is to hear of.
+    News,
     /// The worker drains: run what the program wants done at the beginning.
     Draining,
 }

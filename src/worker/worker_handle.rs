@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::connection::inbox::Put;
 use super::connection::{Connection, Item};
 use super::queues::letters::ToSender;
-use super::shared::Shared;
+use super::shared::{Job, Shared};
 use crate::config::Overflow;
 use crate::dispatch::service::{Pushed, WorkerHandle};
 use crate::log::access_log;
@@ -132,6 +132,10 @@ impl WorkerHandle for Shared {
 
     fn record(&self, line: &[u8]) {
         access_log::record(line);
+    }
+
+    fn has_news(&self) {
+        self.queue.push(Job::News);
     }
 
     fn everybody(&self) -> Vec<ConnId> {

@@ -1,5 +1,7 @@
 //! The hub over workers: what one says reaches the connections of all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use purlin::dispatch::Target;
@@ -7,6 +9,7 @@ use purlin::prelude::*;
 use purlin::{Counter, Server};
 
 use crate::harness::{Client, comm, wait_until};
+use crate::instance::Instance;
 
 const PUSH: u32 = 100;
 
@@ -229,4 +232,178 @@ fn a_worker_that_ends_leaves_nobody_behind() {
     assert_eq!(ask(&mut clients[0], COUNT, "room a"), "30");
     let farewell = server.stop(Duration::from_millis(100)).unwrap();
     assert!(farewell.cut <= 30);
+}
+
+/// Publishers in rooms of members that come and go between workers: over reloads,
+/// and an upgrade, each member hears each of them once and in its order.
+#[test]
+fn what_is_said_comes_once_while_connections_change_their_worker() {
+    const MEMBERS: usize = 12;
+    let (reloads, upgrades) = match std::env::var_os("PURLIN_TEST_FULL") {
+        Some(_) => (20, 5),
+        None => (3, 1),
+    };
+    let instance = Instance::mover("");
+    instance.must("start");
+    let member = |n: usize| {
+        let mut client = Client::connect(instance.address);
+        client.call(11, b"lobby");
+        client.call(12, format!("guest {n}").as_bytes());
+        client
+    };
+    let mut members: Vec<Client> = (0..MEMBERS).map(member).collect();
+    let name = |one: &mut Client| ConnId::from_word(one.who().1).to_string();
+    let names: Vec<String> = members.iter_mut().map(name).collect();
+    let ends = AtomicBool::new(false);
+    let said: Vec<u32> = thread::scope(|scope| {
+        let speakers: Vec<_> = (0..3_u32)
+            .map(|speaker| {
+                let (instance, ends, names) = (&instance, &ends, &names);
+                scope.spawn(move || speak(instance, speaker, ends, names))
+            })
+            .collect();
+        for round in 0..reloads + upgrades {
+            let upgrade = round % (reloads / upgrades + 1) == reloads / upgrades;
+            instance.must(if upgrade { "upgrade" } else { "reload" });
+            wait_until("the old ones have left", || instance.serves_with(2));
+        }
+        ends.store(true, Ordering::SeqCst);
+        speakers
+            .into_iter()
+            .map(|one| one.join().unwrap())
+            .collect()
+    });
+    for (n, client) in members.iter_mut().enumerate() {
+        let mut next = [0_u32; 3];
+        // The last word of each speaker is for everybody as well.
+        while next.iter().zip(&said).any(|(next, said)| next < said) {
+            let (id, body) = client.comm();
+            let text = String::from_utf8(body).unwrap();
+            assert_eq!(id, 100, "{text}");
+            let numbers: Vec<u32> = text.split(' ').map(|word| word.parse().unwrap()).collect();
+            let [speaker, number] = numbers[..] else {
+                panic!("{text}");
+            };
+            let next = &mut next[speaker as usize];
+            assert_eq!(number, *next, "of speaker {speaker} to member {n}");
+            *next += 1;
+        }
+        assert_eq!(name(client), names[n], "it keeps its name");
+    }
+    assert_eq!(
+        instance.counter("connections_closed"),
+        3,
+        "the speakers left"
+    );
+    assert_eq!(
+        instance.counter("bus_lost") + instance.counter("bus_broken"),
+        0
+    );
+    assert!(said.iter().all(|said| *said > 10), "{said:?}");
+}
+
+/// Says numbers until it ends: to the room, to each user, to each connection by its
+/// name; returns how many. Never is nobody reached.
+fn speak(instance: &Instance, speaker: u32, ends: &AtomicBool, names: &[String]) -> u32 {
+    let mut client = Client::connect(instance.address);
+    let mut number = 0;
+    while !ends.load(Ordering::SeqCst) {
+        let text = format!("{speaker} {number}");
+        match number % 3 {
+            0 | 1 => {
+                let reached = client.call(22, text.as_bytes()).1;
+                let reached: usize = String::from_utf8(reached).unwrap().parse().unwrap();
+                assert!(reached >= names.len(), "{reached} heard {text}");
+            }
+            _ => {
+                for name in names {
+                    let reached = client.call(23, format!("{name}\n{text}").as_bytes()).1;
+                    assert_ne!(reached, b"0", "nobody was {name}");
+                }
+            }
+        }
+        number += 1;
+    }
+    number
+}
+
+#[test]
+fn what_is_told_runs_once_in_each_worker_and_in_its_order() {
+    #[derive(Default)]
+    struct Heard(std::sync::Mutex<Vec<String>>);
+    const TELLS: usize = 200;
+    let app = App::<()>::new()
+        .data(|| Ok::<_, String>(Heard::default()))
+        .on_tell("news", |hub, text| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            hub.data::<Heard>().0.lock().unwrap().push(text);
+        })
+        .on_tell("other", |_, _| panic!("nobody tells that"))
+        .on(1, |c, (): ()| c.conn().to_string())
+        .on(2, |c, text: String| {
+            c.hub().tell("news", text.clone());
+            text
+        })
+        .on(3, |c, (): ()| c.data::<Heard>().0.lock().unwrap().join(" "));
+    let keys = [("workers", "2"), ("listener.0.frame", "comm")];
+    let server = Server::configured(app, &keys).unwrap();
+    let [mut here, mut there] = on_both(&server, 1);
+    let expected: Vec<String> = (0..TELLS).map(|n| n.to_string()).collect();
+    for text in &expected {
+        ask(&mut here[0], 2, text);
+    }
+    for client in [&mut here[0], &mut there[0]] {
+        wait_until("all is heard", || {
+            ask(client, 3, "").split(' ').count() == TELLS
+        });
+        assert_eq!(ask(client, 3, ""), expected.join(" "));
+    }
+}
+
+/// A stream of events hears what is said in another worker; its code runs in its own
+/// turn, where it may say something itself.
+#[test]
+fn events_of_a_room_come_from_every_worker() {
+    use std::io::{Read, Write};
+    let web = Web::<()>::new().get("/events", |c, (): ()| {
+        let hub = c.hub().clone();
+        c.events_of(&["a"], move |_, text| {
+            hub.room("echo").send(PUSH, text.clone());
+            Some(String::from_utf8_lossy(text).into_owned())
+        })
+    });
+    let keys = [
+        ("workers", "2"),
+        ("listener.0.frame", "comm"),
+        ("listener.0.protocol", "auto"),
+    ];
+    let server = Server::configured(app().web(web), &keys).unwrap();
+    let [mut here, mut there] = on_both(&server, 1);
+    for client in [&mut here[0], &mut there[0]] {
+        ask(client, JOIN, "echo");
+    }
+    let mut stream = std::net::TcpStream::connect(here[0].0.peer_addr().unwrap()).unwrap();
+    let request = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request).unwrap();
+    for client in [&mut here[0], &mut there[0]] {
+        wait_until("it listens", || ask(client, COUNT, "room a") == "1");
+    }
+    assert_eq!(ask(&mut here[0], SAY, "room a\nfrom here"), "1");
+    for client in [&mut here[0], &mut there[0]] {
+        assert_eq!(client.comm(), (100, b"from here".to_vec()));
+    }
+    assert_eq!(ask(&mut there[0], SAY, "room a\nfrom there"), "1");
+    for client in [&mut here[0], &mut there[0]] {
+        assert_eq!(client.comm(), (100, b"from there".to_vec()));
+    }
+    let mut seen = String::new();
+    while !seen.contains("data: from there") {
+        let mut piece = [0; 1024];
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "the stream ended: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+    assert!(seen.contains("data: from here"), "{seen}");
+    drop(stream);
+    wait_until("it has left", || ask(&mut here[0], COUNT, "room a") == "0");
 }

@@ -114,10 +114,11 @@ fn everybody_is_reached(clients: &mut [Client]) -> usize {
     for (n, client) in clients.iter_mut().enumerate() {
         workers.entry(client.who().0).or_default().push(n);
     }
+    let all: Vec<usize> = (0..clients.len()).collect();
     for members in workers.values() {
-        let (first, reached) = (members[0], members.len());
-        ask(clients, first, (13, "lobby"), members, reached);
-        for &n in members {
+        let first = members[0];
+        ask(clients, first, (13, "lobby"), &all, all.len());
+        for &n in &all {
             ask(clients, first, (14, &format!("guest {n}")), &[n], 1);
         }
     }

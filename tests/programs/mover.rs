@@ -36,6 +36,10 @@ const NAMED: Id = 18;
 const FAIL: Id = 19;
 /// Pushes what cannot be said, for a reason that is nobody's business.
 const FAIL_PUSH: Id = 20;
+/// Pushes the body to the room `lobby`, but not to who says it.
+const TELL: Id = 22;
+/// Pushes the body to the connection whose name is its first line.
+const NAME: Id = 23;
 /// What is pushed.
 const PUSH: Id = 100;
 
@@ -125,6 +129,15 @@ fn main() -> ExitCode {
         })
         .on(ROOM, |c, room: String| {
             c.hub().room(&room).send(PUSH, room.clone()).to_string()
+        })
+        .on(TELL, |c, text: String| {
+            let others = c.hub().room("lobby").except(c.conn());
+            others.send(PUSH, text).to_string()
+        })
+        .on(NAME, |c, text: String| {
+            let (name, text) = text.split_once('\n').unwrap_or_default();
+            let name = name.parse().expect("the name of a connection");
+            c.hub().conn(name).send(PUSH, text.to_owned()).to_string()
         })
         .on(USER, |c, user: String| {
             c.hub().user(&user).send(PUSH, user.clone()).to_string()

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::dispatch::CloseReason;
-use crate::dispatch::service::UnknownId;
+use crate::dispatch::service::{Named, UnknownId};
 use crate::net::ConnId;
 use crate::net::per_ip::Hash;
 use crate::protocol::{CloseMode, Event, Protocol};
@@ -109,6 +109,8 @@ pub(crate) struct Connection {
     pub(crate) fd: Option<OwnedFd>,
     pub(crate) id: ConnId,
     pub(crate) peer: Peer,
+    /// What it was called where it was accepted, as a word; [`u64::MAX`]: here.
+    name: u64,
     /// What it is counted under; 0: it is not.
     counted: AtomicU64,
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
@@ -151,6 +153,7 @@ impl Connection {
             fd: None,
             id: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
+            name: u64::MAX,
             counted: AtomicU64::new(0),
             protocol: None,
             became: Became::nothing(),
@@ -296,6 +299,21 @@ impl Connection {
         self.dead.store(true, Ordering::SeqCst);
     }
 
+    /// Its slot, and what everybody calls it.
+    pub(crate) fn named(&self) -> Named {
+        let conn = self.id;
+        let name = match self.name {
+            u64::MAX => conn,
+            name => ConnId::from_word(name),
+        };
+        Named { conn, name }
+    }
+
+    /// It came from another worker, where it was called so.
+    pub(crate) const fn keep_name(&mut self, name: ConnId) {
+        self.name = name.word();
+    }
+
     /// Bytes that wait to be sent.
     pub(crate) fn unsent(&self) -> usize {
         self.queued.load(Ordering::SeqCst)
@@ -332,6 +350,7 @@ impl Connection {
         self.close_reason.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
         self.is_session.store(false, Ordering::Relaxed);
+        self.name = u64::MAX;
         self.peer_done.store(false, Ordering::Relaxed);
         self.mailbox.reset();
         self.inbox = Inbox::new();

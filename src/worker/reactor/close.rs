@@ -68,6 +68,9 @@ impl Reactor<'_> {
         self.shared.pool.evict(id);
         conn.bury();
         self.shared.session_went(&conn);
+        if conn.named().has_moved() {
+            self.service.departed(conn.named());
+        }
         self.live -= 1;
         self.shared.row.count(Counter::Quarantined);
         self.shared.row.subtract(Counter::Live, 1);
@@ -201,8 +204,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::bus::Read;
     use crate::config::Config;
-    use crate::dispatch::service::{Dispatcher, Service};
+    use crate::dispatch::service::{Dispatcher, Named, Service};
     use crate::protocol::{Cut, Cutter};
     use crate::scoreboard::Row;
     use crate::worker::limits::Limits;
@@ -226,6 +230,16 @@ mod tests {
         fn tick(&self, _: usize) {}
 
         fn hear(&self, _: crate::bus::Message) {}
+
+        fn news(&self) {}
+
+        fn has_heard(&self) {}
+
+        fn arrives(&self, _: Named) {}
+
+        fn arrived(&self, _: Named, _: &Arc<[Read]>) {}
+
+        fn departed(&self, _: Named) {}
 
         fn greets(&self) -> bool {
             false

@@ -305,7 +305,7 @@ impl Reactor<'_> {
             self.dismiss_silent();
         }
         let drain = self.drain.as_ref()?;
-        let is_empty = self.live == 0 && self.proxy_wait.is_empty();
+        let is_empty = self.live == 0 && self.proxy_wait.is_empty() && !self.has_limbo();
         if has_announced && is_empty && self.shared.row.read(Counter::Quarantined) == 0 {
             let cut = drain.cut.filter(|cut| cut.connections > 0);
             return Some(cut.map_or(End::Drained, |cut| End::Cut(cut.connections)));

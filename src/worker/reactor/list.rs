@@ -2,6 +2,7 @@
 //! which alone knows them all: about a microsecond for each that is listed.
 
 use super::Reactor;
+use super::inbound::Inbound;
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
@@ -30,7 +31,7 @@ impl Reactor<'_> {
             let inbound = &self.inbound[slot];
             let conn = inbound.conn()?;
             Some(Live {
-                id: conn.id.word(),
+                id: conn.named().name.word(),
                 peer: match conn.peer {
                     Peer::Tcp(peer) => Some(peer),
                     Peer::Unix => None,
@@ -50,11 +51,11 @@ impl Reactor<'_> {
     /// Closes a connection because an operator wants it; false: nobody has
     /// that name.
     pub(super) fn kick(&mut self, id: ConnId) -> bool {
-        let lives = self.inbound.get(id.slot());
-        if lives.and_then(|inbound| inbound.find(id)).is_none() {
+        let mut lives = self.inbound.iter().filter_map(Inbound::conn);
+        let Some(conn) = lives.find(|conn| conn.named().name == id) else {
             return false;
-        }
-        self.end_connection(id, CloseMode::Flush, Some(Counter::Kicked));
+        };
+        self.end_connection(conn.id, CloseMode::Flush, Some(Counter::Kicked));
         true
     }
 }

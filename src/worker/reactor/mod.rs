@@ -42,7 +42,6 @@ use crate::dispatch::service::Service;
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
-use crate::sys::channel::Channel;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
 use crate::sys::reserve::Reserve;
@@ -52,7 +51,7 @@ use cutters::Cutters;
 use drain::{DRAIN, Drain};
 use drain_report::Drained;
 use evict::Candidates;
-use handover::Successors;
+use handover::{Predecessor, Successors};
 use inbound::Inbound;
 use proxy_wait::ProxyWait;
 
@@ -108,7 +107,7 @@ pub(super) struct Reactor<'a> {
     /// Those to whom connections go when this worker drains.
     successors: Successors,
     /// Lines to those who drain.
-    predecessors: Vec<Channel>,
+    predecessors: Vec<Predecessor>,
     /// The descriptors that new clients do not get; who moves in from another
     /// worker has one already.
     reserve: Reserve,

@@ -37,6 +37,7 @@ pub(crate) fn run(shared: &Arc<Shared>, service: &dyn Service) {
                 service.draining();
                 shared.announcing.store(false, Ordering::SeqCst);
             }
+            Job::News => service.news(),
             Job::Tick(job) => {
                 service.tick(job);
                 shared.heartbeat.ticked(job);

@@ -149,7 +149,9 @@ fn start_threads(
     if let Some(bus) = shared.bus.clone() {
         let service = Arc::clone(service);
         threads.start(shared, "bus".into(), move || {
-            bus.run(&mut |message| service.hear(message));
+            bus.run(&mut |message| service.hear(message), &|| {
+                service.has_heard()
+            });
             Ok(())
         })?;
     }

@@ -8,7 +8,9 @@
 //!     -- Offer: descriptor and record -------------> a slot, its state, its count
 //!   <-------------------------- Verdict: taken ----- goes on, reads
 //!   forgets it, takes its count back
-//!     -- Rest: the pushes that were held back -----> behind its own
+//!     -- Rest: the pushes that were held back -----> behind what is unsent
+//!     -- Gone: up to where it heard the others -----> serves it; says what it
+//!                                                    heard itself behind that
 //! ```
 //!
 //! # What is promised
@@ -23,14 +25,17 @@
 //!   `closed` do not run.
 //! - What the client sends meanwhile stays in the socket, which nobody reads:
 //!   nothing is lost, nothing comes twice.
-//! - A push of the worker that leaves, by name, room or user, reaches the
-//!   connection if it came before the verdict: it is held back and sent after
-//!   it. One that was on its way to the sender when the verdict came is counted
-//!   `stale`; later ones do not find the connection there. A close is passed
-//!   on.
-//! - It is in one worker at a time. The one that stays touches neither socket
-//!   nor rooms before its verdict is in the line; the one that leaves keeps
-//!   everything until it has read it, and goes on with the connection when the
+//! - A push, of whatever worker, by name, room or user, reaches it once. The one
+//!   that stays enters its rooms before the verdict, and keeps what it hears for
+//!   it. The one that leaves holds back what it hears; at the verdict it reads its
+//!   rings to their ends, while nobody of its own says anything, lets go, sends what
+//!   was held back, and says up to which message it has heard each worker. What was
+//!   kept up to there has been sent, the rest is said now. What a handler of the
+//!   connection says in its new worker is heard by all behind what it said in the
+//!   old one. A close is passed on.
+//! - It is in one worker at a time. The one that stays serves nothing of it before
+//!   the other has let go; the one that leaves keeps everything until it has read
+//!   the verdict, and goes on with the connection when the
 //!   line ends without. So when either is killed, at whatever point, the client
 //!   sees at worst a close; and what the dead one had counted, the master
 //!   clears.
@@ -65,4 +70,5 @@ mod record;
 mod send;
 mod verdict;
 
+pub(super) use receive::Predecessor;
 pub(super) use send::Successors;

@@ -124,6 +124,8 @@ pub(super) fn pack(
         luggage,
         partial: inbound.partial().to_vec(),
         output: (!output.is_empty()).then_some(output),
+        name: Some(conn.named().name),
+        is_followed: shared.bus.is_some(),
     });
     Ok(Packed {
         record,
@@ -165,7 +167,7 @@ pub(super) fn unpack(service: &dyn Service, conn: &mut Connection, record: &Reco
         app: service.dispatcher(),
     });
     parts.server.restore(record.rest);
-    let (id, peer, unknown_id) = (conn.id, conn.peer, conn.unknown_id);
+    let (id, peer, unknown_id) = (conn.named(), conn.peer, conn.unknown_id);
     let state = &luggage.state;
     let unpacked = (parts.app).unpack(id, peer, unknown_id, is_session, state);
     *own_parts(conn) = unpacked.then_some(parts);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::output::Output;
 use super::pack::{own_parts, unpack};
 use super::record::{Message, Reason, Record, Verdict};
+use crate::bus::Read;
 use crate::dispatch::CloseReason;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
@@ -22,8 +23,24 @@ use crate::worker::connection::items::Items;
 use crate::worker::connection::mailbox::Wait;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::accept::Listened;
+use crate::worker::reactor::drain::Fate;
 use crate::worker::reactor::{HANDOVER, Reactor};
 use crate::worker::turn::write;
+
+/// A worker that leaves.
+pub(in crate::worker) struct Predecessor {
+    channel: Channel,
+    /// What it was told that it is ours, and has not let go of yet.
+    limbo: Vec<Limbo>,
+}
+
+/// A connection that is ours when the other worker says so, or is gone. Until then
+/// nobody serves it: what its handlers said, the other one would hear as well.
+struct Limbo {
+    arrival: Arrival,
+    /// What came for it meanwhile, in its order.
+    rests: Vec<(Vec<u8>, Option<CloseMode>)>,
+}
 
 /// A connection that has everything but its place: nobody finds it yet.
 struct Arrival {
@@ -33,6 +50,8 @@ struct Arrival {
     record: Box<Record>,
     /// Bytes of memory that wait to be sent.
     unsent: usize,
+    /// What the loop is to be told of.
+    interest: Interest,
 }
 
 impl Reactor<'_> {
@@ -44,16 +63,25 @@ impl Reactor<'_> {
             return;
         }
         match self.epoll.add(&channel, Interest::Read, HANDOVER) {
-            Ok(()) => self.predecessors.push(channel),
+            Ok(()) => self.predecessors.push(Predecessor {
+                channel,
+                limbo: Vec::new(),
+            }),
             Err(error) => ::log::error!("listen to an old worker: {error}; it keeps all it has"),
         }
     }
 
     /// This worker leaves: what was offered and not answered stays where it is.
     pub(in crate::worker) fn take_no_more(&mut self) {
-        for channel in self.predecessors.drain(..) {
-            let _gone = self.epoll.delete(&channel);
+        let waits = |one: &Predecessor| !one.limbo.is_empty();
+        while let Some(line) = self.predecessors.iter().position(|one| !waits(one)) {
+            self.part_from(line);
         }
+    }
+
+    /// Whether something is ours that another worker has not let go of yet.
+    pub(in crate::worker) fn has_limbo(&self) -> bool {
+        self.predecessors.iter().any(|one| !one.limbo.is_empty())
     }
 
     /// A line has something to say.
@@ -63,18 +91,55 @@ impl Reactor<'_> {
             if self.hear_predecessor(line) {
                 line += 1;
             } else {
-                let channel = self.predecessors.remove(line);
-                let _gone = self.epoll.delete(&channel);
+                self.part_from(line);
             }
         }
         self.hear_successors();
+    }
+
+    /// Nothing more is heard over this line: what was taken over it is ours.
+    fn part_from(&mut self, line: usize) {
+        let Predecessor { channel, limbo } = self.predecessors.remove(line);
+        let _gone = self.epoll.delete(&channel);
+        if !limbo.is_empty() {
+            self.leave_limbo(limbo, &[], None);
+        }
+    }
+
+    /// The other worker has let go of these, and passed on what it heard up to the
+    /// marks.
+    fn leave_limbo(&mut self, limbo: Vec<Limbo>, marks: &[Read], own: Option<Read>) {
+        let Some(bus) = self.shared.bus.clone() else {
+            return self.come_in(limbo, marks);
+        };
+        let service = self.service;
+        let deliver = &mut |message| service.hear(message);
+        bus.taking_over(own, deliver, || self.come_in(limbo, marks));
+    }
+
+    fn come_in(&mut self, limbo: Vec<Limbo>, marks: &[Read]) {
+        let marks: Arc<[Read]> = marks.into();
+        for Limbo { mut arrival, rests } in limbo {
+            let named = arrival.vacancy.tenant().named();
+            let is_session = arrival.protocol.is_session();
+            self.move_in(arrival);
+            if self.has_successor() {
+                self.set_fate(named.conn.slot(), Fate::Open);
+            }
+            for (pushes, close) in rests {
+                self.take_rest(named.conn, pushes, close);
+            }
+            if is_session {
+                self.service.arrived(named, &marks);
+            }
+        }
     }
 
     /// False: it is gone, or the line is of no use any more.
     fn hear_predecessor(&mut self, line: usize) -> bool {
         let mut gone = false;
         loop {
-            match self.predecessors[line].receive(&mut self.scratch) {
+            match self.predecessors[line].channel.receive(&mut self.scratch) {
                 Ok(Received::Datagram(len, came)) => match Message::parse(&self.scratch[..len]) {
                     Some(Message::Offer(records)) if needed(&records) == came.len() => {
                         if !self.consider(line, records, came) {
@@ -85,11 +150,26 @@ impl Reactor<'_> {
                         conn,
                         pushes,
                         close,
-                    }) => self.take_rest(conn, pushes, close),
+                    }) => {
+                        let mut limbo = self.predecessors[line].limbo.iter_mut();
+                        let is_it = |one: &&mut Limbo| one.arrival.vacancy.id() == conn;
+                        match limbo.find(is_it) {
+                            Some(one) => one.rests.push((pushes, close)),
+                            None => self.take_rest(conn, pushes, close),
+                        }
+                    }
+                    Some(Message::Gone(marks)) => {
+                        let limbo = std::mem::take(&mut self.predecessors[line].limbo);
+                        // The one that leaves says its own last.
+                        self.leave_limbo(limbo, &marks, marks.last().copied());
+                        if self.drain.is_some() {
+                            return false;
+                        }
+                    }
                     Some(Message::Offer(_) | Message::Verdicts(_)) | None => return false,
                 },
                 Ok(Received::Undelivered(len)) => {
-                    self.predecessors[line].skip();
+                    self.predecessors[line].channel.skip();
                     if !self.refuse_offer(line, len) {
                         return false;
                     }
@@ -109,7 +189,9 @@ impl Reactor<'_> {
             return false;
         };
         let verdicts = vec![Verdict::Refused(Reason::Full); records.len()];
-        let sent = self.predecessors[line].send(&Message::Verdicts(verdicts).datagram(), &[]);
+        let sent = self.predecessors[line]
+            .channel
+            .send(&Message::Verdicts(verdicts).datagram(), &[]);
         sent.is_ok()
     }
 
@@ -131,8 +213,10 @@ impl Reactor<'_> {
                 Err(reason) => Verdict::Refused(reason),
             });
         }
+        // Who looked for members of rooms before they were here looks again.
+        self.shared.bus.iter().for_each(|bus| bus.moved());
         let datagram = Message::Verdicts(verdicts).datagram();
-        match self.predecessors[line].send(&datagram, &[]) {
+        match self.predecessors[line].channel.send(&datagram, &[]) {
             Ok(()) => {}
             // It died: these connections are nobody else's.
             Err(error) if is_end(&error) => {}
@@ -142,7 +226,13 @@ impl Reactor<'_> {
             }
         }
         for arrival in arrivals {
-            self.move_in(arrival);
+            let rests = Vec::new();
+            let one = Limbo { arrival, rests };
+            if one.arrival.record.is_followed {
+                self.predecessors[line].limbo.push(one);
+            } else {
+                self.leave_limbo(vec![one], &[], None);
+            }
         }
         true
     }
@@ -172,6 +262,7 @@ impl Reactor<'_> {
         if !Arc::ptr_eq(&protocol, &listening.protocol) {
             conn.turn_into(&protocol);
         }
+        conn.keep_name(record.name.unwrap_or(conn.id));
         record.clocks.restore(conn, record.partial.len());
         if protocol.is_session() {
             // Where it comes from, or there was none.
@@ -191,8 +282,9 @@ impl Reactor<'_> {
             record,
             unsent,
             vacancy,
+            interest,
         };
-        self.arrive(arrival, unpacked, interest)
+        self.arrive(arrival, unpacked)
     }
 
     /// Gives a connection that nobody finds what is unsent to it, and lets it rest
@@ -200,7 +292,7 @@ impl Reactor<'_> {
     fn unpack_output(&self, conn: &mut Connection, output: &Output, files: Vec<OwnedFd>) -> usize {
         let mut app = self.service.dispatcher();
         // For its name in the access log.
-        app.take(conn.id, conn.peer, conn.unknown_id, false);
+        app.take(conn.named(), conn.peer, conn.unknown_id, false);
         let unsent = output.unpack(conn, files, &mut *app);
         app.vacate();
         let (limits, begins) = (&self.shared.limits, conn.mailbox.begin_inline());
@@ -216,24 +308,30 @@ impl Reactor<'_> {
         unsent
     }
 
-    /// Has the kernel tell of a connection that is whole, or gives it up.
-    fn arrive(
-        &mut self,
-        mut arrival: Arrival,
-        unpacked: bool,
-        interest: Interest,
-    ) -> Result<Arrival, Reason> {
+    /// Has the kernel tell of a connection that is whole, and has it reached beside
+    /// the other worker; or gives it up.
+    fn arrive(&mut self, mut arrival: Arrival, unpacked: bool) -> Result<Arrival, Reason> {
         if !unpacked {
             self.give_slot_back(arrival);
             return Err(Reason::State);
         }
-        let token = arrival.vacancy.id().word();
-        let registered = self
+        let (token, is_session) = (arrival.vacancy.id().word(), arrival.protocol.is_session());
+        let conn = arrival.vacancy.tenant();
+        // Whatever comes before it has its place is told again then.
+        if self
             .epoll
-            .add(arrival.vacancy.tenant().socket(), interest, token);
-        if registered.is_err() {
+            .add(conn.socket(), Interest::ReadOnce, token)
+            .is_err()
+        {
             self.give_slot_back(arrival);
             return Err(Reason::Full);
+        }
+        if is_session {
+            self.service.arrives(conn.named());
+            self.shared.session_came(conn);
+            if let Some(parts) = own_parts(conn) {
+                parts.app.enter(&arrival.record.luggage);
+            }
         }
         Ok(arrival)
     }
@@ -258,6 +356,10 @@ impl Reactor<'_> {
 
     fn give_slot_back(&mut self, mut arrival: Arrival) {
         let conn = arrival.vacancy.tenant();
+        self.shared.session_went(conn);
+        if arrival.protocol.is_session() {
+            self.service.departed(conn.named());
+        }
         if let Some(mut parts) = own_parts(conn).take() {
             parts.app.vacate();
         }
@@ -275,10 +377,16 @@ impl Reactor<'_> {
             protocol,
             record,
             unsent,
+            interest,
             ..
         } = arrival;
         let conn = self.place(vacancy, Counter::TakenOver);
         let (slot, begun) = (conn.id.slot(), record.clocks.has_begun());
+        let armed = self.epoll.rearm(conn.socket(), interest, conn.id.word());
+        if armed.is_err() {
+            self.shared
+                .ask_end(conn.id, CloseMode::Abort, Some(Counter::Broken));
+        }
         let inbound = &mut self.inbound[slot];
         inbound.begun = begun;
         inbound.meter = record.clocks.meter;

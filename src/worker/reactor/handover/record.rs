@@ -5,6 +5,7 @@
 //!   Offer: a record and a descriptor each ------------->
 //!         <------------------- Verdicts: taken, under which name, or why not
 //!   Rest: what came for one of them meanwhile ---------->
+//!   Gone: up to where it had heard the others ---------->
 //! ```
 //!
 //! The two may be different binaries. The first byte of a datagram is the form
@@ -17,6 +18,7 @@ use std::borrow::Cow;
 
 use super::clocks::{MovedClocks, WORDS};
 use super::output::{FILES, Output};
+use crate::bus::Read;
 use crate::dispatch::handover::{MovedState, State};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
@@ -37,6 +39,9 @@ pub(super) const OFFER: usize = 64 * 1024;
 /// Bytes of the start of a message, or of a state, that go along at most.
 pub(super) const PART: usize = 64 * 1024;
 
+/// Bytes of a name beside its record.
+const NAME: usize = 9;
+
 /// Bytes of the largest record.
 pub(super) const RECORD: usize = OFFER + PART;
 
@@ -56,6 +61,10 @@ pub(super) struct Record {
     pub(super) partial: Vec<u8>,
     /// What waits to be sent, if anything does.
     pub(super) output: Option<Output>,
+    /// What everybody calls it; `None`, of an older release: as it is called here.
+    pub(super) name: Option<ConnId>,
+    /// Whether the one that leaves says when it has let go: [`Message::Gone`].
+    pub(super) is_followed: bool,
 }
 
 /// What became of an offered connection.
@@ -109,6 +118,9 @@ pub(super) enum Message {
         /// Somebody wanted it closed on the way.
         close: Option<CloseMode>,
     },
+    /// Those of the last offer that were taken are the other one's alone. What was
+    /// said to them before these marks has been passed on.
+    Gone(Vec<Read>),
 }
 
 /// An offer that is being written.
@@ -119,6 +131,8 @@ pub(super) struct Offer {
     timers: Vec<Vec<(String, u64)>>,
     /// What is unsent, for each record; empty: nothing.
     outputs: Vec<Vec<u8>>,
+    /// The name of each record, and whether it is followed.
+    names: Vec<(Option<ConnId>, bool)>,
     /// Bytes that these two take.
     beside: usize,
     /// Descriptors that come along.
@@ -133,6 +147,7 @@ impl Default for Offer {
             bytes,
             timers: Vec::new(),
             outputs: Vec::new(),
+            names: Vec::new(),
             beside: 0,
             descriptors: 0,
             count: 0,
@@ -155,7 +170,8 @@ impl Offer {
             self.bytes.truncate(before);
             return false;
         }
-        self.beside += timed + output.len() + size_of::<u32>();
+        self.beside += timed + output.len() + size_of::<u32>() + NAME;
+        self.names.push((record.name, record.is_followed));
         self.descriptors += record.descriptors();
         self.outputs.push(output);
         self.timers.push(timers.clone());
@@ -170,6 +186,21 @@ impl Offer {
     }
 
     pub(super) fn datagram(&self) -> Cow<'_, [u8]> {
+        let bare = self.whole();
+        if self.names.iter().all(|name| *name == (None, false)) {
+            return bare;
+        }
+        let mut to = vec![FORM, b'n'];
+        text(&mut to, &bare[1..]);
+        for (name, is_followed) in &self.names {
+            to.push(u8::from(name.is_some()) | u8::from(*is_followed) << 1);
+            to.extend_from_slice(&name.map_or(0, ConnId::word).to_le_bytes());
+        }
+        Cow::Owned(to)
+    }
+
+    /// Without the names.
+    fn whole(&self) -> Cow<'_, [u8]> {
         let bare = self.timed();
         if self.outputs.iter().all(Vec::is_empty) {
             return bare;
@@ -272,6 +303,8 @@ impl Record {
             luggage,
             partial,
             output: None,
+            name: None,
+            is_followed: false,
         })
     }
 }
@@ -313,6 +346,14 @@ impl Message {
                 });
                 text(&mut to, pushes);
             }
+            Self::Gone(marks) => {
+                to.push(b'g');
+                for mark in marks {
+                    to.push(mark.row);
+                    to.extend_from_slice(&mark.epoch.to_le_bytes());
+                    to.extend_from_slice(&mark.sequence.to_le_bytes());
+                }
+            }
         }
         to
     }
@@ -327,8 +368,22 @@ impl Message {
         let (kind, rest) = datagram.split_first()?;
         let mut from = Reader(rest);
         Some(match kind {
+            b'n' => {
+                let bare = from.text().filter(|bare| bare.first() != Some(&b'n'))?;
+                let Self::Offer(mut records) = Self::parse_kind(bare)? else {
+                    return None;
+                };
+                for record in &mut records {
+                    let ([flags], word) = (from.array()?, from.array()?);
+                    let name = ConnId::from_word(u64::from_le_bytes(word));
+                    record.name = (flags & 1 != 0).then_some(name);
+                    record.is_followed = flags & 2 != 0;
+                }
+                from.0.is_empty().then_some(Self::Offer(records))?
+            }
             b'u' => {
-                let bare = from.text().filter(|bare| bare.first() != Some(&b'u'))?;
+                let is_bare = |bare: &&[u8]| !matches!(bare.first(), Some(b'u' | b'n'));
+                let bare = from.text().filter(is_bare)?;
                 let Self::Offer(mut records) = Self::parse_kind(bare)? else {
                     return None;
                 };
@@ -366,6 +421,14 @@ impl Message {
                 },
                 pushes: from.text()?.to_vec(),
             },
+            b'g' => Self::Gone(from.all(|from| {
+                let [row] = from.array()?;
+                Some(Read {
+                    row,
+                    epoch: u16::from_le_bytes(from.array()?),
+                    sequence: u64::from_le_bytes(from.array()?),
+                })
+            })?),
             _ => return None,
         })
     }
@@ -444,10 +507,12 @@ mod tests {
             },
             partial: vec![1; partial],
             output: None,
+            name: None,
+            is_followed: false,
         }
     }
 
-    fn messages() -> [Message; 7] {
+    fn messages() -> [Message; 10] {
         let conn = ConnId::first(3, 2, 1);
         let bare = Record {
             peer: Peer::Unix,
@@ -472,7 +537,20 @@ mod tests {
             pushes: b"push".to_vec(),
             close,
         };
+        let named = |one: &Record, is_followed| Record {
+            name: Some(conn),
+            is_followed,
+            ..one.clone()
+        };
+        let mark = |row| Read {
+            row,
+            epoch: 65_535,
+            sequence: u64::MAX - 1,
+        };
         [
+            Message::Offer(vec![named(&bare, true), bare.clone()]),
+            Message::Offer(vec![named(&unsent, false), named(&timed, true)]),
+            Message::Gone(vec![mark(0), mark(254)]),
             Message::Offer(vec![record(5), bare.clone()]),
             Message::Offer(vec![bare.clone(), timed]),
             Message::Offer(vec![bare, unsent]),

@@ -2,7 +2,9 @@
 //! goes on here as if it had never been asked about. On the reactor of the worker
 //! that leaves.
 
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -11,7 +13,7 @@ use super::send::{Line, Offered};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
-use crate::sys::channel::Received;
+use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
 use crate::sys::sync::{Ordering, lock};
 use crate::worker::connection::items::Items;
@@ -21,6 +23,9 @@ use crate::worker::queues::letters::ToRecycler;
 use crate::worker::reactor::Reactor;
 use crate::worker::reactor::drain::Fate;
 use crate::worker::turn::{self, write};
+
+/// How long a worker that stays may not read before nothing is passed on to it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Reactor<'_> {
     /// A connection that was offered stays here, for now.
@@ -107,7 +112,9 @@ impl Reactor<'_> {
                     let Some(Message::Verdicts(verdicts)) = message else {
                         return false;
                     };
-                    self.answer_offer(line, &verdicts);
+                    if !self.answer_offer(line, &verdicts) {
+                        return false;
+                    }
                 }
                 Ok(Received::Nothing) => return true,
                 // Verdicts carry none.
@@ -120,16 +127,38 @@ impl Reactor<'_> {
         }
     }
 
-    fn answer_offer(&mut self, line: usize, verdicts: &[Verdict]) {
+    /// False: the line is of no use any more.
+    fn answer_offer(&mut self, line: usize, verdicts: &[Verdict]) -> bool {
         let offered = std::mem::take(&mut self.successors.lines[line].offered);
         let mut verdicts = verdicts.iter();
+        let mut taken = Vec::new();
         for one in offered {
             match verdicts.next() {
-                Some(&Verdict::Taken(name)) => self.give(line, one, name),
+                Some(&Verdict::Taken(name)) => taken.push((one, name)),
                 Some(&Verdict::Refused(reason)) => self.refused(line, one, reason),
                 None => self.take_back(one),
             }
         }
+        taken.is_empty() || self.let_go(line, taken)
+    }
+
+    /// These connections are the other worker's. It has them since before its
+    /// verdict: what was said to them until now, by whomever, is passed on, and it
+    /// is told up to where that is.
+    fn let_go(&mut self, line: usize, taken: Vec<(Offered, ConnId)>) -> bool {
+        let Some(bus) = self.shared.bus.clone() else {
+            (taken.into_iter()).for_each(|(one, name)| self.give(line, one, name));
+            return true;
+        };
+        let service = self.service;
+        bus.letting_go(&mut |message| service.hear(message), |read| {
+            for (one, name) in taken {
+                self.give(line, one, name);
+            }
+            let gone = Message::Gone(read.to_vec()).datagram();
+            // The end of the line says it as well, but for the marks.
+            tell(&self.successors.lines[line].channel, &gone)
+        })
     }
 
     /// The worker at `line` does not take a connection: another one is asked
@@ -192,7 +221,7 @@ impl Reactor<'_> {
                 pushes,
                 close,
             };
-            channel.send(&rest.datagram(), &[]).is_ok()
+            tell(channel, &rest.datagram())
         };
         let mut lost = 0;
         let mut pushes = Vec::new();
@@ -256,6 +285,25 @@ impl Reactor<'_> {
             self.end_line(line);
         }
     }
+}
+
+/// Tells the other worker, which reads what there is no room behind; `false`: it
+/// does not, or is gone.
+fn tell(channel: &Channel, datagram: &[u8]) -> bool {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match channel.send(datagram, &[]) {
+            Ok(()) => return true,
+            Err(error) if is_full(&error) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(_) => return false,
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
 }
 
 /// Whether somebody wanted the connection closed.
