@@ -184,6 +184,12 @@ impl Reactor<'_> {
             ..
         } = offered;
         let shared = self.shared;
+        // While it lives: to who is dead nothing is passed on.
+        let held = {
+            let mut outbound = lock(&conn.outbound);
+            write::take_last_pushes(shared, &conn, &mut outbound);
+            outbound.take()
+        };
         drop(self.remove(conn.id));
         // Its socket lives on: nobody may shut it down here.
         conn.peer_done.store(true, Ordering::SeqCst);
@@ -193,11 +199,6 @@ impl Reactor<'_> {
         if let Some(mut parts) = lock(&conn.turn).take() {
             parts.app.vacate();
         }
-        let held = {
-            let mut outbound = lock(&conn.outbound);
-            write::take_last_pushes(shared, &conn, &mut outbound);
-            outbound.take()
-        };
         let gone = unsent.map_or(0, |unsent| unsent.bytes());
         shared.unqueued(&conn, held.iter().map(Bytes::len).sum::<usize>() + gone);
         turn::write_off(shared, &conn);
