@@ -80,3 +80,4 @@ mod upgrade;
 mod watchdog;
 mod websocket;
 mod websocket_ids;
+mod websocket_packed;

@@ -61,6 +61,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cutter, Protocol, Push, Server, Successors, Unsendable, Wire};
+use crate::scoreboard::Row;
 use settings::Settings;
 
 /// The protocol of a listener that speaks HTTP.
@@ -172,6 +173,12 @@ impl Protocol for Http1 {
     /// What its connections may become.
     fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
         self.0.successors.as_ref()?.named(name)
+    }
+
+    fn count_in(&self, row: &Row) {
+        if let Some(successors) = &self.0.successors {
+            successors.count_in(row);
+        }
     }
 
     fn keep_alive(&self) -> Option<Duration> {
