@@ -80,4 +80,5 @@ mod upgrade;
 mod watchdog;
 mod websocket;
 mod websocket_ids;
+mod websocket_outgoing;
 mod websocket_packed;

@@ -54,6 +54,7 @@ pub use sending::Sending;
 pub use source::{ChunkBuf, Fill, Source, Stream};
 pub(crate) use target::{in_uri, spelled, unescaped};
 pub use trailers::Trailers;
+pub(super) use upgrade::accepted;
 pub use upgrade::{NoUpgrade, Upgrade};
 
 use std::path::PathBuf;

@@ -135,9 +135,7 @@ impl<'a> Upgrade<'a> {
         agreed: Option<Agreement>,
         response: &mut Response,
     ) {
-        let mut hash = Sha1::from(self.key);
-        hash.update(KEY);
-        let accept = BASE64_STANDARD.encode(hash.digest().bytes());
+        let accept = accepted(self.key);
         response.status = Some(101);
         response.field("Connection", b"Upgrade");
         response.field("Upgrade", b"websocket");
@@ -150,6 +148,13 @@ impl<'a> Upgrade<'a> {
         }
         response.becomes = Some(Successor(protocol));
     }
+}
+
+/// What accepts a request with this key.
+pub(in crate::protocol) fn accepted(key: &[u8]) -> String {
+    let mut hash = Sha1::from(key);
+    hash.update(KEY);
+    BASE64_STANDARD.encode(hash.digest().bytes())
 }
 
 /// Sixteen bytes in base64.

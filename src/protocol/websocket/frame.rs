@@ -36,7 +36,7 @@ impl Opcode {
         }
     }
 
-    const fn of(bits: u8) -> Result<Self, Fault> {
+    pub(super) const fn of(bits: u8) -> Result<Self, Fault> {
         Ok(match bits {
             0 => Self::Continuation,
             1 => Self::Text,
@@ -138,7 +138,7 @@ impl Header {
 
 /// The length that the second byte says, or what follows it, and how many bytes
 /// follow. `None`: they are not there yet.
-fn length(short: usize, rest: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
+pub(super) fn length(short: usize, rest: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
     let long = |least: u64, len: u64, at| {
         if len < least {
             return Err(Fault::Protocol("a length in more bytes than it needs"));

@@ -16,6 +16,7 @@
 //!   own: one push has the same bytes for everybody who agreed on the same.
 
 mod by_id;
+pub mod client;
 mod cutter;
 mod deflate;
 mod fault;
