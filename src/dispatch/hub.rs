@@ -235,16 +235,37 @@ impl Target<'_> {
     /// that come later are not sent and not counted by [`send`](Self::send). The
     /// caller's own connection closes behind the reply of its handler.
     pub fn close(self, why: &str) -> usize {
+        self.close_saying(None, why)
+    }
+
+    /// As [`close`](Self::close), with a close code for those over WebSocket: 1001
+    /// (the server goes away), 1013 (it has too much to do: try again later), or
+    /// 4000 to 4999, whose meaning is the program's. Others close as ever.
+    ///
+    /// # Panics
+    ///
+    /// When `code` is another one, which a program may not say: no run could be
+    /// right.
+    pub fn close_with(self, code: u16, why: &str) -> usize {
+        assert!(
+            matches!(code, 1001 | 1013 | 4000..5000),
+            "{code} is no close code of a program, which are 1001, 1013 and 4000 to 4999"
+        );
+        self.close_saying(Some(code), why)
+    }
+
+    fn close_saying(self, code: Option<u16>, why: &str) -> usize {
         let mut names = self.names();
         let all = names.len();
         let own = own_turn::held().map(|(own, _)| own);
         names.retain(|name| Some(*name) != own);
         let is_own = names.len() < all;
         if is_own {
-            own_turn::close();
+            own_turn::close(code);
             self.hub.row().count(Counter::ClosedByHandler);
         }
-        let closed = self.hub.worker().close(&names, CloseMode::Flush) + usize::from(is_own);
+        let closed = self.hub.worker().close(&names, CloseMode::Flush, code);
+        let closed = closed + usize::from(is_own);
         if closed > 0 {
             ::log::info!("close {closed} connections: {why}");
         }

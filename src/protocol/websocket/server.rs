@@ -306,6 +306,7 @@ impl Server for SocketServer {
     }
 
     fn farewell(&mut self, turn: &mut Turn<'_>) {
+        self.note_code(turn);
         let last = self.last.unwrap_or(Last::Say(Some(Code::NORMAL)));
         if let Last::Say(code) = last {
             Code::write(code, &mut turn.out.bytes);
