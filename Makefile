@@ -107,6 +107,8 @@ FUZZ_AGAIN = $(if $(FUZZ_SEED),-seed=$(FUZZ_SEED))
 
 # Longer texts only cost time: a file has a few hundred bytes of keys.
 FUZZ_OPTIONS_config = -max_len=512
+# A bit at a time is slow, and short messages have everything.
+FUZZ_OPTIONS_inflate = -max_len=600
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%)  ## each fuzz target for FUZZ_SECONDS or FUZZ_RUNS
 
