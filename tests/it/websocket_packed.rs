@@ -277,6 +277,55 @@ fn what_was_agreed_on_goes_on_over_a_reload_and_outlives_the_key() {
     assert_eq!(instance.counter("connections_closed"), 0);
 }
 
+/// Beside a connection of frames there is what it became, and nothing else: no
+/// buffer, and nothing of a compressor.
+#[test]
+fn an_idle_websocket_takes_no_more_memory_than_what_it_became() {
+    const COUNT: u64 = 1500;
+    let cost = |fields: Option<&str>| {
+        let instance = Instance::new("workers = 1");
+        let text = std::fs::read_to_string(instance.path("conf")).expect("a file");
+        let keys = "protocol = \"auto\"\nwebsocket = \"/ws\"\n\
+                    [websocket]\ncompression = true\ncompression_min = \"0B\"\n\
+                    [worker]\nconnections_max = 8192\n[log]";
+        instance.write(&text.replace("[log]", keys));
+        instance.must("start");
+        let connect = |_| {
+            let mut client = Client::connect(instance.address);
+            let call = comm(1, b"hello");
+            match fields {
+                None => assert_eq!(client.call(1, b"hello"), (1, b"hello".to_vec())),
+                Some(fields) => {
+                    client.send(request("/ws", fields).as_bytes());
+                    assert!(head(&mut client).0.contains(" 101 "));
+                    client.send(&frame(0x82, &call));
+                    assert_eq!(next(&mut client).0 & 0xbf, 0x82);
+                }
+            }
+            client
+        };
+        let worker = instance.workers()[0];
+        let mut clients: Vec<Client> = (0..500).map(connect).collect();
+        // What a thread makes once it makes at some time: not during all of these.
+        let mut grown = || {
+            let before = resident(worker);
+            clients.extend((0..COUNT).map(connect));
+            resident(worker).saturating_sub(before) / COUNT
+        };
+        [grown(), grown(), grown()]
+            .into_iter()
+            .min()
+            .expect("three")
+    };
+    let (plain, socket, packing) = (cost(None), cost(Some("")), cost(Some(OFFER)));
+    for (what, bytes) in [("a WebSocket", socket), ("one that compresses", packing)] {
+        assert!(
+            bytes <= plain + 256,
+            "{what} takes {bytes} bytes, frames {plain}"
+        );
+    }
+}
+
 /// Autobahn's cases of compression, as PyPI's `kosoku` has them.
 #[test]
 fn autobahn_finds_nothing_about_compression() {
