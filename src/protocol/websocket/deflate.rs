@@ -30,8 +30,10 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// which it ends. One that does not has ended within a block.
 const END: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
 
-/// More does little for messages, which are short, and costs time.
-const LEVEL: Compression = Compression::new(4);
+/// Of JSON, 4 KiB took 15 us and 64 KiB 130 us, into 19 and 17 %. Level 1 takes half
+/// of that and a third to half more bytes; level 6 takes 20 us and 340 us, for a
+/// tenth less at most.
+const LEVEL: Compression = Compression::new(2);
 
 /// Bytes by which room for what a message says grows at least and at most.
 const STEP: (usize, usize) = (1024, 256 * 1024);
