@@ -132,6 +132,8 @@ compile_error!("purlin runs on Linux only: it is built on epoll, signalfd and me
 pub mod app;
 pub mod body;
 #[doc(hidden)]
+pub mod bus;
+#[doc(hidden)]
 pub mod cli;
 pub mod client;
 #[doc(hidden)]

@@ -477,7 +477,7 @@ impl<S: Default + Send + 'static> App<S> {
             fenced("`data`", || make(&mut data))?;
         }
         let timers = self.hooks.timers.iter().map(|(name, _)| name.clone());
-        let hub = Hub::new::<S>(worker.worker, worker.row, data, timers.collect());
+        let hub = Hub::new::<S>(worker, data, timers.collect());
         for started in &self.started {
             fenced("`started`", || started(&hub))?;
         }

@@ -1,5 +1,5 @@
-//! A worker on threads of the calling process: for tests, and for programs
-//! that embed a server.
+//! Workers on threads of the calling process: for tests, and for programs that
+//! embed a server.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,7 +10,8 @@ use std::time::Duration;
 use crossbeam::queue::SegQueue;
 
 use super::App;
-use crate::config::{self, Config, ConfigError, Output};
+use crate::bus::Bus;
+use crate::config::{self, Config, ConfigError, Output, Place};
 use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::listener;
 use crate::net::accept_mutex::AcceptMutex;
@@ -18,13 +19,17 @@ use crate::protocol::frame::Codecs;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;
-use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, Setup};
+use crate::worker::{
+    self, BindError, Control, Failure, Farewell, Limits, Listening, Order, Setup, shape,
+};
 
-/// A running worker. Dropping it drains the connections for a second and ends
+/// A running server. Dropping it drains the connections for a second and ends
 /// it.
 ///
 /// It runs through the same function that the master calls after fork, on
-/// threads of this process; it never forks and touches no signal.
+/// threads of this process; it never forks and touches no signal. It has one
+/// worker, or as many as the key `workers` says where that is given; the hub
+/// reaches the connections of all of them. Each makes data of its own.
 ///
 /// ```
 /// use purlin::{Server, prelude::*};
@@ -37,6 +42,13 @@ use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, 
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<Address>,
+    bus: Option<Bus>,
+    workers: Vec<Running>,
+}
+
+/// One of its workers.
+#[derive(Debug)]
+struct Running {
     row: Row,
     orders: Arc<Orders>,
     thread: Option<JoinHandle<Result<Farewell, Failure>>>,
@@ -120,49 +132,40 @@ impl Server {
             .iter()
             .map(|listening| listening.address.clone())
             .collect();
-        // As the master would do it for its only worker.
+        let (app, count) = (Arc::new(app), workers(config));
+        // As the master would do it.
         let limits = Limits::from(config);
-        let board = Scoreboard::for_connections(1, limits.connections_max);
+        let board = Scoreboard::for_connections(count, limits.connections_max);
         let board = board.map_err(SpawnError::System)?;
-        let owner = AcceptMutex::new(board.clone()).admit(0);
-        let row = board.row(0);
-        let setup = Setup {
-            listeners,
-            accept: match config.accept {
-                config::Accept::Mutex => worker::Accept::Mutex(board),
-                config::Accept::Exclusive => worker::Accept::Exclusive,
-                config::Accept::Reuseport => worker::Accept::ReusePort,
-            },
-            limits,
-            row: row.clone(),
-            number: owner.row,
-            epoch: owner.epoch,
-        };
-        let orders = Arc::new(Orders::new().map_err(SpawnError::System)?);
-        let (tell, told) = mpsc::channel();
-        let mut control = Obeys(Arc::clone(&orders));
-        let ready = move || {
-            let _waited_for = tell.send(());
-        };
-        let thread = thread::Builder::new()
-            .name("reactor".into())
-            .spawn(move || worker::run(setup, &app, &mut control, ready))
-            .map_err(SpawnError::System)?;
+        let bus = (count > 1).then(|| Bus::new(shape(config, count)));
         let mut server = Self {
             addresses,
-            row,
-            orders,
-            thread: Some(thread),
+            bus: bus.transpose().map_err(SpawnError::System)?,
+            workers: Vec::new(),
         };
-        match told.recv() {
-            Ok(()) => Ok(server),
-            // The worker returned before it was ready, and took the sender
-            // along.
-            Err(_) => match server.join() {
-                Err(failure) => Err(SpawnError::Worker(failure)),
-                Ok(_) => Err(SpawnError::Worker(Failure::ThreadDied)),
-            },
+        for number in 0..u8::try_from(count).unwrap_or(u8::MAX) {
+            let listeners = listeners.iter().map(Listening::duplicate);
+            let listeners = listeners.collect::<Result<_, _>>();
+            let owner = AcceptMutex::new(board.clone()).admit(number);
+            let setup = Setup {
+                listeners: listeners.map_err(SpawnError::System)?,
+                accept: match config.accept {
+                    config::Accept::Mutex => worker::Accept::Mutex(board.clone()),
+                    // They share the sockets.
+                    config::Accept::Reuseport if count == 1 => worker::Accept::ReusePort,
+                    config::Accept::Exclusive | config::Accept::Reuseport => {
+                        worker::Accept::Exclusive
+                    }
+                },
+                limits,
+                row: board.row(number.into()),
+                bus: server.bus.clone(),
+                number: owner.row,
+                epoch: owner.epoch,
+            };
+            server.workers.push(Running::start(&app, setup)?);
         }
+        Ok(server)
     }
 
     /// Where it listens, in the order of the configuration.
@@ -171,21 +174,86 @@ impl Server {
         &self.addresses
     }
 
-    /// A counter, now.
+    /// A counter, now, of all workers together.
     #[must_use]
     pub fn read(&self, counter: Counter) -> u64 {
-        self.row.read(counter)
+        let rows = self.workers.iter().map(|worker| &worker.row);
+        rows.map(|row| row.read(counter)).sum()
     }
 
     /// Stops accepting, answers what was received, and ends; connections that
-    /// are left after `patience` are cut.
+    /// are left after `patience` are cut. Gives what became of them, of all workers
+    /// together, but for [`Farewell::drained`], which is that of the first.
     ///
     /// # Errors
     ///
-    /// [`Failure::ThreadDied`] when the worker had died before.
+    /// [`Failure::ThreadDied`] when a worker had died before.
     pub fn stop(mut self, patience: Duration) -> Result<Farewell, Failure> {
-        self.orders.give(Order::Drain(Some(patience)));
-        self.join()
+        self.end(patience)
+    }
+
+    fn end(&mut self, patience: Duration) -> Result<Farewell, Failure> {
+        for worker in &self.workers {
+            worker.orders.give(Order::Drain(Some(patience)));
+        }
+        let mut all: Option<Result<Farewell, Failure>> = None;
+        for (number, mut worker) in self.workers.drain(..).enumerate() {
+            let one = worker.join();
+            if let Some(bus) = &self.bus {
+                bus.bury(number);
+            }
+            all = Some(match (all, one) {
+                (Some(Ok(mut all)), Ok(one)) => {
+                    all.cut += one.cut;
+                    Ok(all)
+                }
+                (Some(Err(failure)), _) => Err(failure),
+                (_, one) => one,
+            });
+        }
+        all.unwrap_or(Err(Failure::ThreadDied))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.workers.is_empty() {
+            let _reported_by_stop_alone = self.end(Duration::from_secs(1));
+        }
+    }
+}
+
+impl Running {
+    /// Starts a worker, and waits until it serves.
+    fn start<S: Default + Send + 'static>(
+        app: &Arc<App<S>>,
+        setup: Setup,
+    ) -> Result<Self, SpawnError> {
+        let row = setup.row.clone();
+        let orders = Arc::new(Orders::new().map_err(SpawnError::System)?);
+        let (tell, told) = mpsc::channel();
+        let (app, mut control) = (Arc::clone(app), Obeys(Arc::clone(&orders)));
+        let ready = move || {
+            let _waited_for = tell.send(());
+        };
+        let thread = thread::Builder::new()
+            .name("reactor".into())
+            .spawn(move || worker::run(setup, &*app, &mut control, ready))
+            .map_err(SpawnError::System)?;
+        let mut running = Self {
+            row,
+            orders,
+            thread: Some(thread),
+        };
+        match told.recv() {
+            Ok(()) => Ok(running),
+            // The worker returned before it was ready, and took the sender
+            // along.
+            Err(_) => match running.join() {
+                Err(failure) => Err(SpawnError::Worker(failure)),
+                Ok(_) => Err(SpawnError::Worker(Failure::ThreadDied)),
+            },
+        }
     }
 
     fn join(&mut self) -> Result<Farewell, Failure> {
@@ -196,12 +264,11 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.orders.give(Order::Drain(Some(Duration::from_secs(1))));
-            let _reported_by_stop_alone = self.join();
-        }
+/// How many workers are asked for; one, where nothing is said of it.
+fn workers(config: &Config) -> usize {
+    match config.workers {
+        config::Workers::Count(count) if *config.place("workers") != Place::Default => count.into(),
+        config::Workers::Count(_) | config::Workers::Auto => 1,
     }
 }
 

@@ -60,6 +60,7 @@ impl<S: Default + Send + 'static> Test<S> {
         let row = Row::alone().expect("a test has memory for its counters");
         let worker = Arc::clone(&world) as Arc<dyn WorkerHandle>;
         let core = app.core(WorkerContext {
+            bus: None,
             worker,
             row: row.clone(),
         });

@@ -127,6 +127,8 @@ table! {
         pub http: Http = Http::default();
         /// `[websocket]`.
         pub websocket: WebSocket = WebSocket::default();
+        /// `[bus]`.
+        pub bus: Bus = Bus::default();
         /// `[log]`.
         pub log: Log = Log::default();
         /// Where the values came from.
@@ -315,6 +317,18 @@ table! {
 }
 
 table! {
+    /// What workers say to each other's connections.
+    pub struct Bus {
+        /// Bytes of each ring between two workers; a power of two.
+        pub ring: usize = 512 * KIB, in 16 * KIB..=16 * MIB;
+        /// Names that each worker has places for; a power of two.
+        pub names: u32 = 65_536, in 1024..=1 << 24;
+        /// Bytes that may wait in a worker for others that read slowly.
+        pub backlog: usize = 8 * MIB, in 64 * KIB..=GIB;
+    }
+}
+
+table! {
     /// What is logged, how and where.
     pub struct Log {
         /// Lines below this level are not written.
@@ -329,7 +343,15 @@ table! {
 }
 
 /// The tables that stand once in the file. `[[listener]]` may be repeated.
-const TABLES: &[&str] = &["worker", "heartbeat", "limits", "http", "websocket", "log"];
+const TABLES: &[&str] = &[
+    "worker",
+    "heartbeat",
+    "limits",
+    "http",
+    "websocket",
+    "bus",
+    "log",
+];
 
 impl Config {
     /// The table at `path`: `""` for the keys above all tables, `"worker"`,
@@ -342,6 +364,7 @@ impl Config {
             "limits" => &mut self.limits,
             "http" => &mut self.http,
             "websocket" => &mut self.websocket,
+            "bus" => &mut self.bus,
             "log" => &mut self.log,
             listener => {
                 let mut indices = 0..self.listener.len();
@@ -362,6 +385,7 @@ impl Config {
             &self.limits,
             &self.http,
             &self.websocket,
+            &self.bus,
             &self.log,
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);

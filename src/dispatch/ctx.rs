@@ -7,11 +7,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::close_reason::CloseReason;
-use super::hub::{Hub, push};
+use super::hub::Hub;
 use super::later::{Later, Replier};
 use super::own_turn;
 use super::service::WorkerHandle;
 use super::sink::Sink;
+use super::target::push;
 use super::waker::Waker;
 use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 
 use crate::body::Id;
+use crate::bus::{self, Interest};
 use crate::net::ConnId;
 
 /// What becomes of a message.
@@ -35,9 +36,13 @@ pub(super) struct Ear {
     pub(super) hear: Arc<Hear>,
 }
 
-/// Rooms and users of one worker.
+/// Rooms and users of one worker. Other workers see in the memory of the bus who
+/// is there.
 #[derive(Default)]
-pub(super) struct Directory(Mutex<Inner>);
+pub(super) struct Directory {
+    inner: Mutex<Inner>,
+    bus: Option<Arc<bus::Member>>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -72,14 +77,15 @@ fn sorted(rooms: HashSet<String>) -> Vec<String> {
 }
 
 impl Inner {
-    fn unbind_if(&mut self, conn: ConnId, is_wanted: impl Fn(&str) -> bool) {
-        let Some(member) = self.members.get_mut(&conn) else {
-            return;
-        };
-        if let Some(user) = member.user.take_if(|user| is_wanted(user)) {
-            take_out(&mut self.users, &user, conn);
+    /// Who it was until now.
+    fn unbind_if(&mut self, conn: ConnId, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let member = self.members.get_mut(&conn)?;
+        let user = member.user.take_if(|user| is_wanted(user));
+        if let Some(user) = &user {
+            take_out(&mut self.users, user, conn);
         }
         self.strike_if_nothing(conn);
+        user
     }
 
     /// Nothing is kept of who is in no room and nobody.
@@ -92,27 +98,48 @@ impl Inner {
 }
 
 impl Directory {
+    pub(super) fn new(bus: Option<Arc<bus::Member>>) -> Self {
+        Self {
+            inner: Mutex::default(),
+            bus,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("nothing under this lock panics")
+        self.inner.lock().expect("nothing under this lock panics")
+    }
+
+    /// Other workers hear of it before the lock is free again.
+    fn entered(&self, name: Interest<'_>) {
+        if let Some(bus) = &self.bus {
+            bus.enter(name);
+        }
+    }
+
+    fn left(&self, name: Interest<'_>) {
+        if let Some(bus) = &self.bus {
+            bus.leave(name);
+        }
     }
 
     /// False: it is in that room.
     pub(super) fn join(&self, conn: ConnId, room: &str) -> bool {
         let mut inner = self.lock();
-        inner.rooms.entry(room.to_owned()).or_default().insert(conn);
-        inner
-            .members
-            .entry(conn)
-            .or_default()
-            .rooms
-            .insert(room.to_owned())
+        let is_new = inner.rooms.entry(room.to_owned()).or_default().insert(conn);
+        if is_new {
+            self.entered(Interest::Room(room));
+            let member = inner.members.entry(conn).or_default();
+            member.rooms.insert(room.to_owned());
+        }
+        is_new
     }
 
     pub(super) fn leave(&self, conn: ConnId, room: &str) {
         let mut inner = self.lock();
-        take_out(&mut inner.rooms, room, conn);
-        if let Some(member) = inner.members.get_mut(&conn) {
-            member.rooms.remove(room);
+        let member = inner.members.get_mut(&conn);
+        if member.is_some_and(|member| member.rooms.remove(room)) {
+            take_out(&mut inner.rooms, room, conn);
+            self.left(Interest::Room(room));
         }
         inner.strike_if_nothing(conn);
     }
@@ -128,10 +155,14 @@ impl Directory {
             .user
             .replace(user.to_owned());
         let is_new = before.as_deref() != Some(user);
-        if let Some(before) = before {
-            take_out(&mut inner.users, &before, conn);
+        if is_new {
+            self.entered(Interest::User(user));
+            inner.users.entry(user.to_owned()).or_default().insert(conn);
         }
-        inner.users.entry(user.to_owned()).or_default().insert(conn);
+        if let Some(before) = before.filter(|_| is_new) {
+            take_out(&mut inner.users, &before, conn);
+            self.left(Interest::User(&before));
+        }
         is_new
     }
 
@@ -144,21 +175,30 @@ impl Directory {
         };
         for room in &rooms {
             take_out(&mut inner.rooms, room, conn);
+            self.left(Interest::Room(room));
         }
         if let Some(user) = &user {
             take_out(&mut inner.users, user, conn);
+            self.left(Interest::User(user));
         }
         (user, sorted(rooms))
     }
 
     /// The connection is no user any more.
     pub(super) fn unbind(&self, conn: ConnId) {
-        self.lock().unbind_if(conn, |_| true);
+        self.unbind_if(conn, |_| true);
     }
 
     /// As [`Self::unbind`], unless it is somebody else by now.
     pub(super) fn unbind_from(&self, conn: ConnId, user: &str) {
-        self.lock().unbind_if(conn, |bound| bound == user);
+        self.unbind_if(conn, |bound| bound == user);
+    }
+
+    fn unbind_if(&self, conn: ConnId, is_wanted: impl Fn(&str) -> bool) {
+        let mut inner = self.lock();
+        if let Some(user) = inner.unbind_if(conn, is_wanted) {
+            self.left(Interest::User(&user));
+        }
     }
 
     /// The user that `conn` is bound to, and its rooms.
@@ -181,6 +221,7 @@ impl Directory {
     pub(super) fn listen(&self, room: &str, ear: Ear) {
         let mut inner = self.lock();
         inner.ears.entry(room.to_owned()).or_default().push(ear);
+        self.entered(Interest::Room(room));
     }
 
     /// Nobody listens under this token any more. Gives back who did: to drop it
@@ -193,6 +234,7 @@ impl Directory {
         if ears.is_empty() {
             inner.ears.remove(room);
         }
+        self.left(Interest::Room(room));
         Some(ear)
     }
 

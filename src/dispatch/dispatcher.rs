@@ -393,6 +393,10 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
         activity::end();
     }
 
+    fn hear(&self, message: crate::bus::Message) {
+        self.hub.hear(&message);
+    }
+
     fn greets(&self) -> bool {
         self.hooks.opened.is_some()
     }

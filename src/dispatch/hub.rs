@@ -4,21 +4,17 @@ use std::any::{TypeId, type_name};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
-
 use super::data::Data;
-use super::directory::{Directory, Ear};
-use super::own_turn;
-use super::service::WorkerHandle;
-use crate::body::{Answer, Id, IntoReply};
-use crate::net::ConnId;
-use crate::protocol::{CloseMode, Media};
+use super::directory::Directory;
+use super::service::{WorkerContext, WorkerHandle};
+use crate::bus::Member;
 use crate::scoreboard::{Counter, Row};
 
 /// Reaches connections by name, by user, by room, or all of them.
 ///
-/// Cheap to clone, usable from any thread, as long as the worker runs. For now
-/// it reaches the connections of its own worker process.
+/// Cheap to clone, usable from any thread, as long as the worker runs. It reaches
+/// the connections of every worker, those of older generations that still drain
+/// included.
 ///
 /// ```
 /// use purlin::prelude::*;
@@ -50,6 +46,8 @@ impl WeakHub {
 
 struct Inner {
     worker: Arc<dyn WorkerHandle>,
+    /// The way to other workers, if there are any.
+    bus: Option<Arc<Member>>,
     directory: Directory,
     data: Data,
     row: Row,
@@ -61,41 +59,17 @@ struct Inner {
 
 impl Hub {
     /// Of a program whose connections have the state `S`.
-    pub(crate) fn new<S: 'static>(
-        worker: Arc<dyn WorkerHandle>,
-        row: Row,
-        data: Data,
-        timers: Vec<String>,
-    ) -> Self {
+    pub(crate) fn new<S: 'static>(context: WorkerContext, data: Data, timers: Vec<String>) -> Self {
+        let WorkerContext { worker, row, bus } = context;
         Self(Arc::new(Inner {
             worker,
-            directory: Directory::default(),
+            directory: Directory::new(bus.clone()),
+            bus,
             data,
             row,
             timers,
             state: (TypeId::of::<S>(), type_name::<S>()),
         }))
-    }
-
-    /// One connection. When it is gone nobody is reached, whoever has its slot
-    /// by then.
-    pub fn conn(&self, conn: ConnId) -> Target<'_> {
-        self.target(Who::Conn(conn))
-    }
-
-    /// Every connection bound to this user.
-    pub fn user<'a>(&'a self, name: &'a str) -> Target<'a> {
-        self.target(Who::User(name))
-    }
-
-    /// Everybody in this room.
-    pub fn room<'a>(&'a self, name: &'a str) -> Target<'a> {
-        self.target(Who::Room(name))
-    }
-
-    /// Everybody.
-    pub fn all(&self) -> Target<'_> {
-        self.target(Who::All)
     }
 
     /// The worker's data of type `T`.
@@ -106,14 +80,6 @@ impl Hub {
     #[must_use]
     pub fn data<T: Send + Sync + 'static>(&self) -> &T {
         self.0.data.find()
-    }
-
-    const fn target<'a>(&'a self, who: Who<'a>) -> Target<'a> {
-        Target {
-            hub: self,
-            who,
-            except: None,
-        }
     }
 
     /// Whether a timer is registered under `name`.
@@ -143,6 +109,10 @@ impl Hub {
         &self.0.directory
     }
 
+    pub(super) fn bus(&self) -> Option<&Member> {
+        self.0.bus.as_deref()
+    }
+
     /// Where the worker counts.
     #[doc(hidden)]
     #[must_use]
@@ -154,162 +124,6 @@ impl Hub {
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hub")
-    }
-}
-
-/// Some connections, chosen by [`Hub`].
-#[derive(Clone, Copy, Debug)]
-#[must_use = "a target does nothing until something is sent to it"]
-pub struct Target<'a> {
-    pub(super) hub: &'a Hub,
-    who: Who<'a>,
-    except: Option<ConnId>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Who<'a> {
-    Conn(ConnId),
-    User(&'a str),
-    Room(&'a str),
-    All,
-}
-
-impl Target<'_> {
-    /// All of them but this one.
-    pub const fn except(self, conn: ConnId) -> Self {
-        Self {
-            except: Some(conn),
-            ..self
-        }
-    }
-
-    pub(super) fn names(&self) -> Vec<ConnId> {
-        self.audience().0
-    }
-
-    /// Connections, and who listens in the room.
-    fn audience(&self) -> (Vec<ConnId>, Vec<Ear>) {
-        let (mut names, mut ears) = match self.who {
-            Who::Conn(conn) => (vec![conn], Vec::new()),
-            Who::User(name) => (self.hub.directory().user(name), Vec::new()),
-            Who::Room(name) => self.hub.directory().room(name),
-            Who::All => (self.hub.worker().everybody(), Vec::new()),
-        };
-        names.retain(|name| Some(*name) != self.except);
-        ears.retain(|ear| Some(ear.conn) != self.except);
-        (names, ears)
-    }
-
-    /// Pushes `body` to each of them under `id`, and to the streams that listen
-    /// to the room ([`Http::events_of`](crate::web::Http::events_of)); returns
-    /// to how many it is on its way. Never waits: a peer with too many unsent
-    /// bytes (`limits.outbound_max`) loses the push or its connection, as
-    /// configured. That is counted, and not counted here, and neither is a body
-    /// that the receiver's format cannot carry: 0 means that nobody gets it.
-    ///
-    /// # Order
-    ///
-    /// What one handler, job or thread of yours sends reaches each receiver in
-    /// the order in which it was sent, whatever the targets were. Between two who
-    /// send there is no order: an answer may come before its question at a third
-    /// party. A push to the connection whose handler runs is sent in its place
-    /// among `c.send`, the reply and a close.
-    pub fn send(self, id: Id, body: impl IntoReply) -> usize {
-        let Some((id, body, media)) = push(id, body) else {
-            return 0;
-        };
-        let (names, ears) = self.audience();
-        let heard = self.hub.tell(&ears, id, &body);
-        let pushed = (self.hub.worker()).send(&names, own_turn::held(), (id, body, media));
-        if let Some(own) = pushed.own {
-            own_turn::push(own);
-        }
-        heard + pushed.reached
-    }
-
-    /// Closes each of them, and says `why` in the log; returns how many that
-    /// were.
-    ///
-    /// Each closes behind everything that the caller has sent before, and behind
-    /// what others have: it is out, or was given up after `limits.linger`. Pushes
-    /// that come later are not sent and not counted by [`send`](Self::send). The
-    /// caller's own connection closes behind the reply of its handler.
-    pub fn close(self, why: &str) -> usize {
-        self.close_saying(None, why)
-    }
-
-    /// As [`close`](Self::close), with a close code for those over WebSocket: 1001
-    /// (the server goes away), 1013 (it has too much to do: try again later), or
-    /// 4000 to 4999, whose meaning is the program's. Others close as ever.
-    ///
-    /// # Panics
-    ///
-    /// When `code` is another one, which a program may not say: no run could be
-    /// right.
-    pub fn close_with(self, code: u16, why: &str) -> usize {
-        assert!(
-            matches!(code, 1001 | 1013 | 4000..5000),
-            "{code} is no close code of a program, which are 1001, 1013 and 4000 to 4999"
-        );
-        self.close_saying(Some(code), why)
-    }
-
-    fn close_saying(self, code: Option<u16>, why: &str) -> usize {
-        let mut names = self.names();
-        let all = names.len();
-        let own = own_turn::held().map(|(own, _)| own);
-        names.retain(|name| Some(*name) != own);
-        let is_own = names.len() < all;
-        if is_own {
-            own_turn::close(code);
-            self.hub.row().count(Counter::ClosedByHandler);
-        }
-        let closed = self.hub.worker().close(&names, CloseMode::Flush, code);
-        let closed = closed + usize::from(is_own);
-        if closed > 0 {
-            ::log::info!("close {closed} connections: {why}");
-        }
-        closed
-    }
-
-    /// How many there are, streams that listen to the room included.
-    #[must_use]
-    pub fn count(self) -> usize {
-        match self.who {
-            Who::Conn(conn) => {
-                usize::from(Some(conn) != self.except && self.hub.worker().knows(conn))
-            }
-            Who::User(_) | Who::Room(_) | Who::All => {
-                let (mut names, ears) = self.audience();
-                // Whose `closed` has not run yet is a member, and reached by
-                // nobody: what is counted is what `send` would reach.
-                names.retain(|name| self.hub.worker().knows(*name));
-                names.len() + ears.len()
-            }
-        }
-    }
-}
-
-/// The id and bytes of a push; `None`: there is nothing to send.
-pub(super) fn push(id: Id, body: impl IntoReply) -> Option<(Id, Bytes, Media)> {
-    match body.into_reply() {
-        Answer::Reply {
-            id: other,
-            body,
-            media,
-        } => Some((other.unwrap_or(id), body, media)),
-        Answer::Error(error) => {
-            // Nobody but the log is told.
-            ::log::warn!("push message {id}: {}; not sent", error.show());
-            None
-        }
-        // "No reply" as a push is a message without a body.
-        Answer::None => Some((id, Bytes::new(), Media::Bytes)),
-        Answer::Content(_) => {
-            ::log::warn!("push message {id}: its body goes over HTTP alone; not sent");
-            None
-        }
-        Answer::Later(_) => None,
     }
 }
 

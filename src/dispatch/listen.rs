@@ -61,7 +61,7 @@ impl Hub {
     }
 
     /// Tells these; counts and returns how many took it.
-    pub(super) fn tell(&self, ears: &[Ear], id: Id, body: &Bytes) -> usize {
+    pub(super) fn tell_ears(&self, ears: &[Ear], id: Id, body: &Bytes) -> usize {
         let mut taken = 0;
         for ear in ears {
             let what = || format!("a listener to message {id}");

@@ -21,6 +21,7 @@ mod dispatcher;
 mod failure;
 #[doc(hidden)]
 pub mod handover;
+mod hear;
 mod hub;
 mod later;
 mod listen;
@@ -38,6 +39,7 @@ pub mod service;
 mod session;
 mod sink;
 mod site;
+mod target;
 mod task;
 mod unclaimed;
 mod waker;
@@ -50,7 +52,7 @@ pub use data::Data;
 pub(crate) use directory::Heard;
 #[doc(inline)]
 pub use handover::Handover;
-pub use hub::{Hub, Target};
+pub use hub::Hub;
 pub use later::{Later, Replier};
 pub(crate) use listen::Listening;
 #[doc(hidden)]
@@ -63,4 +65,5 @@ pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next};
 #[doc(hidden)]
 pub use site::{Site, Visit};
+pub use target::{Count, Target};
 pub use waker::Waker;

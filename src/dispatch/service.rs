@@ -112,6 +112,8 @@ pub struct WorkerContext {
     pub worker: std::sync::Arc<dyn WorkerHandle>,
     /// Its counters.
     pub row: crate::scoreboard::Row,
+    /// The way to other workers, if there are any.
+    pub bus: Option<std::sync::Arc<crate::bus::Member>>,
 }
 
 /// What to do with a message whose id no handler claimed.
@@ -137,6 +139,10 @@ pub trait Service: Send + Sync {
 
     /// Runs a periodic job.
     fn tick(&self, job: usize);
+
+    /// Carries out what another worker said. On the `bus` thread: waits for nothing
+    /// and runs no code of the program.
+    fn hear(&self, message: crate::bus::Message);
 
     /// Whether `opened` has anything to do; saves a turn per accept if not.
     fn greets(&self) -> bool;

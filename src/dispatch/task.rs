@@ -10,7 +10,9 @@ use std::any::{Any, TypeId, type_name};
 
 use super::catch_panic::guard;
 use super::ctx::Ctx;
-use super::hub::{Hub, Target};
+use super::hub::Hub;
+use super::target::Target;
+use crate::bus::Deed;
 use crate::net::ConnId;
 use crate::scoreboard::Counter;
 
@@ -101,8 +103,10 @@ impl Target<'_> {
     /// Each of them enters a room, as by [`Ctx::join`]; returns how many are in
     /// it now. Who joined before a push gets it. Any thread; never waits.
     ///
-    /// As the four below it reaches the connections of this worker that speak in
-    /// frames: requests over HTTP have no connection of their own. One that ends
+    /// As the three below it reaches the connections that speak in frames, of every
+    /// worker: requests over HTTP have no connection of their own. Those of other
+    /// workers join when that hears of it, and are counted as by
+    /// [`send`](Self::send). One that ends
     /// leaves the room as any other; one that goes on in another worker at this
     /// very moment does so without it, which is counted as `stale`.
     ///
@@ -118,6 +122,12 @@ impl Target<'_> {
     /// assert_eq!(test.call(ann, 2, "bob").unwrap(), "1");
     /// ```
     pub fn join(self, room: &str) -> usize {
+        self.everywhere(Deed::Join, (0, room.as_bytes(), 0), |_| {
+            self.join_here(room)
+        })
+    }
+
+    pub(super) fn join_here(&self, room: &str) -> usize {
         let directory = self.hub.directory();
         let joins = |conn: &ConnId| {
             let became = || Became::Member(room.to_owned());
@@ -129,6 +139,12 @@ impl Target<'_> {
     /// Each of them leaves a room, as by [`Ctx::leave`]; returns how many of
     /// them are connected.
     pub fn leave(self, room: &str) -> usize {
+        self.everywhere(Deed::Leave, (0, room.as_bytes(), 0), |_| {
+            self.leave_here(room)
+        })
+    }
+
+    pub(super) fn leave_here(&self, room: &str) -> usize {
         let directory = self.hub.directory();
         self.each_known(|conn| directory.leave(conn, room))
     }
@@ -136,6 +152,12 @@ impl Target<'_> {
     /// From now on each of them is reached as `hub.user(name)`, and by no other
     /// name, as by [`Ctx::bind`]; returns how many are.
     pub fn bind(self, user: &str) -> usize {
+        self.everywhere(Deed::Bind, (0, user.as_bytes(), 0), |_| {
+            self.bind_here(user)
+        })
+    }
+
+    pub(super) fn bind_here(&self, user: &str) -> usize {
         let directory = self.hub.directory();
         let binds = |conn: &ConnId| {
             let became = || Became::User(user.to_owned());
@@ -147,6 +169,10 @@ impl Target<'_> {
     /// From now on each of them is nobody's, as by [`Ctx::unbind`]; returns how
     /// many of them are connected.
     pub fn unbind(self) -> usize {
+        self.everywhere(Deed::Unbind, (0, &[], 0), |_| self.unbind_here())
+    }
+
+    pub(super) fn unbind_here(&self) -> usize {
         let directory = self.hub.directory();
         self.each_known(|conn| directory.unbind(conn))
     }

@@ -325,6 +325,21 @@ counters! {
     /// Connections closed because a message over WebSocket was over
     /// `websocket.message_max`, or came in too many frames.
     WsTooLong = "connections_closed_websocket_too_long",
+    /// Messages to connections of other workers, or to their programs.
+    BusPublished = "bus_published",
+    /// Messages of other workers that were read.
+    BusDelivered = "bus_delivered",
+    /// Workers that were woken for a message.
+    BusWoken = "bus_woken",
+    /// Messages that a worker did not get, because it read too slowly and
+    /// `bus.backlog` was full, or because they were too long. Once for each.
+    BusLost = "bus_lost",
+    /// Places in what a worker heard where messages are missing.
+    BusGaps = "bus_gaps",
+    /// Times that what another worker wrote was not understood, and left out.
+    BusBroken = "bus_broken",
+    /// Bytes that wait for workers which read slowly.
+    BusBacklog = "bus_backlog" (gauge),
     /// Connections closed because a compressed message over WebSocket could not be
     /// read.
     WsPacked = "connections_closed_websocket_compression",

@@ -17,6 +17,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod exec;
 pub mod fault;
+pub mod futex;
 pub mod limits;
 pub mod local;
 pub mod memory;

@@ -43,5 +43,5 @@ pub use limits::admission::Entrance;
 pub use limits::flood::{Flood, Rule};
 pub use reactor::drain_report::Drained;
 pub use report::{Listed, Live};
-pub use setup::{Accept, Control, Listening, Order, Setup};
+pub use setup::{Accept, Control, Listening, Order, Setup, shape};
 pub use threads::{Failure, Farewell, run};

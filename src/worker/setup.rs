@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::limits::admission::Entrance;
 use super::report::Listed;
+use crate::bus::{Bus, Shape};
+use crate::config::Config;
 use crate::dispatch::service::UnknownId;
 use crate::net::ConnId;
 use crate::protocol::Protocol;
@@ -48,11 +50,23 @@ pub struct Setup {
     pub limits: Limits,
     /// Where to count.
     pub row: Row,
+    /// The way to other workers, on which its row is free; `None`: there are none.
+    pub bus: Option<Bus>,
     /// Which row that is, 0 to 254.
     pub number: u8,
     /// Which worker of that row: another number than those before had. With
     /// [`Accept::Mutex`], the one that the turn admitted.
     pub epoch: u16,
+}
+
+/// The bus that `config` asks for, of so many rows.
+#[must_use]
+pub fn shape(config: &Config, rows: usize) -> Shape {
+    Shape {
+        rows,
+        ring: config.bus.ring.next_power_of_two() / size_of::<u64>(),
+        names: (config.bus.names as usize).next_power_of_two(),
+    }
 }
 
 /// Which of the workers accepts a connection.

@@ -12,6 +12,7 @@ use super::limits::admission::Admission;
 use super::queues::letters::{Letters, ToReactor, ToRecycler, ToSender};
 use super::queues::run_queue::RunQueue;
 use super::queues::timers::Heartbeat;
+use crate::bus::{Bus, Member};
 use crate::log::{self, Limiter};
 use crate::net::{ConnId, Pool};
 use crate::protocol::CloseMode;
@@ -39,6 +40,8 @@ pub(crate) enum Job {
 /// One worker, seen from any of its threads.
 pub(crate) struct Shared {
     pub(crate) row: Row,
+    /// Its place among the workers; `None`: there are no others.
+    pub(crate) bus: Option<Arc<Member>>,
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
     pub(crate) pool: Pool<Connection>,
@@ -64,10 +67,18 @@ impl Shared {
     /// # Errors
     ///
     /// Out of descriptors or memory: the worker cannot serve.
-    pub(crate) fn new(row: Row, number: u8, epoch: u16, limits: Limits) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        row: Row,
+        number: u8,
+        epoch: u16,
+        bus: Option<&Bus>,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
+        let member = |bus| Member::new(bus, number, epoch, row.clone(), limits.bus_backlog);
         let (initial, max) = (limits.connections_initial, limits.connections_max);
         Ok(Self {
             admission: Admission::new(&row, &limits)?,
+            bus: bus.map(member).map(Arc::new),
             row,
             limits,
             pool: Pool::new(number, epoch, initial, max, Connection::vacant),
@@ -111,6 +122,27 @@ impl Shared {
     /// Asks the reactor to end `id`.
     pub(crate) fn ask_end(&self, id: ConnId, mode: CloseMode, counter: Option<Counter>) {
         self.to_reactor.post(ToReactor::End(id, mode, counter));
+    }
+
+    /// A connection speaks what makes it a session: the other workers count it.
+    pub(crate) fn session_came(&self, conn: &Connection) {
+        let Some(bus) = &self.bus else { return };
+        if conn.protocol().is_session() && !conn.is_session.swap(true, Ordering::SeqCst) {
+            bus.session_came();
+            // It may have been removed meanwhile.
+            if conn.is_dead() {
+                self.session_went(conn);
+            }
+        }
+    }
+
+    /// It has left its slot.
+    pub(crate) fn session_went(&self, conn: &Connection) {
+        if let Some(bus) = &self.bus
+            && conn.is_session.swap(false, Ordering::SeqCst)
+        {
+            bus.session_went();
+        }
     }
 
     /// `bytes` more are held for `conn` until they are sent.
@@ -218,6 +250,7 @@ impl Shared {
     pub(crate) fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);
         self.queue.end();
+        self.bus.iter().for_each(|bus| bus.end());
         self.to_sender.call();
         self.to_recycler.call();
         self.heartbeat.end();
@@ -248,7 +281,7 @@ mod tests {
     #[test]
     fn what_is_held_is_given_back() {
         let row = Row::alone().unwrap();
-        let shared = Shared::new(row, 0, 1, Limits::from(&Config::default())).unwrap();
+        let shared = Shared::new(row, 0, 1, None, Limits::from(&Config::default())).unwrap();
         let conn = Connection::vacant();
         let held = || shared.row.read(Counter::Buffered);
         shared.buffered(5);

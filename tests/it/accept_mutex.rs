@@ -150,6 +150,7 @@ pub(crate) fn begin(
         },
         limits,
         row: board.row(n),
+        bus: None,
         number,
         epoch: owner.epoch,
     };

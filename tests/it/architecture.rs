@@ -12,29 +12,35 @@ use crate::source::{self, Token};
 const LAYERS: &[(&str, &str)] = &[
     (
         "main",
-        "prelude app cli master worker listener web dispatch stress client body net protocol \
+        "prelude app cli master worker listener web dispatch stress client body bus net protocol \
          scoreboard config log sys",
     ),
     // What programs import; it only names what the layers below offer.
-    ("prelude", "app web dispatch body net protocol scoreboard"),
+    (
+        "prelude",
+        "app web dispatch body bus net protocol scoreboard",
+    ),
     (
         "app",
-        "cli master worker listener web dispatch stress client body net protocol \
+        "cli master worker listener web dispatch stress client body bus net protocol \
          scoreboard config log sys",
     ),
     (
         "cli",
         "master worker listener dispatch stress client net protocol scoreboard config log sys",
     ),
-    ("master", "worker listener net scoreboard config log sys"),
+    (
+        "master",
+        "worker listener bus net scoreboard config log sys",
+    ),
     (
         "worker",
-        "dispatch body net protocol scoreboard config log sys",
+        "dispatch body bus net protocol scoreboard config log sys",
     ),
     // The one place where the configuration meets every protocol.
     ("listener", "web net protocol config"),
     ("web", "dispatch body net protocol scoreboard log sys"),
-    ("dispatch", "body net protocol scoreboard sys"),
+    ("dispatch", "body bus net protocol scoreboard sys"),
     ("stress", "client body protocol log sys"),
     ("client", "body protocol sys"),
     ("body", "protocol sys"),
@@ -42,6 +48,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("config", "protocol sys"),
     // No `config` and no `log` in these two: limits come in as plain structs,
     // and what is worth a line is handed up as a value.
+    ("bus", "net scoreboard sys"),
     ("net", "protocol scoreboard sys"),
     ("protocol", "scoreboard sys"),
     ("scoreboard", "sys"),

@@ -13,6 +13,7 @@ mod becomes;
 mod behind_proxies;
 mod bench;
 mod browser;
+mod bus;
 mod busy;
 mod circles;
 mod client;

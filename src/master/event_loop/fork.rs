@@ -78,6 +78,7 @@ impl Master<'_> {
                     accept: cycle.accept(&board),
                     limits: cycle.limits,
                     row: board.row(owner.row.into()),
+                    bus: Some(self.bus.clone()),
                     number: owner.row,
                     epoch: owner.epoch,
                 };

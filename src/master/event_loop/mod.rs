@@ -40,11 +40,11 @@ use super::watchdog::{Periods, Watch};
 use super::workers::Workers;
 use super::workers::child::ForkedWorker;
 use super::workers::message::ToWorker;
+use crate::bus::Bus;
 use crate::log::{self, Limiter};
 use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::Scoreboard;
 use crate::sys::epoll::{Epoll, Events, Interest};
-use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::{Signal, Signals};
 use connections::PendingList;
@@ -106,6 +106,7 @@ pub(super) type Step = ControlFlow<Leave>;
 pub(in crate::master) struct Resources {
     pub(in crate::master) control: ControlSocket,
     pub(in crate::master) board: Scoreboard,
+    pub(in crate::master) bus: Bus,
     pub(in crate::master) notifier: Notifier,
     pub(in crate::master) pid_file: PidFile,
     pub(in crate::master) life_pipe: LifePipe,
@@ -119,6 +120,8 @@ pub(in crate::master) struct Master<'a> {
     clients: Clients,
     notifier: Notifier,
     board: Scoreboard,
+    /// The way between the workers.
+    bus: Bus,
     workers: Workers,
     /// What the workers that serve were started from.
     current: Option<Cycle>,
@@ -202,6 +205,7 @@ impl<'a> Master<'a> {
             slow: Limiter::new(1, SLOW_PER_SECOND),
             stops: Limiter::new(1, STOPS_PER_SECOND),
             board: resources.board,
+            bus: resources.bus,
             workers: Workers::default(),
             current: None,
             incoming: None,
@@ -455,17 +459,6 @@ impl<'a> Master<'a> {
         if let Some(member) = self.workers.with_pid(pid) {
             member.tell(message);
         }
-    }
-
-    fn bury(&mut self, pid: Pid) {
-        let Some(member) = self.workers.remove(pid) else {
-            return;
-        };
-        member.line.forget_end(&self.epoll);
-        member.line.forget_letters(&self.epoll);
-        self.accept_mutex.release_dead(member.owner);
-        kill_point(Spot::Released);
-        self.board.fold(member.slot.0);
     }
 }
 

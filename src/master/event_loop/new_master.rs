@@ -92,6 +92,7 @@ impl Master<'_> {
             control: control.as_fd(),
             has_control_file: control.has_file(),
             shared,
+            bus: self.bus.file(),
             life: self.life_pipe.end(),
             life_pipe: &life_pipe,
             listeners: before.listeners,
@@ -219,6 +220,7 @@ impl Master<'_> {
             let owner: Owner = self.accept_mutex.occupant(row);
             self.accept_mutex.release_dead(owner);
             self.board.fold(row.into());
+            self.bus.bury(row.into());
         }
     }
 

@@ -13,6 +13,19 @@ use crate::sys::process::{self, Cause, Change, Pid, Reaped};
 pub(super) const STOPS_PER_SECOND: u32 = 50;
 
 impl Master<'_> {
+    /// Takes everything back that a dead worker had.
+    pub(super) fn bury(&mut self, pid: Pid) {
+        let Some(member) = self.workers.remove(pid) else {
+            return;
+        };
+        member.line.forget_end(&self.epoll);
+        member.line.forget_letters(&self.epoll);
+        self.accept_mutex.release_dead(member.owner);
+        kill_point(Spot::Released);
+        self.board.fold(member.slot.0);
+        self.bus.bury(member.slot.0);
+    }
+
     /// Takes note of all that became of the workers.
     pub(super) fn reap(&mut self) -> Step {
         let reaped = process::reap();

@@ -16,6 +16,7 @@ use super::pid_file::PidFile;
 use super::supervisor::Supervisor;
 use super::upgrade::inheritance::Inheritance;
 use super::upgrade::life_pipe::LifePipe;
+use crate::bus::Bus;
 use crate::config::{Config, Place};
 use crate::log;
 use crate::master::plan::{Plan, absolute, slots};
@@ -25,6 +26,7 @@ use crate::sys::signal;
 use crate::sys::starter;
 use crate::sys::systemd::{self, Handed};
 use crate::sys::title;
+use crate::worker::shape;
 use upgraded::succeed;
 
 /// How long an address may be in use at the start: by workers whose master
@@ -103,6 +105,7 @@ pub fn run(plan: &Plan<'_>) -> Result<(), Ending> {
 struct Made {
     control: ControlSocket,
     board: Scoreboard,
+    bus: Bus,
     notifier: Notifier,
     life_pipe: LifePipe,
 }
@@ -112,6 +115,7 @@ impl Made {
         Resources {
             control: self.control,
             board: self.board,
+            bus: self.bus,
             notifier: self.notifier,
             pid_file,
             life_pipe: self.life_pipe,
@@ -135,11 +139,12 @@ fn prepare(plan: &Plan<'_>, config: Config, handed: Handed) -> Result<(Cycle, Ma
         .and_then(|board| {
             let pipe = LifePipe::new();
             Ok((
+                own_bus(&cycle, board.rows())?,
                 board,
                 pipe.map_err(|error| Ending::internal("make a pipe", &error))?,
             ))
         });
-    let (board, life_pipe) = match shared {
+    let (bus, board, life_pipe) = match shared {
         Ok(made) => made,
         Err(ending) => {
             control.remove();
@@ -153,10 +158,24 @@ fn prepare(plan: &Plan<'_>, config: Config, handed: Handed) -> Result<(Cycle, Ma
     let made = Made {
         control,
         board,
+        bus,
         notifier,
         life_pipe,
     };
     Ok((cycle, made))
+}
+
+/// A bus of so many rows, which this master has made.
+fn own_bus(cycle: &Cycle, rows: usize) -> Result<Bus, Ending> {
+    let shape = shape(&cycle.config, rows);
+    Bus::new(shape).map_err(|error| {
+        let text = format!(
+            "make the bus between the workers: {error}; {rows} x {rows} rings of {} bytes are \
+             mapped, and used as they are needed; lower bus.ring or workers",
+            cycle.config.bus.ring
+        );
+        Ending::new(Exit::Unavailable, text)
+    })
 }
 
 /// Where commands are heard. Who does without a pid file, as on a file system

@@ -4,6 +4,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::own_bus;
+use crate::bus::Bus;
 use crate::log;
 use crate::master::control::ControlSocket;
 use crate::master::cycle::inherited::Sockets;
@@ -99,7 +101,21 @@ fn open<'a>(
     let workers = inheritance.taken.iter().count();
     let board = shared.map_or_else(|| fresh(cycle, &inheritance.epochs), Ok);
     let board = board.map_err(failed)?;
-    let taken = if is_shared {
+    let inherited = inheritance.bus.map(Bus::inherit).transpose();
+    let inherited = inherited.map_err(failed)?.flatten().filter(|bus| {
+        // Old workers keep their rows on it, whatever becomes of the counters.
+        let free = board.rows().saturating_sub(workers);
+        bus.shape().rows == board.rows() && free >= cycle.workers
+    });
+    let is_bus_shared = inherited.is_some();
+    let bus = inherited.map_or_else(|| own_bus(cycle, board.rows()), Ok)?;
+    if !is_bus_shared {
+        log::warn!(
+            "upgrade: the workers of both binaries cannot share a bus; what is said to a room \
+             or a user reaches those of one binary until the old ones are gone"
+        );
+    }
+    let taken = if is_shared || is_bus_shared {
         inheritance.taken
     } else {
         Rows::default()
@@ -123,6 +139,7 @@ fn open<'a>(
     let resources = Resources {
         control,
         board,
+        bus,
         notifier: Notifier::default(),
         pid_file,
         life_pipe: inheritance.life_pipe,

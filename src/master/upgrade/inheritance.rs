@@ -44,6 +44,9 @@ struct Written {
     /// What masters alone write of it; `None` before there was such.
     #[serde(default)]
     ledger: Option<RawFd>,
+    /// What workers say to each other; `None` before they could.
+    #[serde(default)]
+    bus: Option<RawFd>,
     bells: Vec<RawFd>,
     /// The end of the old master's life pipe.
     #[serde(rename = "elders")]
@@ -113,6 +116,7 @@ impl Written {
         ];
         let mut all = fixed.to_vec();
         all.extend(self.ledger);
+        all.extend(self.bus);
         all.extend(&self.bells);
         all.extend(self.listeners.iter().flatten().map(|(_, number)| number));
         all.extend(self.sockets.iter().map(|(_, number)| number));
@@ -137,6 +141,7 @@ pub(in crate::master) struct Bequest<'a> {
     pub(in crate::master) control: BorrowedFd<'a>,
     pub(in crate::master) has_control_file: bool,
     pub(in crate::master) shared: Descriptors<BorrowedFd<'a>>,
+    pub(in crate::master) bus: Option<BorrowedFd<'a>>,
     pub(in crate::master) life: BorrowedFd<'a>,
     pub(in crate::master) life_pipe: &'a LifePipe,
     pub(in crate::master) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
@@ -169,6 +174,7 @@ impl Bequest<'_> {
             has_control_file: self.has_control_file,
             memory: raw(&self.shared.memory),
             ledger: Some(raw(&self.shared.ledger)),
+            bus: self.bus.as_ref().map(raw),
             bells: self.shared.bells.iter().map(raw).collect(),
             old_life: raw(&self.life),
             life_pipe: (
@@ -202,6 +208,7 @@ impl Bequest<'_> {
             self.life_pipe.writer.as_fd(),
         ];
         all.extend(&self.shared.bells);
+        all.extend(self.bus);
         all.extend(self.listeners.iter().flatten().map(|(_, socket)| *socket));
         all.extend(self.sockets.iter().map(|(_, socket)| *socket));
         all
@@ -217,6 +224,8 @@ pub(in crate::master) struct Inheritance {
     pub(in crate::master) has_control_file: bool,
     /// `None`: the old binary has no ledger, so its words mean something else.
     pub(in crate::master) shared: Option<Descriptors<OwnedFd>>,
+    /// `None`: the old binary has none.
+    pub(in crate::master) bus: Option<OwnedFd>,
     pub(in crate::master) life: OwnedFd,
     pub(in crate::master) life_pipe: LifePipe,
     pub(in crate::master) listeners: Vec<Vec<(Address, OwnedFd)>>,
@@ -286,6 +295,7 @@ impl Inheritance {
             control: exec::adopt(written.control)?,
             has_control_file: written.has_control_file,
             shared,
+            bus: written.bus.map(exec::adopt).transpose()?,
             life: exec::adopt(written.old_life)?,
             life_pipe: LifePipe {
                 reader: exec::adopt(reader)?,
@@ -376,6 +386,7 @@ mod tests {
                 ledger: file,
                 bells: vec![file, file],
             },
+            bus: Some(file),
             life: file,
             life_pipe: &life_pipe,
             listeners: vec![vec![(&address, file)]],
@@ -388,7 +399,7 @@ mod tests {
         };
         let (_, text) = bequest.variable().unwrap();
         let written: Written = serde_json::from_str(text.to_str().unwrap()).unwrap();
-        assert_eq!(bequest.descriptors().len(), 8 + 2 + 1 + 1);
+        assert_eq!(bequest.descriptors().len(), 8 + 2 + 1 + 1 + 1);
         assert_eq!(written.line, line.as_fd().as_raw_fd());
         assert_eq!(written.listeners[0][0].0, "127.0.0.1:0");
         assert_eq!((written.taken, written.generation), (vec![3], 4));

@@ -132,6 +132,8 @@ pub(crate) struct Connection {
     is_opened: AtomicBool,
     /// Why it ends, as a word of [`CloseReason`]; 0: nobody has said so yet.
     close_reason: AtomicU32,
+    /// Other workers count it as a session.
+    pub(crate) is_session: AtomicBool,
     /// The reactor has decided: nothing may be written any more.
     dead: AtomicBool,
     /// The peer has sent its last byte: closing needs no lingering.
@@ -161,6 +163,7 @@ impl Connection {
             in_file: AtomicBool::new(false),
             is_opened: AtomicBool::new(false),
             close_reason: AtomicU32::new(0),
+            is_session: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             peer_done: AtomicBool::new(false),
             mailbox: Mailbox::new(),
@@ -329,6 +332,7 @@ impl Connection {
         self.is_opened.store(false, Ordering::Relaxed);
         self.close_reason.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
+        self.is_session.store(false, Ordering::Relaxed);
         self.peer_done.store(false, Ordering::Relaxed);
         self.mailbox.reset();
         self.inbox = Inbox::new();

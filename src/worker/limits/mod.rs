@@ -78,6 +78,8 @@ pub struct Limits {
     pub accept_rate_per_ip: u16,
     /// Connections of one address that may come at once all the same.
     pub accept_burst_per_ip: u16,
+    /// Bytes that may wait for other workers which read slowly.
+    pub bus_backlog: usize,
 }
 
 impl From<&Config> for Limits {
@@ -101,6 +103,7 @@ impl From<&Config> for Limits {
             connections_per_ip: limits.connections_per_ip,
             accept_rate_per_ip: limits.accept_rate_per_ip,
             accept_burst_per_ip: limits.accept_burst_per_ip,
+            bus_backlog: config.bus.backlog,
             flood: Flood::new(&limits.flood),
             drain_idle: worker.drain_idle,
             silence: config.heartbeat.timeout,

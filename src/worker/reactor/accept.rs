@@ -268,6 +268,7 @@ impl Reactor<'_> {
         }
         let before = Arc::clone(conn.protocol());
         conn.turn_into(protocol);
+        self.shared.session_came(conn);
         *lock(&conn.turn) = None;
         let mut unfinished = self.cutters.acquire(protocol, false);
         if let Some(mut old) = self.inbound[conn.id.slot()].unfinished.take() {

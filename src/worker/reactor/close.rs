@@ -51,6 +51,7 @@ impl Reactor<'_> {
         self.live += 1;
         self.shared.row.count(came);
         self.shared.row.count(Counter::Live);
+        self.shared.session_came(&conn);
         conn
     }
 
@@ -66,6 +67,7 @@ impl Reactor<'_> {
         self.shared.unbuffered(partial);
         self.shared.pool.evict(id);
         conn.bury();
+        self.shared.session_went(&conn);
         self.live -= 1;
         self.shared.row.count(Counter::Quarantined);
         self.shared.row.subtract(Counter::Live, 1);
@@ -223,6 +225,8 @@ mod tests {
 
         fn tick(&self, _: usize) {}
 
+        fn hear(&self, _: crate::bus::Message) {}
+
         fn greets(&self) -> bool {
             false
         }
@@ -278,7 +282,7 @@ mod tests {
     #[test]
     fn whoever_was_placed_is_found_and_counted_until_it_is_removed() {
         let limits = Limits::from(&Config::default());
-        let shared = Shared::new(Row::alone().unwrap(), 0, 1, limits).unwrap();
+        let shared = Shared::new(Row::alone().unwrap(), 0, 1, None, limits).unwrap();
         let shared = Arc::new(shared);
         let (own, _other) = UnixStream::pair().unwrap();
         let mut control = Silent(own);

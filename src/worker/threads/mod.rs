@@ -85,6 +85,7 @@ pub fn run(
         setup.row,
         setup.number,
         setup.epoch,
+        setup.bus.as_ref(),
         setup.limits,
     )?);
     let row = shared.row.clone();
@@ -95,6 +96,7 @@ pub fn run(
     let surroundings = WorkerContext {
         worker: Arc::clone(&shared) as Arc<_>,
         row: shared.row.clone(),
+        bus: shared.bus.clone(),
     };
     let service: Arc<dyn Service> = application
         .start(surroundings)
@@ -147,6 +149,13 @@ fn start_threads(
     threads.start(shared, "recycler".into(), move || {
         recycler::run(&mine, epoll)
     })?;
+    if let Some(bus) = shared.bus.clone() {
+        let service = Arc::clone(service);
+        threads.start(shared, "bus".into(), move || {
+            bus.run(&mut |message| service.hear(message));
+            Ok(())
+        })?;
+    }
     let (mine, periods) = (Arc::clone(shared), service.periods());
     threads.start(shared, "heartbeat".into(), move || {
         heartbeat::run(&mine, &periods);

@@ -195,7 +195,7 @@ mod tests {
     fn shared() -> Shared {
         let limits = Limits::from(&Config::default());
         let row = Row::alone().expect("memory");
-        Shared::new(row, 0, 1, limits).expect("descriptors")
+        Shared::new(row, 0, 1, None, limits).expect("descriptors")
     }
 
     #[test]

@@ -1,0 +1,644 @@
+//! A worker's place on the bus.
+
+use std::cell::Cell;
+use std::sync::RwLock;
+
+use super::interest::Names;
+use super::message::{Message, Outgoing};
+use super::publisher::{Published, Publisher, wanted};
+use super::reader::{Read, Reader, Seen};
+use super::shape::Of;
+use super::shared::{Bus, Rows};
+use super::{Interest, Kind};
+use crate::scoreboard::{Counter, Row};
+use crate::sys::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
+
+/// A worker's place on the bus, for all of its threads.
+///
+/// Locks, in the order in which they are taken: the gate, the reader, the layer
+/// above, names, publisher.
+pub struct Member {
+    bus: Bus,
+    row: usize,
+    counted: Row,
+    /// Held by whoever says something, here and there; taken by whoever lets a
+    /// connection go, so that nothing is half said then.
+    gate: RwLock<()>,
+    reader: Mutex<Reader>,
+    names: Mutex<Names>,
+    publisher: Mutex<Publisher>,
+    /// Bytes in the backlogs, as the publisher has them.
+    waiting: AtomicUsize,
+    waiting_max: usize,
+    ends: AtomicBool,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sent {
+    /// To how many connections of other workers it is on its way, by their tables.
+    pub reached: usize,
+    /// Its sequence; 0: no other worker wanted it.
+    pub sequence: u64,
+}
+
+/// How many there are elsewhere.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Elsewhere {
+    /// As far as the tables know.
+    pub count: u64,
+    /// Whether they know all of them.
+    pub is_exact: bool,
+}
+
+thread_local! {
+    /// Whether this thread says something already.
+    static SAYS: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Unsay;
+
+impl Drop for Unsay {
+    fn drop(&mut self) {
+        SAYS.set(false);
+    }
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Member(row {})", self.row)
+    }
+}
+
+impl Member {
+    /// The worker of `row` comes onto the bus, in the place of a dead one, which
+    /// was buried. `backlog` bytes may wait for readers that are slow.
+    #[must_use]
+    pub fn new(bus: &Bus, row: u8, epoch: u16, counted: Row, backlog: usize) -> Self {
+        let row = usize::from(row);
+        bus.clear(row);
+        let reader = Reader::new(bus, row);
+        let publisher = Publisher::new(bus, row, epoch, backlog);
+        bus.bear(row, epoch);
+        Self {
+            bus: bus.clone(),
+            row,
+            counted,
+            gate: RwLock::new(()),
+            reader: Mutex::new(reader),
+            names: Mutex::new(Names::default()),
+            publisher: Mutex::new(publisher),
+            waiting: AtomicUsize::new(0),
+            waiting_max: backlog,
+            ends: AtomicBool::new(false),
+        }
+    }
+
+    /// A connection is reached under this name from now on. Messages of who hears
+    /// of that afterwards reach it. The name is a connection's, a user's or a
+    /// room's.
+    pub fn enter(&self, name: Interest<'_>) {
+        self.change(name, Names::enter);
+    }
+
+    /// A connection is reached under this name no more.
+    pub fn leave(&self, name: Interest<'_>) {
+        self.change(name, Names::leave);
+    }
+
+    fn change(&self, name: Interest<'_>, change: fn(&mut Names, super::interest::Table<'_>, u64)) {
+        let Some(hash) = name.hash(self.bus.key()) else {
+            return;
+        };
+        let mut names = lock(&self.names);
+        change(&mut names, self.bus.table(self.row), hash);
+        let overflowed = self.bus.of(self.row, Of::Overflowed);
+        overflowed.store(names.overflowed(), Ordering::Release);
+        crate::sys::sync::fence(Ordering::SeqCst);
+    }
+
+    /// One session more.
+    pub fn session_came(&self) {
+        let everybody = self.bus.of(self.row, Of::Everybody);
+        everybody.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One session less.
+    pub fn session_went(&self) {
+        let everybody = self.bus.of(self.row, Of::Everybody);
+        everybody.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A connection has entered here that another worker is about to let go.
+    pub fn moved(&self) {
+        self.bus.moved();
+    }
+
+    /// Whether no other worker lives.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.others().is_empty()
+    }
+
+    fn others(&self) -> Rows {
+        let mut own = Rows::default();
+        own.add(self.row);
+        self.bus.living().without(own)
+    }
+
+    /// How many there are under a name in all other workers.
+    #[must_use]
+    pub fn elsewhere(&self, name: Interest<'_>) -> Elsewhere {
+        let hash = name.hash(self.bus.key());
+        let others = self.others();
+        let mut elsewhere = Elsewhere {
+            count: 0,
+            is_exact: true,
+        };
+        for row in others {
+            elsewhere.count += wanted(&self.bus, row, name, hash).unwrap_or(0);
+            elsewhere.is_exact &=
+                hash.is_none() || self.bus.of(row, Of::Overflowed).load(Ordering::Acquire) == 0;
+        }
+        elsewhere
+    }
+
+    /// Runs `say`, during which no connection leaves this worker for another one:
+    /// what it says here and there reaches each connection once.
+    pub fn saying<R>(&self, say: impl FnOnce() -> R) -> R {
+        if SAYS.replace(true) {
+            return say();
+        }
+        let _unsay = Unsay;
+        let _gate = self.gate.read().expect("nothing under this lock panics");
+        say()
+    }
+
+    /// Says something to the others. Never waits for them. Within [`Self::saying`].
+    pub fn publish(&self, out: &Outgoing<'_>) -> Sent {
+        if self.is_alone() {
+            return Sent::default();
+        }
+        let mut publisher = lock(&self.publisher);
+        let published = publisher.publish(&self.bus, out);
+        self.note_waiting(&publisher);
+        drop(publisher);
+        self.after(&published);
+        Sent {
+            reached: usize::try_from(published.reached).unwrap_or(usize::MAX),
+            sequence: published.sequence,
+        }
+    }
+
+    fn after(&self, published: &Published) {
+        self.counted
+            .add(Counter::BusPublished, u64::from(published.sequence > 0));
+        if published.lost > 0 {
+            self.counted.add(Counter::BusLost, published.lost);
+        }
+        self.wake(published.written);
+    }
+
+    fn wake(&self, rows: Rows) {
+        let woken = rows.filter(|row| self.bus.wake(*row)).count();
+        if woken > 0 {
+            self.counted.add(Counter::BusWoken, woken as u64);
+        }
+    }
+
+    fn note_waiting(&self, publisher: &Publisher) {
+        let now = publisher.waiting();
+        let before = self.waiting.swap(now, Ordering::Relaxed);
+        if now > before {
+            self.counted.add(Counter::BusBacklog, (now - before) as u64);
+        } else if now < before {
+            let less = (before - now) as u64;
+            self.counted.subtract(Counter::BusBacklog, less);
+        }
+    }
+
+    /// Whether so much waits for slow readers that whoever publishes should pause.
+    #[must_use]
+    pub fn is_strained(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.waiting_max / 2
+    }
+
+    /// Gives `deliver` what others say, until [`Self::end`]. The loop of the `bus`
+    /// thread.
+    pub fn run(&self, deliver: &mut dyn FnMut(Message)) {
+        while !self.ends.load(Ordering::SeqCst) {
+            if self.read_some(deliver) || self.flush() {
+                continue;
+            }
+            // Of many messages in a row one wakes, and the others find it awake.
+            std::thread::yield_now();
+            if self.has_work() {
+                continue;
+            }
+            let sleep = self.bus.sleep(self.row);
+            sleep.announce();
+            if !self.has_work() {
+                self.bus.wait(self.row);
+            }
+            sleep.stay();
+        }
+    }
+
+    /// Room for what waits counts as well: the reader that made it may have rung
+    /// before this one slept.
+    fn has_work(&self) -> bool {
+        self.ends.load(Ordering::SeqCst) || lock(&self.reader).is_behind(&self.bus) || self.flush()
+    }
+
+    fn read_some(&self, deliver: &mut dyn FnMut(Message)) -> bool {
+        let seen = lock(&self.reader).read(&self.bus, &mut |message| self.hand(message, deliver));
+        self.count(seen);
+        seen.pieces > 0 || seen.broken > 0
+    }
+
+    fn hand(&self, message: Message, deliver: &mut dyn FnMut(Message)) {
+        if message.kind == Kind::Gap {
+            self.counted.count(Counter::BusGaps);
+        }
+        deliver(message);
+    }
+
+    fn count(&self, seen: Seen) {
+        if seen.messages > 0 {
+            self.counted.add(Counter::BusDelivered, seen.messages);
+        }
+        if seen.broken > 0 {
+            self.counted.add(Counter::BusBroken, seen.broken);
+            ::log::error!(
+                "read the bus: {} rings hold what no worker writes; given up to where they are",
+                seen.broken
+            );
+        }
+    }
+
+    /// Writes what waits for room; whether anything was written.
+    fn flush(&self) -> bool {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut publisher = lock(&self.publisher);
+        let written = publisher.flush_all(&self.bus);
+        self.note_waiting(&publisher);
+        drop(publisher);
+        self.wake(written);
+        !written.is_empty()
+    }
+
+    /// Has [`Self::run`] return.
+    pub fn end(&self) {
+        self.ends.store(true, Ordering::SeqCst);
+        self.bus.wake(self.row);
+    }
+
+    /// Runs `let_go`, before which everything was delivered that was said to
+    /// connections of this worker, and during which nothing more is; it gets how
+    /// far every worker was read, this one included.
+    pub fn letting_go<R>(
+        &self,
+        deliver: &mut dyn FnMut(Message),
+        let_go: impl FnOnce(&[Read]) -> R,
+    ) -> R {
+        let _gate = self.gate.write().expect("nothing under this lock panics");
+        let mut reader = lock(&self.reader);
+        let seen = reader.read_all(&self.bus, &mut |message| self.hand(message, deliver));
+        self.count(seen);
+        let mut read: Vec<Read> = reader.read_up_to().collect();
+        let sequence = lock(&self.publisher).sequence();
+        if let (Ok(row), Some(life)) = (
+            u8::try_from(self.row),
+            self.bus.life(self.row).checked_sub(1),
+        ) {
+            let epoch = u16::try_from(life).unwrap_or_default();
+            read.push(Read {
+                row,
+                epoch,
+                sequence,
+            });
+        }
+        let_go(&read)
+    }
+
+    /// Whether nothing up to these marks can come here any more.
+    #[must_use]
+    pub fn is_past(&self, marks: &[Read]) -> bool {
+        let reader = lock(&self.reader);
+        marks.iter().all(|mark| reader.is_past(&self.bus, *mark))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::super::{Deed, Shape, Whom};
+    use super::*;
+    use crate::net::ConnId;
+    use crate::scoreboard::Scoreboard;
+
+    const SHAPE: Shape = Shape {
+        rows: 4,
+        ring: 1 << 11,
+        names: 64,
+    };
+
+    const BACKLOG: usize = 64 * 1024;
+
+    struct Host {
+        bus: Bus,
+        board: Scoreboard,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            Self {
+                bus: Bus::new(SHAPE).expect("memory"),
+                board: Scoreboard::new(4).expect("memory"),
+            }
+        }
+
+        fn member(&self, row: u8, epoch: u16) -> Member {
+            let counted = self.board.row(usize::from(row));
+            Member::new(&self.bus, row, epoch, counted, BACKLOG)
+        }
+
+        fn read(&self, row: usize, counter: Counter) -> u64 {
+            self.board.row(row).read(counter)
+        }
+    }
+
+    fn push<'a>(to: Interest<'a>, body: &'a [u8]) -> Outgoing<'a> {
+        let whom = match to {
+            Interest::Conn(_) => Whom::Conn,
+            Interest::User(_) => Whom::User,
+            Interest::Room(_) => Whom::Room,
+            Interest::Everybody | Interest::Workers => Whom::All,
+        };
+        Outgoing {
+            kind: Kind::Do(Deed::Send, whom),
+            to,
+            topic: "",
+            except: None,
+            id: 1,
+            form: 0,
+            body,
+        }
+    }
+
+    /// Everything that there is for this member.
+    fn heard(member: &Member) -> Vec<(Kind, Vec<u8>)> {
+        let mut heard = Vec::new();
+        while member.read_some(&mut |message| heard.push((message.kind, message.body.to_vec()))) {}
+        heard
+    }
+
+    fn bodies(member: &Member) -> Vec<Vec<u8>> {
+        heard(member).into_iter().map(|(_, body)| body).collect()
+    }
+
+    const ROOM: Interest<'_> = Interest::Room("a");
+
+    #[test]
+    fn who_is_interested_hears_it_and_nobody_else() {
+        let host = Host::new();
+        let [one, two, three] = [0, 1, 2].map(|row| host.member(row, 7));
+        assert_eq!(one.publish(&push(ROOM, b"nobody")), Sent::default());
+        two.enter(ROOM);
+        two.enter(ROOM);
+        let sent = one.publish(&push(ROOM, b"x"));
+        assert_eq!((sent.reached, sent.sequence), (2, 1));
+        assert_eq!(
+            one.elsewhere(ROOM),
+            Elsewhere {
+                count: 2,
+                is_exact: true
+            }
+        );
+        assert_eq!(
+            (bodies(&two), bodies(&three)),
+            (vec![b"x".to_vec()], vec![])
+        );
+        two.leave(ROOM);
+        two.leave(ROOM);
+        assert_eq!(one.publish(&push(ROOM, b"left")), Sent::default());
+        two.session_came();
+        assert_eq!(one.publish(&push(Interest::Everybody, b"all")).reached, 1);
+        assert_eq!(one.publish(&push(Interest::Workers, b"tell")).sequence, 3);
+        assert_eq!(bodies(&two), [b"all".to_vec(), b"tell".to_vec()]);
+        assert_eq!(bodies(&three), [b"tell".to_vec()]);
+    }
+
+    #[test]
+    fn a_connection_is_found_by_its_name_where_it_is_and_where_it_moved() {
+        let host = Host::new();
+        let [one, two, three] = [0, 1, 2].map(|row| host.member(row, 7));
+        let conn = Interest::Conn(ConnId::first(1, 7, 3));
+        assert_eq!(one.publish(&push(conn, b"there")).reached, 1);
+        let older = Interest::Conn(ConnId::first(1, 6, 3));
+        assert_eq!(one.publish(&push(older, b"dead")), Sent::default());
+        three.enter(older);
+        assert_eq!(one.publish(&push(older, b"moved")).reached, 1);
+        assert_eq!(
+            (bodies(&two), bodies(&three)),
+            (vec![b"there".to_vec()], vec![b"moved".to_vec()])
+        );
+    }
+
+    #[test]
+    fn a_message_longer_than_the_ring_comes_whole() {
+        let host = Host::new();
+        let (one, two) = (host.member(0, 0), host.member(1, 0));
+        two.enter(ROOM);
+        let long: Vec<u8> = (0..60_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        assert_eq!(one.publish(&push(ROOM, &long)).reached, 1);
+        assert!(host.read(0, Counter::BusBacklog) > 0);
+        assert!(bodies(&two).is_empty(), "it is not whole yet");
+        while one.flush() {
+            for body in bodies(&two) {
+                assert_eq!(body, long);
+            }
+        }
+        assert_eq!(host.read(1, Counter::BusDelivered), 1);
+        assert_eq!(host.read(0, Counter::BusBacklog), 0);
+    }
+
+    #[test]
+    fn what_a_stopped_reader_misses_is_counted_and_announced_where_it_is_missing() {
+        let host = Host::new();
+        let (one, two) = (host.member(0, 0), host.member(1, 0));
+        two.enter(ROOM);
+        let mut reached = 0;
+        for n in 0..1000_u64 {
+            let mut body = vec![0; 200];
+            body[..8].copy_from_slice(&n.to_le_bytes());
+            reached += one.publish(&push(ROOM, &body)).reached;
+        }
+        let lost = host.read(0, Counter::BusLost);
+        assert!(lost > 0 && one.is_strained());
+        assert_eq!(reached as u64 + lost, 1000);
+        let mut all = heard(&two);
+        while one.flush() {
+            all.extend(heard(&two));
+        }
+        assert!(!one.is_strained());
+        let number = |body: &[u8]| u64::from_le_bytes(*body.first_chunk().unwrap());
+        let kept: Vec<u64> = all
+            .iter()
+            .filter(|(kind, _)| *kind != Kind::Gap)
+            .map(|(_, body)| number(body))
+            .collect();
+        assert_eq!(kept, (0..reached as u64).collect::<Vec<_>>());
+        assert_eq!(all.last().unwrap().0, Kind::Gap, "behind what came");
+        assert_eq!(host.read(1, Counter::BusGaps), 1);
+        one.publish(&push(ROOM, &9999_u64.to_le_bytes()));
+        assert_eq!(number(&bodies(&two)[0]), 9999);
+    }
+
+    #[test]
+    fn the_next_worker_of_a_row_hears_nothing_that_was_for_the_one_before() {
+        let host = Host::new();
+        let one = host.member(0, 0);
+        {
+            let two = host.member(1, 0);
+            two.enter(ROOM);
+            for _ in 0..200 {
+                one.publish(&push(ROOM, &[0; 200]));
+            }
+            assert!(host.read(0, Counter::BusBacklog) > 0);
+        }
+        host.bus.bury(1);
+        assert!(one.is_alone());
+        assert_eq!(one.elsewhere(ROOM).count, 0);
+        let two = host.member(1, 1);
+        assert_eq!(one.elsewhere(ROOM).count, 0);
+        two.enter(ROOM);
+        one.publish(&push(ROOM, b"new"));
+        assert_eq!(bodies(&two), [b"new".to_vec()]);
+        assert_eq!(host.read(0, Counter::BusBacklog), 0);
+        two.publish(&push(Interest::Workers, b"back"));
+        assert_eq!(bodies(&one), [b"back".to_vec()]);
+    }
+
+    #[test]
+    fn what_a_dead_worker_said_is_heard_to_its_end_and_half_a_message_is_not() {
+        let host = Host::new();
+        let one = host.member(0, 0);
+        one.enter(ROOM);
+        let two = host.member(1, 0);
+        two.publish(&push(ROOM, b"last words"));
+        // As it dies between the pieces of the next one.
+        let ring = host.bus.ring(1, 0);
+        let part = super::super::ring::Part {
+            is_first: true,
+            is_last: false,
+            epoch: 0,
+        };
+        ring.publish(ring.put(ring.end(), part, &[0; 100]));
+        drop(two);
+        host.bus.bury(1);
+        let two = host.member(1, 1);
+        two.publish(&push(ROOM, b"another"));
+        assert_eq!(bodies(&one), [b"last words".to_vec(), b"another".to_vec()]);
+    }
+
+    #[test]
+    fn nonsense_of_a_neighbour_costs_what_was_there_and_no_more() {
+        let host = Host::new();
+        let (one, two) = (host.member(0, 0), host.member(1, 0));
+        one.enter(ROOM);
+        let ring = host.bus.ring(1, 0);
+        ring.publish(ring.end() + 5000);
+        assert_eq!(bodies(&one), [b""; 0]);
+        ring.publish(ring.end() - 5000);
+        assert_eq!(bodies(&one), [b""; 0]);
+        assert_eq!(host.read(0, Counter::BusBroken), 2);
+        two.publish(&push(ROOM, b"sane"));
+        assert_eq!(bodies(&one), [b"sane".to_vec()]);
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_and_hears_all_of_it_in_order() {
+        let host = Host::new();
+        let (one, two, three) = (host.member(0, 0), host.member(1, 0), host.member(2, 0));
+        two.enter(ROOM);
+        let (tell, told) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| two.run(&mut |message| tell.send(message).unwrap()));
+            for sender in [&one, &three] {
+                scope.spawn(|| {
+                    for n in 0..20_000_u64 {
+                        while sender.is_strained() {
+                            sender.flush();
+                            thread::yield_now();
+                        }
+                        sender.publish(&push(ROOM, &n.to_le_bytes()));
+                        if n % 1000 == 0 {
+                            thread::yield_now();
+                        }
+                    }
+                    while sender.waiting.load(Ordering::Relaxed) > 0 {
+                        sender.flush();
+                        thread::yield_now();
+                    }
+                });
+            }
+            let mut next = [0_u64; 4];
+            for _ in 0..40_000 {
+                let message = told
+                    .recv_timeout(std::time::Duration::from_secs(60))
+                    .unwrap();
+                let row = usize::from(message.origin.row);
+                assert_eq!(
+                    u64::from_le_bytes(*message.body.first_chunk().unwrap()),
+                    next[row]
+                );
+                next[row] += 1;
+            }
+            two.end();
+        });
+        assert_eq!(host.read(1, Counter::BusDelivered), 40_000);
+        assert_eq!(
+            host.read(0, Counter::BusLost) + host.read(2, Counter::BusLost),
+            0
+        );
+    }
+
+    #[test]
+    fn who_lets_go_has_heard_everything_and_says_up_to_where() {
+        let host = Host::new();
+        let (one, two, three) = (host.member(0, 5), host.member(1, 6), host.member(2, 7));
+        two.enter(ROOM);
+        one.publish(&push(ROOM, b"a"));
+        one.publish(&push(ROOM, b"b"));
+        two.publish(&push(Interest::Workers, b"c"));
+        let mut heard = Vec::new();
+        let marks = two.letting_go(&mut |message| heard.push(message.body), <[Read]>::to_vec);
+        assert_eq!(heard, ["a", "b"]);
+        let mark = |row, epoch, sequence| Read {
+            row,
+            epoch,
+            sequence,
+        };
+        assert_eq!(marks, [mark(0, 5, 2), mark(1, 6, 1)]);
+        // The third has not read what the second said, and the first did not say
+        // it anything, but has said all of it.
+        assert!(!three.is_past(&marks));
+        assert_eq!(bodies(&three), [b"c".to_vec()]);
+        assert!(three.is_past(&marks));
+        assert!(!three.is_past(&[mark(0, 5, 3)]), "not said yet");
+        assert!(three.is_past(&[mark(0, 4, 3)]), "of a dead one");
+    }
+
+    #[test]
+    fn what_is_said_within_what_is_said_waits_for_nobody() {
+        let host = Host::new();
+        let one = host.member(0, 0);
+        assert_eq!(one.saying(|| one.saying(|| 7)), 7);
+        assert!(one.gate.try_write().is_ok());
+    }
+}
