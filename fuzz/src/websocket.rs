@@ -178,7 +178,7 @@ fn close(payload: &[u8]) -> Result<Vec<u8>, Stop> {
 /// What purlin makes of it.
 fn serve(mut seed: u64, stream: &[u8]) -> Meaning {
     let sockets = Sockets::new(Limits { message: MOST }, Origins::default());
-    let protocol = sockets.raw("/");
+    let protocol = sockets.raw("/", None);
     let (mut cutter, mut server) = protocol.open();
     let mut app = Takes::default();
     let (mut pongs, mut out) = (Vec::new(), Vec::new());

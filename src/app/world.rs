@@ -154,7 +154,7 @@ impl WorkerHandle for World {
         pushed
     }
 
-    fn close(&self, to: &[ConnId], _: CloseMode) -> usize {
+    fn close(&self, to: &[ConnId], _: CloseMode, _: Option<u16>) -> usize {
         let mut inner = self.lock();
         let known: Vec<_> = to
             .iter()

@@ -48,7 +48,7 @@ pub enum Kind {
 pub enum Deed {
     /// Push id and body.
     Send,
-    /// Close; the body says why.
+    /// Close; the body says why, the id with which code over WebSocket.
     Close,
     /// Enter the room that the body names.
     Join,

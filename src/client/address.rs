@@ -6,7 +6,42 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::str::FromStr;
 
+use crate::protocol::websocket::client::SocketUrl;
 use crate::sys::socket::Address;
+
+/// The server, as the user names it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Server {
+    pub(super) at: Target,
+    /// Frames go there in the messages of this WebSocket.
+    pub(super) url: Option<SocketUrl>,
+}
+
+impl FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.contains("://") {
+            let at = text.parse()?;
+            return Ok(Self { at, url: None });
+        }
+        let url: SocketUrl = text
+            .parse()
+            .map_err(|error| format!("`{text}` is no address: {error}"))?;
+        let at = url.address().parse()?;
+        let url = Some(url);
+        Ok(Self { at, url })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.url {
+            Some(url) => url.fmt(f),
+            None => self.at.fmt(f),
+        }
+    }
+}
 
 /// An address, or a name that is looked up for each attempt to connect.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,7 +60,7 @@ impl FromStr for Target {
             Err(_) => name(text).ok_or_else(|| {
                 format!(
                     "`{text}` is no address; expected HOST:PORT such as `localhost:7000`, \
-                     `127.0.0.1:7000` or `[::1]:7000`, or `unix:PATH`"
+                     `127.0.0.1:7000` or `[::1]:7000`, or `unix:PATH`, or `ws://HOST:PORT/PATH`"
                 )
             }),
         }
@@ -98,6 +133,29 @@ mod tests {
             "unix:",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_named_by_its_url() {
+        for (text, at) in [
+            ("ws://127.0.0.1:7000/ws", "127.0.0.1:7000"),
+            ("ws://a.example/ws?x", "a.example:80"),
+        ] {
+            let server: Server = text.parse().unwrap();
+            assert_eq!(server.to_string(), text);
+            assert_eq!(server.at, at.parse().unwrap());
+        }
+        let plain: Server = "a:1".parse().unwrap();
+        assert_eq!((plain.to_string(), plain.url), ("a:1".into(), None));
+        for (text, why) in [
+            ("wss://a/", "no TLS"),
+            ("http://a:1/", "expected ws://"),
+            ("ws://a b/", "%XX"),
+            ("ws://a:x/", "is no address"),
+        ] {
+            let error = text.parse::<Server>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 

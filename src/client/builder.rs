@@ -233,12 +233,12 @@ impl Builder {
     /// [`ClientError::Refused`], [`ClientError::ConnectTimeout`] or
     /// [`ClientError::Connect`]; and what the greeting returned.
     pub fn connect(self) -> Result<Client, ClientError> {
-        let target = self.address.parse().map_err(ClientError::Settings)?;
+        let server = self.address.parse().map_err(ClientError::Settings)?;
         let format = self.format.map_err(ClientError::Settings)?;
         let failed = |error| ClientError::Connect(self.address.clone(), error);
         let bell = Bell::new().map_err(failed)?;
         let calls_back = !self.callbacks.is_empty();
-        let shared = Shared::new(format, target, self.timing, self.callbacks, bell);
+        let shared = Shared::new(format, server, self.timing, self.callbacks, bell);
         let shared = Arc::new(shared);
         let client = Client::counted(&shared);
         let (tell, told) = mpsc::sync_channel(1);

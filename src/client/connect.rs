@@ -1,5 +1,5 @@
 //! One attempt to connect: the addresses of the server, one after the other,
-//! until one of them lets us in.
+//! until one of them lets us in; over it, where that is wanted, a WebSocket.
 //!
 //! Each gets an equal share of the time that is left, so that one behind which
 //! everything is dropped does not cost the others their turn.
@@ -14,6 +14,7 @@ use super::ClientError;
 use super::address::{self, Target};
 use super::link::Link;
 use super::shared::Shared;
+use super::upgrade;
 use crate::sys::socket::{self, Address, Wanted};
 
 /// What is sent has to be acknowledged by the server's machine within a call's
@@ -24,13 +25,30 @@ const LOSS_MIN: Duration = Duration::from_secs(5);
 ///
 /// Of several failures the most telling is given: that somebody is there and
 /// refuses, then that nobody answered, then whatever came last.
-pub(super) fn connect(shared: &Shared, timeout: Duration) -> Result<Arc<Link>, ClientError> {
+pub(super) fn connect(shared: &Shared, timeout: Duration) -> Result<Connected, ClientError> {
     let deadline = Instant::now() + timeout;
     let addresses = addresses(shared, deadline, timeout)?;
     let socket = any(shared, &addresses, deadline, timeout)?;
     socket::no_delay(&socket);
     socket::bound_loss(&socket, shared.timing.call_timeout.max(LOSS_MIN));
-    Ok(Arc::new(Link::new(socket)))
+    let early = match &shared.server.url {
+        None => None,
+        Some(url) => match upgrade::open(shared, &socket, url, deadline) {
+            Ok(Some(early)) => Some(early),
+            Ok(None) => return Err(ClientError::Closed),
+            Err(error) => return Err(failed(shared, error, timeout)),
+        },
+    };
+    let link = Arc::new(Link::new(socket, early.is_some()));
+    let early = early.unwrap_or_default();
+    Ok(Connected { link, early })
+}
+
+/// A connection, and what the server has said on it already.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) link: Arc<Link>,
+    pub(super) early: Vec<u8>,
 }
 
 /// The first of these that lets us in.
@@ -66,7 +84,7 @@ fn any(
 
 fn failed(shared: &Shared, error: io::Error, timeout: Duration) -> ClientError {
     use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut, WouldBlock};
-    let target = shared.target.to_string();
+    let target = shared.server.to_string();
     if [ConnectionRefused, NotFound].contains(&error.kind()) {
         ClientError::Refused(target)
     } else if [TimedOut, WouldBlock].contains(&error.kind()) {
@@ -84,11 +102,11 @@ fn addresses(
     deadline: Instant,
     timeout: Duration,
 ) -> Result<Vec<Address>, ClientError> {
-    let (host, port) = match &shared.target {
+    let (host, port) = match &shared.server.at {
         Target::At(address) => return Ok(vec![address.clone()]),
         Target::Name { host, port } => (host.clone(), *port),
     };
-    let unresolved = |error| ClientError::Unresolved(shared.target.to_string(), error);
+    let unresolved = |error| ClientError::Unresolved(shared.server.to_string(), error);
     let (tell, told) = mpsc::channel();
     let bell = Arc::clone(&shared.bell);
     // The system's resolver cannot be interrupted: here, closing and the deadline
@@ -110,7 +128,7 @@ fn addresses(
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let target = shared.target.to_string();
+            let target = shared.server.to_string();
             return Err(ClientError::ConnectTimeout(target, timeout));
         }
         if !shared.rest(left) {
@@ -164,11 +182,11 @@ mod tests {
             silence: None,
             reconnect: None,
         };
-        let target = "a.name:1".parse().expect("a name");
+        let server = "a.name:1".parse().expect("a name");
         let bell = Bell::new().expect("a bell");
         Shared::new(
             Layout::default().into(),
-            target,
+            server,
             timing,
             Callbacks::default(),
             bell,

@@ -53,6 +53,8 @@ pub enum Why {
     Broken(io::ErrorKind),
     /// What arrived is no frame of this format.
     Unreadable(String),
+    /// The server closed the WebSocket, with this code if it said one.
+    SocketClosed(Option<u16>),
     /// A reply was late; taken for the next one, it would be a wrong answer.
     Late(Id),
     /// The server has taken no byte of what waits for a whole call's time.
@@ -108,6 +110,10 @@ impl fmt::Display for Why {
             Self::Ended => f.write_str("the server ended the connection"),
             Self::Broken(kind) => write!(f, "the connection broke: {kind}"),
             Self::Unreadable(text) => write!(f, "the server sent no frame: {text}"),
+            Self::SocketClosed(None) => f.write_str("the server closed the WebSocket"),
+            Self::SocketClosed(Some(code)) => {
+                write!(f, "the server closed the WebSocket with {code}")
+            }
             Self::Late(id) => write!(f, "closed, as the reply to message {id} was late"),
             Self::Stuck => f.write_str("closed, as the server took no more bytes"),
             Self::Silent(limit) => write!(f, "nothing came from the server for {limit:?}"),

@@ -15,6 +15,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::Why;
+use crate::protocol::websocket::client::{self, Masks};
 use crate::sys::socket;
 
 /// Bytes that may wait; the message of each caller that goes over it is his last.
@@ -23,15 +24,18 @@ const ROOM: usize = 256 << 10;
 /// Batches that one caller writes; the rest is the reader's.
 const BATCHES: usize = 2;
 
+#[derive(Debug)]
 pub(super) struct Link {
     pub(super) socket: OwnedFd,
     outgoing: Mutex<Outgoing>,
     has_room: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Outgoing {
     bytes: Vec<u8>,
+    /// Each message goes in one of a WebSocket.
+    masks: Option<Masks>,
     /// So many of them are out.
     done: usize,
     /// Who wait for room.
@@ -56,10 +60,15 @@ pub(super) enum Flushed {
 }
 
 impl Link {
-    pub(super) fn new(socket: OwnedFd) -> Self {
+    /// `is_websocket`: messages go in those of one.
+    pub(super) fn new(socket: OwnedFd, is_websocket: bool) -> Self {
+        let outgoing = Outgoing {
+            masks: is_websocket.then(Masks::default),
+            ..Outgoing::default()
+        };
         Self {
             socket,
-            outgoing: Mutex::default(),
+            outgoing: Mutex::new(outgoing),
             has_room: Condvar::new(),
         }
     }
@@ -89,7 +98,17 @@ impl Link {
 
     /// Puts a message behind what waits. Writes nothing: see [`Self::flush`].
     pub(super) fn push(&self, message: &[u8]) {
-        self.lock().bytes.extend_from_slice(message);
+        let mut outgoing = self.lock();
+        let Outgoing { bytes, masks, .. } = &mut *outgoing;
+        match masks {
+            Some(masks) => client::write(message, masks.another(), bytes),
+            None => bytes.extend_from_slice(message),
+        }
+    }
+
+    /// As [`Self::push`], of what goes out as it is.
+    pub(super) fn push_plain(&self, bytes: &[u8]) {
+        self.lock().bytes.extend_from_slice(bytes);
     }
 
     /// Writes what waits, unless somebody does, or the kernel is full and this

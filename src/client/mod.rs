@@ -53,6 +53,7 @@ mod error;
 mod link;
 mod reader;
 mod shared;
+mod upgrade;
 
 use std::fmt;
 use std::sync::{Arc, mpsc};
@@ -100,7 +101,7 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({})", self.shared.target)
+        write!(f, "Client({})", self.shared.server)
     }
 }
 
@@ -109,6 +110,10 @@ impl Client {
     /// `[::1]:7000` or `unix:PATH`. A name is looked up for each attempt to
     /// connect, and all its addresses are tried, IPv6 and IPv4, in the order in
     /// which the system gives them.
+    ///
+    /// `ws://HOST:PORT/PATH` is a WebSocket, where nothing else gets through: each
+    /// frame goes in a binary message, and frames are read from such. Everything
+    /// else is the same. There is no TLS, and nothing is compressed.
     pub fn builder(address: impl Into<String>) -> Builder {
         Builder::new(address.into())
     }

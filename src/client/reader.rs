@@ -6,11 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connect::connect;
+use super::connect::{Connected, connect};
 use super::link::{Flushed, Link};
 use super::shared::{Delivered, Shared};
 use super::{Change, ClientError, Why};
 use crate::protocol::frame::Message;
+use crate::protocol::websocket::client::{self, End, Masks};
 use crate::sys::socket::{self, Ready, Wanted};
 
 /// Bytes that one read takes at most.
@@ -53,8 +54,8 @@ pub(super) fn run(shared: &Shared) {
             shared.timing.connect_timeout
         };
         let failure = match connect(shared, timeout) {
-            Ok(link) => {
-                let (failure, proved) = live(shared, &link);
+            Ok(Connected { link, early }) => {
+                let (failure, proved) = live(shared, &link, early);
                 if proved {
                     failures = 0;
                 }
@@ -115,13 +116,16 @@ fn may_pass(failure: &ClientError) -> bool {
 /// A server that accepts and then turns us away has not let us in: only a reply,
 /// or time, proves that it does. The time is the longest pause of the back-off:
 /// who ends each connection after that is not asked more often for it.
-fn live(shared: &Shared, link: &Arc<Link>) -> (ClientError, bool) {
+fn live(shared: &Shared, link: &Arc<Link>, early: Vec<u8>) -> (ClientError, bool) {
     let since = Instant::now();
     if !shared.adopt(link) {
         return (ClientError::Closed, false);
     }
     let mut reading = Reading::new(shared, link);
-    let why = reading.run();
+    let why = match reading.take(&early) {
+        Ok(()) => reading.run(),
+        Err(why) => why,
+    };
     shared.end(link, &why);
     let (was_open, refused) = shared.after_greeting();
     let why = shared.take_end().unwrap_or(why);
@@ -136,6 +140,8 @@ fn live(shared: &Shared, link: &Arc<Link>) -> (ClientError, bool) {
 struct Reading<'a> {
     shared: &'a Shared,
     link: &'a Arc<Link>,
+    /// What frames come in, if not by themselves.
+    messages: Option<Messages>,
     /// The beginning of a frame.
     kept: Vec<u8>,
     into: Vec<u8>,
@@ -151,12 +157,22 @@ struct Reading<'a> {
     answered: bool,
 }
 
+/// The messages of a WebSocket.
+#[derive(Debug, Default)]
+struct Messages {
+    reading: client::Reading,
+    masks: Masks,
+    /// The beginning of what can only be read whole.
+    kept: Vec<u8>,
+}
+
 impl<'a> Reading<'a> {
     fn new(shared: &'a Shared, link: &'a Arc<Link>) -> Self {
         let now = Instant::now();
         Self {
             shared,
             link,
+            messages: shared.server.url.as_ref().map(|_| Messages::default()),
             kept: Vec::new(),
             into: vec![0; READ],
             heard: now,
@@ -284,12 +300,47 @@ impl<'a> Reading<'a> {
         match socket::receive(&self.link.socket, &mut self.into) {
             Ok(0) => Err(Why::Ended),
             Ok(count) => {
-                self.kept.extend_from_slice(&self.into[..count]);
                 self.listen_anew();
-                self.frames()
+                let into = std::mem::take(&mut self.into);
+                let taken = self.take(&into[..count]);
+                self.into = into;
+                taken
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(Why::Broken(error.kind())),
+        }
+    }
+
+    /// Takes what has come: frames, or what they come in.
+    fn take(&mut self, came: &[u8]) -> Result<(), Why> {
+        let Some(messages) = &mut self.messages else {
+            self.kept.extend_from_slice(came);
+            return self.frames();
+        };
+        messages.kept.extend_from_slice(came);
+        let Messages {
+            reading,
+            masks,
+            kept,
+        } = messages;
+        let mut answers = Vec::new();
+        let read = reading.read(kept, masks, &mut self.kept, &mut answers);
+        if let Ok(done) = read {
+            kept.drain(..done);
+        }
+        if !answers.is_empty() {
+            self.link.push_plain(&answers);
+            match self.link.flush(true) {
+                Flushed::Gone | Flushed::Stuck => {}
+                Flushed::Broken(why) => return Err(why),
+            }
+        }
+        // What came before the end is for whoever waits for it.
+        self.frames()?;
+        match read {
+            Ok(_) => Ok(()),
+            Err(End::Closed(code)) => Err(Why::SocketClosed(code)),
+            Err(End::Wrong(what)) => Err(Why::Unreadable(what.into())),
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::address::Target;
+use super::address::Server;
 use super::callbacks::{Callbacks, Event, Queue};
 use super::link::{Flushed, Link};
 use super::{Backoff, Change, ClientError, Why};
@@ -39,7 +39,7 @@ pub(super) struct Timing {
 
 pub(super) struct Shared {
     pub(super) format: AnyFormat,
-    pub(super) target: Target,
+    pub(super) server: Server,
     pub(super) timing: Timing,
     pub(super) callbacks: Callbacks,
     pub(super) queue: Queue,
@@ -104,14 +104,14 @@ pub(super) enum Delivered {
 impl Shared {
     pub(super) fn new(
         format: AnyFormat,
-        target: Target,
+        server: Server,
         timing: Timing,
         callbacks: Callbacks,
         bell: Bell,
     ) -> Self {
         Self {
             format,
-            target,
+            server,
             timing,
             callbacks,
             bell: Arc::new(bell),

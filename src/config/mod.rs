@@ -305,10 +305,14 @@ table! {
 }
 
 table! {
-    /// What a peer may send over WebSocket.
+    /// What a peer may send over WebSocket, and what it is sent.
     pub struct WebSocket {
-        /// Bytes of a message, in however many frames.
+        /// Bytes of a message, in however many frames, and once it is not compressed.
         pub message_max: usize = MIB, in KIB..=GIB;
+        /// Whether messages are compressed for clients that offer it.
+        pub compression: bool = false;
+        /// Bytes from which a message is.
+        pub compression_min: usize = 512, in 0..=MIB;
     }
 }
 

@@ -26,8 +26,8 @@ use crate::net::ConnId;
 pub(super) enum Said {
     /// A push.
     Push(Pushing),
-    /// Its end.
-    Close,
+    /// Its end, with a close code of the program's.
+    Close(Option<u16>),
 }
 
 /// All of them in this worker.
@@ -179,7 +179,7 @@ mod tests {
     fn id(said: Said) -> u32 {
         match said {
             Said::Push((id, ..)) => id,
-            Said::Close => 0,
+            Said::Close(_) => 0,
         }
     }
 
@@ -204,7 +204,7 @@ mod tests {
             ..origin(3, 1)
         };
         arrivals.keep(&mut vec![one], older, &push(6));
-        arrivals.keep(&mut vec![one], Origin::default(), &Said::Close);
+        arrivals.keep(&mut vec![one], Origin::default(), &Said::Close(None));
         let mark = Read {
             row: 3,
             epoch: 1,

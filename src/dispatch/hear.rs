@@ -41,7 +41,7 @@ impl Hub {
                 let body = message.body.clone();
                 target.push((message.id, body, media(message.form)), message.origin)
             }
-            Deed::Close => target.close_here(text(), message.origin),
+            Deed::Close => target.close_here(message.id, text(), message.origin),
             Deed::Join => target.join_here(text()),
             Deed::Leave => target.leave_here(text()),
             Deed::Bind => target.bind_here(text()),

@@ -20,7 +20,7 @@ impl Hub {
         let worker = self.worker();
         self.arrivals().settle(conn.conn, marks, |said| match said {
             Said::Push(push) => _ = worker.send(&[conn.conn], None, push),
-            Said::Close => _ = worker.close(&[conn.conn], CloseMode::Flush),
+            Said::Close(code) => _ = worker.close(&[conn.conn], CloseMode::Flush, code),
         });
         self.tidy();
     }

@@ -20,8 +20,8 @@ use crate::protocol::CloseMode;
 enum Said {
     /// A push, as it goes over the wire.
     Push(Bytes),
-    /// The wish to close.
-    Close,
+    /// The wish to close, with a code.
+    Close(Option<u16>),
 }
 
 thread_local! {
@@ -57,7 +57,7 @@ fn waiting() -> usize {
     SAID.with_borrow(|said| {
         let bytes = |one: &Said| match one {
             Said::Push(bytes) => bytes.len(),
-            Said::Close => 0,
+            Said::Close(_) => 0,
         };
         said.iter().map(bytes).sum()
     })
@@ -69,8 +69,8 @@ pub(super) fn push(bytes: Bytes) {
 }
 
 /// That connection is to close, behind the reply.
-pub(super) fn close() {
-    say(Said::Close);
+pub(super) fn close(code: Option<u16>) {
+    say(Said::Close(code));
 }
 
 fn say(one: Said) {
@@ -93,7 +93,12 @@ fn deliver_all(out: &mut dyn Sink) {
     for one in said {
         match one {
             Said::Push(bytes) => out.append(&bytes),
-            Said::Close => out.close(CloseMode::Flush),
+            Said::Close(code) => {
+                if let Some(code) = code {
+                    out.say_code(code);
+                }
+                out.close(CloseMode::Flush);
+            }
         }
     }
 }

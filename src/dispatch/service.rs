@@ -27,8 +27,9 @@ pub trait WorkerHandle: Send + Sync {
         push: (u32, Bytes, Media),
     ) -> Pushed;
 
-    /// Closes each of `to`. Returns how many of them were connected.
-    fn close(&self, to: &[ConnId], mode: CloseMode) -> usize;
+    /// Closes each of `to`, with `code` where its protocol has such. Returns how
+    /// many of them were connected.
+    fn close(&self, to: &[ConnId], mode: CloseMode, code: Option<u16>) -> usize;
 
     /// Hands over the reply that a handler put off. False: nobody waits for it.
     fn answer(&self, to: ConnId, token: u64, answer: Answer) -> bool;

@@ -212,23 +212,46 @@ impl<'a> Target<'a> {
     /// that come later are not sent and not counted by [`send`](Self::send). The
     /// caller's own connection closes behind the reply of its handler.
     pub fn close(self, why: &str) -> usize {
-        self.everywhere(Deed::Close, (0, why.as_bytes(), 0), |sent| {
-            self.close_here(why, sent.origin)
+        self.close_saying(0, why)
+    }
+
+    /// As [`close`](Self::close), with a close code for those over WebSocket: 1001
+    /// (the server goes away), 1013 (it has too much to do: try again later), or
+    /// 4000 to 4999, whose meaning is the program's. Others close as ever.
+    ///
+    /// # Panics
+    ///
+    /// When `code` is another one, which a program may not say: no run could be
+    /// right.
+    pub fn close_with(self, code: u16, why: &str) -> usize {
+        assert!(
+            matches!(code, 1001 | 1013 | 4000..5000),
+            "{code} is no close code of a program, which are 1001, 1013 and 4000 to 4999"
+        );
+        self.close_saying(code.into(), why)
+    }
+
+    /// `code`: in the place of an id, 0 for none.
+    fn close_saying(self, code: Id, why: &str) -> usize {
+        self.everywhere(Deed::Close, (code, why.as_bytes(), 0), |sent| {
+            self.close_here(code, why, sent.origin)
         })
     }
 
-    pub(super) fn close_here(&self, why: &str, origin: Origin) -> usize {
+    pub(super) fn close_here(&self, code: Id, why: &str, origin: Origin) -> usize {
+        let code = u16::try_from(code).ok().filter(|code| *code != 0);
         let mut names = self.names();
-        let kept = self.keep(&mut names, origin, || Said::Close);
+        let kept = self.keep(&mut names, origin, || Said::Close(code));
         let all = names.len();
         let own = own_turn::held().map(|(own, _)| own);
         names.retain(|name| Some(*name) != own);
         let is_own = names.len() < all;
         if is_own {
-            own_turn::close();
+            own_turn::close(code);
             self.hub.row().count(Counter::ClosedByHandler);
         }
-        let closed = self.hub.worker().close(&names, CloseMode::Flush) + usize::from(is_own) + kept;
+        let closed = self.hub.worker().close(&names, CloseMode::Flush, code);
+        let closed = closed + usize::from(is_own) + kept;
         if closed > 0 {
             ::log::info!("close {closed} connections: {why}");
         }

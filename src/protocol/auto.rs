@@ -14,7 +14,7 @@ use super::{
     CloseMode, Cut, Cutter, Event, Protocol, Push, Server, Step, Then, Turn, Units, Unsendable,
     Wire,
 };
-use crate::scoreboard::Counter;
+use crate::scoreboard::{Counter, Row};
 
 /// The protocol of a listener until its clients have said a word.
 #[derive(Clone)]
@@ -57,6 +57,11 @@ impl Protocol for Auto {
     fn name(&self) -> Option<String> {
         let (frames, http) = (self.frames.name()?, self.http.name()?);
         Some(format!("{frames} or {http}"))
+    }
+
+    fn count_in(&self, row: &Row) {
+        self.frames.count_in(row);
+        self.http.count_in(row);
     }
 
     fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {

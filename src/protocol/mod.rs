@@ -53,9 +53,11 @@ pub use message::Message;
 pub use out::Out;
 pub use push::{Push, Unsendable, Wire};
 pub use server::Server;
-pub use successors::{Chosen, Successors};
+pub use successors::{Agreement, Chosen, Successors};
 pub use turn::Turn;
 pub use units::{BodyFile, Units};
+
+use crate::scoreboard::Row;
 
 /// What one listener speaks. Shared by all its connections and threads.
 pub trait Protocol: Send + Sync {
@@ -103,6 +105,11 @@ pub trait Protocol: Send + Sync {
     /// protocol to say and not for its heartbeat.
     fn keep_alive(&self) -> Option<Duration> {
         None
+    }
+
+    /// A worker speaks it from now on, and counts in `row` what no turn counts.
+    fn count_in(&self, row: &Row) {
+        let _nothing_to_count = row;
     }
 
     /// Says which messages these are, so that a connection can go on in another

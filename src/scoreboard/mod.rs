@@ -340,6 +340,18 @@ counters! {
     BusBroken = "bus_broken",
     /// Bytes that wait for workers which read slowly.
     BusBacklog = "bus_backlog" (gauge),
+    /// Connections closed because a compressed message over WebSocket could not be
+    /// read.
+    WsPacked = "connections_closed_websocket_compression",
+    /// Messages that came compressed over WebSocket.
+    WsInflated = "websocket_messages_inflated",
+    /// Messages that were compressed to go out over WebSocket, a push to many once;
+    /// those that stayed as they were because they got no shorter count.
+    WsDeflated = "websocket_messages_deflated",
+    /// Bytes of these before.
+    WsDeflatedFrom = "websocket_bytes_before_deflate",
+    /// Bytes of these as they went out.
+    WsDeflatedTo = "websocket_bytes_after_deflate",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::asks::Owed;
+use super::asks::{Asks, Owed};
 use super::fault::Fault;
 use super::load::Load;
 use super::stats::Ledger;
@@ -37,6 +37,8 @@ pub(super) struct Connection {
     client: u32,
     /// When connecting began, until the first request is sent.
     opened: Option<Instant>,
+    /// What was sent first was answered.
+    greeted: bool,
     /// Encoded, and not yet taken by the kernel.
     out: Vec<u8>,
     /// The beginning of a reply whose rest has not come.
@@ -59,17 +61,21 @@ pub(super) struct Read {
     /// Requests that got an error frame, or a status that is none of the right
     /// ones.
     pub(super) errors: Vec<Fault>,
+    /// What has to be sent for what came: answers to signs of life.
+    pub(super) answer: Vec<u8>,
     /// The server said that nothing more will come.
     pub(super) closes: bool,
 }
 
 impl Connection {
-    pub(super) fn new(socket: OwnedFd, client: u32, opened: Instant) -> Self {
+    pub(super) fn new(socket: OwnedFd, client: u32, opened: Instant, asks: &Asks) -> Self {
+        let greeting = asks.greeting();
         Self {
             socket,
             client,
             opened: Some(opened),
-            out: Vec::new(),
+            greeted: greeting.is_empty(),
+            out: greeting.to_vec(),
             partial: Vec::new(),
             owed: Owed::default(),
             issued: 0,
@@ -84,6 +90,17 @@ impl Connection {
 
     pub(super) const fn issued(&self) -> u64 {
         self.issued
+    }
+
+    /// Whether requests may be sent.
+    pub(super) const fn is_greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// Whether its greeting has waited for an answer longer than `timeout`.
+    pub(super) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
+        let opened = self.opened.filter(|_| !self.greeted);
+        opened.is_some_and(|opened| now.saturating_duration_since(opened) > timeout)
     }
 
     /// When connecting began, once.
@@ -168,7 +185,20 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
             Err(error) => return Err(error),
         };
-        let fresh = &scratch[..read.bytes];
+        let mut fresh = &scratch[..read.bytes];
+        if !self.greeted {
+            self.partial.extend_from_slice(fresh);
+            match load.asks.greeted(&self.partial) {
+                Ok(None) => return Ok(read),
+                Ok(Some(len)) => _ = self.partial.drain(..len),
+                Err(fault) => {
+                    read.fatal = Some(fault);
+                    return Ok(read);
+                }
+            }
+            self.greeted = true;
+            fresh = &[];
+        }
         if self.partial.is_empty() {
             let used = load.asks.compare(client, owed, fresh, &mut read, ledger);
             self.partial.extend_from_slice(&fresh[used..]);
@@ -182,6 +212,7 @@ impl Connection {
                 self.partial = partial;
             }
         }
+        self.out.append(&mut read.answer);
         Ok(read)
     }
 }

@@ -96,16 +96,18 @@ pub(super) fn object(load: &Load, report: &Report) -> String {
 }
 
 fn settings(load: &Load) -> Settings<'_> {
-    let (frames, http) = match &load.asks {
-        Asks::Frames(frames) => (Some(frames), None),
-        Asks::Http(http) => (None, Some(http)),
+    let frames = load.asks.frames();
+    let (method, url) = match &load.asks {
+        Asks::Frames(_) => (None, None),
+        Asks::Socket(socket) => (None, Some(&*socket.url)),
+        Asks::Http(http) => (Some(&*http.method), Some(&*http.url)),
     };
     Settings {
         address: load.address.to_string(),
         preset: frames.map(|frames| &*frames.preset),
         id: frames.and_then(|frames| frames.id),
-        method: http.map(|http| &*http.method),
-        url: http.map(|http| &*http.url),
+        method,
+        url,
         size_bytes: load.asks.size(),
         connections: load.connections,
         depth: load.depth,

@@ -57,7 +57,7 @@ impl Load {
     ///
     /// The words for the operator.
     pub(super) fn check(&self) -> Result<(), String> {
-        if let Asks::Frames(frames) = &self.asks
+        if let Some(frames) = self.asks.frames()
             && self.depth > frames.in_flight()
         {
             return Err(format!(

@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 
 use super::StressError;
-use super::asks::{Asks, Frames};
+use super::asks::{Asks, Frames, Socket};
 use super::load::{End, Load, Pace};
 use super::request::RequestOptions;
-use super::url::{Place, Url};
+use super::url::{Place, Url, found};
 use crate::protocol::frame::{AnyFormat, PRESETS};
 use crate::sys::cores::available_cores;
 use crate::sys::socket::Address;
@@ -41,6 +41,7 @@ Examples:
   purlin stress --churn 1 --count 60000          sixty thousand short connections
   purlin stress http://127.0.0.1:7000/           a page over HTTP, on kept connections
   purlin stress unix:/run/app.sock --http /      the same over a Unix socket
+  purlin stress ws://127.0.0.1:7000/ws           frames in the messages of a WebSocket
 
 In an open loop a latency counts from when its request was due, not from when it
 could be sent: a server that stalls cannot hide it.
@@ -51,8 +52,8 @@ Exit codes: 0 every reply was right, 1 not so, 64 usage, 69 nobody listens,
 /// The load that is asked for; its comments are the text of `--help`.
 #[derive(Clone, Debug, Eq, PartialEq, clap::Args)]
 pub struct Options {
-    /// Where the server listens: IP:PORT, unix:PATH, or http://HOST:PORT/PATH
-    /// [default: 127.0.0.1:7000]
+    /// Where the server listens: IP:PORT, unix:PATH, http://HOST:PORT/PATH, or
+    /// ws://HOST:PORT/PATH for frames over a WebSocket [default: 127.0.0.1:7000]
     #[arg(value_name = "ADDRESS")]
     pub(super) address: Option<Place>,
 
@@ -199,8 +200,10 @@ impl Options {
         let pace = self.rate.map_or(Pace::Closed, Pace::Open);
         let depth = depth.unwrap_or(match (pace, &asks) {
             (Pace::Closed, _) => 1,
-            (Pace::Open(_), Asks::Frames(frames)) => OPEN_DEPTH.min(frames.in_flight()),
-            (Pace::Open(_), Asks::Http(_)) => OPEN_DEPTH,
+            (Pace::Open(_), asks) => {
+                let most = asks.frames().map_or(u32::MAX, Frames::in_flight);
+                OPEN_DEPTH.min(most)
+            }
         });
         let half = u32::try_from(available_cores() / 2).unwrap_or(u32::MAX);
         let closes = self.request.closes().then_some(1);
@@ -234,7 +237,10 @@ impl Options {
             Some(Place::Url(_)) if self.request.http.is_some() => {
                 return Err("two URLs: name one".into());
             }
-            Some(Place::Url(_)) | None => None,
+            Some(Place::Socket(_)) if self.request.http.is_some() => {
+                return Err("two URLs: name one".into());
+            }
+            Some(Place::Url(_) | Place::Socket(_)) | None => None,
         };
         let usual = || ADDRESS.parse().expect("an address");
         let Some(url) = self.url() else {
@@ -251,6 +257,10 @@ impl Options {
                     Frames::new(preset, self.id, size)?
                 }
             };
+            if let Some(Place::Socket(url)) = &self.address {
+                let address = found(&url.address())?;
+                return Ok((address, Asks::Socket(Socket::new(url, frames))));
+            }
             return Ok((named.unwrap_or_else(usual), Asks::Frames(frames)));
         };
         if let Some(option) = self.of_frames() {
@@ -370,6 +380,10 @@ pub(super) mod tests {
         let elsewhere = load("127.0.0.2:9 --http http://nowhere.invalid/x").unwrap();
         assert_eq!(elsewhere.address.to_string(), "127.0.0.2:9");
         assert_eq!(elsewhere.asks.summary(), "GET http://nowhere.invalid/x");
+        let socket = load("ws://127.0.0.1:8/ws --preset rpc --depth 9").unwrap();
+        let summary = "rpc, id 1, 128 bytes over ws://127.0.0.1:8/ws";
+        assert_eq!(socket.asks.summary(), summary);
+        assert_eq!(socket.address.to_string(), "127.0.0.1:8");
         let post = load(&format!("{url} --body hello -X PUT -H Connection:close")).unwrap();
         assert_eq!(post.asks.summary(), format!("PUT {url}, 5 bytes"));
         assert_eq!(post.churn, Some(1));
@@ -394,6 +408,14 @@ pub(super) mod tests {
             ("--id 65535", "is that of errors"),
             ("localhost", "is no address"),
             ("https://127.0.0.1/", "speaks no TLS"),
+            ("wss://127.0.0.1/", "no TLS is spoken here"),
+            ("ws://127.0.0.1:x/", "is no HOST or HOST:PORT"),
+            ("ws://127.0.0.1/ --http /", "two URLs"),
+            ("ws://127.0.0.1/ -H A:b", "--header has no meaning"),
+            (
+                "ws://127.0.0.1/ --preset len32 --id 1",
+                "has no message ids",
+            ),
             ("http://127.0.0.1/ --http /", "two URLs"),
             (
                 "http://127.0.0.1/ --size 3",

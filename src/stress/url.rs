@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
+use crate::protocol::websocket::client::SocketUrl;
 use crate::sys::socket::Address;
 
 /// The port of a URL that names none.
@@ -14,6 +15,7 @@ const PORT: u16 = 80;
 pub(super) enum Place {
     Address(Address),
     Url(Url),
+    Socket(SocketUrl),
 }
 
 /// `http://HOST:PORT/PATH?QUERY`, or only what is behind the host.
@@ -29,7 +31,10 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains("://") {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        if scheme.is_some_and(|scheme| ["ws", "wss"].contains(&&*scheme.to_ascii_lowercase())) {
+            text.parse().map(Self::Socket)
+        } else if scheme.is_some() {
             text.parse().map(Self::Url)
         } else {
             text.parse().map(Self::Address)
@@ -55,7 +60,11 @@ impl FromStr for Url {
                         .into(),
                 );
             }
-            Some(other) => return Err(format!("no load for {other}://, only for http://")),
+            Some(other) => {
+                return Err(format!(
+                    "no load for {other}://, only for http:// and ws://"
+                ));
+            }
         }
         if let Some(bad) = rest.chars().find(|c| !c.is_ascii_graphic()) {
             return Err(format!("{bad:?} must be written as %XX in a URL"));
@@ -106,14 +115,23 @@ impl Url {
             Some(_) => authority.clone(),
             None => format!("{authority}:{PORT}"),
         };
-        let found = whole.to_socket_addrs().map_err(|error| {
-            format!("`{authority}` is no HOST or HOST:PORT that can be found: {error}")
-        })?;
-        let found: Vec<SocketAddr> = found.collect();
-        let first = found.iter().find(|at| at.is_ipv4()).or(found.first());
-        let first = first.ok_or_else(|| format!("`{authority}` has no address"))?;
-        Ok(Some(Address::Tcp(*first)))
+        found(&whole).map(Some)
     }
+}
+
+/// The address of a host and port: of several the first of IPv4.
+///
+/// # Errors
+///
+/// There is none; the words for the operator.
+pub(super) fn found(authority: &str) -> Result<Address, String> {
+    let found = authority.to_socket_addrs().map_err(|error| {
+        format!("`{authority}` is no HOST or HOST:PORT that can be found: {error}")
+    })?;
+    let found: Vec<SocketAddr> = found.collect();
+    let first = found.iter().find(|at| at.is_ipv4()).or(found.first());
+    let first = first.ok_or_else(|| format!("`{authority}` has no address"))?;
+    Ok(Address::Tcp(*first))
 }
 
 #[cfg(test)]

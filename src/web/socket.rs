@@ -48,8 +48,7 @@ pub(super) fn opens_messages<S: 'static>(path: &str) -> Handler<S> {
     let path = path.to_owned();
     Arc::new(move |http, _, answer| {
         if let Some(upgrade) = asked(http, answer) {
-            let protocol = upgrade.successors().raw(&path);
-            upgrade.accept(protocol, None, http.response);
+            upgrade.accept_raw(&path, http.response);
             http.ctx.hub().row().count(Counter::WsOpened);
         }
     })
@@ -72,11 +71,7 @@ pub(super) fn opens_by_id<S: 'static, R: IntoReply>(
 
 /// Accepts with what has messages with ids.
 pub(super) fn accept<S>(upgrade: &Upgrade<'_>, http: &mut Http<'_, S>, answer: &mut Answer) {
-    let chosen = upgrade
-        .successors()
-        .by_id(&mut upgrade.offered().into_iter());
-    if let Some((protocol, name)) = chosen {
-        upgrade.accept(protocol, name, http.response);
+    if upgrade.accept_by_id(http.response) {
         http.ctx.hub().row().count(Counter::WsOpened);
     } else {
         *answer = Answer::Error(Error::new(501, "the listener has no frames"));

@@ -60,9 +60,9 @@ impl WorkerHandle for Shared {
         pushed
     }
 
-    fn close(&self, to: &[ConnId], mode: CloseMode) -> usize {
+    fn close(&self, to: &[ConnId], mode: CloseMode, code: Option<u16>) -> usize {
         let close = |id: &&ConnId| match mode {
-            CloseMode::Flush | CloseMode::Done => self.post(**id, Item::Close(mode)),
+            CloseMode::Flush | CloseMode::Done => self.post(**id, Item::Close(mode, code)),
             CloseMode::Abort => {
                 let known = self.pool.find(**id).is_some();
                 self.ask_end(**id, mode, None);

@@ -80,4 +80,7 @@ mod tasks;
 mod upgrade;
 mod watchdog;
 mod websocket;
+mod websocket_clients;
 mod websocket_ids;
+mod websocket_outgoing;
+mod websocket_packed;

@@ -286,6 +286,43 @@ fn a_program_closes_with_a_code_of_its_own_and_with_no_other() {
 }
 
 #[test]
+fn whoever_is_closed_through_the_hub_is_told_the_code() {
+    let app = App::<()>::new()
+        .on(1, |c, (): ()| c.join("lobby"))
+        .on(2, |c, code: String| {
+            let code = code.parse().expect("a number");
+            let closed = c.hub().room("lobby").close_with(code, "as a test wants it");
+            closed.to_string()
+        })
+        .on(3, |_, body: Bytes| body);
+    let server = serve_with(app, KEYS);
+    for code in [1001_u16, 1013, 4000, 4999] {
+        let (mut ann, mut bob) = (open(&server, "/ws"), open(&server, "/ws"));
+        let mut plain = Client::to(&server);
+        for client in [&mut ann, &mut bob] {
+            client.send(&frame(0x82, &rpc(1, 0, b"")));
+            client.send(&frame(0x82, &rpc(3, 1, b"in")));
+            assert_eq!(one(client), (3, 1, b"in".to_vec()));
+        }
+        plain.send(&[rpc(1, 0, b""), rpc(3, 1, b"in")].concat());
+        assert_eq!(plain.rpc(), (3, 1, b"in".to_vec()));
+        ann.send(&frame(0x82, &rpc(2, 5, code.to_string().as_bytes())));
+        // The caller behind its reply.
+        assert_eq!(one(&mut ann), (2, 5, b"3".to_vec()));
+        for client in [&mut ann, &mut bob] {
+            assert_eq!(next(client), (0x88, code.to_be_bytes().to_vec()));
+        }
+        assert_eq!(plain.rest(), b"");
+    }
+    let mut client = open(&server, "/ws");
+    for code in ["1000", "1002", "1011", "3999", "5000"] {
+        client.send(&frame(0x82, &rpc(2, 6, code.as_bytes())));
+        let (id, _, body) = one(&mut client);
+        assert_eq!(id, u32::MAX, "{body:?}");
+    }
+}
+
+#[test]
 fn a_format_without_sequence_answers_in_order_in_one_message_and_the_next() {
     let keys = [KEYS, &[("listener.0.frame", "comm")]].concat();
     let server = serve_with(app(), &keys);

@@ -54,6 +54,7 @@ pub use sending::Sending;
 pub use source::{ChunkBuf, Fill, Source, Stream};
 pub(crate) use target::{in_uri, spelled, unescaped};
 pub use trailers::Trailers;
+pub(super) use upgrade::accepted;
 pub use upgrade::{NoUpgrade, Upgrade};
 
 use std::path::PathBuf;
@@ -61,6 +62,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cutter, Protocol, Push, Server, Successors, Unsendable, Wire};
+use crate::scoreboard::Row;
 use settings::Settings;
 
 /// The protocol of a listener that speaks HTTP.
@@ -172,6 +174,12 @@ impl Protocol for Http1 {
     /// What its connections may become.
     fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
         self.0.successors.as_ref()?.named(name)
+    }
+
+    fn count_in(&self, row: &Row) {
+        if let Some(successors) = &self.0.successors {
+            successors.count_in(row);
+        }
     }
 
     fn keep_alive(&self) -> Option<Duration> {

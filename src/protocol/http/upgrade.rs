@@ -1,7 +1,5 @@
 //! A request to become a WebSocket (RFC 6455, 4.2), and the answer. Pure.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha1_smol::Sha1;
@@ -9,7 +7,7 @@ use sha1_smol::Sha1;
 use super::response::Response;
 use super::scan::trim;
 use super::{Head, Request};
-use crate::protocol::{Error, Protocol, Successor, Successors};
+use crate::protocol::{Agreement, Chosen, Error, Successor, Successors};
 use crate::scoreboard::Counter;
 
 /// What is hashed behind the client's key.
@@ -99,30 +97,45 @@ impl<'a> Upgrade<'a> {
         })
     }
 
-    /// What the connections of this listener may become.
-    #[must_use]
-    pub const fn successors(&self) -> &'a dyn Successors {
-        self.successors
+    /// Says in `response` that the connection has messages without ids behind it, for
+    /// whatever the program has at the route `path`.
+    pub fn accept_raw(&self, path: &str, response: &mut Response) {
+        let agreed = self.agreed();
+        let window = agreed.as_ref().map(|agreed| agreed.window);
+        let protocol = self.successors.raw(path, window);
+        self.accept((protocol, None), agreed, response);
     }
 
-    /// The subprotocols that the client offers, those that it likes best first.
+    /// The same for messages with ids; false: the listener has none.
     #[must_use]
-    pub fn offered(&self) -> Vec<&'a [u8]> {
+    pub fn accept_by_id(&self, response: &mut Response) -> bool {
+        let agreed = self.agreed();
+        let window = agreed.as_ref().map(|agreed| agreed.window);
+        // Those that it likes best come first.
         let fields = self.head.fields.all("sec-websocket-protocol");
-        fields.flat_map(options).collect()
+        let mut offered = fields.flat_map(options);
+        let Some(chosen) = self.successors.by_id(&mut offered, window) else {
+            return false;
+        };
+        self.accept(chosen, agreed, response);
+        true
     }
 
-    /// Says in `response` that the connection speaks `protocol` behind it, and which
-    /// of the subprotocols that were offered that is.
-    pub fn accept(
+    /// How messages are compressed, if they are.
+    fn agreed(&self) -> Option<Agreement> {
+        let fields = &self.head.fields;
+        let mut offers = fields.all("sec-websocket-extensions");
+        self.successors
+            .agree(&mut offers, fields.find("user-agent"))
+    }
+
+    fn accept(
         &self,
-        protocol: Arc<dyn Protocol>,
-        subprotocol: Option<&str>,
+        (protocol, subprotocol): Chosen<'_>,
+        agreed: Option<Agreement>,
         response: &mut Response,
     ) {
-        let mut hash = Sha1::from(self.key);
-        hash.update(KEY);
-        let accept = BASE64_STANDARD.encode(hash.digest().bytes());
+        let accept = accepted(self.key);
         response.status = Some(101);
         response.field("Connection", b"Upgrade");
         response.field("Upgrade", b"websocket");
@@ -130,8 +143,18 @@ impl<'a> Upgrade<'a> {
         if let Some(name) = subprotocol {
             response.field("Sec-WebSocket-Protocol", name.as_bytes());
         }
+        if let Some(agreed) = agreed {
+            response.field("Sec-WebSocket-Extensions", agreed.answer.as_bytes());
+        }
         response.becomes = Some(Successor(protocol));
     }
+}
+
+/// What accepts a request with this key.
+pub(in crate::protocol) fn accepted(key: &[u8]) -> String {
+    let mut hash = Sha1::from(key);
+    hash.update(KEY);
+    BASE64_STANDARD.encode(hash.digest().bytes())
 }
 
 /// Sixteen bytes in base64.

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::fault::{Code, Fault};
 use super::framed::Framed;
 use super::json::{self, Asked, Body};
-use super::speaker::{Incoming, Speaker};
+use super::speaker::{Incoming, Served, Speaker};
+use super::writer::Writer;
 use crate::protocol::frame::{Format, FrameCutter, FrameServer};
 use crate::protocol::{
     Answer, CloseMode, Cutter, Dispatch, Error, Event, Lane, Media, Out, Push, Refusal, Route,
@@ -20,8 +23,9 @@ const LENT: usize = 1024;
 pub(super) struct ByIdSpeaker<F: Format> {
     frames: FrameServer<Framed<F>>,
     cutter: FrameCutter<Framed<F>>,
-    /// Id of the format's heartbeat, which is one in JSON as well.
-    heartbeat: Option<u32>,
+    format: Arc<Framed<F>>,
+    /// What is left of a message of which some frames were served.
+    rest: Bytes,
     /// How the worker's end is announced to a peer that is told so in JSON.
     going_away: Option<u32>,
     /// Requests in JSON whose reply was put off.
@@ -45,14 +49,35 @@ impl<F: Format> ByIdSpeaker<F> {
         Self {
             frames: FrameServer::new(Arc::clone(format), in_frames, true),
             cutter: FrameCutter::new(Arc::clone(format)),
-            heartbeat: format.heartbeat(),
+            format: Arc::clone(format),
+            rest: Bytes::new(),
             going_away: going_away.filter(|_| json),
             owed: Vec::new(),
             then: None,
         }
     }
 
-    /// Serves the frames of a binary message.
+    fn writer(&self) -> &Writer {
+        &self.format.writer
+    }
+
+    /// Serves frames of a binary message; what is left of them is kept, so that they
+    /// are put together and decompressed once, however many turns they take.
+    fn frames(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (Served, Step) {
+        let (done, step) = self.binary(units, turn);
+        let len = units.bytes().len();
+        let served = match done {
+            _ if done == len => Served::Whole,
+            0 => Served::Nothing,
+            _ => Served::Part,
+        };
+        if served == Served::Part {
+            self.rest = units.slice(done..len).to_bytes();
+        }
+        (served, step)
+    }
+
+    /// As [`Server::serve`], to the end of a binary message.
     fn binary(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
         let len = units.bytes().len();
         self.cutter.resume();
@@ -81,7 +106,8 @@ impl<F: Format> ByIdSpeaker<F> {
         let (id, seq) = (asked.id, asked.seq);
         let route = Route {
             id: Some(id),
-            heartbeat: self.heartbeat == Some(id),
+            // That of the format is one in JSON as well.
+            heartbeat: self.format.heartbeat() == Some(id),
         };
         if turn.lane == Lane::Inline && !turn.app.inline(route) {
             return Ok(None);
@@ -119,11 +145,16 @@ impl<F: Format> ByIdSpeaker<F> {
                 id: other,
                 body,
                 media,
-            } => json::write(other.unwrap_or(id), seq, &body, media, &mut out.bytes),
-            Answer::Error(error) => json::write_error(id, seq, &error, &mut out.bytes),
+            } => {
+                let to = (other.unwrap_or(id), seq);
+                json::write(to, &body, media, self.writer(), &mut out.bytes);
+            }
+            Answer::Error(error) => {
+                json::write_error((id, seq), &error, self.writer(), &mut out.bytes);
+            }
             Answer::Content(_) => {
                 let error = Error::new(500, "the reply goes over HTTP alone");
-                json::write_error(id, seq, &error, &mut out.bytes);
+                json::write_error((id, seq), &error, self.writer(), &mut out.bytes);
             }
             Answer::Later(token) => self.owed.push(Owed { token, id, seq }),
         }
@@ -153,7 +184,7 @@ impl<F: Format> ByIdSpeaker<F> {
 
     fn give_up(&mut self, error: Error, turn: &mut Turn<'_>) -> Step {
         for Owed { id, seq, .. } in std::mem::take(&mut self.owed) {
-            json::write_error(id, seq, &error, &mut turn.out.bytes);
+            json::write_error((id, seq), &error, self.writer(), &mut turn.out.bytes);
         }
         let step = self.frames.event(Event::GiveUp(error), turn);
         match self.then.take() {
@@ -184,28 +215,37 @@ impl<F: Format> Speaker for ByIdSpeaker<F> {
         &mut self,
         message: Incoming<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(usize, Step), Fault> {
-        let Incoming {
-            is_text,
-            payload,
-            from,
-        } = message;
-        let len = payload.len();
+    ) -> Result<(Served, Step), Fault> {
+        let Incoming { is_text, payload } = message;
         if self.then.is_some() {
             // Only replies that are owed still go out.
-            return Ok((len, self.wait(turn)));
+            return Ok((Served::Whole, self.wait(turn)));
         }
         if is_text {
             let step = self.text(payload, turn)?;
-            return Ok(step.map_or((0, Step::NotInline), |step| (len, step)));
+            return Ok(match step {
+                Some(step) => (Served::Whole, step),
+                None => (Served::Nothing, Step::NotInline),
+            });
         }
-        let (done, step) = if len <= LENT {
-            self.binary(Units::borrowed(&payload[from..]), turn)
-        } else {
-            let shared = bytes::Bytes::from(std::mem::take(payload)).slice(from..);
-            self.binary(Units::shared(&shared), turn)
-        };
-        Ok((from + done, step))
+        if payload.len() <= LENT {
+            return Ok(self.frames(Units::borrowed(payload), turn));
+        }
+        let shared = Bytes::from(std::mem::take(payload));
+        Ok(self.frames(Units::shared(&shared), turn))
+    }
+
+    fn go_on(&mut self, turn: &mut Turn<'_>) -> Result<(Served, Step), Fault> {
+        let rest = std::mem::take(&mut self.rest);
+        if self.then.is_some() {
+            return Ok((Served::Whole, self.wait(turn)));
+        }
+        let (served, step) = self.frames(Units::shared(&rest), turn);
+        if served == Served::Nothing {
+            self.rest = rest;
+            return Ok((Served::Part, step));
+        }
+        Ok((served, step))
     }
 
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {
@@ -261,5 +301,6 @@ impl<F: Format> Speaker for ByIdSpeaker<F> {
         self.frames.reset();
         self.owed = Vec::new();
         self.then = None;
+        self.rest = Bytes::new();
     }
 }

@@ -17,6 +17,8 @@ use crate::protocol::{Cut, Cutter, Then};
 #[derive(Debug)]
 pub(super) struct MessageCutter {
     limits: Limits,
+    /// Messages may be compressed: what they say is the server's to look at then.
+    packing: bool,
     message: Message,
     /// The peer has sent its close frame: nothing behind it means anything.
     over: bool,
@@ -31,6 +33,8 @@ struct Message {
     looked: usize,
     /// Its first frame was there: whether it is a text.
     is_text: Option<bool>,
+    /// That frame said that it is compressed.
+    packed: bool,
     /// Bytes of its frames' payloads, those of control frames included.
     len: usize,
     frames: usize,
@@ -38,9 +42,10 @@ struct Message {
 }
 
 impl MessageCutter {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, packing: bool) -> Self {
         Self {
             limits,
+            packing,
             message: Message::default(),
             over: false,
         }
@@ -52,7 +57,7 @@ impl MessageCutter {
         loop {
             let rest = &bytes[self.message.at..];
             let most = self.limits.message.saturating_sub(self.message.len);
-            let Some(header) = Header::read(rest, most)? else {
+            let Some(header) = Header::read(rest, most, self.packing)? else {
                 return Ok(None);
             };
             self.admit(&header)?;
@@ -109,7 +114,8 @@ impl MessageCutter {
     /// fails at once.
     fn look(&mut self, header: &Header, payload: &[u8]) -> Result<(), Fault> {
         let message = &mut self.message;
-        if header.opcode == Opcode::Binary || message.is_text == Some(false) {
+        let is_binary = header.opcode == Opcode::Binary || message.is_text == Some(false);
+        if is_binary || header.packed || message.packed {
             return Ok(());
         }
         let mut room = [0; 512];
@@ -133,6 +139,7 @@ impl MessageCutter {
             self.look(header, payload)?;
             let is_text = header.opcode == Opcode::Text;
             self.message.is_text.get_or_insert(is_text);
+            self.message.packed |= header.packed;
         }
         Ok(header.fin)
     }
@@ -192,7 +199,7 @@ impl Cutter for MessageCutter {
 
     fn first(&self, units: &[u8], count: usize) -> usize {
         let mut len = 0;
-        let mut other = Self::new(self.limits);
+        let mut other = Self::new(self.limits, self.packing);
         for _ in 0..count {
             let unit = other.unit(&units[len..], &mut Vec::new());
             len += unit.ok().flatten().unwrap_or(0);
@@ -202,8 +209,8 @@ impl Cutter for MessageCutter {
 
     fn heartbeats(&self, units: &[u8]) -> usize {
         let (mut at, mut found) = (0, 0);
-        let mut other = Self::new(self.limits);
-        while let Ok(Some(header)) = Header::read(&units[at..], usize::MAX)
+        let mut other = Self::new(self.limits, self.packing);
+        while let Ok(Some(header)) = Header::read(&units[at..], usize::MAX, self.packing)
             && let Ok(Some(len)) = other.unit(&units[at..], &mut Vec::new())
         {
             found += usize::from(header.opcode.is_control());

@@ -61,6 +61,8 @@ pub(super) enum Fault {
     Text,
     /// A message is over a limit: which one.
     TooLong(&'static str),
+    /// A message is not compressed as RFC 1951 says: what is wrong.
+    Packed(&'static str),
     /// What a message says is none that is understood here: what came.
     Policy(&'static str),
 }
@@ -74,6 +76,7 @@ impl From<Fault> for Refusal {
                 b"\x88\x02\x03\xef",
                 "a text over WebSocket that is no UTF-8",
             ),
+            Fault::Packed(what) => (Counter::WsPacked, b"\x88\x02\x03\xef", what),
             Fault::TooLong(what) => (Counter::WsTooLong, b"\x88\x02\x03\xf1", what),
             Fault::Policy(what) => (Counter::WsProtocol, b"\x88\x02\x03\xf0", what),
         };
@@ -114,6 +117,7 @@ mod tests {
         for (fault, code) in [
             (Fault::Protocol("x"), 1002),
             (Fault::Text, 1007),
+            (Fault::Packed("x"), 1007),
             (Fault::Policy("x"), 1008),
             (Fault::TooLong("x"), 1009),
         ] {

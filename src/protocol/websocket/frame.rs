@@ -36,7 +36,7 @@ impl Opcode {
         }
     }
 
-    const fn of(bits: u8) -> Result<Self, Fault> {
+    pub(super) const fn of(bits: u8) -> Result<Self, Fault> {
         Ok(match bits {
             0 => Self::Continuation,
             1 => Self::Text,
@@ -54,6 +54,12 @@ impl Opcode {
     }
 }
 
+/// The bits of the first byte that only an extension gives a meaning.
+const RESERVED: u8 = 0x70;
+
+/// The one of them that says that a message is deflated.
+const PACKED: u8 = 0x40;
+
 /// Payload that a control frame can have.
 pub(super) const CONTROL_MAX: usize = 125;
 
@@ -61,6 +67,8 @@ pub(super) const CONTROL_MAX: usize = 125;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Header {
     pub(super) fin: bool,
+    /// The message that begins here is deflated (RFC 7692, 6).
+    pub(super) packed: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: [u8; 4],
     /// Bytes of the header.
@@ -73,19 +81,24 @@ impl Header {
     /// The header that `bytes` begin with, if it is whole, of a payload of at most
     /// `most` bytes unless it is one of control. What is wrong with it is
     /// known with the first byte that tells, so that it does not depend on how the
-    /// stream is cut.
+    /// stream is cut. `packing`: it was agreed that messages may be deflated.
     ///
     /// # Errors
     ///
     /// No frame of a client begins like this.
-    pub(super) fn read(bytes: &[u8], most: usize) -> Result<Option<Self>, Fault> {
+    pub(super) fn read(bytes: &[u8], most: usize, packing: bool) -> Result<Option<Self>, Fault> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        if first & 0x70 != 0 {
+        let reserved = first & RESERVED;
+        if reserved != 0 && !(packing && reserved == PACKED) {
             return Err(Fault::Protocol("a reserved bit that was not agreed on"));
         }
+        let packed = reserved != 0;
         let (fin, opcode) = (first & 0x80 != 0, Opcode::of(first & 0x0f)?);
+        if packed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(Fault::Protocol("a compressed frame that begins no message"));
+        }
         if opcode.is_control() && !fin {
             return Err(Fault::Protocol("a control frame in fragments"));
         }
@@ -109,6 +122,7 @@ impl Header {
         let mask = bytes.get(head - 4..head);
         Ok(mask.and_then(|mask| mask.try_into().ok()).map(|mask| Self {
             fin,
+            packed,
             opcode,
             mask,
             head,
@@ -124,7 +138,7 @@ impl Header {
 
 /// The length that the second byte says, or what follows it, and how many bytes
 /// follow. `None`: they are not there yet.
-fn length(short: usize, rest: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
+pub(super) fn length(short: usize, rest: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
     let long = |least: u64, len: u64, at| {
         if len < least {
             return Err(Fault::Protocol("a length in more bytes than it needs"));
@@ -171,10 +185,11 @@ pub(super) fn apply(bytes: &mut [u8], mask: [u8; 4], from: usize) {
 /// Room that the longest header of a server needs.
 const HEAD_MAX: usize = 10;
 
-/// The first bytes of a frame of a server with a payload of `len` bytes.
-fn head(opcode: Opcode, len: usize) -> ([u8; HEAD_MAX], usize) {
+/// The first bytes of a frame of a server with a payload of `len` bytes; `packed`:
+/// they are deflated.
+fn head(opcode: Opcode, packed: bool, len: usize) -> ([u8; HEAD_MAX], usize) {
     let mut head = [0; HEAD_MAX];
-    head[0] = 0x80 | opcode.bits();
+    head[0] = 0x80 | opcode.bits() | if packed { PACKED } else { 0 };
     let long = len as u64;
     match (u8::try_from(len), u16::try_from(len)) {
         (Ok(len @ ..=125), _) => {
@@ -196,7 +211,16 @@ fn head(opcode: Opcode, len: usize) -> ([u8; HEAD_MAX], usize) {
 
 /// Appends a whole message in one frame.
 pub(super) fn write(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
-    let (head, len) = head(opcode, payload.len());
+    append(opcode, false, payload, out);
+}
+
+/// As [`write()`], with a payload that is deflated.
+pub(super) fn write_packed(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    append(opcode, true, payload, out);
+}
+
+fn append(opcode: Opcode, packed: bool, payload: &[u8], out: &mut Vec<u8>) {
+    let (head, len) = head(opcode, packed, payload.len());
     out.reserve(len + payload.len());
     out.extend_from_slice(&head[..len]);
     out.extend_from_slice(payload);
@@ -219,7 +243,7 @@ pub(super) fn write_with<T, E>(
             return Err(error);
         }
     };
-    let (head, len) = head(opcode, out.len() - begin - GUESS);
+    let (head, len) = head(opcode, false, out.len() - begin - GUESS);
     if len == GUESS {
         out[begin..begin + len].copy_from_slice(&head[..len]);
     } else {
@@ -242,12 +266,12 @@ mod tests {
         ] {
             for cut in 0..bytes.len() {
                 assert_eq!(
-                    Header::read(&bytes[..cut], 65_536),
+                    Header::read(&bytes[..cut], 65_536, false),
                     Ok(None),
                     "{cut} of {bytes:?}"
                 );
             }
-            let header = Header::read(bytes, 65_536).unwrap().unwrap();
+            let header = Header::read(bytes, 65_536, false).unwrap().unwrap();
             assert_eq!((header.len, header.head), (len, bytes.len()));
             assert_eq!(header.mask, [1, 2, 3, 4]);
         }
@@ -269,8 +293,15 @@ mod tests {
             (&[0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1], 10),
             (&[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], 10),
         ] {
-            assert_eq!(Header::read(&bytes[..at - 1], MOST), Ok(None), "{bytes:?}");
-            assert!(Header::read(&bytes[..at], MOST).is_err(), "{bytes:?}");
+            assert_eq!(
+                Header::read(&bytes[..at - 1], MOST, false),
+                Ok(None),
+                "{bytes:?}"
+            );
+            assert!(
+                Header::read(&bytes[..at], MOST, false).is_err(),
+                "{bytes:?}"
+            );
         }
     }
 

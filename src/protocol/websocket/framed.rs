@@ -1,13 +1,17 @@
 //! A frame format within binary messages: what it writes is a message of its own,
 //! what it reads stands in one already.
 
+use super::frame::Opcode;
+use super::writer::Writer;
 use crate::protocol::frame::{Format, Request};
-use crate::protocol::websocket::frame::{self, Opcode};
 use crate::protocol::{Refusal, Units, Unsendable};
 
 /// Frames of `F`, each written as one message.
 #[derive(Debug)]
-pub(super) struct Framed<F>(pub(super) F);
+pub(super) struct Framed<F> {
+    pub(super) format: F,
+    pub(super) writer: Writer,
+}
 
 impl<F: Format> Format for Framed<F> {
     type Looked = F::Looked;
@@ -15,7 +19,7 @@ impl<F: Format> Format for Framed<F> {
     type Frame<'a> = F::Frame<'a>;
 
     fn measure(&self, bytes: &[u8], looked: &mut F::Looked) -> Result<Option<usize>, Refusal> {
-        self.0.measure(bytes, looked)
+        self.format.measure(bytes, looked)
     }
 
     fn is_at_start(looked: F::Looked) -> bool {
@@ -23,7 +27,7 @@ impl<F: Format> Format for Framed<F> {
     }
 
     fn frame<'a>(&self, bytes: &'a [u8]) -> Result<Option<F::Frame<'a>>, Refusal> {
-        self.0.frame(bytes)
+        self.format.frame(bytes)
     }
 
     fn id(frame: &F::Frame<'_>) -> Option<u32> {
@@ -43,7 +47,7 @@ impl<F: Format> Format for Framed<F> {
     }
 
     fn body<'b>(&self, frame: &'b F::Frame<'_>, units: Units<'b>, at: usize) -> Units<'b> {
-        self.0.body(frame, units, at)
+        self.format.body(frame, units, at)
     }
 
     fn encode(
@@ -52,7 +56,8 @@ impl<F: Format> Format for Framed<F> {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Unsendable> {
-        frame::write_with(Opcode::Binary, out, |out| self.0.encode(to, body, out))
+        self.writer
+            .write_with(Opcode::Binary, out, |out| self.format.encode(to, body, out))
     }
 
     fn encode_error(
@@ -63,8 +68,8 @@ impl<F: Format> Format for Framed<F> {
         out: &mut Vec<u8>,
     ) -> Result<bool, Unsendable> {
         let begin = out.len();
-        let written = frame::write_with(Opcode::Binary, out, |out| {
-            self.0.encode_error(to, code, text, out)
+        let written = self.writer.write_with(Opcode::Binary, out, |out| {
+            self.format.encode_error(to, code, text, out)
         });
         if written == Ok(false) {
             out.truncate(begin);
@@ -73,11 +78,11 @@ impl<F: Format> Format for Framed<F> {
     }
 
     fn heartbeat(&self) -> Option<u32> {
-        self.0.heartbeat()
+        self.format.heartbeat()
     }
 
     fn is_ordered(&self) -> bool {
-        self.0.is_ordered()
+        self.format.is_ordered()
     }
 
     /// They come behind a handshake.
@@ -86,10 +91,10 @@ impl<F: Format> Format for Framed<F> {
     }
 
     fn key(&self) -> String {
-        format!("websocket {}", self.0.key())
+        format!("websocket {}", self.format.key())
     }
 
     fn name(&self) -> String {
-        format!("websocket {}", self.0.name())
+        format!("websocket {}", self.format.name())
     }
 }

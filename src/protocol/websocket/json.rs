@@ -14,7 +14,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::frame::{self, Opcode};
+use super::frame::Opcode;
+use super::writer::Writer;
 use crate::protocol::{Error, Media};
 
 /// What a request says.
@@ -98,14 +99,20 @@ impl Said<'_> {
     }
 
     /// Appends it as a text message.
-    fn write(&self, out: &mut Vec<u8>) {
-        let written = frame::write_with(Opcode::Text, out, |out| serde_json::to_writer(out, self));
+    fn write(&self, to: &Writer, out: &mut Vec<u8>) {
+        let written = to.write_with(Opcode::Text, out, |out| serde_json::to_writer(out, self));
         written.expect("numbers and texts, into memory");
     }
 }
 
 /// Appends a reply, or a push, which has no `seq`.
-pub(super) fn write(id: u32, seq: Option<u64>, body: &[u8], media: Media, out: &mut Vec<u8>) {
+pub(super) fn write(
+    (id, seq): (u32, Option<u64>),
+    body: &[u8],
+    media: Media,
+    to: &Writer,
+    out: &mut Vec<u8>,
+) {
     let mut said = Said::under(id, seq);
     match media {
         Media::Json => said.body = serde_json::from_slice(body).ok(),
@@ -115,15 +122,20 @@ pub(super) fn write(id: u32, seq: Option<u64>, body: &[u8], media: Media, out: &
     if said.body.is_none() && said.text.is_none() && !body.is_empty() {
         said.bytes = Some(BASE64_STANDARD.encode(body));
     }
-    said.write(out);
+    said.write(to, out);
 }
 
 /// Appends the answer to a request that failed.
-pub(super) fn write_error(id: u32, seq: Option<u64>, error: &Error, out: &mut Vec<u8>) {
+pub(super) fn write_error(
+    (id, seq): (u32, Option<u64>),
+    error: &Error,
+    to: &Writer,
+    out: &mut Vec<u8>,
+) {
     let mut said = Said::under(id, seq);
     let (code, text) = (error.code, &*error.text);
     said.error = Some(Failed { code, text });
-    said.write(out);
+    said.write(to, out);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -194,12 +206,17 @@ mod tests {
             (b"{no", Media::Json, r#"{"id":5,"seq":7,"bytes":"e25v"}"#),
         ] {
             let mut out = Vec::new();
-            write(5, Some(7), body, media, &mut out);
+            write((5, Some(7)), body, media, &Writer::default(), &mut out);
             assert_eq!(&out[2..], said.as_bytes());
             assert_eq!(out[..2], [0x81, u8::try_from(said.len()).unwrap()]);
         }
         let mut out = Vec::new();
-        write_error(5, None, &Error::new(404, "gone"), &mut out);
+        write_error(
+            (5, None),
+            &Error::new(404, "gone"),
+            &Writer::default(),
+            &mut out,
+        );
         let said = r#"{"id":5,"error":{"code":404,"text":"gone"}}"#;
         assert_eq!(&out[2..], said.as_bytes());
     }

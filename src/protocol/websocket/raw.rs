@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use super::fault::{Code, Fault};
-use super::frame::{self, Opcode};
-use super::speaker::{Incoming, Speaker};
+use super::frame::Opcode;
+use super::speaker::{Incoming, Served, Speaker};
+use super::writer::Writer;
 use crate::protocol::{
     Answer, CloseMode, Dispatch, Event, Lane, Listening, Media, Message, Out, Step, Turn,
 };
@@ -35,6 +36,7 @@ impl Destination {
 #[derive(Debug)]
 pub(super) struct RawSpeaker {
     to: Arc<Destination>,
+    writer: Writer,
     /// Messages whose reply was put off. They wait for each other: nothing but
     /// their order tells which reply is whose.
     owed: Option<u64>,
@@ -42,9 +44,10 @@ pub(super) struct RawSpeaker {
 }
 
 impl RawSpeaker {
-    pub(super) fn new(to: Arc<Destination>) -> Self {
+    pub(super) fn new(to: &Arc<Destination>, writer: &Writer) -> Self {
         Self {
-            to,
+            to: Arc::clone(to),
+            writer: writer.clone(),
             owed: None,
             then: None,
         }
@@ -55,7 +58,7 @@ impl RawSpeaker {
         match answer {
             Answer::None => None,
             Answer::Reply { body, media, .. } => {
-                write(&body, media, &mut out.bytes);
+                write(&body, media, &self.writer, &mut out.bytes);
                 None
             }
             Answer::Later(token) => {
@@ -108,7 +111,7 @@ impl RawSpeaker {
 }
 
 /// Appends a message of the kind that `media` is.
-pub(super) fn write(body: &[u8], media: Media, out: &mut Vec<u8>) {
+pub(super) fn write(body: &[u8], media: Media, to: &Writer, out: &mut Vec<u8>) {
     let is_text = match media {
         Media::Bytes => false,
         Media::Text | Media::Html | Media::Json => std::str::from_utf8(body).is_ok(),
@@ -118,7 +121,7 @@ pub(super) fn write(body: &[u8], media: Media, out: &mut Vec<u8>) {
     } else {
         Opcode::Binary
     };
-    frame::write(opcode, body, out);
+    to.write(opcode, body, out);
 }
 
 impl Speaker for RawSpeaker {
@@ -131,8 +134,7 @@ impl Speaker for RawSpeaker {
         &mut self,
         message: Incoming<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(usize, Step), Fault> {
-        let len = message.payload.len();
+    ) -> Result<(Served, Step), Fault> {
         let payload = std::mem::take(message.payload);
         let message = if message.is_text {
             Message::Text(String::from_utf8(payload).map_err(|_| Fault::Text)?)
@@ -148,7 +150,7 @@ impl Speaker for RawSpeaker {
         turn.served_one();
         let step = self.answer(answer, &mut turn.out);
         let closed = self.close(&mut turn.out);
-        Ok((len, closed.or(step).unwrap_or(Step::Next)))
+        Ok((Served::Whole, closed.or(step).unwrap_or(Step::Next)))
     }
 
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step {

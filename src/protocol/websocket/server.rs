@@ -3,10 +3,13 @@
 
 use std::cell::Cell;
 
+use super::deflate;
 use super::fault::{Code, Fault};
 use super::frame::{self, Header, Opcode};
-use super::speaker::{Incoming, Speaker};
+use super::speaker::{Incoming, Served, Speaker};
+use super::writer::Counts;
 use crate::protocol::{CloseMode, Dispatch, Event, Refusal, Server, Step, Turn, Units};
+use crate::scoreboard::Counter;
 
 /// A ping of ours.
 const PING: &[u8] = b"\x89\x00";
@@ -20,15 +23,27 @@ const ROOM_MAX: usize = 64 * 1024;
 thread_local! {
     /// Where this thread puts messages together: an idle connection has no room.
     static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The same for those that are compressed.
+    static PACKED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How messages come that are compressed.
+#[derive(Clone, Debug)]
+pub(super) struct Unpacking {
+    /// Bytes that one may have afterwards.
+    pub(super) most: usize,
+    pub(super) counts: Counts,
 }
 
 /// The messages of one connection.
 pub(super) struct SocketServer {
     speaker: Box<dyn Speaker>,
+    /// `None`: none are compressed.
+    unpacking: Option<Unpacking>,
     /// The message that is served; empty between two turns.
     payload: Vec<u8>,
-    /// Bytes of the next message's payload that were served already.
-    from: usize,
+    /// Length of the next unit, if some of its message was served already.
+    begun: Option<usize>,
     /// What the close frame will say; `None`: nothing was decided.
     last: Option<Last>,
     /// Messages are not served any more.
@@ -55,11 +70,12 @@ enum Unit {
 }
 
 impl SocketServer {
-    pub(super) fn new(speaker: Box<dyn Speaker>) -> Self {
+    pub(super) fn new(speaker: Box<dyn Speaker>, unpacking: Option<Unpacking>) -> Self {
         Self {
             speaker,
+            unpacking,
             payload: Vec::new(),
-            from: 0,
+            begun: None,
             last: None,
             deaf: false,
         }
@@ -69,9 +85,10 @@ impl SocketServer {
     fn unit(&mut self, bytes: &[u8]) -> Result<(usize, Unit), Fault> {
         let mut at = 0;
         let mut begun = None;
+        let mut packed = false;
         self.payload.clear();
         loop {
-            let header = Header::read(&bytes[at..], usize::MAX)?;
+            let header = Header::read(&bytes[at..], usize::MAX, self.unpacking.is_some())?;
             let header = header.expect("the cutter passes whole frames on");
             let payload = &bytes[at + header.head..at + header.total()];
             at += header.total();
@@ -87,8 +104,12 @@ impl SocketServer {
                 Opcode::Ping | Opcode::Pong => {}
                 Opcode::Continuation | Opcode::Text | Opcode::Binary => {
                     let is_text = *begun.get_or_insert(header.opcode == Opcode::Text);
+                    packed |= header.packed;
                     frame::unmask(payload, header.mask, 0, &mut self.payload);
                     if header.fin {
+                        if packed {
+                            self.unpack()?;
+                        }
                         return Ok((at, Unit::Message { is_text }));
                     }
                 }
@@ -96,9 +117,29 @@ impl SocketServer {
         }
     }
 
+    /// Makes of the payload what it was before it was compressed.
+    fn unpack(&mut self) -> Result<(), Fault> {
+        let Some(Unpacking { most, counts }) = &self.unpacking else {
+            return Ok(());
+        };
+        let packed = std::mem::replace(&mut self.payload, PACKED.take());
+        self.payload.clear();
+        let unpacked = deflate::unpack(&packed, *most, &mut self.payload);
+        keep(&PACKED, packed);
+        if let (Some(row), Ok(())) = (counts.get(), &unpacked) {
+            row.count(Counter::WsInflated);
+        }
+        unpacked
+    }
+
     /// Serves one unit; tells how many bytes of `bytes` are done, and why to stop
     /// if not for want of more.
     fn one(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<(usize, Step), Fault> {
+        if let Some(len) = self.begun {
+            let before = turn.budget.messages();
+            let (served, step) = self.speaker.go_on(turn)?;
+            return Ok(self.served((len, before), served, step, turn));
+        }
         let (len, unit) = self.unit(bytes)?;
         let is_text = match unit {
             Unit::Control => {
@@ -114,16 +155,24 @@ impl SocketServer {
             }
             Unit::Message { is_text } => is_text,
         };
-        let whole = self.payload.len();
         let before = turn.budget.messages();
-        let message = Incoming {
-            is_text,
-            payload: &mut self.payload,
-            from: self.from,
-        };
+        let payload = &mut self.payload;
+        let message = Incoming { is_text, payload };
         let (served, step) = self.speaker.message(message, turn)?;
+        Ok(self.served((len, before), served, step, turn))
+    }
+
+    /// So much of a message, a unit of `len` bytes, was served, before which so many
+    /// others were in this turn.
+    fn served(
+        &mut self,
+        (len, before): (usize, usize),
+        served: Served,
+        step: Step,
+        turn: &mut Turn<'_>,
+    ) -> (usize, Step) {
         self.note_code(turn);
-        let is_done = served >= whole && !matches!(step, Step::Refuse(_) | Step::NotInline);
+        let is_done = served == Served::Whole && !matches!(step, Step::Refuse(_));
         // However many messages were in it, the cutter counted one.
         turn.budget.recount(before + usize::from(is_done));
         if let Step::Close(_) = step {
@@ -135,12 +184,8 @@ impl SocketServer {
             };
             self.last.get_or_insert(Last::Say(Some(code)));
         }
-        if is_done {
-            self.from = 0;
-            return Ok((len, step));
-        }
-        self.from = served;
-        Ok((0, step))
+        self.begun = (served == Served::Part).then_some(len);
+        (if is_done { len } else { 0 }, step)
     }
 
     /// As [`Server::serve`], with room for messages.
@@ -205,13 +250,18 @@ impl SocketServer {
     }
 }
 
+/// Room for the next one.
+fn keep(place: &'static std::thread::LocalKey<Cell<Vec<u8>>>, mut room: Vec<u8>) {
+    room.clear();
+    room.shrink_to(ROOM_MAX);
+    place.set(room);
+}
+
 impl Server for SocketServer {
     fn serve(&mut self, units: Units<'_>, turn: &mut Turn<'_>) -> (usize, Step) {
         self.payload = ROOM.take();
         let served = self.serve_all(units, turn);
-        let mut room = std::mem::take(&mut self.payload);
-        room.shrink_to(ROOM_MAX);
-        ROOM.set(room);
+        keep(&ROOM, std::mem::take(&mut self.payload));
         served
     }
 
@@ -243,11 +293,11 @@ impl Server for SocketServer {
     }
 
     fn is_idle(&self) -> bool {
-        self.speaker.is_idle() && self.from == 0 && self.last.is_none() && !self.deaf
+        self.speaker.is_idle() && self.begun.is_none() && self.last.is_none() && !self.deaf
     }
 
     fn snapshot(&self) -> Option<u32> {
-        let is_between = self.from == 0 && self.last.is_none() && !self.deaf;
+        let is_between = self.begun.is_none() && self.last.is_none() && !self.deaf;
         self.speaker.snapshot().filter(|_| is_between)
     }
 
@@ -256,6 +306,7 @@ impl Server for SocketServer {
     }
 
     fn farewell(&mut self, turn: &mut Turn<'_>) {
+        self.note_code(turn);
         let last = self.last.unwrap_or(Last::Say(Some(Code::NORMAL)));
         if let Last::Say(code) = last {
             Code::write(code, &mut turn.out.bytes);
@@ -271,7 +322,7 @@ impl Server for SocketServer {
     fn reset(&mut self) {
         self.speaker.reset();
         self.payload = Vec::new();
-        self.from = 0;
+        self.begun = None;
         self.last = None;
         self.deaf = false;
     }

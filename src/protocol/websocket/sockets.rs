@@ -5,16 +5,21 @@ use std::sync::{Arc, Mutex};
 
 use super::framed::Framed;
 use super::limits::Limits;
-use super::raw::Destination;
-use super::{MessagesById, RAW, RawMessages};
+use super::writer::{Counts, Packing, Writer};
+use super::{MessagesById, RAW, RawMessages, offer, uncompressed};
 use crate::protocol::frame::Format;
-use crate::protocol::{Chosen, Protocol, Successors};
+use crate::protocol::{Agreement, Chosen, Protocol, Successors};
+use crate::scoreboard::Row;
 
 /// What the connections of a listener may become. Shared by all of them.
 #[derive(Debug)]
 pub struct Sockets {
     limits: Limits,
     origins: Origins,
+    /// Messages of so many bytes or more are compressed for whoever agrees on that.
+    /// `None`: nobody is asked, and only who agreed elsewhere sends any.
+    compressed_from: Option<usize>,
+    counts: Counts,
     by_id: Option<ById>,
     /// Where connections become that, whatever the program's routes are.
     path: Option<String>,
@@ -25,16 +30,20 @@ pub struct Sockets {
 
 /// What has messages with ids.
 struct ById {
-    /// Pushes as frames, and what a client offers that wants them so.
-    frames: Arc<dyn Protocol>,
+    /// What a client offers that wants pushes as frames.
     offer: Option<String>,
-    /// Pushes in JSON.
-    json: Arc<dyn Protocol>,
+    /// Makes one that pushes in JSON, or as frames.
+    make: Box<dyn Fn(bool, Writer) -> Arc<dyn Protocol> + Send + Sync>,
+    /// Those that were asked for.
+    made: Mutex<Vec<Made>>,
 }
+
+/// Pushes in JSON or not, with this window or uncompressed.
+type Made = ((bool, Option<u8>), Arc<dyn Protocol>);
 
 impl fmt::Debug for ById {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ById({:?})", self.frames.name())
+        write!(f, "ById({:?})", self.offer)
     }
 }
 
@@ -44,14 +53,23 @@ const OFFER_JSON: &str = "purlin.json";
 impl Sockets {
     /// Within `limits`, for pages of `origins`.
     #[must_use]
-    pub const fn new(limits: Limits, origins: Origins) -> Self {
+    pub fn new(limits: Limits, origins: Origins) -> Self {
         Self {
             limits,
             origins,
+            compressed_from: None,
+            counts: Counts::default(),
             by_id: None,
             path: None,
             raw: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Messages of `from` bytes or more are compressed for whoever offers that.
+    #[must_use]
+    pub const fn compressed(mut self, from: usize) -> Self {
+        self.compressed_from = Some(from);
+        self
     }
 
     /// Messages have ids: binary ones are frames of `format`, which is called `name`,
@@ -60,20 +78,49 @@ impl Sockets {
     #[must_use]
     pub fn with_ids(
         mut self,
-        format: impl Format,
+        format: impl Format + Clone,
         name: Option<&str>,
         going_away: Option<u32>,
         path: Option<&str>,
     ) -> Self {
-        let (limits, format) = (self.limits, Arc::new(Framed(format)));
-        let made = |json| MessagesById::new(limits, &format, going_away, json);
+        let limits = self.limits;
+        let make = move |json, writer| {
+            let format = Framed {
+                format: format.clone(),
+                writer,
+            };
+            Arc::new(MessagesById::new(limits, format, going_away, json)) as Arc<dyn Protocol>
+        };
         self.by_id = Some(ById {
-            frames: Arc::new(made(false)),
             offer: name.map(|name| format!("purlin.frame.{name}")),
-            json: Arc::new(made(true)),
+            make: Box::new(make),
+            made: Mutex::default(),
         });
         self.path = path.map(str::to_owned);
         self
+    }
+
+    fn writer(&self, window: Option<u8>) -> Writer {
+        let Some(window) = window else {
+            return Writer::default();
+        };
+        Writer::packing(Packing {
+            window,
+            min: self.compressed_from.unwrap_or(usize::MAX),
+            counts: Arc::clone(&self.counts),
+        })
+    }
+
+    /// What pushes in JSON or as frames.
+    fn made(&self, by_id: &ById, json: bool, window: Option<u8>) -> Arc<dyn Protocol> {
+        let made = by_id.made.lock();
+        let mut made = made.expect("nothing under this lock panics");
+        if let Some((_, found)) = made.iter().find(|(kind, _)| *kind == (json, window)) {
+            return Arc::clone(found);
+        }
+        let new = (by_id.make)(json, self.writer(window));
+        made.push(((json, window), Arc::clone(&new)));
+        new
     }
 }
 
@@ -82,33 +129,47 @@ impl Successors for Sockets {
         self.origins.admits(origin, host)
     }
 
-    fn raw(&self, path: &str) -> Arc<dyn Protocol> {
+    fn agree(
+        &self,
+        offers: &mut dyn Iterator<Item = &[u8]>,
+        agent: Option<&[u8]>,
+    ) -> Option<Agreement> {
+        self.compressed_from?;
+        let agent = agent.and_then(|agent| std::str::from_utf8(agent).ok());
+        if agent.is_some_and(offer::is_broken) {
+            return None;
+        }
+        offer::choose(offers)
+    }
+
+    fn raw(&self, path: &str, window: Option<u8>) -> Arc<dyn Protocol> {
         let known = self.raw.lock();
         let mut known = known.expect("nothing under this lock panics");
-        if let Some(found) = known.iter().find(|one| *one.to.path == *path) {
+        let is_it = |one: &&Arc<RawMessages>| one.is_at(path, window);
+        if let Some(found) = known.iter().find(is_it) {
             return Arc::clone(found) as Arc<dyn Protocol>;
         }
-        let made = Arc::new(RawMessages {
-            limits: self.limits,
-            to: Arc::new(Destination::new(path)),
-        });
+        let made = Arc::new(RawMessages::new(self.limits, path, self.writer(window)));
         known.push(Arc::clone(&made));
         made
     }
 
     /// A client that offers nothing is pushed frames.
-    fn by_id(&self, offered: &mut dyn Iterator<Item = &[u8]>) -> Option<Chosen<'_>> {
+    fn by_id(
+        &self,
+        offered: &mut dyn Iterator<Item = &[u8]>,
+        window: Option<u8>,
+    ) -> Option<Chosen<'_>> {
         let by_id = self.by_id.as_ref()?;
-        for offer in offered {
-            if offer == OFFER_JSON.as_bytes() {
-                return Some((Arc::clone(&by_id.json), Some(OFFER_JSON)));
-            }
-            let own = by_id.offer.as_deref();
-            if own.is_some_and(|own| own.as_bytes() == offer) {
-                return Some((Arc::clone(&by_id.frames), own));
-            }
-        }
-        Some((Arc::clone(&by_id.frames), None))
+        let own = by_id.offer.as_deref();
+        let is_known = |offer: &&[u8]| {
+            *offer == OFFER_JSON.as_bytes() || own.is_some_and(|own| own.as_bytes() == *offer)
+        };
+        let mut offered = offered;
+        let chosen = Iterator::find(&mut offered, is_known);
+        let json = chosen == Some(OFFER_JSON.as_bytes());
+        let name = if json { Some(OFFER_JSON) } else { own };
+        Some((self.made(by_id, json, window), chosen.and(name)))
     }
 
     fn path(&self) -> Option<&str> {
@@ -116,13 +177,19 @@ impl Successors for Sockets {
     }
 
     fn named(&self, name: &str) -> Option<Arc<dyn Protocol>> {
-        if let Some(path) = name.strip_prefix(RAW) {
-            return Some(self.raw(path));
+        let (window, plain) = uncompressed(name);
+        if let Some(path) = plain.strip_prefix(RAW) {
+            return Some(self.raw(path, window));
         }
         let by_id = self.by_id.as_ref()?;
-        let both = [&by_id.frames, &by_id.json];
-        let is_it = |one: &&Arc<dyn Protocol>| one.name().as_deref() == Some(name);
-        both.into_iter().find(is_it).cloned()
+        let both = [false, true].map(|json| self.made(by_id, json, window));
+        let is_it = |one: &Arc<dyn Protocol>| one.name().as_deref() == Some(name);
+        both.into_iter().find(is_it)
+    }
+
+    fn count_in(&self, row: &Row) {
+        // Who was first stays: workers on threads of one process share it.
+        let _first = self.counts.set(row.clone());
     }
 }
 
@@ -162,6 +229,7 @@ impl Origins {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::protocol::frame::Layout;
 
     #[test]
     fn pages_of_the_same_host_and_those_on_the_list_may_connect() {
@@ -188,13 +256,55 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_one_protocol_which_is_found_by_its_name() {
+    fn a_path_and_a_window_have_one_protocol_which_is_found_by_its_name() {
         let sockets = Sockets::new(Limits { message: 10 }, Origins::default());
-        let one = sockets.raw("/a");
-        assert!(Arc::ptr_eq(&one, &sockets.raw("/a")));
-        assert!(!Arc::ptr_eq(&one, &sockets.raw("/b")));
-        let named = sockets.named(&one.name().unwrap()).unwrap();
-        assert!(Arc::ptr_eq(&one, &named));
-        assert!(sockets.named("http/1.1").is_none());
+        let one = sockets.raw("/a", None);
+        assert!(Arc::ptr_eq(&one, &sockets.raw("/a", None)));
+        assert!(!Arc::ptr_eq(&one, &sockets.raw("/b", None)));
+        let packing = sockets.raw("/a", Some(15));
+        assert!(!Arc::ptr_eq(&one, &packing));
+        assert!(!Arc::ptr_eq(&packing, &sockets.raw("/a", Some(9))));
+        assert_ne!(one.wire(), packing.wire());
+        assert_eq!(one.wire(), sockets.raw("/b", None).wire());
+        for one in [one, packing] {
+            let named = sockets.named(&one.name().unwrap()).unwrap();
+            assert!(Arc::ptr_eq(&one, &named));
+        }
+        for name in ["http/1.1", "deflate 16 x", "deflate x"] {
+            assert!(sockets.named(name).is_none());
+        }
+    }
+
+    #[test]
+    fn what_has_ids_is_found_by_its_name_with_and_without_compression() {
+        let layout = Layout::preset("rpc").unwrap();
+        let sockets = Sockets::new(Limits::default(), Origins::default());
+        let sockets = sockets.with_ids(layout, Some("rpc"), None, None);
+        let mut wires = Vec::new();
+        for offer in ["purlin.json", "purlin.frame.rpc"] {
+            for window in [None, Some(15), Some(9)] {
+                let mut offers = [&b"other"[..], offer.as_bytes()].into_iter();
+                let (protocol, name) = sockets.by_id(&mut offers, window).unwrap();
+                assert_eq!(name, Some(offer));
+                let named = sockets.named(&protocol.name().unwrap()).unwrap();
+                assert!(Arc::ptr_eq(&protocol, &named));
+                assert!(!wires.contains(&protocol.wire()));
+                wires.push(protocol.wire());
+            }
+        }
+        let (_, name) = sockets.by_id(&mut std::iter::empty(), None).unwrap();
+        assert_eq!(name, None);
+    }
+
+    #[test]
+    fn nothing_is_agreed_on_that_is_off_or_that_the_client_gets_wrong() {
+        let off = Sockets::new(Limits::default(), Origins::default());
+        let on = Sockets::new(Limits::default(), Origins::default()).compressed(512);
+        let offers = || [&b"permessage-deflate"[..]].into_iter();
+        let broken = b"x (iPhone; CPU iPhone OS 15_2 like Mac OS X) AppleWebKit/605 Safari/604";
+        assert_eq!(off.agree(&mut offers(), None), None);
+        assert!(on.agree(&mut offers(), None).is_some());
+        assert!(on.agree(&mut offers(), Some(b"x")).is_some());
+        assert_eq!(on.agree(&mut offers(), Some(broken)), None);
     }
 }

@@ -7,10 +7,20 @@ use crate::protocol::{Dispatch, Event, Step, Turn};
 /// A whole message.
 pub(super) struct Incoming<'a> {
     pub(super) is_text: bool,
-    /// Unmasked. Whoever needs it for longer takes it.
+    /// Unmasked, and as it was before it was compressed. Whoever needs it for longer
+    /// takes it.
     pub(super) payload: &'a mut Vec<u8>,
-    /// Bytes of it that were served before.
-    pub(super) from: usize,
+}
+
+/// How much of a message was served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Served {
+    /// All of it.
+    Whole,
+    /// Some of it: [`Speaker::go_on`] has the rest.
+    Part,
+    /// Nothing: it comes again.
+    Nothing,
 }
 
 /// Serves whole messages. Used by whoever holds the connection's turn.
@@ -22,7 +32,7 @@ pub(super) trait Speaker: Send {
         true
     }
 
-    /// Serves a message or part of it; tells up to where, and why not further.
+    /// Serves a message or part of it, and tells why not more of it.
     ///
     /// # Errors
     ///
@@ -31,7 +41,18 @@ pub(super) trait Speaker: Send {
         &mut self,
         message: Incoming<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(usize, Step), Fault>;
+    ) -> Result<(Served, Step), Fault>;
+
+    /// Serves more of a message that was served in part. Whoever serves each whole
+    /// has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::message`].
+    fn go_on(&mut self, turn: &mut Turn<'_>) -> Result<(Served, Step), Fault> {
+        let _nothing_is_left = turn;
+        Ok((Served::Whole, Step::Next))
+    }
 
     /// As [`Server::event`](crate::protocol::Server::event).
     fn event(&mut self, event: Event, turn: &mut Turn<'_>) -> Step;

@@ -82,7 +82,7 @@ impl Dispatch for Echo {
 impl http::Requests for Echo {}
 
 fn protocol() -> Arc<dyn Protocol> {
-    Sockets::new(LIMITS, Origins::default()).raw("/echo")
+    Sockets::new(LIMITS, Origins::default()).raw("/echo", None)
 }
 
 /// What came of a stream: pongs, what was answered, how it ended.
@@ -98,7 +98,11 @@ struct Came {
 
 /// Sends `stream` in pieces of `size` bytes through cutter and server.
 fn play(stream: &[u8], size: usize) -> Came {
-    let protocol = protocol();
+    play_on(&*protocol(), stream, size)
+}
+
+/// The same on connections of `protocol`.
+fn play_on(protocol: &dyn Protocol, stream: &[u8], size: usize) -> Came {
     let (mut cutter, mut server) = protocol.open();
     let mut app = Echo::default();
     let (mut kept, mut came) = (Vec::new(), Came::default());
@@ -111,7 +115,7 @@ fn play(stream: &[u8], size: usize) -> Came {
         let mut budget = Budget::unlimited();
         let mut turn = Turn {
             lane: Lane::Pool,
-            out: Out::new(Vec::new(), &*protocol),
+            out: Out::new(Vec::new(), protocol),
             app: &mut app,
             budget: &mut budget,
             room: usize::MAX,
@@ -339,4 +343,126 @@ fn a_push_goes_out_as_what_it_is() {
             .unwrap();
     }
     assert_eq!(out, b"\x81\x02hi\x82\x01\xff");
+}
+
+/// Compresses with a window of `window` bits everything from one byte on.
+fn packing(window: u8) -> Arc<dyn Protocol> {
+    let sockets = Sockets::new(LIMITS, Origins::default()).compressed(1);
+    sockets.raw("/echo", Some(window))
+}
+
+fn packed(payload: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    deflate::pack(15, payload, &mut packed);
+    packed
+}
+
+#[test]
+fn compressed_messages_are_the_same_however_they_are_framed_and_cut() {
+    let text = "sage und schreibe ".repeat(10);
+    let one = packed(text.as_bytes());
+    let (a, b) = one.split_at(7);
+    let answer = [&[0xc1, u8::try_from(one.len()).unwrap()], &one[..]].concat();
+    let bomb = packed(&[b'x'; 300]);
+    let bombed = [&[0xc2, u8::try_from(bomb.len()).unwrap()], &bomb[..]].concat();
+    for (stream, out, pongs) in [
+        (frame(0xc1, &one), answer.clone(), vec![]),
+        (
+            [
+                frame(0x41, a),
+                frame(0x89, b"?"),
+                frame(0x00, b""),
+                frame(0x80, b),
+            ]
+            .concat(),
+            answer.clone(),
+            b"\x8a\x01?".to_vec(),
+        ),
+        // Those that are not may stand between them.
+        (
+            [
+                frame(0x81, b"plain"),
+                frame(0xc1, &one),
+                frame(0x82, b"\xff"),
+            ]
+            .concat(),
+            [b"\x81\x05plain", &answer[..], b"\x82\x01\xff"].concat(),
+            vec![],
+        ),
+        (frame(0xc2, &bomb), bombed, vec![]),
+    ] {
+        for size in 1..=stream.len() {
+            let came = play_on(&*packing(15), &stream, size);
+            assert_eq!((&came.out, &came.pongs), (&out, &pongs), "by {size}");
+            assert_eq!((came.refused, came.step), (None, None));
+        }
+    }
+}
+
+#[test]
+fn what_is_compressed_wrongly_is_refused_with_its_code() {
+    let text = packed("ü".repeat(100).as_bytes());
+    for (bad, counter, code) in [
+        (
+            frame(0xc1, &text[..text.len() - 1]),
+            Counter::WsPacked,
+            1007_u16,
+        ),
+        (frame(0xc2, b"\xff\xff"), Counter::WsPacked, 1007),
+        (frame(0xc1, &packed(b"a\xff")), Counter::WsText, 1007),
+        (frame(0xc2, &packed(&[0; 301])), Counter::WsTooLong, 1009),
+        (
+            frame(0xc2, &packed(&vec![0; 1 << 20])),
+            Counter::WsTooLong,
+            1009,
+        ),
+        // The mark belongs to the first frame of a message, and is the only one.
+        (
+            [frame(0x42, b""), frame(0xc0, b"")].concat(),
+            Counter::WsProtocol,
+            1002,
+        ),
+        (frame(0xc9, b""), Counter::WsProtocol, 1002),
+        (frame(0xe1, b""), Counter::WsProtocol, 1002),
+        (frame(0xa1, b""), Counter::WsProtocol, 1002),
+    ] {
+        let stream = [&frame(0x81, b"")[..], &bad].concat();
+        for size in 1..=stream.len().min(60) {
+            let came = play_on(&*packing(15), &stream, size);
+            let close = [&b"\x88\x02"[..], &code.to_be_bytes()].concat();
+            assert_eq!(came.out, [b"\x81\x00", &close[..]].concat(), "{bad:?}");
+            assert_eq!(came.refused, Some(counter), "{bad:?}");
+        }
+    }
+}
+
+#[test]
+fn a_push_is_compressed_when_that_was_agreed_on_and_is_worth_it() {
+    let sockets = Sockets::new(LIMITS, Origins::default()).compressed(100);
+    for (window, len, first) in [
+        (Some(15), 100, 0xc1),
+        (Some(9), 100, 0xc1),
+        (Some(15), 99, 0x81),
+        (None, 100, 0x81),
+    ] {
+        let (media, body) = (crate::protocol::Media::Text, vec![b'a'; len]);
+        let push = Push {
+            id: 0,
+            body: &body,
+            media,
+        };
+        let mut out = Vec::new();
+        sockets.raw("/", window).push(push, &mut out).unwrap();
+        assert_eq!(out[0], first, "{window:?} {len}");
+    }
+    // Once it is off, those who agreed on it before are sent nothing compressed.
+    let off = Sockets::new(LIMITS, Origins::default());
+    let push = Push {
+        id: 0,
+        body: &[b'a'; 200],
+        media: crate::protocol::Media::Text,
+    };
+    let mut out = Vec::new();
+    off.raw("/", Some(15)).push(push, &mut out).unwrap();
+    assert_eq!(out[0], 0x81);
 }

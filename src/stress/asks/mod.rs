@@ -1,6 +1,6 @@
 //! What a server is asked, and how its replies are recognised: frames of which
-//! each is different, or one request over HTTP again and again. The engine
-//! knows of neither.
+//! each is different, by themselves or in the messages of a WebSocket, or one
+//! request over HTTP again and again. The engine knows of none of them.
 //!
 //! Invariant: what is owed is answered in the order in which it was asked,
 //! unless replies say what they answer; whatever else comes is a fault.
@@ -8,6 +8,7 @@
 mod frames;
 mod http;
 mod reply;
+mod socket;
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,6 +16,8 @@ use std::io;
 pub(super) use self::frames::Frames;
 pub(super) use self::http::{Http, Request as HttpRequest};
 pub(super) use self::reply::Reply;
+use self::socket::Messages;
+pub(super) use self::socket::Socket;
 use super::connection::{Read, Request};
 use super::fault::{Fault, Kind};
 use super::stats::Ledger;
@@ -24,6 +27,8 @@ use super::stats::Ledger;
 pub(super) enum Asks {
     /// Echoes of frames.
     Frames(Frames),
+    /// The same over a WebSocket.
+    Socket(Socket),
     /// A resource.
     Http(Http),
 }
@@ -34,9 +39,41 @@ pub(super) struct Owed {
     pub(super) requests: VecDeque<Request>,
     /// How far the oldest one's reply was read; HTTP alone.
     reply: Reply,
+    /// What the frames come in; over a WebSocket alone.
+    messages: Messages,
 }
 
 impl Asks {
+    /// What is sent on a new connection, and has to be answered before anything
+    /// else; nearly always nothing.
+    pub(super) fn greeting(&self) -> &[u8] {
+        match self {
+            Self::Frames(_) | Self::Http(_) => &[],
+            Self::Socket(socket) => socket.greeting(),
+        }
+    }
+
+    /// How many of `bytes` are the answer to the greeting, once it is whole.
+    ///
+    /// # Errors
+    ///
+    /// It is another one.
+    pub(super) fn greeted(&self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        match self {
+            Self::Frames(_) | Self::Http(_) => Ok(Some(0)),
+            Self::Socket(socket) => socket.greeted(bytes),
+        }
+    }
+
+    /// The frames that are asked for, if any are.
+    pub(super) const fn frames(&self) -> Option<&Frames> {
+        match self {
+            Self::Frames(frames) => Some(frames),
+            Self::Socket(socket) => Some(&socket.frames),
+            Self::Http(_) => None,
+        }
+    }
+
     /// Appends `request` of `client` to `out`. `last`: nothing follows on its
     /// connection. `spare` is memory.
     pub(super) fn write(
@@ -49,6 +86,7 @@ impl Asks {
     ) {
         match self {
             Self::Frames(frames) => frames.write(client, request, spare, out),
+            Self::Socket(socket) => socket.write(client, request, spare, out),
             Self::Http(http) => http.write(last, out),
         }
     }
@@ -65,6 +103,7 @@ impl Asks {
     ) -> usize {
         match self {
             Self::Frames(frames) => frames.compare(client, &mut owed.requests, bytes, read, ledger),
+            Self::Socket(socket) => socket.compare(client, owed, bytes, read, ledger),
             Self::Http(http) => http.compare(owed, bytes, read, ledger),
         }
     }
@@ -83,7 +122,7 @@ impl Asks {
     ) -> io::Result<Read> {
         let early = |what: String| io::Error::new(io::ErrorKind::UnexpectedEof, what);
         match self {
-            Self::Frames(_) => Err(early(CLOSED.to_owned())),
+            Self::Frames(_) | Self::Socket(_) => Err(early(CLOSED.to_owned())),
             Self::Http(http) => http.end(owed, partial, ledger).map_err(early),
         }
     }
@@ -92,6 +131,7 @@ impl Asks {
     pub(super) fn summary(&self) -> String {
         match self {
             Self::Frames(frames) => frames.summary(),
+            Self::Socket(socket) => socket.summary(),
             Self::Http(http) => http.summary(),
         }
     }
@@ -100,6 +140,7 @@ impl Asks {
     pub(super) const fn size(&self) -> usize {
         match self {
             Self::Frames(frames) => frames.size,
+            Self::Socket(socket) => socket.frames.size,
             Self::Http(http) => http.size,
         }
     }
@@ -108,6 +149,7 @@ impl Asks {
     pub(super) fn hint(&self, kind: Kind) -> Option<String> {
         match self {
             Self::Frames(frames) => frames.hint(kind),
+            Self::Socket(socket) => socket.hint(kind),
             Self::Http(http) => http.hint(kind),
         }
     }

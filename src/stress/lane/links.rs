@@ -81,7 +81,7 @@ impl Lane<'_> {
         self.shared.reach();
         self.stats.connections += 1;
         let client = self.client(at);
-        self.slots[at].link = Link::Open(Connection::new(socket, client, since));
+        self.slots[at].link = Link::Open(Connection::new(socket, client, since, &self.load.asks));
         self.pump(at, now);
         Ok(())
     }
@@ -162,6 +162,13 @@ impl Lane<'_> {
                         self.shut(at);
                         self.not_opened(at, io::ErrorKind::TimedOut.into(), now)?;
                     }
+                }
+                Link::Open(connection) if connection.is_overdue(now, timeout) => {
+                    let fault = Fault {
+                        kind: Kind::Connect,
+                        detail: format!("no answer to the request for a WebSocket in {timeout:?}"),
+                    };
+                    self.lose(at, Some(&fault), now);
                 }
                 Link::Open(connection) => {
                     if let Some(request) = connection.take_overdue(now, timeout) {

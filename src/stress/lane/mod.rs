@@ -171,7 +171,11 @@ impl<'a> Lane<'a> {
 
     /// Gives every slot a connection, or the time to get one.
     fn connect_all(&mut self) -> Result<(), StressError> {
-        let settled = |slot: &Slot| matches!(slot.link, Link::Open(_)) || slot.failures > 0;
+        let is_open = |link: &Link| match link {
+            Link::Open(connection) => connection.is_greeted(),
+            Link::Shut | Link::Opening(..) => false,
+        };
+        let settled = |slot: &Slot| is_open(&slot.link) || slot.failures > 0;
         let patience = Instant::now() + self.load.ramp + 2 * self.load.timeout;
         while !self.slots.iter().all(settled) {
             if self.shared.is_ending() || Instant::now() > patience {

@@ -25,10 +25,12 @@ impl Lane<'_> {
 
     /// Sends what slot `at` may send now, all of it with one call.
     pub(super) fn pump(&mut self, at: usize, now: Instant) {
-        let Some(start) = self.start else {
-            return;
+        // Before the start there may be greetings to send.
+        let start = self.start.unwrap_or(now);
+        let allowed = match self.start {
+            Some(start) => self.allowed(at, now, start),
+            None => 0,
         };
-        let allowed = self.allowed(at, now, start);
         let client = self.client(at);
         let churn = self.load.churn;
         let depth = self.load.depth as usize;
@@ -38,6 +40,7 @@ impl Lane<'_> {
         };
         connection.lend(&mut self.out);
         while slot.issued < allowed
+            && connection.is_greeted()
             && connection.owed() < depth
             && churn.is_none_or(|requests| connection.issued() < requests)
         {

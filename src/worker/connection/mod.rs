@@ -58,7 +58,8 @@ pub(crate) enum Item {
     /// A reply that was put off, or that it does not come; a refusal; a task.
     Large(Box<Event>),
     /// A handler somewhere wants the connection closed.
-    Close(CloseMode),
+    /// With a code, where its protocol has such.
+    Close(CloseMode, Option<u16>),
     /// The connection is over; the last item.
     Ended,
 }
@@ -99,7 +100,7 @@ impl Item {
             | Self::Timer(_)
             | Self::Writable
             | Self::Wake => Urgency::Event,
-            Self::Close(_) | Self::Ended => Urgency::Close,
+            Self::Close(..) | Self::Ended => Urgency::Close,
         }
     }
 }
@@ -423,7 +424,7 @@ mod tests {
             (Item::from(Event::Eof), Urgency::Event),
             (Item::from(Event::Wake), Urgency::Event),
             (Item::from(Event::Reply(1, Answer::None)), Urgency::Reply),
-            (Item::Close(CloseMode::Flush), Urgency::Close),
+            (Item::Close(CloseMode::Flush, None), Urgency::Close),
             (Item::Ended, Urgency::Close),
         ] {
             assert_eq!(item.urgency(), urgency);

@@ -89,6 +89,9 @@ pub fn run(
         setup.limits,
     )?);
     let row = shared.row.clone();
+    for listening in &setup.listeners {
+        listening.protocol.count_in(&row);
+    }
     access_log::on_loss(move |lines| row.add(Counter::AccessLost, lines));
     let surroundings = WorkerContext {
         worker: Arc::clone(&shared) as Arc<_>,

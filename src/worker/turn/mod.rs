@@ -233,7 +233,8 @@ fn tell(shared: &Shared, server: &mut dyn Server, item: Item, turn: &mut Turn<'_
             }
             *large
         }
-        Item::Close(mode) => {
+        Item::Close(mode, code) => {
+            turn.out.code = turn.out.code.or(code);
             if mode != CloseMode::Abort {
                 server.farewell(turn);
             }

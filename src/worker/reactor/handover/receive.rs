@@ -449,7 +449,7 @@ impl Reactor<'_> {
         }
         match close {
             Some(CloseMode::Flush | CloseMode::Done) => {
-                let _closes_already = shared.post(id, Item::Close(CloseMode::Flush));
+                let _closes_already = shared.post(id, Item::Close(CloseMode::Flush, None));
             }
             Some(CloseMode::Abort) => self.end_connection(id, CloseMode::Abort, None),
             None => {}
