@@ -10,13 +10,14 @@ use std::time::Duration;
 use crossbeam::queue::SegQueue;
 
 use super::App;
-use crate::config::{self, Config, ConfigError, Output};
+use crate::config::{Config, ConfigError, Output};
 use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::listener;
 use crate::net::accept_mutex::AcceptMutex;
 use crate::protocol::frame::Codecs;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
+use crate::sys::limits;
 use crate::sys::socket::Address;
 use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, Setup};
 
@@ -128,11 +129,7 @@ impl Server {
         let row = board.row(0);
         let setup = Setup {
             listeners,
-            accept: match config.accept {
-                config::Accept::Mutex => worker::Accept::Mutex(board),
-                config::Accept::Exclusive => worker::Accept::Exclusive,
-                config::Accept::Reuseport => worker::Accept::ReusePort,
-            },
+            accept: worker::Accept::new(config, &board, limits::somaxconn()),
             limits,
             row: row.clone(),
             number: owner.row,
