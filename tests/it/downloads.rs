@@ -293,7 +293,7 @@ fn a_reload_is_refused_with_who_holds_its_place_and_force_ends_them() {
 }
 
 #[test]
-fn while_an_old_master_drains_the_next_upgrade_is_refused_and_force_ends_it() {
+fn while_an_old_master_drains_the_next_change_is_refused_and_force_ends_it() {
     let instance = web("");
     let mut stayers = Stayers::come(&instance);
     let old = instance.master().unwrap();
@@ -301,21 +301,20 @@ fn while_an_old_master_drains_the_next_upgrade_is_refused_and_force_ends_it() {
     let status = String::from_utf8(instance.ask(&["status"]).stdout).unwrap();
     let drains = format!("master {old}, which it replaced, drains: 3 connections (");
     assert!(status.contains(&drains), "{status}");
-    let (code, text) = instance.refused(&["upgrade"]);
-    assert_eq!(code, 75, "{text}");
-    let who = format!("master pid {old}, which the last upgrade replaced, still drains: ");
-    assert!(
-        text.contains(&who) && text.contains("`upgrade --force`"),
-        "{text}"
-    );
-    // It counts as a generation, of which there may be four.
-    instance.must("reload");
-    assert!(lives(old));
+    for command in ["upgrade", "reload"] {
+        let (code, text) = instance.refused(&[command]);
+        assert_eq!(code, 75, "{text}");
+        let who = format!("master pid {old}, which the last upgrade replaced, still drains: ");
+        let how = format!("`{command} --force`");
+        assert!(text.contains(&who) && text.contains(&how), "{text}");
+    }
     let new = instance.master().unwrap();
-    let output = instance.ask(&["upgrade", "--force"]);
-    assert!(output.status.success(), "{output:?}");
+    for command in ["reload", "upgrade"] {
+        let output = instance.ask(&[command, "--force"]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(!lives(old));
+    }
     assert_ne!(instance.master(), Some(new));
-    assert!(!lives(old));
     for client in [&mut stayers.upload, &mut stayers.later, &mut stayers.stream] {
         client.until_closed();
     }
