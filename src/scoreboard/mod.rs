@@ -325,6 +325,9 @@ counters! {
     /// Connections closed because a message over WebSocket was over
     /// `websocket.message_max`, or came in too many frames.
     WsTooLong = "connections_closed_websocket_too_long",
+    /// Messages that were not served and went along with their connection to another
+    /// worker, which received them once more.
+    MessagesMoved = "messages_handed_over",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

@@ -126,6 +126,59 @@ fn downloads_go_on_over_reloads_and_upgrades_however_they_are_asked_for() {
     assert_eq!(instance.counter("connections_broken"), 0);
 }
 
+/// Requests that were sent before the answer to the first one: one with it, others
+/// later, from where on the client is not read any more.
+#[test]
+fn requests_behind_a_download_go_along_with_it() {
+    let instance = web("");
+    let whole = content(LEN);
+    fs::write(instance.path("file"), &whole).unwrap();
+    let of_file = b"GET /file HTTP/1.1\r\nHost: x\r\n\r\n";
+    let quick = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n";
+    let post = b"POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde";
+    let [mut with, mut later, mut half] = [(); 3].map(|()| Client::connect(instance.address));
+    with.send(&[&of_file[..], quick].concat());
+    later.send(of_file);
+    half.send(&[&of_file[..], quick].concat());
+    half.0.shutdown(Shutdown::Write).unwrap();
+    for client in [&mut with, &mut later, &mut half] {
+        assert!(head(client).starts_with("HTTP/1.1 200 OK"));
+    }
+    let before = instance.counter("messages_received");
+    later.send(quick);
+    wait_until("the request has come", || {
+        instance.counter("messages_received") > before
+    });
+    // The last one is not whole.
+    later.send(&[&quick[..], post].concat()[..quick.len() + post.len() - 2]);
+
+    let mut got = [(); 3].map(|()| Vec::new());
+    for round in 0..4 {
+        if round == 2 {
+            instance.upgraded();
+        } else {
+            reload(&instance);
+        }
+        for (client, got) in [&mut with, &mut later, &mut half].into_iter().zip(&mut got) {
+            got.extend(client.exactly(4 << 20));
+        }
+    }
+    assert!(instance.counter("messages_handed_over") >= 3 * 4);
+    for (client, got) in [&mut with, &mut later, &mut half].into_iter().zip(&mut got) {
+        got.extend(client.exactly(LEN - got.len()));
+        assert!(*got == whole, "other bytes came");
+        assert!(head(client).starts_with("HTTP/1.1 200 OK"));
+        assert_eq!(client.exactly(5), b"quick");
+    }
+    assert!(head(&mut later).starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(later.exactly(5), b"quick");
+    later.send(&post[post.len() - 2..]);
+    assert!(head(&mut later).starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(later.exactly(1), b"5");
+    assert_eq!(half.rest(), b"");
+    assert_eq!(instance.counter("messages_dropped"), 0);
+}
+
 #[test]
 fn a_slow_download_goes_on_over_reloads_and_upgrades() {
     let instance = web("");

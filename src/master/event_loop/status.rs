@@ -157,6 +157,7 @@ fn waiting(row: &Row) -> u64 {
         Counter::HandledInline,
         Counter::ServedByPool,
         Counter::Dropped,
+        Counter::MessagesMoved,
     ];
     let done = done.into_iter().map(|counter| row.read(counter));
     let done = done.fold(0, u64::saturating_add);

@@ -294,6 +294,14 @@ impl Reactor<'_> {
         // Its deadlines may be near: the heartbeat thread finds out.
         self.shared.heartbeat.watch(slot, self.now);
         self.shared.buffered(unsent);
+        if record.output.as_ref().is_some_and(|output| output.finished) {
+            let inbound = &mut self.inbound[slot];
+            (inbound.reading, inbound.listening, inbound.over) = (false, true, true);
+        }
+        self.cut_again(&conn);
+        if self.inbound[slot].find(conn.id).is_none() {
+            return;
+        }
         if let Some(output) = &record.output {
             self.send_on(&conn, output);
         }
@@ -301,10 +309,8 @@ impl Reactor<'_> {
 
     /// What the other worker did not send is sent here.
     fn send_on(&mut self, conn: &Arc<Connection>, output: &Output) {
-        let (shared, slot) = (self.shared, conn.id.slot());
+        let shared = self.shared;
         if output.finished {
-            let inbound = &mut self.inbound[slot];
-            (inbound.reading, inbound.listening, inbound.over) = (false, true, true);
             conn.ends_by(CloseReason::PeerClosed);
             conn.clocks.finished.store(self.now, Ordering::Relaxed);
             self.post_event(conn, Event::Eof);
