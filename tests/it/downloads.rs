@@ -1,6 +1,7 @@
 //! What makes progress over reloads and upgrades: a file's response goes on in the
 //! new worker, byte for byte, and its client notices nothing. With
-//! `PURLIN_TEST_FULL` in the environment, for as long as the goals say.
+//! `PURLIN_TEST_FULL` in the environment, for as long as the goals say; with
+//! `PURLIN_DOWNLOAD_SECONDS`, for so long, over 20 reloads and 3 upgrades.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,6 +14,12 @@ use crate::instance::{Instance, lives};
 
 /// Bytes of the file: more than any socket holds.
 const LEN: usize = 48 << 20;
+
+/// How long it is to take, if the environment says so.
+fn seconds() -> Option<Duration> {
+    let seconds = std::env::var("PURLIN_DOWNLOAD_SECONDS").ok()?;
+    Some(Duration::from_secs(seconds.parse().unwrap()))
+}
 
 /// Bytes that no two places of a file have in common.
 fn content(len: usize) -> Vec<u8> {
@@ -183,7 +190,10 @@ fn requests_behind_a_download_go_along_with_it() {
 fn a_slow_download_goes_on_over_reloads_and_upgrades() {
     let instance = web("");
     let file = fs::File::create(instance.path("file")).unwrap();
-    let (rounds, pause) = either((4, Duration::ZERO), (8, Duration::from_secs(5)));
+    let (rounds, upgrades_every, pause) = match seconds() {
+        Some(seconds) => (23, 8, seconds / 23),
+        None => either((4, 4, Duration::ZERO), (8, 4, Duration::from_secs(5))),
+    };
     file.set_len(1 << 30).unwrap();
     // Marks in a file that takes no room.
     let places: Vec<u64> = (0..1024).map(|n| n << 20).collect();
@@ -203,14 +213,16 @@ fn a_slow_download_goes_on_over_reloads_and_upgrades() {
     };
     let (slow, rest) = places.split_at(4 * rounds);
     for (round, some) in slow.chunks(4).enumerate() {
-        if round % 4 == 2 {
+        if round % upgrades_every == 2 {
             instance.upgraded();
         } else {
             reload(&instance);
         }
-        let until = Instant::now() + pause;
-        some.iter().for_each(|place| take(&mut client, *place));
-        wait_until("the next round begins", || Instant::now() >= until);
+        for place in some {
+            let until = Instant::now() + pause / 4;
+            take(&mut client, *place);
+            wait_until("it takes more", || Instant::now() >= until);
+        }
     }
     rest.iter().for_each(|place| take(&mut client, *place));
     assert_eq!(seen, places.len());
@@ -283,18 +295,19 @@ fn an_upload_a_stream_and_an_answer_that_comes_later_arrive_whole_over_reloads()
     let instance = web("shutdown_timeout = \"1s\"");
     let mut stayers = Stayers::come(&instance);
     let first = instance.workers();
-    for _ in 0..either(3, 6) {
+    let (reloads, time) = match seconds() {
+        Some(seconds) => (20, seconds),
+        None => either((3, Duration::from_secs(3)), (6, Duration::from_secs(40))),
+    };
+    for _ in 0..reloads {
         instance.must("reload");
     }
-    let until = Instant::now() + either(Duration::from_secs(3), Duration::from_secs(40));
-    let mut next = Instant::now();
-    wait_until("they stayed for much longer", || {
-        if Instant::now() >= next {
-            stayers.go_on();
-            next += Duration::from_millis(500);
-        }
-        Instant::now() >= until
-    });
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        stayers.go_on();
+        let next = Instant::now() + Duration::from_millis(500);
+        wait_until("it is time for more", || Instant::now() >= next);
+    }
     let status = instance.status();
     let workers = status["workers"].as_array().unwrap();
     let holds = |name: &str| -> u64 {
