@@ -33,6 +33,10 @@ const BLOCK: Id = 6;
 const SPIN: Id = 7;
 /// Sleeps for as many milliseconds as the body says, on a business thread.
 const SLEEP: Id = 8;
+/// Writes the body to standard error.
+const WRITE: Id = 9;
+/// Asks for more memory than there is.
+const ALLOCATE: Id = 10;
 
 fn sleep(millis: &str) -> Result<(), Error> {
     std::thread::sleep(Duration::from_millis(millis.parse()?));
@@ -109,6 +113,13 @@ fn main() -> ExitCode {
             loop {
                 std::hint::spin_loop();
             }
+        })
+        .on(WRITE, |_, text: String| {
+            let _written = std::io::stderr().write_all(text.as_bytes());
+            text
+        })
+        .on(ALLOCATE, |_, (): ()| {
+            std::hint::black_box(Vec::<u8>::with_capacity(1 << 60));
         })
         .on(SLEEP, |_, millis: String| sleep(&millis).map(|()| millis))
         .web(
