@@ -100,9 +100,8 @@ pub fn bind(
     protocols: Vec<Arc<dyn Protocol>>,
 ) -> Result<Vec<Listening>, BindError> {
     let bind = |(n, protocol): (usize, Arc<dyn Protocol>)| {
-        let listener = &config.listener[n];
-        let socket = open(config, n, &listener.address, false)?;
-        Listening::new(listener, protocol, socket)
+        let socket = open(config, n, &config.listener[n].address, false)?;
+        Listening::new(config, n, protocol, socket)
     };
     protocols.into_iter().enumerate().map(bind).collect()
 }
@@ -148,16 +147,18 @@ pub fn rights(listener: &config::Listener) -> io::Result<Rights> {
 }
 
 impl Listening {
-    /// What `listener` says about `socket`, which is bound already.
+    /// What `config` says about `socket` of listener `n`, which is bound already.
     ///
     /// # Errors
     ///
     /// [`BindError`] when it is no socket.
     pub fn new(
-        listener: &config::Listener,
+        config: &Config,
+        n: usize,
         protocol: Arc<dyn Protocol>,
         socket: OwnedFd,
     ) -> Result<Self, BindError> {
+        let listener = &config.listener[n];
         let address =
             socket::local_address(&socket).map_err(|error| BindError::new(listener, error))?;
         let unknown_id = match listener.unknown_id {
@@ -170,7 +171,7 @@ impl Listening {
             address,
             protocol,
             unknown_id,
-            entrance: Arc::new(Entrance::from(listener)),
+            entrance: Arc::new(Entrance::new(listener, config.http.client_from)),
             is_lent: false,
         })
     }

@@ -160,7 +160,9 @@ impl Reactor<'_> {
             return Err(Reason::Denied);
         }
         let (admission, pool) = (&self.shared.admission, &self.shared.pool);
-        let address = admission.adopt(record.peer).map_err(|_| Reason::Full)?;
+        let address = admission
+            .adopt(&listening.entrance, record.peer)
+            .map_err(|_| Reason::Full)?;
         let Some(mut vacancy) = pool.vacancy_for_mover() else {
             admission.leave(address);
             return Err(Reason::Full);
