@@ -265,8 +265,10 @@ impl Stayers {
         }
     }
 
-    /// More of the upload: who sends nothing is under `receive_rate`.
+    /// More of the upload, and of the stream: who sends nothing is under
+    /// `receive_rate`, who takes nothing under `send_stall`.
     fn go_on(&mut self) {
+        self.stream.exactly(16 << 10);
         self.upload.send(&chunk(&[b'x'; 5000]));
         self.sent += 5000;
     }
@@ -292,7 +294,7 @@ impl Stayers {
 /// What cannot move is not cut either, however short the time for a stop.
 #[test]
 fn an_upload_a_stream_and_an_answer_that_comes_later_arrive_whole_over_reloads() {
-    let instance = web("shutdown_timeout = \"1s\"");
+    let instance = web("shutdown_timeout = \"1s\"\n[limits]\nreply_max = \"1h\"");
     let mut stayers = Stayers::come(&instance);
     let first = instance.workers();
     let (reloads, time) = match seconds() {
