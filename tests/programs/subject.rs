@@ -37,6 +37,8 @@ const SLEEP: Id = 8;
 const WRITE: Id = 9;
 /// Asks for more memory than there is.
 const ALLOCATE: Id = 10;
+/// Closes the connection that the body names; answers how many those are.
+const CLOSE: Id = 11;
 
 fn sleep(millis: &str) -> Result<(), Error> {
     std::thread::sleep(Duration::from_millis(millis.parse()?));
@@ -120,6 +122,11 @@ fn main() -> ExitCode {
         })
         .on(ALLOCATE, |_, (): ()| {
             std::hint::black_box(Vec::<u8>::with_capacity(1 << 60));
+        })
+        .on(CLOSE, |c, it: Bytes| {
+            let it = <[u8; 8]>::try_from(&it[..]).map_or(0, u64::from_be_bytes);
+            let closed = c.hub().conn(ConnId::from_word(it)).close("as asked");
+            format!("{closed}")
         })
         .on(SLEEP, |_, millis: String| sleep(&millis).map(|()| millis))
         .web(
