@@ -18,6 +18,7 @@ use crate::net::accept_mutex::AcceptMutex;
 use crate::protocol::frame::Codecs;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
+use crate::sys::limits;
 use crate::sys::socket::Address;
 use crate::worker::{
     self, BindError, Control, Failure, Farewell, Limits, Listening, Order, Setup, shape,
@@ -149,14 +150,7 @@ impl Server {
             let owner = AcceptMutex::new(board.clone()).admit(number);
             let setup = Setup {
                 listeners: listeners.map_err(SpawnError::System)?,
-                accept: match config.accept {
-                    config::Accept::Mutex => worker::Accept::Mutex(board.clone()),
-                    // They share the sockets.
-                    config::Accept::Reuseport if count == 1 => worker::Accept::ReusePort,
-                    config::Accept::Exclusive | config::Accept::Reuseport => {
-                        worker::Accept::Exclusive
-                    }
-                },
+                accept: accept(config, &board, count),
                 limits,
                 row: board.row(number.into()),
                 bus: server.bus.clone(),
@@ -261,6 +255,14 @@ impl Running {
             Some(Ok(result)) => result,
             Some(Err(_)) | None => Err(Failure::ThreadDied),
         }
+    }
+}
+
+/// Several share their sockets, however they were to.
+fn accept(config: &Config, board: &Scoreboard, count: usize) -> worker::Accept {
+    match worker::Accept::new(config, board, limits::somaxconn()) {
+        worker::Accept::ReusePort if count > 1 => worker::Accept::Exclusive,
+        accept => accept,
     }
 }
 

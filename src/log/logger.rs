@@ -172,6 +172,24 @@ impl Logger {
         });
     }
 
+    pub(super) fn keep_standard_error(&self) -> io::Result<()> {
+        let state = self.state();
+        let stderr = state.stderr.kept()?;
+        let access_log = match state.access_log.as_deref() {
+            Some(Recorder::Sink(sink)) => sink.kept()?,
+            Some(Recorder::Syslog(_)) | None => None,
+        };
+        self.change(|state| {
+            if let Some(stderr) = stderr {
+                state.stderr = Arc::new(stderr);
+            }
+            if let Some(access_log) = access_log {
+                state.access_log = Some(Arc::new(Recorder::Sink(access_log)));
+            }
+        });
+        Ok(())
+    }
+
     pub(super) fn reopen(&self) -> io::Result<()> {
         let state = self.state();
         let open = |path: &Option<PathBuf>| path.as_deref().map(Sink::file).transpose();

@@ -139,6 +139,16 @@ pub fn forked(process: &str) {
     }
 }
 
+/// Goes on writing to what standard error is now, wherever descriptor 2 leads after
+/// this.
+///
+/// # Errors
+///
+/// No descriptor is free.
+pub fn keep_standard_error() -> io::Result<()> {
+    LOGGER.get().map_or(Ok(()), Logger::keep_standard_error)
+}
+
 /// Names the calling thread in its lines and, cut to 15 bytes, in `ps`.
 ///
 /// Threads that never call it are called what their builder called them.

@@ -74,6 +74,27 @@ impl Sink {
         })
     }
 
+    /// The same by a descriptor of its own, if it is descriptor 2, which is about to
+    /// lead somewhere else.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is free.
+    pub(super) fn kept(&self) -> io::Result<Option<Self>> {
+        let kept = |target: &Target| match target {
+            Target::StandardError(shared) => {
+                let own = shared.as_fd().try_clone_to_owned()?;
+                Ok::<_, io::Error>(Some(Target::Own(own)))
+            }
+            Target::StandardOutput(_) | Target::Own(_) => Ok(None),
+        };
+        let way = match &self.way {
+            Way::Write(to) => kept(to)?.map(Way::Write),
+            Way::Send(to) => kept(to)?.map(Way::Send),
+        };
+        Ok(way.map(Self::new))
+    }
+
     /// The file at `path`, made when missing (mode 0640), appended to.
     ///
     /// # Errors

@@ -352,6 +352,9 @@ counters! {
     WsDeflatedFrom = "websocket_bytes_before_deflate",
     /// Bytes of these as they went out.
     WsDeflatedTo = "websocket_bytes_after_deflate",
+    /// Messages that were not served and went along with their connection to another
+    /// worker, which received them once more.
+    MessagesMoved = "messages_handed_over",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

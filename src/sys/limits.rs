@@ -76,6 +76,13 @@ impl Limits {
     }
 }
 
+/// The longest backlog of a listener, as the kernel has it now.
+#[must_use]
+pub fn somaxconn() -> Option<u64> {
+    let text = fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?;
+    text.trim().parse().ok()
+}
+
 /// Whether this process may go beyond its hard limits (`CAP_SYS_RESOURCE`).
 fn may_raise(root: &Path) -> bool {
     const SYS_RESOURCE: u64 = 1 << 24;

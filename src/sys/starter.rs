@@ -61,6 +61,15 @@ pub fn detach_terminal() -> io::Result<()> {
     Ok(())
 }
 
+/// Standard error leads to `place` from now on.
+///
+/// # Errors
+///
+/// Those of `dup2(2)`.
+pub fn lead_standard_error(place: impl AsFd) -> io::Result<()> {
+    Ok(dup2_stderr(place)?)
+}
+
 fn write_only(terminal: &str) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).custom_flags(libc::O_NOCTTY);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::limits::admission::Entrance;
-use super::setup::Listening;
+use super::setup::{Accept, Listening};
 use crate::config::{self, Config};
 use crate::dispatch::service::UnknownId;
 use crate::protocol::Protocol;
+use crate::scoreboard::Scoreboard;
 use crate::sys::epoll::duplicate;
 use crate::sys::privileges;
 use crate::sys::socket::{self, Address, Manner, Rights};
@@ -52,6 +53,43 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
+/// A queue of fewer than this fills up before the one worker that accepts has run.
+const SHORT_BACKLOG: u64 = 128;
+
+impl Accept {
+    /// With whom the workers of `config`, which count in `board`, share its listeners;
+    /// `somaxconn` is the longest queue that the kernel allows.
+    ///
+    /// Where a queue is short, nobody is given the accept mutex and all accept: who
+    /// finds a TCP queue full waits for a second, until its kernel asks again. One
+    /// process beside busy others runs too seldom to prevent that; in a storm of short
+    /// connections on a queue of 16, it let a tenth of those in that four do.
+    #[must_use]
+    pub fn new(config: &Config, board: &Scoreboard, somaxconn: Option<u64>) -> Self {
+        let is_short = |listener: &config::Listener| {
+            let queue = u64::from(listener.backlog).min(somaxconn.unwrap_or(u64::MAX));
+            matches!(listener.address, Address::Tcp(_)) && queue < SHORT_BACKLOG
+        };
+        match config.accept {
+            config::Accept::Mutex if !config.listener.iter().any(is_short) => {
+                Self::Mutex(board.clone())
+            }
+            config::Accept::Mutex | config::Accept::Exclusive => Self::Exclusive,
+            config::Accept::Reuseport => Self::ReusePort,
+        }
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Mutex(_) => "mutex",
+            Self::Exclusive => "exclusive",
+            Self::ReusePort => "reuseport",
+        }
+    }
+}
+
 /// Binds every listener.
 ///
 /// # Errors
@@ -62,9 +100,8 @@ pub fn bind(
     protocols: Vec<Arc<dyn Protocol>>,
 ) -> Result<Vec<Listening>, BindError> {
     let bind = |(n, protocol): (usize, Arc<dyn Protocol>)| {
-        let listener = &config.listener[n];
-        let socket = open(config, n, &listener.address, false)?;
-        Listening::new(listener, protocol, socket)
+        let socket = open(config, n, &config.listener[n].address, false)?;
+        Listening::new(config, n, protocol, socket)
     };
     protocols.into_iter().enumerate().map(bind).collect()
 }
@@ -110,16 +147,18 @@ pub fn rights(listener: &config::Listener) -> io::Result<Rights> {
 }
 
 impl Listening {
-    /// What `listener` says about `socket`, which is bound already.
+    /// What `config` says about `socket` of listener `n`, which is bound already.
     ///
     /// # Errors
     ///
     /// [`BindError`] when it is no socket.
     pub fn new(
-        listener: &config::Listener,
+        config: &Config,
+        n: usize,
         protocol: Arc<dyn Protocol>,
         socket: OwnedFd,
     ) -> Result<Self, BindError> {
+        let listener = &config.listener[n];
         let address =
             socket::local_address(&socket).map_err(|error| BindError::new(listener, error))?;
         let unknown_id = match listener.unknown_id {
@@ -132,7 +171,7 @@ impl Listening {
             address,
             protocol,
             unknown_id,
-            entrance: Arc::new(Entrance::from(listener)),
+            entrance: Arc::new(Entrance::new(listener, config.http.client_from)),
             is_lent: false,
         })
     }
@@ -163,6 +202,38 @@ impl Listening {
     pub fn refuse(&self) {
         if !self.is_lent {
             socket::refuse(&self.socket);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mutex_is_for_queues_that_outlast_a_wait_for_it() {
+        let board = Scoreboard::new(1).expect("memory");
+        for (accept, address, backlog, somaxconn, expected) in [
+            ("mutex", "127.0.0.1:1", 511, Some(4096), "mutex"),
+            ("mutex", "127.0.0.1:1", 128, Some(4096), "mutex"),
+            ("mutex", "127.0.0.1:1", 127, Some(4096), "exclusive"),
+            ("mutex", "127.0.0.1:1", 511, Some(127), "exclusive"),
+            ("mutex", "127.0.0.1:1", 511, None, "mutex"),
+            // Who finds it full is told at once, or waits for room.
+            ("mutex", "unix:a.sock", 16, Some(4096), "mutex"),
+            ("exclusive", "127.0.0.1:1", 511, Some(4096), "exclusive"),
+            ("reuseport", "127.0.0.1:1", 16, Some(4096), "reuseport"),
+        ] {
+            let keys = [
+                ("accept", accept.to_owned()),
+                ("listener.0.address", address.to_owned()),
+                ("listener.0.backlog", backlog.to_string()),
+            ];
+            let keys = keys.map(|(key, value)| (key.to_owned(), value));
+            let config = Config::parse(None, [], &keys).expect("good values");
+            let found = Accept::new(&config, &board, somaxconn).name();
+            let case = format!("{accept} at {address}, {backlog} of {somaxconn:?}");
+            assert_eq!(found, expected, "{case}");
         }
     }
 }

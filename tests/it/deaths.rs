@@ -45,6 +45,42 @@ fn a_killed_worker_costs_its_own_connections_alone_and_is_replaced() {
     instance.echo();
 }
 
+/// Of what the runtime says, not what the program logs.
+#[test]
+fn what_a_worker_writes_past_the_log_is_a_line_of_it_and_why_it_died() {
+    let instance = Instance::subject("workers = 1");
+    instance.must("start");
+    let line = |text: &str| {
+        let log = instance.log();
+        log.lines()
+            .find(|line| line.ends_with(text))
+            .map(str::to_owned)
+    };
+    let mut client = Client::connect(instance.address);
+    let pid = client.who().0;
+    client.call(9, b"one \x1b[1m\ntw");
+    client.call(9, b"o\n");
+    for text in ["one \\u{1b}[1m", "two"] {
+        let text = format!("worker 0, pid {pid}, wrote: {text}");
+        wait_until(&text, || line(&text).is_some());
+    }
+    client.send(&comm(10, b""));
+    wait_until("it has died", || !lives(pid));
+    let why = "memory allocation of 1152921504606846976 bytes failed";
+    wait_until("both lines are there", || {
+        instance.log().matches(why).count() == 2
+    });
+    let log = instance.log();
+    let mut lines = log.lines().filter(|line| line.ends_with(why));
+    for part in [
+        format!(": worker 0, pid {pid}, wrote: "),
+        format!(": worker 0 of generation 1, pid {pid}, killed by SIGABRT"),
+    ] {
+        let line = lines.next().unwrap();
+        assert!(line.starts_with("20") && line.contains(&part), "{line}");
+    }
+}
+
 #[test]
 fn workers_that_die_during_failing_reloads_are_replaced() {
     let instance = Instance::started("workers = 2");

@@ -1,6 +1,7 @@
 //! What makes progress over reloads and upgrades: a file's response goes on in the
 //! new worker, byte for byte, and its client notices nothing. With
-//! `PURLIN_TEST_FULL` in the environment, for as long as the goals say.
+//! `PURLIN_TEST_FULL` in the environment, for as long as the goals say; with
+//! `PURLIN_DOWNLOAD_SECONDS`, for so long, over 20 reloads and 3 upgrades.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,6 +14,12 @@ use crate::instance::{Instance, lives};
 
 /// Bytes of the file: more than any socket holds.
 const LEN: usize = 48 << 20;
+
+/// How long it is to take, if the environment says so.
+fn seconds() -> Option<Duration> {
+    let seconds = std::env::var("PURLIN_DOWNLOAD_SECONDS").ok()?;
+    Some(Duration::from_secs(seconds.parse().unwrap()))
+}
 
 /// Bytes that no two places of a file have in common.
 fn content(len: usize) -> Vec<u8> {
@@ -126,11 +133,67 @@ fn downloads_go_on_over_reloads_and_upgrades_however_they_are_asked_for() {
     assert_eq!(instance.counter("connections_broken"), 0);
 }
 
+/// Requests that were sent before the answer to the first one: one with it, others
+/// later, from where on the client is not read any more.
+#[test]
+fn requests_behind_a_download_go_along_with_it() {
+    let instance = web("");
+    let whole = content(LEN);
+    fs::write(instance.path("file"), &whole).unwrap();
+    let of_file = b"GET /file HTTP/1.1\r\nHost: x\r\n\r\n";
+    let quick = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n";
+    let post = b"POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde";
+    let [mut with, mut later, mut half] = [(); 3].map(|()| Client::connect(instance.address));
+    with.send(&[&of_file[..], quick].concat());
+    later.send(of_file);
+    half.send(&[&of_file[..], quick].concat());
+    half.0.shutdown(Shutdown::Write).unwrap();
+    for client in [&mut with, &mut later, &mut half] {
+        assert!(head(client).starts_with("HTTP/1.1 200 OK"));
+    }
+    let before = instance.counter("messages_received");
+    later.send(quick);
+    wait_until("the request has come", || {
+        instance.counter("messages_received") > before
+    });
+    // The last one is not whole.
+    later.send(&[&quick[..], post].concat()[..quick.len() + post.len() - 2]);
+
+    let mut got = [(); 3].map(|()| Vec::new());
+    for round in 0..4 {
+        if round == 2 {
+            instance.upgraded();
+        } else {
+            reload(&instance);
+        }
+        for (client, got) in [&mut with, &mut later, &mut half].into_iter().zip(&mut got) {
+            got.extend(client.exactly(4 << 20));
+        }
+    }
+    assert!(instance.counter("messages_handed_over") >= 3 * 4);
+    for (client, got) in [&mut with, &mut later, &mut half].into_iter().zip(&mut got) {
+        got.extend(client.exactly(LEN - got.len()));
+        assert!(*got == whole, "other bytes came");
+        assert!(head(client).starts_with("HTTP/1.1 200 OK"));
+        assert_eq!(client.exactly(5), b"quick");
+    }
+    assert!(head(&mut later).starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(later.exactly(5), b"quick");
+    later.send(&post[post.len() - 2..]);
+    assert!(head(&mut later).starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(later.exactly(1), b"5");
+    assert_eq!(half.rest(), b"");
+    assert_eq!(instance.counter("messages_dropped"), 0);
+}
+
 #[test]
 fn a_slow_download_goes_on_over_reloads_and_upgrades() {
     let instance = web("");
     let file = fs::File::create(instance.path("file")).unwrap();
-    let (rounds, pause) = either((4, Duration::ZERO), (8, Duration::from_secs(5)));
+    let (rounds, upgrades_every, pause) = match seconds() {
+        Some(seconds) => (23, 8, seconds / 23),
+        None => either((4, 4, Duration::ZERO), (8, 4, Duration::from_secs(5))),
+    };
     file.set_len(1 << 30).unwrap();
     // Marks in a file that takes no room.
     let places: Vec<u64> = (0..1024).map(|n| n << 20).collect();
@@ -150,14 +213,16 @@ fn a_slow_download_goes_on_over_reloads_and_upgrades() {
     };
     let (slow, rest) = places.split_at(4 * rounds);
     for (round, some) in slow.chunks(4).enumerate() {
-        if round % 4 == 2 {
+        if round % upgrades_every == 2 {
             instance.upgraded();
         } else {
             reload(&instance);
         }
-        let until = Instant::now() + pause;
-        some.iter().for_each(|place| take(&mut client, *place));
-        wait_until("the next round begins", || Instant::now() >= until);
+        for place in some {
+            let until = Instant::now() + pause / 4;
+            take(&mut client, *place);
+            wait_until("it takes more", || Instant::now() >= until);
+        }
     }
     rest.iter().for_each(|place| take(&mut client, *place));
     assert_eq!(seen, places.len());
@@ -200,8 +265,10 @@ impl Stayers {
         }
     }
 
-    /// More of the upload: who sends nothing is under `receive_rate`.
+    /// More of the upload, and of the stream: who sends nothing is under
+    /// `receive_rate`, who takes nothing under `send_stall`.
     fn go_on(&mut self) {
+        self.stream.exactly(16 << 10);
         self.upload.send(&chunk(&[b'x'; 5000]));
         self.sent += 5000;
     }
@@ -227,21 +294,22 @@ impl Stayers {
 /// What cannot move is not cut either, however short the time for a stop.
 #[test]
 fn an_upload_a_stream_and_an_answer_that_comes_later_arrive_whole_over_reloads() {
-    let instance = web("shutdown_timeout = \"1s\"");
+    let instance = web("shutdown_timeout = \"1s\"\n[limits]\nreply_max = \"1h\"");
     let mut stayers = Stayers::come(&instance);
     let first = instance.workers();
-    for _ in 0..either(3, 6) {
+    let (reloads, time) = match seconds() {
+        Some(seconds) => (20, seconds),
+        None => either((3, Duration::from_secs(3)), (6, Duration::from_secs(40))),
+    };
+    for _ in 0..reloads {
         instance.must("reload");
     }
-    let until = Instant::now() + either(Duration::from_secs(3), Duration::from_secs(40));
-    let mut next = Instant::now();
-    wait_until("they stayed for much longer", || {
-        if Instant::now() >= next {
-            stayers.go_on();
-            next += Duration::from_millis(500);
-        }
-        Instant::now() >= until
-    });
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        stayers.go_on();
+        let next = Instant::now() + Duration::from_millis(500);
+        wait_until("it is time for more", || Instant::now() >= next);
+    }
     let status = instance.status();
     let workers = status["workers"].as_array().unwrap();
     let holds = |name: &str| -> u64 {
@@ -293,7 +361,7 @@ fn a_reload_is_refused_with_who_holds_its_place_and_force_ends_them() {
 }
 
 #[test]
-fn while_an_old_master_drains_the_next_upgrade_is_refused_and_force_ends_it() {
+fn while_an_old_master_drains_the_next_change_is_refused_and_force_ends_it() {
     let instance = web("");
     let mut stayers = Stayers::come(&instance);
     let old = instance.master().unwrap();
@@ -301,21 +369,20 @@ fn while_an_old_master_drains_the_next_upgrade_is_refused_and_force_ends_it() {
     let status = String::from_utf8(instance.ask(&["status"]).stdout).unwrap();
     let drains = format!("master {old}, which it replaced, drains: 3 connections (");
     assert!(status.contains(&drains), "{status}");
-    let (code, text) = instance.refused(&["upgrade"]);
-    assert_eq!(code, 75, "{text}");
-    let who = format!("master pid {old}, which the last upgrade replaced, still drains: ");
-    assert!(
-        text.contains(&who) && text.contains("`upgrade --force`"),
-        "{text}"
-    );
-    // It counts as a generation, of which there may be four.
-    instance.must("reload");
-    assert!(lives(old));
+    for command in ["upgrade", "reload"] {
+        let (code, text) = instance.refused(&[command]);
+        assert_eq!(code, 75, "{text}");
+        let who = format!("master pid {old}, which the last upgrade replaced, still drains: ");
+        let how = format!("`{command} --force`");
+        assert!(text.contains(&who) && text.contains(&how), "{text}");
+    }
     let new = instance.master().unwrap();
-    let output = instance.ask(&["upgrade", "--force"]);
-    assert!(output.status.success(), "{output:?}");
+    for command in ["reload", "upgrade"] {
+        let output = instance.ask(&[command, "--force"]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(!lives(old));
+    }
     assert_ne!(instance.master(), Some(new));
-    assert!(!lives(old));
     for client in [&mut stayers.upload, &mut stayers.later, &mut stayers.stream] {
         client.until_closed();
     }

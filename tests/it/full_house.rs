@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::Read;
+use std::net::TcpStream;
 use std::os::fd::RawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use purlin::prelude::*;
 use purlin::scoreboard::Counter;
@@ -188,4 +189,42 @@ fn a_house_full_of_sessions_stays_as_it_is() {
     assert_eq!(server.read(Counter::MadeRoom), 0);
     drop(clients.pop());
     assert_eq!(late.comm(), (1, b"late".to_vec()));
+}
+
+/// Whoever finds a short backlog full asks again after a second: it must not
+/// fill up because one worker alone accepts.
+#[test]
+fn a_storm_of_resets_gets_in_with_the_mutex_as_it_does_without() {
+    let _busy = busy();
+    let storm = |accept: &str| {
+        let instance = Instance::new(&format!("workers = 4\naccept = \"{accept}\""));
+        let text = fs::read_to_string(instance.path("conf")).unwrap();
+        instance.write(&text.replace("[log]", "backlog = 16\n[log]"));
+        instance.must("start");
+        let until = Instant::now() + Duration::from_secs(2);
+        std::thread::scope(|scope| {
+            for _ in 0..32 {
+                scope.spawn(|| {
+                    while Instant::now() < until {
+                        let patience = Duration::from_millis(200);
+                        let client = TcpStream::connect_timeout(&instance.address, patience);
+                        if let Ok(client) = client {
+                            purlin::sys::socket::reset(client.into());
+                        }
+                    }
+                });
+            }
+        });
+        instance.counter("connections_accepted")
+    };
+    let (mut with, mut without) = (0, 0);
+    for _ in 0..3 {
+        with += storm("mutex");
+        without += storm("exclusive");
+    }
+    println!("{with} with the mutex, {without} without");
+    assert!(
+        with * 2 > without,
+        "{with} with the mutex, {without} without"
+    );
 }

@@ -141,6 +141,22 @@ fn a_worker_that_is_stopped_without_end_does_not_fill_the_log() {
     );
 }
 
+#[test]
+fn a_worker_that_writes_without_end_does_not_fill_the_log() {
+    let instance = hostile();
+    let master = instance.master().unwrap();
+    let (mut client, ..) = instance.acquaint();
+    let begun = Instant::now();
+    assert_eq!(attack(&mut client, "write 10000"), "10000");
+    goes_on(&instance, master);
+    let lines = instance.log().matches(", wrote: xxx").count();
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!(
+        (1..=200 * (seconds + 2)).contains(&lines),
+        "{lines} in {seconds} s"
+    );
+}
+
 /// Ten seconds of anything, again and again in whatever is forked in its place.
 #[test]
 fn a_minute_with_a_hostile_worker_costs_its_sibling_nothing() {

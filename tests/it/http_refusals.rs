@@ -1,6 +1,7 @@
 //! What is refused over HTTP: at once, in one form, and by name.
 
 use std::fs;
+use std::io::{Read, Write};
 
 use purlin::Server;
 use purlin::prelude::*;
@@ -181,6 +182,33 @@ fn the_client_behind_a_trusted_proxy_is_the_one_it_names() {
             assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
             wait_for(&server, Counter::HttpDenied, 1);
         }
+    }
+}
+
+/// A connection of a proxy is many clients'; of anybody else, its own.
+#[test]
+fn a_proxy_that_names_its_clients_is_not_limited_as_one_of_them() {
+    for (trusted, expected) in [
+        ("127.0.0.0/8", [true; 3]),
+        ("10.0.0.0/8", [true, false, false]),
+    ] {
+        let (server, _folder) = server(&[
+            ("http.client_from", "x-forwarded-for"),
+            ("listener.0.trusted", trusted),
+            ("limits.connections_per_ip", "1"),
+        ]);
+        let mut clients = [(); 3].map(|()| Client::to(&server));
+        let served = clients.each_mut().map(|client| {
+            let asked = client
+                .0
+                .write_all(b"GET /files/a.txt HTTP/1.1\r\nHost: x\r\n\r\n");
+            let mut first = [0; 12];
+            asked.and_then(|()| client.0.read_exact(&mut first)).is_ok()
+                && &first == b"HTTP/1.1 200"
+        });
+        assert_eq!(served, expected, "{trusted}");
+        let refused = expected.iter().filter(|served| !**served).count();
+        assert_eq!(server.read(Counter::RefusedPerIp), refused as u64);
     }
 }
 

@@ -73,3 +73,26 @@ fn lines_of_eight_workers_stay_whole_and_are_counted_over_a_reopen() {
     let workers = status["workers"].as_array().unwrap();
     assert!(workers.iter().all(|one| clients.contains_key(&pid_of(one))));
 }
+
+/// A close at each login, of an earlier connection that mostly is not there.
+#[test]
+fn a_close_that_finds_nobody_says_nothing() {
+    let instance = Instance::subject("workers = 1");
+    instance.must("start");
+    let (mut first, _, name) = instance.acquaint();
+    let mut second = Client::connect(instance.address);
+    for closed in [b"1", b"0", b"0"] {
+        assert_eq!(second.call(11, &name.to_be_bytes()).1, closed);
+        if closed == b"1" {
+            first.until_closed();
+        }
+    }
+    instance.must("stop");
+    let log = instance.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("as asked"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("close 1 connections: as asked"), "{log}");
+}

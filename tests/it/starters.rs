@@ -278,6 +278,8 @@ fn without_a_pid_file_it_runs_and_does_not_start() {
     let mut started = run(&instance, &["env"]);
     instance.echo();
     assert!(!instance.path("purlin.pid").exists());
+    // One worker may serve before the start is over.
+    wait_until("it is started", || instance.status()["starting"].is_null());
     let upgraded = instance.ask(&["upgrade"]);
     assert!(upgraded.status.success(), "{upgraded:?}");
     assert!(started.0.wait().unwrap().success(), "the old one leaves");

@@ -405,7 +405,10 @@ fn while_the_old_one_drains_the_new_one_obeys_and_stop_ends_both() {
     let (code, text) = instance.refused(&["upgrade"]);
     assert_eq!(code, 75, "{text}");
     assert!(text.contains("still drains"), "{text}");
-    instance.must("reload");
+    let (code, text) = instance.refused(&["reload"]);
+    assert_eq!(code, 75, "{text}");
+    let who = format!("master pid {old}, which the last upgrade replaced, still drains");
+    assert!(text.contains(&who), "{text}");
     instance.echo();
     assert!(lives(old));
     wait_until("both left", || {

@@ -6,7 +6,7 @@
 //! was done.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::IoSlice;
+use std::io::{IoSlice, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::fs::FileExt;
@@ -250,6 +250,12 @@ fn attack(command: &str) -> String {
                 .args(["-c", &script])
                 .status();
             shell.is_ok_and(|status| status.success()).to_string()
+        }
+        ["write", ..] => {
+            let line = [&[b'x'; 100][..], b"\n"].concat();
+            let mut error = std::io::stderr().lock();
+            let written = (0..number(1)).filter(|_| error.write_all(&line).is_ok());
+            written.count().to_string()
         }
         ["anything", ..] => {
             let mut random = Random(number(1) | 1);

@@ -33,6 +33,12 @@ const BLOCK: Id = 6;
 const SPIN: Id = 7;
 /// Sleeps for as many milliseconds as the body says, on a business thread.
 const SLEEP: Id = 8;
+/// Writes the body to standard error.
+const WRITE: Id = 9;
+/// Asks for more memory than there is.
+const ALLOCATE: Id = 10;
+/// Closes the connection that the body names; answers how many those are.
+const CLOSE: Id = 11;
 
 fn sleep(millis: &str) -> Result<(), Error> {
     std::thread::sleep(Duration::from_millis(millis.parse()?));
@@ -109,6 +115,18 @@ fn main() -> ExitCode {
             loop {
                 std::hint::spin_loop();
             }
+        })
+        .on(WRITE, |_, text: String| {
+            let _written = std::io::stderr().write_all(text.as_bytes());
+            text
+        })
+        .on(ALLOCATE, |_, (): ()| {
+            std::hint::black_box(Vec::<u8>::with_capacity(1 << 60));
+        })
+        .on(CLOSE, |c, it: Bytes| {
+            let it = <[u8; 8]>::try_from(&it[..]).map_or(0, u64::from_be_bytes);
+            let closed = c.hub().conn(ConnId::from_word(it)).close("as asked");
+            format!("{closed}")
         })
         .on(SLEEP, |_, millis: String| sleep(&millis).map(|()| millis))
         .web(

@@ -18,11 +18,11 @@ use crate::config::{Accept, Affinity, Config, Workers};
 use crate::listener::{self, Codecs, Spoken};
 use crate::log::{self, Settings};
 use crate::scoreboard::Scoreboard;
-use crate::sys::cores;
 use crate::sys::epoll::duplicate;
 use crate::sys::privileges::Identity;
 use crate::sys::process::Pid;
 use crate::sys::socket::{self, Address};
+use crate::sys::{cores, limits};
 use crate::worker::{self, BindError, Limits, Listening};
 pub use check::check;
 use check::{check_body_folder, check_rights, identity};
@@ -209,7 +209,7 @@ fn listeners(
                     socket
                 }
             };
-            let mut open = Listening::new(listener, Arc::clone(protocol), socket)?;
+            let mut open = Listening::new(config, n, Arc::clone(protocol), socket)?;
             open.is_lent = sockets.at(&listener.address).is_some();
             set.push(open);
         }
@@ -328,11 +328,7 @@ impl Cycle {
 
     /// Whom the listeners are shared with.
     pub(in crate::master) fn accept(&self, board: &Scoreboard) -> worker::Accept {
-        match self.config.accept {
-            Accept::Mutex => worker::Accept::Mutex(board.clone()),
-            Accept::Exclusive => worker::Accept::Exclusive,
-            Accept::Reuseport => worker::Accept::ReusePort,
-        }
+        worker::Accept::new(&self.config, board, limits::somaxconn())
     }
 
     /// Has the kernel refuse whoever connects from now on, wherever the sockets
@@ -406,7 +402,7 @@ fn surplus(
             };
             let socket =
                 duplicate(open).map_err(|error| Ending::internal("keep a listener", &error))?;
-            let open = Listening::new(&config.listener[n], Arc::clone(protocol), socket)?;
+            let open = Listening::new(config, n, Arc::clone(protocol), socket)?;
             surplus.push(Surplus { number, n, open });
         }
     }
@@ -428,14 +424,5 @@ fn patiently<T>(
             }
             result => return result,
         }
-    }
-}
-
-/// The name of the way in which workers share the listeners.
-pub(in crate::master) const fn accept_name(accept: Accept) -> &'static str {
-    match accept {
-        Accept::Mutex => "mutex",
-        Accept::Exclusive => "exclusive",
-        Accept::Reuseport => "reuseport",
     }
 }

@@ -9,6 +9,7 @@ use crate::master::supervisor::{Event, Generation, SlotId};
 use crate::master::workers::WorkerProcess;
 use crate::master::workers::child::ForkedWorker;
 use crate::master::workers::line::{WorkerEnd, line};
+use crate::master::workers::raw_lines::{self, RawWriter};
 use crate::net::accept_mutex::Owner;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::{self, Fork};
@@ -23,19 +24,21 @@ impl Master<'_> {
     ) -> ControlFlow<Leave, Event> {
         let row = u8::try_from(slot.0).expect("there are at most 255 slots");
         let owner = self.accept_mutex.admit(row);
-        let forked = line().and_then(|ends| Ok((ends, process::fork()?)));
+        let ends = line().and_then(|ends| Ok((ends, raw_lines::pipe()?)));
+        let forked = ends.and_then(|(ends, raw)| Ok((ends, raw, process::fork()?)));
         match forked {
-            Ok(((_, theirs), Fork::Child)) => {
-                let forked = self.forked(theirs, owner, number, generation);
+            Ok(((_, theirs), (_, raw), Fork::Child)) => {
+                let forked = self.forked((theirs, raw), owner, number, generation);
                 ControlFlow::Break(Leave::ForkedWorker(Box::new(forked)))
             }
-            Ok(((ours, _), Fork::Parent(pid))) => {
+            Ok(((ours, _), (raw, _), Fork::Parent(pid))) => {
                 kill_point(Spot::HasForked);
                 let row = u64::from(row);
                 let tokens = (WORKER + row, WORKER_END + row);
                 if let Err(error) = ours.listen(&self.epoll, tokens) {
                     log::error!("listen to worker {pid}: {error}");
                 }
+                self.standard_errors.add(raw, pid, number, &self.epoll);
                 let place = (slot, number, generation);
                 self.workers
                     .add(WorkerProcess::new(pid, place, owner, ours));
@@ -52,7 +55,7 @@ impl Master<'_> {
     /// In the new process: everything that it needs of the master's.
     fn forked(
         &self,
-        line: WorkerEnd,
+        (line, raw_lines): (WorkerEnd, RawWriter),
         owner: Owner,
         number: usize,
         generation: Generation,
@@ -70,6 +73,7 @@ impl Master<'_> {
             number,
             generation,
             line,
+            raw_lines,
             setup: listeners.and_then(|(listeners, names)| {
                 // What is dropped with the master is all that could be written.
                 let board = self.board.for_worker()?;

@@ -52,7 +52,7 @@ impl Master<'_> {
         }
         let who = who.join("; ");
         format!(
-            "{who} (generations_max is {max}, an old master counts as one, and is to be gone before the next upgrade)"
+            "{who} (generations_max is {max}, and an old master is to be gone before the next reload or upgrade)"
         )
     }
 }

@@ -12,8 +12,10 @@ mod introduce;
 mod new_master;
 mod old_master;
 mod operate;
+mod raw_lines;
 mod reap;
 mod reload;
+mod signals;
 mod status;
 mod wakes;
 mod watch;
@@ -46,26 +48,14 @@ use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::Scoreboard;
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::process::{self, Pid};
-use crate::sys::signal::{Signal, Signals};
+use crate::sys::signal::Signals;
 use connections::PendingList;
 use operate::Awaited;
+use raw_lines::StandardErrors;
 use reap::STOPS_PER_SECOND;
+pub(in crate::master) use signals::SIGNALS;
 use wakes::MasterWords;
 use watch::SLOW_PER_SECOND;
-
-/// All that the master listens to; workers inherit them blocked.
-pub(in crate::master) const SIGNALS: [Signal; 10] = [
-    Signal::Child,
-    Signal::Hangup,
-    Signal::Interrupt,
-    Signal::Quit,
-    Signal::Terminate,
-    Signal::User1,
-    Signal::User2,
-    Signal::WindowChange,
-    Signal::TtyIn,
-    Signal::TtyOut,
-];
 
 const SIGNAL: u64 = 0;
 const CONTROL: u64 = 1;
@@ -73,6 +63,8 @@ const CONTROL: u64 = 1;
 const WORKER: u64 = 2;
 /// The same for the end of its line; clients come far above.
 const WORKER_END: u64 = 1 << 12;
+/// What workers write past the log.
+const RAW_LINES: u64 = 1 << 13;
 /// The line to a new program, and the end of all that it starts.
 const NEW_MASTER: u64 = 1 << 16;
 const NEW_LIFE: u64 = NEW_MASTER + 1;
@@ -159,6 +151,7 @@ pub(in crate::master) struct Master<'a> {
     slow: Limiter,
     /// With how many that are stopped.
     stops: Limiter,
+    standard_errors: StandardErrors,
     pid_file: PidFile,
     life_pipe: LifePipe,
     /// The new program, while an upgrade goes on.
@@ -204,6 +197,7 @@ impl<'a> Master<'a> {
             mutex_word: None,
             slow: Limiter::new(1, SLOW_PER_SECOND),
             stops: Limiter::new(1, STOPS_PER_SECOND),
+            standard_errors: StandardErrors::new(),
             board: resources.board,
             bus: resources.bus,
             workers: Workers::default(),
@@ -268,6 +262,7 @@ impl<'a> Master<'a> {
                 OLD_MASTER => self.hear_old_master()?,
                 OLD_LIFE => self.old_life_ended()?,
                 client if client >= FIRST_TOKEN => self.serve(client)?,
+                raw if raw >= RAW_LINES => self.standard_errors.hear(raw, &self.epoll),
                 worker if worker >= WORKER_END => self.line_ended(slot_of(worker - WORKER_END))?,
                 worker => self.rung_by(slot_of(worker - WORKER))?,
             }
@@ -283,6 +278,7 @@ impl<'a> Master<'a> {
         self.refuse_late(now);
         self.keep_files(now);
         self.notifier.turn(now);
+        self.standard_errors.turn(now, &self.epoll);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
         }
@@ -301,35 +297,13 @@ impl<'a> Master<'a> {
             self.next_answer(),
             self.notifier.next_deadline(now),
             self.next_look(),
+            self.standard_errors.next_deadline(),
             self.refuse_by,
             Some(self.files_at),
             retry,
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
-    }
-
-    fn take_signals(&mut self) -> Step {
-        while let Ok(Some(signal)) = self.signals.next() {
-            // Who sends one may have found no other way to reach the master.
-            if !matches!(signal, Signal::Child) {
-                self.renew_files();
-            }
-            match signal {
-                Signal::Child => self.reap()?,
-                Signal::Terminate | Signal::Interrupt => self.order(Command::Stop)?,
-                Signal::Quit => self.order(Command::Quit)?,
-                Signal::Hangup => self.reload(None, false)?,
-                Signal::User1 => self.reopen(None)?,
-                Signal::User2 => self.upgrade(None, false)?,
-                // A terminal sends it at every change of its size.
-                Signal::WindowChange if !self.plan.is_daemon => {}
-                Signal::WindowChange => self.order(Command::Winch)?,
-                Signal::TtyIn => self.workers_by(1)?,
-                Signal::TtyOut => self.workers_by(-1)?,
-            }
-        }
-        Step::Continue(())
     }
 
     fn let_in(&mut self) {

@@ -65,6 +65,7 @@ impl Master<'_> {
         // What it said last may not have been read yet.
         if let Some(slot) = self.workers.with_pid(pid).map(|member| member.slot) {
             self.hear(slot)?;
+            self.hear_last_lines(pid, cause);
             self.tell_of_death(pid, cause);
         }
         self.supervise(Event::Exited { pid, cause })

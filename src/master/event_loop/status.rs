@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Master;
 use super::holders::told;
 use crate::master::control::Response;
-use crate::master::cycle::{Cycle, accept_name};
+use crate::master::cycle::Cycle;
 use crate::master::exit::Exit;
 use crate::master::supervisor::{Stage, Status};
 use crate::scoreboard::{Counter, Row, Timing};
@@ -52,7 +52,7 @@ impl Master<'_> {
         let rows: Vec<Row> = slots.iter().map(|one| self.board.row(one.slot.0)).collect();
         let listeners: Vec<String> = (self.current.iter()).flat_map(Cycle::addresses).collect();
         let totals = self.board.totals();
-        let accept = (self.current.as_ref()).map_or("", |now| accept_name(now.config.accept));
+        let accept = (self.current.as_ref()).map_or("", |now| now.accept(&self.board).name());
         let generation = self.supervisor.current().map(|generation| generation.0);
         let holder = self.row_that_accepts();
         let uptime = now.saturating_duration_since(self.born).as_secs();
@@ -157,6 +157,7 @@ fn waiting(row: &Row) -> u64 {
         Counter::HandledInline,
         Counter::ServedByPool,
         Counter::Dropped,
+        Counter::MessagesMoved,
     ];
     let done = done.into_iter().map(|counter| row.read(counter));
     let done = done.fold(0, u64::saturating_add);

@@ -71,10 +71,10 @@ impl Supervisor {
     }
 
     /// Whether another generation would be one too many: what makes progress is
-    /// never cut for it. The master before this one counts as one.
+    /// never cut for it. The master before this one leaves room for none.
     pub(super) fn has_no_room(&self) -> bool {
-        let of_old_master = usize::from(self.has_old_master && !self.is_new_master());
-        self.draining().len() + of_old_master > self.draining_max()
+        let is_replacing = self.has_old_master && !self.is_new_master();
+        is_replacing || self.draining().len() > self.draining_max()
     }
 
     /// Starts the new generation once it is not one too many.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::line::WorkerEnd;
 use super::message::{ToMaster, ToWorker};
+use super::raw_lines::{self, RawWriter};
 use crate::log::{self, Settings};
 use crate::master::cycle::SocketName;
 use crate::master::exit::{Ending, Exit};
@@ -36,6 +37,8 @@ pub(in crate::master) struct ForkedWorker {
     pub(in crate::master) number: usize,
     pub(in crate::master) generation: Generation,
     pub(in crate::master) line: WorkerEnd,
+    /// Where what is written past the log goes.
+    pub(in crate::master) raw_lines: RawWriter,
     /// What it works with, and the names of its listeners.
     pub(in crate::master) setup: io::Result<(Setup, Vec<SocketName>)>,
     /// Held until the end: see `upgrade::LifePipe`.
@@ -78,6 +81,9 @@ impl ForkedWorker {
         let ((setup, names), _member) = prepared.map_err(&failed)?;
         keep_to(self.core);
         leave_starter().map_err(&failed)?;
+        (self.raw_lines.begin())
+            .map_err(internal)
+            .map_err(&failed)?;
         become_user(self.identity.as_ref()).map_err(&failed)?;
         let mut orders = Orders::new(Arc::clone(&line), self.patience, names)
             .map_err(internal)
@@ -220,6 +226,7 @@ impl Orders {
             return None;
         }
         let _registered = self.ears.delete(&self.line.channel);
+        raw_lines::forget_reader();
         log::warn!(
             "the master is gone: draining for at most {:?}",
             self.patience

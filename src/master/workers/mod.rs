@@ -5,6 +5,7 @@ pub(super) mod child;
 pub(super) mod line;
 pub(super) mod message;
 mod outbox;
+pub(super) mod raw_lines;
 
 use std::collections::VecDeque;
 use std::io;

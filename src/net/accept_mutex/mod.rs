@@ -279,8 +279,6 @@ pub struct Contender<W> {
     standing: Standing,
     /// Accepts since the mutex came.
     accepts: u32,
-    /// The millisecond in which the first of them came.
-    since: u64,
 }
 
 impl<W: Words> Contender<W> {
@@ -292,7 +290,6 @@ impl<W: Words> Contender<W> {
             mutex,
             me,
             accepts: 0,
-            since: 0,
         }
     }
 
@@ -344,28 +341,9 @@ impl<W: Words> Contender<W> {
         }
     }
 
-    /// Takes note of `count` connections that were accepted at `now`.
-    pub fn accepted(&mut self, count: u32, now: u64) {
-        if self.accepts == 0 {
-            self.since = now;
-        }
+    /// Takes note of `count` accepted connections.
+    pub fn accepted(&mut self, count: u32) {
         self.accepts = self.accepts.saturating_add(count);
-    }
-
-    /// Whether connections come so fast, at `now` in milliseconds, that the pause
-    /// while the mutex moves would be felt, and this worker is not far ahead yet
-    /// for keeping it. To be asked before it is handed over.
-    pub fn stays(&mut self, now: u64) -> bool {
-        let (accepts, took) = (self.accepts, now.saturating_sub(self.since));
-        let own = self.mutex.0.live(self.me.row()).load(Ordering::Relaxed);
-        let least = self.mutex.least_loaded(Some(self.me));
-        let is_far = least.is_some_and(|(_, live)| own > live.saturating_add(8 * AHEAD_MAX));
-        let stays = u64::from(accepts) >= took && !is_far;
-        if accepts >= ACCEPTS_MAX {
-            // As if it had come back at once.
-            (self.accepts, self.since) = (0, now);
-        }
-        stays
     }
 
     /// Who should have the mutex instead, if anybody. For the holder, before
@@ -481,31 +459,11 @@ mod tests {
     }
 
     #[test]
-    fn in_a_storm_it_stays_unless_its_holder_gets_far_ahead() {
-        let (memory, _, mut contenders) = four();
-        let one = &mut contenders[0];
-        for (accepts, took, live, expected) in [
-            (ACCEPTS_MAX, 64, [9, 0, 0, 0], true),
-            (ACCEPTS_MAX, 65, [9, 0, 0, 0], false),
-            (10, 9, [64, 0, 0, 0], true),
-            (10, 9, [65, 0, 0, 0], false),
-            (10, 9, [165, 100, 100, 100], false),
-        ] {
-            memory.set_live(live);
-            (one.accepts, one.since) = (0, 0);
-            one.accepted(accepts, 1000);
-            assert_eq!(one.stays(1000 + took), expected, "{accepts} in {took} ms");
-            let left = if accepts == ACCEPTS_MAX { 0 } else { accepts };
-            assert_eq!(one.accepts, left, "it counts anew after a whole turn");
-        }
-    }
-
-    #[test]
     fn after_sixty_four_accepts_it_goes_round_unless_it_would_come_right_back() {
         let (memory, _, mut contenders) = four();
-        contenders[0].accepted(ACCEPTS_MAX - 1, 0);
+        contenders[0].accepted(ACCEPTS_MAX - 1);
         assert_eq!(contenders[0].successor(), None);
-        contenders[0].accepted(1, 0);
+        contenders[0].accepted(1);
         for (live, expected) in [
             ([5, 5, 5, 5], Some(1)),
             ([5, 13, 13, 13], Some(1)),
@@ -518,7 +476,7 @@ mod tests {
         memory.set_live([0; 4]);
         let mut holder = 0;
         for expected in [1, 2, 3, 0] {
-            contenders[holder].accepted(ACCEPTS_MAX, 0);
+            contenders[holder].accepted(ACCEPTS_MAX);
             let next = contenders[holder].successor().unwrap();
             assert!(!contenders[holder].hand_over(next));
             assert!(!contenders[holder].check());
@@ -539,7 +497,7 @@ mod tests {
             }
             let holder = mutex.holder().unwrap().row();
             assert!(contenders[holder].check());
-            contenders[holder].accepted(1, 0);
+            contenders[holder].accepted(1);
             memory.rows[holder][1].fetch_add(1, Ordering::Relaxed);
         }
         let live: Vec<u64> = memory

@@ -490,25 +490,6 @@ pub fn has_unread(socket: impl AsFd) -> bool {
     kernel::recv(socket.as_fd().as_raw_fd(), &mut [0], look).is_ok_and(|came| came > 0)
 }
 
-/// How many connections wait in the queue of a TCP listener, and how many may;
-/// `None` for other sockets. As `ss -l` shows them: linux/tcp.h.
-pub fn backlog(listener: impl AsFd) -> Option<(u32, u32)> {
-    // SAFETY: all zeroes is a valid `tcp_info`.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut len = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
-    // SAFETY: `info` and `len` outlive the call, and `len` is the size of `info`.
-    let told = unsafe {
-        libc::getsockopt(
-            listener.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut len,
-        )
-    };
-    (told == 0).then_some((info.tcpi_unacked, info.tcpi_sacked))
-}
-
 /// Listens no more: the kernel refuses whoever connects from now on, for all that
 /// have a descriptor of this socket. Who waits in its queue is refused too, over
 /// TCP.
@@ -557,6 +538,25 @@ mod tests {
         let (server, peer) = accept(listener.as_fd()).unwrap().unwrap();
         assert!(accept(listener.as_fd()).unwrap().is_none());
         (client, server, peer)
+    }
+
+    /// How many connections wait in the queue of a TCP listener, and how many may;
+    /// `None` for other sockets. As `ss -l` shows them: linux/tcp.h.
+    fn backlog(listener: impl AsFd) -> Option<(u32, u32)> {
+        // SAFETY: all zeroes is a valid `tcp_info`.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut len = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+        // SAFETY: `info` and `len` outlive the call, and `len` is the size of `info`.
+        let told = unsafe {
+            libc::getsockopt(
+                listener.as_fd().as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                (&raw mut info).cast(),
+                &raw mut len,
+            )
+        };
+        (told == 0).then_some((info.tcpi_unacked, info.tcpi_sacked))
     }
 
     #[test]

@@ -113,6 +113,9 @@ pub(crate) enum Resting {
     Idle,
     /// Waits for room to write into.
     AwaitWritable,
+    /// As [`AwaitWritable`](Self::AwaitWritable), and is not read before there is
+    /// some.
+    Paused,
     /// Closes when everything is sent.
     Closing,
 }
@@ -307,13 +310,15 @@ impl<T> Mailbox<T> {
     /// be able to go along.
     pub(crate) fn begin_move(&self, goes_along: impl Fn(&T) -> bool) -> Option<Resting> {
         let mut inner = self.lock();
-        let resting = match inner.state {
-            State::Idle => Resting::Idle,
-            State::AwaitWritable => Resting::AwaitWritable,
-            State::Closing => Resting::Closing,
-            State::Queued | State::Running | State::AwaitReply | State::AwaitEvent => return None,
+        let resting = match (inner.state, inner.paused) {
+            (State::Idle, None) => Resting::Idle,
+            (State::AwaitWritable, None) => Resting::AwaitWritable,
+            (State::AwaitWritable, Some(Pause::Room)) => Resting::Paused,
+            (State::Closing, None) => Resting::Closing,
+            (State::Queued | State::Running | State::AwaitReply | State::AwaitEvent, _)
+            | (State::Idle | State::AwaitWritable | State::Closing, Some(_)) => return None,
         };
-        let stays = inner.ended || inner.paused.is_some() || !inner.items.iter().all(goes_along);
+        let stays = inner.ended || !inner.items.iter().all(goes_along);
         (!stays).then(|| {
             inner.state = State::Running;
             resting
@@ -441,6 +446,11 @@ impl<T> Mailbox<T> {
         (std::mem::take(&mut inner.items), FollowUp::default())
     }
 
+    /// Looks at what waits, under the lock.
+    pub(crate) fn waiting<R>(&self, look: impl FnOnce(&Items<T>) -> R) -> R {
+        look(&self.lock().items)
+    }
+
     /// Whether the peer has reason to be silent: we owe it something, or do
     /// not read what it sends.
     pub(crate) fn is_busy(&self) -> bool {
@@ -554,6 +564,36 @@ mod tests {
         assert_eq!(mailbox.begin_move(none), Some(Resting::Closing));
         let _nothing_waits = mailbox.close();
         assert_eq!(mailbox.post(8, Urgency::Event), None);
+    }
+
+    #[test]
+    fn who_is_not_read_for_want_of_room_goes_with_what_waits() {
+        let any = |_: &u32| true;
+        let mailbox = running();
+        let waits = mailbox.wait(Wait::Writable, 0, HIGH, items(&[2]), in_order);
+        assert_eq!(waits, NOTHING);
+        let pauses = Posted::Waits {
+            schedule: false,
+            pause: true,
+        };
+        assert_eq!(mailbox.post_units(3, 1, HIGH), pauses);
+        assert_eq!(mailbox.begin_move(any), Some(Resting::Paused));
+        let waiting: Vec<u32> = mailbox.waiting(|items| items.iter().copied().collect());
+        assert_eq!(waiting, [2, 3]);
+        // It stays after all.
+        let waits = mailbox.wait(Wait::Writable, 0, HIGH, items(&[]), in_order);
+        assert_eq!(waits, NOTHING);
+        let goes_on = FollowUp {
+            schedule: true,
+            resume: true,
+        };
+        assert_eq!(mailbox.room_made(HIGH), goes_on);
+        assert_eq!(all(mailbox.begin()), [2, 3]);
+        // What follows depends on what becomes of what waits.
+        assert!(mailbox.hold());
+        let waits = mailbox.wait(Wait::Writable, 0, HIGH, items(&[4]), in_order);
+        assert_eq!(waits, NOTHING);
+        assert_eq!(mailbox.begin_move(any), None);
     }
 
     #[test]

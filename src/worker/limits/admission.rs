@@ -11,7 +11,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::Limits;
-use crate::config::{Listener, ProxyProtocol};
+use crate::config::{self, ClientFrom, Listener, ProxyProtocol};
 use crate::net::Access;
 use crate::net::accept_rate::AcceptRate;
 use crate::net::per_ip::{Hash, Key, PerIp, Refused};
@@ -28,11 +28,17 @@ pub struct Entrance {
     pub proxy: ProxyProtocol,
     /// Whose word is taken for that.
     pub trusted: Vec<Network>,
+    /// Whether their requests name the client that each is from.
+    pub names_clients: bool,
 }
 
-impl From<&Listener> for Entrance {
-    fn from(listener: &Listener) -> Self {
+impl Entrance {
+    /// That of `listener`, where requests name their clients so.
+    #[must_use]
+    pub fn new(listener: &Listener, client_from: ClientFrom) -> Self {
+        let speaks_http = listener.protocol != config::Protocol::Frame;
         Self {
+            names_clients: speaks_http && client_from != ClientFrom::Off,
             access: Access::new(listener.allow.clone(), listener.deny.clone()),
             proxy: listener.proxy_protocol,
             trusted: listener.trusted.clone(),
@@ -55,6 +61,13 @@ impl Entrance {
     /// Whether the lists let `peer` in.
     pub(crate) fn admits(&self, peer: Peer) -> bool {
         address(peer).is_none_or(|address| self.access.admits(address))
+    }
+
+    /// Whether `address` is a proxy over HTTP whose connections are many clients', each
+    /// of whom its requests name: no limit for one of them is about it.
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        let mut trusted = self.trusted.iter();
+        self.names_clients && trusted.any(|network| network.contains(address))
     }
 
     /// How a connection of `peer` begins.
@@ -115,15 +128,18 @@ impl Admission {
     /// Under which name the refusal is counted.
     pub(crate) fn admit(
         &self,
-        access: &Access,
+        entrance: &Entrance,
         peer: Peer,
         now: u64,
     ) -> Result<Option<Hash>, Counter> {
         let Some(address) = address(peer) else {
             return Ok(None);
         };
-        if !access.admits(address) {
+        if !entrance.access.admits(address) {
             return Err(Counter::RefusedDenied);
+        }
+        if entrance.is_proxy(address) {
+            return Ok(None);
         }
         if let Some((key, rate, words)) = &self.rate {
             let hash = key.hash(address);
@@ -148,8 +164,9 @@ impl Admission {
     /// # Errors
     ///
     /// Under which name it is counted when its address cannot be.
-    pub(crate) fn adopt(&self, peer: Peer) -> Result<Option<Hash>, Counter> {
-        let Some((address, (key, per_ip))) = address(peer).zip(self.per_ip.as_ref()) else {
+    pub(crate) fn adopt(&self, entrance: &Entrance, peer: Peer) -> Result<Option<Hash>, Counter> {
+        let address = address(peer).filter(|address| !entrance.is_proxy(*address));
+        let Some((address, (key, per_ip))) = address.zip(self.per_ip.as_ref()) else {
             return Ok(None);
         };
         let hash = key.hash(address);
@@ -180,11 +197,12 @@ mod tests {
     #[test]
     fn a_header_is_awaited_from_those_who_are_trusted() {
         let entrance = |proxy_protocol| {
-            Entrance::from(&Listener {
+            let listener = Listener {
                 proxy_protocol,
                 trusted: vec!["10.0.0.0/8".parse().unwrap()],
                 ..Listener::default()
-            })
+            };
+            Entrance::new(&listener, ClientFrom::Off)
         };
         use Greeting::{Client, Header, Untrusted};
         for (proxy, expected) in [
@@ -214,8 +232,14 @@ mod tests {
             ("accept_burst_per_ip", "3"),
         ]);
         let admission = Admission::new(&board.row(0), &limits).unwrap();
-        let access = Access::new(Vec::new(), vec!["10.6.6.6".parse().unwrap()]);
-        let admit = |text: &str| admission.admit(&access, peer(text), 1000);
+        let listener = Listener {
+            deny: vec!["10.6.6.6".parse().unwrap()],
+            trusted: vec!["10.7.0.0/16".parse().unwrap()],
+            protocol: config::Protocol::Http,
+            ..Listener::default()
+        };
+        let entrance = Entrance::new(&listener, ClientFrom::XForwardedFor);
+        let admit = |text: &str| admission.admit(&entrance, peer(text), 1000);
         assert_eq!(admit("10.6.6.6:1"), Err(Counter::RefusedDenied));
         let first = admit("10.0.0.1:1").unwrap();
         assert!(first.is_some() && admit("10.0.0.1:2").is_ok());
@@ -223,9 +247,14 @@ mod tests {
         assert_eq!(admit("10.0.0.1:4"), Err(Counter::RefusedRate));
         assert!(admit("10.0.0.2:1").is_ok());
         admission.leave(first);
-        assert!(admission.admit(&access, peer("10.0.0.1:5"), 2000).is_ok());
-        for _ in 0..9 {
-            assert_eq!(admission.admit(&access, Peer::Unix, 1000), Ok(None));
+        let again = admission.admit(&entrance, peer("10.0.0.1:5"), 2000);
+        assert!(again.is_ok());
+        // Many clients', and anybody's.
+        for peer in [peer("10.7.0.1:1"), Peer::Unix] {
+            for _ in 0..9 {
+                assert_eq!(admission.admit(&entrance, peer, 1000), Ok(None));
+                assert_eq!(admission.adopt(&entrance, peer), Ok(None));
+            }
         }
         admission.leave(None);
     }

@@ -158,7 +158,7 @@ impl Reactor<'_> {
         }
         // Asked first: whoever is turned away costs no registration.
         let admission = &self.shared.admission;
-        match admission.admit(&listened.entrance.access, peer, self.now) {
+        match admission.admit(&listened.entrance, peer, self.now) {
             Err(counter) => {
                 self.shared.refused(peer, counter, &counter.reason());
                 socket::reset(socket);
@@ -183,8 +183,8 @@ impl Reactor<'_> {
         accepted: Accepted,
         listened: Listened,
     ) -> Option<Arc<Connection>> {
-        let access = &listened.entrance.access;
-        match self.shared.admission.admit(access, accepted.peer, self.now) {
+        let entrance = &listened.entrance;
+        match (self.shared.admission).admit(entrance, accepted.peer, self.now) {
             Ok(address) => Some(self.let_in(accepted, listened, address)),
             Err(counter) => {
                 self.turn_away(accepted, counter, &counter.reason());

@@ -23,9 +23,8 @@ use crate::net::accept_mutex::{AcceptMutex, Contender, Owner};
 use crate::scoreboard::{Counter, Scoreboard};
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};
-use crate::sys::socket;
 use crate::sys::sync::Ordering;
-use crate::worker::setup::{Accept, Listening};
+use crate::worker::setup::Accept;
 
 /// Connections accepted from a listener of one's own before the others are
 /// served.
@@ -34,9 +33,6 @@ const BATCH: usize = 64;
 /// Accepts after which a listener is registered anew: the kernel wakes the one
 /// who came last, so a worker that stays would starve or be buried.
 const EXCLUSIVE_ACCEPTS: u32 = 16;
-
-/// A backlog of so many does not fill up while the next worker wakes up.
-const SHORT: u32 = 128;
 
 /// This worker's share of the listeners.
 pub(in crate::worker) enum AcceptMode {
@@ -89,16 +85,6 @@ impl AcceptMode {
             Self::Mutex { board, .. } => AcceptMutex::new(board.clone()).holder().is_none(),
         }
     }
-}
-
-/// Whether one of `listeners` could be full before another worker has woken up.
-/// Who comes then waits for a second, until its kernel asks again: in a storm of
-/// short connections most did, most of the time, while turns changed.
-pub(super) fn has_short_backlog(listeners: &[Listening]) -> bool {
-    let mut backlogs = listeners
-        .iter()
-        .filter_map(|one| socket::backlog(&one.socket));
-    backlogs.any(|(_, room)| room < SHORT)
 }
 
 impl Reactor<'_> {
@@ -181,9 +167,6 @@ impl Reactor<'_> {
             let Some(peer) = contender.successor() else {
                 break;
             };
-            if self.has_short_backlog && contender.stays(self.now) {
-                break;
-            }
             self.hand_over_accept_mutex(peer);
         }
         self.accepting == Accepting::Yes
@@ -217,7 +200,7 @@ impl Reactor<'_> {
                 }
             }
             AcceptMode::Mutex { contender, .. } => {
-                contender.accepted(1, self.now);
+                contender.accepted(1);
                 self.may_accept();
             }
         }

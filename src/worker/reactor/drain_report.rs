@@ -17,6 +17,8 @@ struct Counts {
     owed: u64,
     answered: u64,
     refused: u64,
+    /// Which went along with their connections, and are received elsewhere.
+    moved: u64,
 }
 
 impl Counts {
@@ -30,6 +32,7 @@ impl Counts {
             owed,
             answered: served.wrapping_sub(owed.wrapping_add(abandoned)),
             refused: row.read(Counter::Dropped).wrapping_add(abandoned),
+            moved: row.read(Counter::MessagesMoved),
         }
     }
 }
@@ -57,6 +60,8 @@ impl DrainReport {
         let owed: u64 = cut.iter().map(|conn| u64::from(conn.owed())).sum();
         let (before, after) = (self.before, Counts::read(row));
         let done = before.answered.wrapping_add(before.refused);
+        // None did before.
+        let done = done.wrapping_add(after.moved);
         Drained {
             took: Duration::from_millis(now.saturating_sub(self.began)),
             connections: self.connections,
@@ -75,7 +80,8 @@ pub struct Drained {
     pub took: Duration,
     /// Connections that lived when it began.
     pub connections: usize,
-    /// Messages that waited to be served when it began, or came later. A request
+    /// Messages that waited to be served when it began, or came later, but for those
+    /// that went along to another worker with their connection. A request
     /// over HTTP has come with its head if its body is passed on in parts.
     pub received: u64,
     /// Those that were served: by a handler, or by the rule for heartbeats and
@@ -160,5 +166,8 @@ mod tests {
         row.add(Counter::Received, 2);
         let text = report.close(&row, &[], 2500).to_string();
         assert!(text.ends_with("+ 1 refused + 2 unaccounted for"), "{text}");
+        row.add(Counter::MessagesMoved, 2);
+        let text = report.close(&row, &[], 2500).to_string();
+        assert!(text.ends_with("0 answered + 1 refused"), "{text}");
     }
 }

@@ -101,7 +101,6 @@ pub(super) struct Reactor<'a> {
     /// In a full pool, who has kept the server waiting, and who is idle.
     candidates: [Candidates; 2],
     accept_mode: AcceptMode,
-    has_short_backlog: bool,
     control: &'a mut dyn Control,
     drain: Option<Drain>,
     /// Those to whom connections go when this worker drains.
@@ -174,7 +173,6 @@ impl<'a> Reactor<'a> {
             shared,
             service,
             epoll: Epoll::new()?,
-            has_short_backlog: accept_mutex::has_short_backlog(&listeners),
             listeners,
             inbound: Vec::new(),
             cutters: Cutters::default(),

@@ -108,6 +108,22 @@ impl Reactor<'_> {
         }
     }
 
+    /// Cuts once more what has come: it did so in another worker, which may not have
+    /// served all of its messages.
+    pub(super) fn cut_again(&mut self, conn: &Arc<Connection>) {
+        let partial = self.inbound[conn.id.slot()].partial();
+        if partial.is_empty() {
+            return;
+        }
+        let kept = if partial.len() <= SHORT {
+            partial.len()
+        } else {
+            0
+        };
+        self.scratch[..kept].copy_from_slice(&partial[..kept]);
+        self.received(conn, kept, 0);
+    }
+
     /// `came` bytes arrived behind `kept` bytes that were put in front.
     pub(super) fn received(&mut self, conn: &Arc<Connection>, kept: usize, came: usize) {
         if kept == self.inbound[conn.id.slot()].partial().len() {

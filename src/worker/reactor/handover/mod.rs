@@ -15,10 +15,11 @@
 //!
 //! # What is promised
 //!
-//! - It moves when nothing of it waits to be served or runs: between two
-//!   messages. Along go what is unsent (at most 64 KiB of memory, and any part of
-//!   a file: its descriptor, the next byte, the line of the access log), the start
-//!   of an unfinished message (at most 64 KiB), the user, the rooms, the clocks of every deadline, the count of its
+//! - It moves when nothing of it runs or is about to: between two messages. Along
+//!   go what is unsent (at most 64 KiB of memory, and any part of a file: its
+//!   descriptor, the next byte, the line of the access log), messages that wait for
+//!   room to be answered into and the start of an unfinished one (at most 64 KiB
+//!   together; the other worker cuts them again), the user, the rooms, the clocks of every deadline, the count of its
 //!   address, and the state, if that has no bytes or is a
 //!   [`Handover`](crate::dispatch::Handover). Its name
 //!   ([`ConnId`](crate::net::ConnId)) is another one afterwards. `opened` and
@@ -44,7 +45,8 @@
 //!   it.
 //!
 //! What is busy is tried again until half of the time for the drain is over. A
-//! download is not busy: it goes in the middle, with what it does at its end.
+//! download is not busy: it goes in the middle, with what it does at its end and the
+//! requests behind it.
 //! What has a timer of [`Ctx::after`](crate::dispatch::Ctx::after) (a function
 //! cannot go to another process), a state that cannot go along, or a listener
 //! that the new configuration does not have, leaves as ever, counted with the

@@ -8,6 +8,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::clocks::MovedClocks;
 use super::output::Output;
 use super::record::{PART, Record};
@@ -49,22 +51,42 @@ impl From<CannotMove> for NotPacked {
     }
 }
 
-/// Whether the stream of `conn` can be cut here: it is read, or was read to its
-/// end, and what has begun of a message is a part that goes along.
+/// Whether `conn` is between two messages, of which it may have sent more: it is
+/// read, or was read to its end or for as long as there is room to write into.
 pub(super) fn is_between_messages(inbound: &Inbound, conn: &Connection) -> bool {
     let is_at_end = inbound.listening && conn.peer_done.load(Ordering::SeqCst);
+    let is_paused = inbound.paused && !inbound.held && !inbound.over;
     let is_owed = conn.clocks.replies.load(Ordering::Relaxed) > 0;
     let is_delayed = conn.clocks.delayed.load(Ordering::Relaxed);
-    // With nothing of a message there, what its cutter remembers is lost.
-    let unfinished = inbound.unfinished.as_ref();
-    let can_be_cut = unfinished.is_none_or(|one| (1..=PART).contains(&one.partial.len()));
-    (inbound.reading || is_at_end) && !is_owed && !is_delayed && can_be_cut
+    (inbound.reading || is_at_end || is_paused) && !is_owed && !is_delayed
 }
 
-/// Whether what waits in the mailbox goes along: that the peer has sent its last
-/// byte, which its socket says.
+/// Whether what waits in the mailbox goes along: messages, which the other worker
+/// cuts again, and that the peer has sent its last byte, which its socket says.
 pub(super) fn goes_along(item: &Item) -> bool {
-    matches!(item, Item::Eof)
+    matches!(item, Item::Units(_) | Item::Eof)
+}
+
+/// What came and was not served, from the start of a message on; `None`: more than
+/// goes along, or a message of which only its cutter knows.
+fn unserved(inbound: &Inbound, conn: &Connection) -> Option<Vec<u8>> {
+    let mut whole: Vec<Bytes> = conn.mailbox.waiting(|items| {
+        let units = |item: &Item| {
+            if let Item::Units(units) = item {
+                Some(units.clone())
+            } else {
+                None
+            }
+        };
+        items.iter().filter_map(units).collect()
+    });
+    let partial = inbound.partial();
+    if whole.is_empty() && inbound.unfinished.is_some() && partial.is_empty() {
+        return None;
+    }
+    whole.push(Bytes::copy_from_slice(partial));
+    let len: usize = whole.iter().map(Bytes::len).sum();
+    (len <= PART).then(|| whole.concat())
 }
 
 /// Files that go along with a connection.
@@ -111,6 +133,7 @@ pub(super) fn pack(
     if matches!(&luggage.state, State::Bytes { bytes, .. } if bytes.len() > PART) {
         return Err(NotPacked::Never(Counter::NotHandedSize));
     }
+    let partial = unserved(inbound, conn).ok_or(NotPacked::Busy)?;
     write::take_pushes(shared, conn, &mut outbound);
     let (output, files, unsent) = take_unsent(conn, &mut outbound, closes)?;
     outbound.held = true;
@@ -122,7 +145,7 @@ pub(super) fn pack(
         clocks: MovedClocks::snapshot(conn, inbound.meter),
         rest,
         luggage,
-        partial: inbound.partial().to_vec(),
+        partial,
         output: (!output.is_empty()).then_some(output),
         name: Some(conn.named().name),
         is_followed: shared.bus.is_some(),
@@ -183,9 +206,12 @@ pub(super) fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::protocol::Protocol;
+    use crate::protocol::frame::{Frames, Layout};
     use crate::scoreboard::Row;
     use crate::sys::sync::lock;
     use crate::worker::limits::Limits;
+    use crate::worker::reactor::cutters::Cutters;
 
     fn origin() -> Origin {
         Origin {
@@ -217,10 +243,34 @@ mod tests {
         conn.clocks.replies.store(1, Ordering::Relaxed);
         assert!(!is_between_messages(&inbound, &conn), "a reply is owed");
         conn.clocks.replies.store(0, Ordering::Relaxed);
-        (inbound.reading, inbound.listening) = (false, true);
+        (inbound.reading, inbound.paused) = (false, true);
+        assert!(is_between_messages(&inbound, &conn), "it waits for room");
+        inbound.held = true;
+        assert!(!is_between_messages(&inbound, &conn), "it may become other");
+        (inbound.paused, inbound.held, inbound.listening) = (false, false, true);
         assert!(!is_between_messages(&inbound, &conn), "it is refused");
         conn.peer_done.store(true, Ordering::SeqCst);
         assert!(is_between_messages(&inbound, &conn), "its peer is done");
+    }
+
+    #[test]
+    fn what_was_not_served_goes_from_the_start_of_its_first_message() {
+        let (mut inbound, conn) = (Inbound::default(), Connection::vacant());
+        let post = |units: &[u8]| {
+            let units = Bytes::copy_from_slice(units);
+            let _waits = conn.mailbox.post_units(Item::Units(units), 1, PART);
+        };
+        assert_eq!(unserved(&inbound, &conn), Some(Vec::new()));
+        let frames: Arc<dyn Protocol> = Arc::new(Frames::new(Layout::preset("comm").unwrap()));
+        inbound.unfinished = Some(Cutters::default().acquire(&frames, true));
+        assert_eq!(unserved(&inbound, &conn), None, "its cutter alone knows");
+        post(b"one");
+        assert_eq!(unserved(&inbound, &conn), Some(b"one".to_vec()));
+        post(b"two");
+        inbound.unfinished.as_mut().unwrap().partial = b"thr".to_vec();
+        assert_eq!(unserved(&inbound, &conn), Some(b"onetwothr".to_vec()));
+        post(&[b'x'; PART - 8]);
+        assert_eq!(unserved(&inbound, &conn), None, "it is too much");
     }
 
     #[test]

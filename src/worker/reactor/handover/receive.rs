@@ -250,7 +250,9 @@ impl Reactor<'_> {
             return Err(Reason::Denied);
         }
         let (admission, pool) = (&self.shared.admission, &self.shared.pool);
-        let address = admission.adopt(record.peer).map_err(|_| Reason::Full)?;
+        let address = admission
+            .adopt(&listening.entrance, record.peer)
+            .map_err(|_| Reason::Full)?;
         let Some(mut vacancy) = pool.vacancy_for_mover() else {
             admission.leave(address);
             return Err(Reason::Full);
@@ -402,6 +404,14 @@ impl Reactor<'_> {
         // Its deadlines may be near: the heartbeat thread finds out.
         self.shared.heartbeat.watch(slot, self.now);
         self.shared.buffered(unsent);
+        if record.output.as_ref().is_some_and(|output| output.finished) {
+            let inbound = &mut self.inbound[slot];
+            (inbound.reading, inbound.listening, inbound.over) = (false, true, true);
+        }
+        self.cut_again(&conn);
+        if self.inbound[slot].find(conn.id).is_none() {
+            return;
+        }
         if let Some(output) = &record.output {
             self.send_on(&conn, output);
         }
@@ -409,10 +419,8 @@ impl Reactor<'_> {
 
     /// What the other worker did not send is sent here.
     fn send_on(&mut self, conn: &Arc<Connection>, output: &Output) {
-        let (shared, slot) = (self.shared, conn.id.slot());
+        let shared = self.shared;
         if output.finished {
-            let inbound = &mut self.inbound[slot];
-            (inbound.reading, inbound.listening, inbound.over) = (false, true, true);
             conn.ends_by(CloseReason::PeerClosed);
             conn.clocks.finished.store(self.now, Ordering::Relaxed);
             self.post_event(conn, Event::Eof);

@@ -208,6 +208,11 @@ impl Reactor<'_> {
         let origin = origin.ok_or(NotPacked::Never(Counter::NotHandedListener))?;
         let resting = conn.mailbox.begin_move(pack::goes_along);
         let resting = resting.ok_or(NotPacked::Busy)?;
+        // Otherwise a letter is on its way that has it read again.
+        if inbound.paused != (resting == Resting::Paused) {
+            self.rest_again(&conn, resting);
+            return Err(NotPacked::Busy);
+        }
         let has_unsent = conn.unsent() > 0 || conn.is_in_file() || resting != Resting::Idle;
         let packed = if has_unsent && !self.successors.with_unsent {
             Err(NotPacked::Busy)
@@ -222,6 +227,7 @@ impl Reactor<'_> {
             }) => {
                 let inbound = &mut self.inbound[slot];
                 (inbound.reading, inbound.listening) = (false, false);
+                inbound.paused = false;
                 // Explicitly: the descriptor lives on elsewhere, and so would
                 // the registration.
                 let _gone = self.epoll.delete(conn.socket());

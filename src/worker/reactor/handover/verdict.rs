@@ -54,7 +54,15 @@ impl Reactor<'_> {
         } else {
             self.shared.limits.interest()
         };
-        let close = match self.epoll.add(conn.socket(), interest, conn.id.word()) {
+        inbound.paused = resting == Resting::Paused;
+        let is_paused = inbound.paused && !inbound.over;
+        let heard = if is_paused {
+            Ok(())
+        } else {
+            (self.epoll).add(conn.socket(), interest, conn.id.word())
+        };
+        let close = match heard {
+            Ok(()) if is_paused => close,
             Ok(()) => {
                 (inbound.reading, inbound.listening) = (!inbound.over, inbound.over);
                 close
@@ -199,6 +207,9 @@ impl Reactor<'_> {
         if let Some(mut parts) = lock(&conn.turn).take() {
             parts.app.vacate();
         }
+        // What was not served goes along and is received there.
+        shared.row.add(Counter::MessagesMoved, conn.owed().into());
+        conn.served_all();
         let gone = unsent.map_or(0, |unsent| unsent.bytes());
         shared.unqueued(&conn, held.iter().map(Bytes::len).sum::<usize>() + gone);
         turn::write_off(shared, &conn);
@@ -261,7 +272,7 @@ impl Reactor<'_> {
     pub(super) fn rest_again(&mut self, conn: &Arc<Connection>, resting: Resting) {
         match resting {
             Resting::Idle => self.give_up_inline(conn),
-            Resting::AwaitWritable => {
+            Resting::AwaitWritable | Resting::Paused => {
                 let (shared, left) = (self.shared, Items::default());
                 let high = shared.limits.mailbox_high;
                 let waits = (conn.mailbox).wait(Wait::Writable, 0, high, left, Item::urgency);
