@@ -170,10 +170,12 @@ pub mod codec {
 }
 
 pub use app::{App, Server, SpawnError};
+/// What [`App::command`] takes its arguments with.
+pub use clap;
 
 // What stands in a signature that users see has a page that they see.
 #[doc(inline)]
-pub use config::{ConfigError, FilePlace, Place};
+pub use config::{ConfigError, FilePlace, Place, Size, Within};
 #[doc(inline)]
 pub use net::{ConnId, NoConnId};
 #[doc(inline)]

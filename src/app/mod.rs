@@ -1,6 +1,7 @@
 //! Registration: the program as its user writes it.
 
 mod handover;
+mod own;
 mod requests;
 mod server;
 mod test;
@@ -15,8 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
+use crate::cli::Extensions;
 use crate::dispatch::service::WorkerContext;
-use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
+use crate::dispatch::{
+    Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, Settings, wrapped,
+};
 use crate::protocol::frame::{Codec, Codecs};
 use crate::web::Web;
 
@@ -24,7 +28,7 @@ pub use requests::Answered;
 pub use server::{Server, SpawnError};
 pub use test::{Test, TestConn};
 
-type MakeData = Box<dyn Fn(&mut Data) -> Result<(), String> + Send + Sync>;
+type MakeData = Box<dyn Fn(&mut Data, &Settings) -> Result<(), String> + Send + Sync>;
 type OnStart = Box<dyn Fn(&Hub) -> Result<(), String> + Send + Sync>;
 
 /// A program: functions by message id, and what runs around them.
@@ -56,6 +60,7 @@ pub struct App<S> {
     hooks: Hooks<S>,
     web: Web<S>,
     codecs: Codecs,
+    own: Extensions,
 }
 
 /// A handler, and where in the program it was registered.
@@ -119,6 +124,7 @@ impl<S: Default + Send + 'static> App<S> {
             hooks: Hooks::default(),
             web: Web::new(),
             codecs: Codecs::default(),
+            own: Extensions::default(),
         }
     }
 
@@ -283,7 +289,7 @@ impl<S: Default + Send + 'static> App<S> {
         T: Send + Sync + 'static,
         E: fmt::Display,
     {
-        self.data.push(Box::new(move |data| {
+        self.data.push(Box::new(move |data, _| {
             data.insert(make().map_err(|error| error.to_string())?);
             Ok(())
         }));
@@ -444,7 +450,18 @@ impl<S: Default + Send + 'static> App<S> {
     /// When `data` or `started` gives an error: the test cannot begin.
     #[must_use]
     pub fn test(self) -> Test<S> {
-        Test::new(&self)
+        self.test_with(&[])
+    }
+
+    /// As [`Self::test`], with some keys of the configuration changed, each written
+    /// as behind `--set`: `("app.motd", "hello")`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::test`], and when a key or its value is refused.
+    #[must_use]
+    pub fn test_with(self, keys: &[(&str, &str)]) -> Test<S> {
+        Test::new(&self, keys)
     }
 
     /// Runs the program as its command line says, and gives its exit code: see
@@ -456,7 +473,7 @@ impl<S: Default + Send + 'static> App<S> {
         let path = std::env::args_os().next().map(std::path::PathBuf::from);
         let name = path.as_deref().and_then(std::path::Path::file_name);
         let name = name.map_or("purlin".into(), |name| name.to_string_lossy());
-        crate::cli::main(&name, &self).into()
+        crate::cli::main(&name, &self.own, &self).into()
     }
 
     fn router(&self) -> Router<S> {
@@ -474,10 +491,10 @@ impl<S: Default + Send + 'static> App<S> {
     fn core(&self, worker: WorkerContext) -> Result<Arc<Core<S>>, String> {
         let mut data = Data::default();
         for make in &self.data {
-            fenced("`data`", || make(&mut data))?;
+            fenced("`data`", || make(&mut data, &worker.settings))?;
         }
         let timers = self.hooks.timers.iter().map(|(name, _)| name.clone());
-        let hub = Hub::new::<S>(worker.worker, worker.row, data, timers.collect());
+        let hub = Hub::new::<S>(worker, data, timers.collect());
         for started in &self.started {
             fenced("`started`", || started(&hub))?;
         }

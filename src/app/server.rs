@@ -97,7 +97,8 @@ impl Server {
             .chain(keys)
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        let config = Config::load(None, std::iter::empty(), &keys).map_err(SpawnError::Config)?;
+        let config =
+            Config::load_for(&app.own.claims, None, [], &keys).map_err(SpawnError::Config)?;
         Self::start(app, &config)
     }
 
@@ -134,6 +135,7 @@ impl Server {
                 config::Accept::Reuseport => worker::Accept::ReusePort,
             },
             limits,
+            settings: config.own_values().into(),
             row: row.clone(),
             number: owner.row,
             epoch: owner.epoch,

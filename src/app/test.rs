@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::App;
 use super::world::{Due, World, message};
 use crate::body::{Error, Id, IntoReply};
+use crate::config::Config;
 use crate::dispatch::CloseReason;
 use crate::dispatch::service::{Dispatcher, Service, UnknownId, WorkerContext, WorkerHandle};
 use crate::net::ConnId;
@@ -55,13 +56,18 @@ impl<S> fmt::Debug for Test<S> {
 }
 
 impl<S: Default + Send + 'static> Test<S> {
-    pub(super) fn new(app: &App<S>) -> Self {
+    pub(super) fn new(app: &App<S>, keys: &[(&str, &str)]) -> Self {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let keys: Vec<_> = keys.iter().map(own).collect();
+        let config = Config::load_for(&app.own.claims, None, [], &keys);
+        let config = config.unwrap_or_else(|error| panic!("configure the program: {error}"));
         let world = Arc::new(World::default());
         let row = Row::alone().expect("a test has memory for its counters");
         let worker = Arc::clone(&world) as Arc<dyn WorkerHandle>;
         let core = app.core(WorkerContext {
             worker,
             row: row.clone(),
+            settings: config.own_values().into(),
         });
         let service: Box<dyn Service> =
             Box::new(core.unwrap_or_else(|text| panic!("start the program: {text}")));

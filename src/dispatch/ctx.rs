@@ -428,6 +428,17 @@ impl<'a, S> Ctx<'a, S> {
         self.hub.data()
     }
 
+    /// The program's settings of type `T`: as [`Hub::settings`].
+    ///
+    /// # Panics
+    ///
+    /// When no table has this type: the program lacks a part, and the request is
+    /// answered with error 500.
+    #[must_use]
+    pub fn settings<T: Send + Sync + 'static>(&self) -> &'a T {
+        self.hub.settings()
+    }
+
     /// Whether the peer keeps up: its unsent bytes are below
     /// `limits.outbound_high`.
     #[must_use]

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::data::Data;
 use super::directory::{Directory, Ear};
 use super::own_turn;
-use super::service::WorkerHandle;
+use super::service::{WorkerContext, WorkerHandle};
+use super::settings::Settings;
 use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
 use crate::protocol::{CloseMode, Media};
@@ -52,6 +53,7 @@ struct Inner {
     worker: Arc<dyn WorkerHandle>,
     directory: Directory,
     data: Data,
+    settings: Settings,
     row: Row,
     /// Names of the registered timers.
     timers: Vec<String>,
@@ -61,17 +63,13 @@ struct Inner {
 
 impl Hub {
     /// Of a program whose connections have the state `S`.
-    pub(crate) fn new<S: 'static>(
-        worker: Arc<dyn WorkerHandle>,
-        row: Row,
-        data: Data,
-        timers: Vec<String>,
-    ) -> Self {
+    pub(crate) fn new<S: 'static>(context: WorkerContext, data: Data, timers: Vec<String>) -> Self {
         Self(Arc::new(Inner {
-            worker,
+            worker: context.worker,
             directory: Directory::default(),
             data,
-            row,
+            settings: context.settings,
+            row: context.row,
             timers,
             state: (TypeId::of::<S>(), type_name::<S>()),
         }))
@@ -106,6 +104,17 @@ impl Hub {
     #[must_use]
     pub fn data<T: Send + Sync + 'static>(&self) -> &T {
         self.0.data.find()
+    }
+
+    /// The program's settings of type `T`, as they were when the worker started: a
+    /// reload starts new workers. See [`App::settings`](crate::App::settings).
+    ///
+    /// # Panics
+    ///
+    /// When no table has this type: the program lacks a part.
+    #[must_use]
+    pub fn settings<T: Send + Sync + 'static>(&self) -> &T {
+        self.0.settings.get()
     }
 
     const fn target<'a>(&'a self, who: Who<'a>) -> Target<'a> {

@@ -36,6 +36,7 @@ mod seed;
 #[doc(hidden)]
 pub mod service;
 mod session;
+mod settings;
 mod sink;
 mod site;
 mod task;
@@ -61,6 +62,7 @@ pub use request_id::request_id;
 pub use router::Router;
 pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next};
+pub use settings::Settings;
 #[doc(hidden)]
 pub use site::{Site, Visit};
 pub use waker::Waker;

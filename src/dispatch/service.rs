@@ -111,6 +111,8 @@ pub struct WorkerContext {
     pub worker: std::sync::Arc<dyn WorkerHandle>,
     /// Its counters.
     pub row: crate::scoreboard::Row,
+    /// The program's settings.
+    pub settings: super::settings::Settings,
 }
 
 /// What to do with a message whose id no handler claimed.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::limits::admission::Entrance;
 use super::report::Listed;
+use crate::dispatch::Settings;
 use crate::dispatch::service::UnknownId;
 use crate::net::ConnId;
 use crate::protocol::Protocol;
@@ -46,6 +47,8 @@ pub struct Setup {
     pub accept: Accept,
     /// What to obey.
     pub limits: Limits,
+    /// The program's settings.
+    pub settings: Settings,
     /// Where to count.
     pub row: Row,
     /// Which row that is, 0 to 254.

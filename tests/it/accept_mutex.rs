@@ -142,6 +142,7 @@ pub(crate) fn begin(
     let number = u8::try_from(n).unwrap();
     let owner = AcceptMutex::new(board.clone()).admit(number);
     let setup = Setup {
+        settings: Vec::new().into(),
         listeners,
         accept: match mode {
             Mode::Mutex => Accept::Mutex(board.clone()),

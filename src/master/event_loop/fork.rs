@@ -77,6 +77,7 @@ impl Master<'_> {
                     listeners,
                     accept: cycle.accept(&board),
                     limits: cycle.limits,
+                    settings: cycle.config.own_values().into(),
                     row: board.row(owner.row.into()),
                     number: owner.row,
                     epoch: owner.epoch,

@@ -92,6 +92,7 @@ pub fn run(
     let surroundings = WorkerContext {
         worker: Arc::clone(&shared) as Arc<_>,
         row: shared.row.clone(),
+        settings: setup.settings,
     };
     let service: Arc<dyn Service> = application
         .start(surroundings)

@@ -1,0 +1,174 @@
+//! What is a program's own, as an operator meets it: a table in the file, flags, a
+//! command, a version.
+
+use std::fs;
+use std::process::Output;
+
+use crate::harness::{Client, wait_until};
+use crate::instance::Instance;
+
+/// An instance of the lobby, with this for its table.
+fn lobby(app: &str) -> Instance {
+    let instance = Instance::lobby();
+    write(&instance, app);
+    instance
+}
+
+fn write(instance: &Instance, app: &str) {
+    let address = instance.address;
+    instance.write(&format!(
+        "workers = 1\nuser = \"root\"\nallow_root = true\n[app]\n{app}\n[log]\nfile = \"log\"\n\
+         [[listener]]\naddress = \"{address}\"\n"
+    ));
+}
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8(output.to_vec()).unwrap()
+}
+
+fn ok(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+fn answer(instance: &Instance, id: u16) -> String {
+    text(&Client::connect(instance.address).call(id, b"").1)
+}
+
+#[test]
+fn a_reload_takes_good_settings_and_refuses_bad_ones_with_their_place() {
+    let instance = lobby("motd = \"one\"\nseats = 4");
+    instance.must("start");
+    assert_eq!(
+        (answer(&instance, 1), answer(&instance, 2)),
+        ("one".into(), "4".into())
+    );
+    write(&instance, "motd = \"two\"\nseats = 5");
+    instance.must("reload");
+    wait_until("the new settings hold", || answer(&instance, 1) == "two");
+    assert_eq!(answer(&instance, 2), "5");
+    for (app, expected) in [
+        (
+            "seats = 1",
+            "conf:5:9: app.seats is 1, must be from 2 to 64",
+        ),
+        (
+            "\nidle = 30",
+            "conf:6:8: app.idle is 30, must be a time with its unit",
+        ),
+        (
+            "mottd = \"x\"",
+            "conf:5:1: unknown key `app.mottd`; the nearest known one is `app.motd`",
+        ),
+    ] {
+        write(&instance, app);
+        for command in [&["reload"][..], &["-t"]] {
+            let (code, said) = instance.refused(command);
+            assert_eq!(code, 78, "{said}");
+            assert!(said.contains(expected) && said.contains('^'), "{said}");
+        }
+        assert_eq!(
+            (answer(&instance, 1), answer(&instance, 2)),
+            ("two".into(), "5".into())
+        );
+    }
+    let (code, said) = instance.refused(&["start"]);
+    assert_eq!(code, 78, "{said}");
+}
+
+#[test]
+fn file_environment_set_and_flag_stand_over_each_other_in_this_order() {
+    let instance = lobby("motd = \"file\"\nseats = 3");
+    let print = |env: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = instance.command(&["-T"]);
+        let output = command.args(arguments).envs(env.iter().copied()).output();
+        let printed = ok(output.unwrap());
+        let (_, app) = printed.split_once("[app]\n").unwrap();
+        let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        app.lines().map(squeezed).collect::<Vec<_>>()
+    };
+    let env = [("PURLIN__APP__MOTD", "variable")];
+    let set = ["--set", "app.motd=set"];
+    let flag = ["-m", "flag", "--set", "app.motd=set"];
+    let expected = |motd: &str| {
+        let rest = ["idle = \"30s\" # default", "seats = 3 # conf:6"];
+        [
+            rest[0].to_owned(),
+            format!("motd = {motd}"),
+            rest[1].to_owned(),
+        ]
+    };
+    assert_eq!(print(&[], &[]), expected("\"file\" # conf:5"));
+    assert_eq!(
+        print(&env, &[]),
+        expected("\"variable\" # PURLIN__APP__MOTD")
+    );
+    assert_eq!(print(&env, &set), expected("\"set\" # --set"));
+    assert_eq!(print(&env, &flag), expected("\"flag\" # --set"));
+    // What was given at the start holds over reloads.
+    let started = instance.ask(&["start", "--motd", "kept"]);
+    assert!(started.status.success(), "{started:?}");
+    instance.must("reload");
+    assert_eq!(answer(&instance, 1), "kept");
+    let (code, said) = instance.refused(&["reload", "--motd", "other"]);
+    assert_eq!(code, 64, "{said}");
+    assert!(said.contains("app.motd=other"), "{said}");
+}
+
+#[test]
+fn a_command_of_the_program_sees_its_settings_and_says_what_is_wrong() {
+    let instance = lobby("users = \"users\"");
+    assert_eq!(ok(instance.ask(&["adduser", "ann", "--admin"])), "");
+    ok(instance.ask(&["adduser", "bob"]));
+    let users = fs::read_to_string(instance.path("users")).unwrap();
+    assert_eq!(users, "ann true\nbob false\n");
+    let (code, said) = instance.refused(&["adduser", "eve", "--set", "app.users="]);
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(
+        said,
+        "lobby: app.users is empty: it names the file of users\n"
+    );
+    let (code, said) = instance.refused(&["adduser"]);
+    assert_eq!(code, 64, "{said}");
+    write(&instance, "seats = 0");
+    let (code, said) = instance.refused(&["adduser", "eve"]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("conf:5:9: app.seats is 0"), "{said}");
+}
+
+#[test]
+fn help_version_manual_and_completions_are_the_programs() {
+    let instance = lobby("");
+    let help = ok(instance.ask(&["--help"]));
+    for part in [
+        "A place to meet",
+        "Let somebody log in",
+        "-m, --motd <TEXT>",
+        "lobby -t -c",
+    ] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    let help = ok(instance.ask(&["adduser", "--help"]));
+    for part in [
+        "Let somebody log in",
+        "Usage: lobby adduser",
+        "May kick others",
+        "--set",
+    ] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    assert!(ok(instance.ask(&["-v"])).starts_with("lobby 7.8.9 (purlin "));
+    assert!(ok(instance.ask(&["-V"])).starts_with("lobby 7.8.9 (purlin "));
+    for (artifact, parts) in [
+        ("man", [".TH lobby 8", "7.8.9", "adduser"]),
+        ("bash", ["lobby", "adduser", "--motd"]),
+        ("zsh", ["#compdef lobby", "adduser", "--motd"]),
+        ("fish", ["complete -c lobby", "adduser", "-l motd"]),
+    ] {
+        let mut command = std::process::Command::new(instance.program());
+        let text = ok(command.args(["generate", artifact]).output().unwrap());
+        for part in parts {
+            assert!(text.contains(part), "{artifact}: {part}");
+        }
+    }
+}
