@@ -1,6 +1,8 @@
 //! Registration: the program as its user writes it.
 
+mod group;
 mod handover;
+mod listener;
 mod own;
 mod requests;
 mod server;
@@ -19,11 +21,13 @@ use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
 use crate::cli::Extensions;
 use crate::dispatch::service::WorkerContext;
 use crate::dispatch::{
-    Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, Settings, wrapped,
+    Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, Settings, needs, wrapped,
 };
 use crate::protocol::frame::{Codec, Codecs};
 use crate::web::Web;
 
+pub use group::Group;
+pub use listener::Listener;
 pub use requests::Answered;
 pub use server::{Server, SpawnError};
 pub use test::{Test, TestConn};
@@ -61,6 +65,7 @@ pub struct App<S> {
     web: Web<S>,
     codecs: Codecs,
     own: Extensions,
+    listeners: Vec<Listener<S>>,
 }
 
 /// A handler, and where in the program it was registered.
@@ -125,6 +130,7 @@ impl<S: Default + Send + 'static> App<S> {
             web: Web::new(),
             codecs: Codecs::default(),
             own: Extensions::default(),
+            listeners: Vec::new(),
         }
     }
 
@@ -225,17 +231,8 @@ impl<S: Default + Send + 'static> App<S> {
         range: RangeInclusive<Id>,
         f: impl FnOnce(Group<S>) -> Group<S>,
     ) -> Self {
-        let place = Location::caller();
-        let group = f(Group {
-            range,
-            place,
-            routes: Vec::new(),
-            wraps: Vec::new(),
-        });
-        for mut route in group.routes {
-            route.handler = wrapped(route.handler, &group.wraps);
-            register(&mut self.routes, route);
-        }
+        let group = f(Group::new(range, Location::caller()));
+        group.register_in(&mut self.routes);
         self
     }
 
@@ -253,6 +250,39 @@ impl<S: Default + Send + 'static> App<S> {
         self
     }
 
+    /// No handler runs unless `test` says yes: the peer gets the error `code` with
+    /// this text instead. As [`Self::wrap`]; the first one that is registered is asked
+    /// first.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Player { name: Option<String> }
+    ///
+    /// let app = App::<Player>::new()
+    ///     .on(1, |c, name: String| c.name = Some(name))
+    ///     .group(100..=199, |g| {
+    ///         g.need(403, "log in first", |c| c.name.is_some())
+    ///             .on(101, |_, text: String| text)
+    ///     });
+    /// let mut test = app.test();
+    /// let ann = test.connect();
+    /// assert_eq!(test.call(ann, 101, "hello").unwrap_err().code, 403);
+    /// test.send(ann, 1, "ann");
+    /// assert_eq!(test.call(ann, 101, "hello").unwrap(), "hello");
+    /// ```
+    #[must_use]
+    pub fn need(
+        mut self,
+        code: u16,
+        text: &str,
+        test: impl Fn(&Ctx<'_, S>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.wraps.push(needs(code, text, test));
+        self
+    }
+
     /// What is served over HTTP, on listeners with `protocol = "http"`.
     ///
     /// # Panics
@@ -260,9 +290,8 @@ impl<S: Default + Send + 'static> App<S> {
     /// When a path of `web` is none or cannot be told from another one.
     #[must_use]
     pub fn web(mut self, web: Web<S>) -> Self {
-        // Now and not in each worker: a wrong program must not start.
-        let _checked = web.routes();
         self.web = web;
+        self.check_routes();
         self
     }
 
@@ -493,6 +522,7 @@ impl<S: Default + Send + 'static> App<S> {
         for make in &self.data {
             fenced("`data`", || make(&mut data, &worker.settings))?;
         }
+        let listeners = self.handlers(&worker);
         let timers = self.hooks.timers.iter().map(|(name, _)| name.clone());
         let hub = Hub::new::<S>(worker, data, timers.collect());
         for started in &self.started {
@@ -500,95 +530,10 @@ impl<S: Default + Send + 'static> App<S> {
         }
         let hooks = self.hooks.clone();
         Ok(Arc::new(Core {
-            router: self.router(),
-            site: Arc::new(self.web.routes()),
+            listeners,
             hooks,
             hub,
         }))
-    }
-}
-
-/// Handlers of a range of ids: see [`App::group`].
-pub struct Group<S> {
-    range: RangeInclusive<Id>,
-    place: &'static Location<'static>,
-    routes: Vec<Registered<S>>,
-    wraps: Vec<Middleware<S>>,
-}
-
-impl<S> fmt::Debug for Group<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Group({:?}, {} handlers)", self.range, self.routes.len())
-    }
-}
-
-impl<S: 'static> Group<S> {
-    /// As [`App::on`], within the group.
-    ///
-    /// # Panics
-    ///
-    /// When `id` lies outside of the group or has a handler already.
-    #[must_use]
-    #[track_caller]
-    pub fn on<T: FromBody, R: IntoReply>(
-        self,
-        id: Id,
-        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
-    ) -> Self {
-        self.add(id, erase(f), false, Location::caller())
-    }
-
-    /// As [`App::on_inline`], within the group.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::on`].
-    #[must_use]
-    #[track_caller]
-    pub fn on_inline<T: FromBody, R: IntoReply>(
-        self,
-        id: Id,
-        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
-    ) -> Self {
-        self.add(id, erase(f), true, Location::caller())
-    }
-
-    /// Middleware around every handler of the group, inside that of the app.
-    #[must_use]
-    pub fn wrap(
-        mut self,
-        f: impl Fn(&mut Ctx<'_, S>, Raw<'_>, Next<'_, S>) -> Result<Reply, Error>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.wraps.push(Arc::new(f));
-        self
-    }
-
-    fn add(
-        mut self,
-        id: Id,
-        handler: Handler<S>,
-        inline: bool,
-        place: &'static Location<'static>,
-    ) -> Self {
-        assert!(
-            self.range.contains(&id),
-            "message id {id} at {place} lies outside of the group {:?} at {}",
-            self.range,
-            self.place
-        );
-        register(
-            &mut self.routes,
-            Registered {
-                id,
-                handler,
-                inline,
-                place,
-            },
-        );
-        self
     }
 }
 

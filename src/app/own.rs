@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{App, Verdict};
+use crate::config::{Config, ConfigError};
 use crate::dispatch::Settings;
 
 impl<S: Default + Send + 'static> App<S> {
@@ -185,5 +186,23 @@ impl<S: Default + Send + 'static> App<S> {
     pub fn about(mut self, text: &str) -> Self {
         self.own.about = Some(text.to_owned());
         self
+    }
+
+    /// The configuration of a test: a free port for each listener that is needed, and
+    /// `keys` over the defaults.
+    pub(super) fn configured(&self, keys: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let any_port = |n: usize| (format!("listener.{n}.address"), "127.0.0.1:0".to_owned());
+        let named = (1..).zip(self.own.claims.listeners());
+        let named = named.flat_map(|(n, name)| {
+            let name = (format!("listener.{n}.name"), name.clone());
+            [any_port(n), name]
+        });
+        let own = keys.iter().copied().map(pair);
+        let keys: Vec<_> = std::iter::once(any_port(0))
+            .chain(named)
+            .chain(own)
+            .collect();
+        Config::load_for(&self.own.claims, None, [], &keys)
     }
 }

@@ -37,6 +37,8 @@ use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, 
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<Address>,
+    /// What they are called.
+    names: Vec<Option<String>>,
     row: Row,
     orders: Arc<Orders>,
     thread: Option<JoinHandle<Result<Farewell, Failure>>>,
@@ -72,7 +74,10 @@ impl std::error::Error for SpawnError {}
 
 impl Server {
     /// Serves `app` with the default configuration, on a free port of
-    /// 127.0.0.1; returns when clients are served.
+    /// 127.0.0.1; returns when clients are served. Each listener that the program has
+    /// functions for by its name ([`App::listener`]) is there as well, from
+    /// `listener.1` on in the order of their registration, on a free port of its own:
+    /// [`Self::address_of`].
     ///
     /// # Errors
     ///
@@ -91,14 +96,7 @@ impl Server {
         app: App<S>,
         keys: &[(&str, &str)],
     ) -> Result<Self, SpawnError> {
-        let first = [("listener.0.address", "127.0.0.1:0")];
-        let keys: Vec<(String, String)> = first
-            .iter()
-            .chain(keys)
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let config =
-            Config::load_for(&app.own.claims, None, [], &keys).map_err(SpawnError::Config)?;
+        let config = app.configured(keys).map_err(SpawnError::Config)?;
         Self::start(app, &config)
     }
 
@@ -152,6 +150,7 @@ impl Server {
             .map_err(SpawnError::System)?;
         let mut server = Self {
             addresses,
+            names: config.listener.iter().map(|one| one.name.clone()).collect(),
             row,
             orders,
             thread: Some(thread),
@@ -171,6 +170,14 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Where the first listener of this name listens; `None`: none is called so.
+    #[must_use]
+    pub fn address_of(&self, listener: &str) -> Option<&Address> {
+        let mut named = self.names.iter().zip(&self.addresses);
+        let found = named.find(|(name, _)| name.as_deref() == Some(listener));
+        found.map(|(_, address)| address)
     }
 
     /// A counter, now.
@@ -215,7 +222,7 @@ impl<S: Default + Send + 'static> Application for App<S> {
     }
 
     fn route(&self, number: u32) -> Option<String> {
-        self.web.route(number)
+        self.route_name(number)
     }
 
     fn codecs(&self) -> &Codecs {

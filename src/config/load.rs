@@ -96,6 +96,7 @@ impl Config {
         }
         config.lower_initial();
         config.check()?;
+        claims.check(&config)?;
         let (own, places) = written.read(claims)?;
         config.own = own;
         config.sources.0.extend(places);

@@ -146,6 +146,8 @@ table! {
     pub struct Listener {
         /// Where to listen. Port 0 lets the kernel choose.
         pub address: Address = Address::Tcp(([127, 0, 0, 1], 7000).into());
+        /// What the program knows it by; `None`: nothing.
+        pub name: Option<String> = None;
         /// Whether `[::]` leaves IPv4 to others.
         pub ipv6_only: Ipv6Only = Ipv6Only::Auto;
         /// Mode of a Unix socket's file. `None`: as the system makes files.

@@ -24,6 +24,7 @@ pub struct Ctx<'a, S> {
     pub(super) state: &'a mut S,
     pub(super) conn: ConnId,
     pub(super) peer: Peer,
+    pub(super) listener: Option<&'a str>,
     pub(super) id: Option<Id>,
     pub(super) hub: &'a Hub,
     pub(super) timers: &'a mut Timers<S>,
@@ -409,6 +410,13 @@ impl<'a, S> Ctx<'a, S> {
     #[must_use]
     pub const fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// The name of the listener that the connection came to, as the configuration
+    /// has it; `None`: it has none there.
+    #[must_use]
+    pub const fn listener(&self) -> Option<&'a str> {
+        self.listener
     }
 
     /// The way to other connections.

@@ -16,7 +16,7 @@ use super::ctx::{Ctx, Gone, Pending, Timers};
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
 use super::router::Handler;
 use super::seed::Seed;
-use super::service::{Dispatcher, Service, UnknownId};
+use super::service::{Dispatcher, Origin, Service};
 use super::sink::{Nowhere, Sink};
 use super::{failure, log_fields, own_turn, sample, task};
 use crate::net::ConnId;
@@ -38,7 +38,7 @@ pub(super) struct Current<S> {
     pub(super) seed: Option<Seed<S>>,
     pub(super) conn: ConnId,
     pub(super) peer: Peer,
-    pub(super) unknown_id: UnknownId,
+    pub(super) origin: Origin,
     pub(super) timers: Timers<S>,
     /// It has joined a room or is bound to a user.
     pub(super) member: bool,
@@ -59,7 +59,7 @@ impl<S: Default + Send + 'static> ConnDispatcher<S> {
             seed: None,
             conn: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
-            unknown_id: UnknownId::default(),
+            origin: Origin::default(),
             timers: Timers::none(),
             member: false,
             handled: 0,
@@ -86,6 +86,7 @@ impl<S: Default + Send + 'static> Current<S> {
             state,
             conn: self.conn,
             peer: self.peer,
+            listener: core.of(self.origin).listener.as_deref(),
             id: self.id,
             hub: &core.hub,
             timers: &mut self.timers,
@@ -134,13 +135,14 @@ impl<S: Default + Send + 'static> Current<S> {
 impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
     fn inline(&self, route: Route) -> bool {
         // Nobody's messages run no code of the user's.
-        let nobodys = route.heartbeat || self.core.router.fallback().is_none();
-        self.core.router.inline(route.id).unwrap_or(nobodys)
+        let router = &self.core.of(self.current.origin).router;
+        let nobodys = route.heartbeat || router.fallback().is_none();
+        router.inline(route.id).unwrap_or(nobodys)
     }
 
     fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>, answer: &mut Answer) {
         let Self { core, current } = self;
-        match core.router.find(route.id) {
+        match core.of(current.origin).router.find(route.id) {
             Some(handler) => current.handle(core, handler, route, body, out, answer),
             None => current.unclaimed(core, route, body, out, answer),
         }
@@ -163,7 +165,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
     }
 
     fn messages_at(&self, path: &str) -> Option<Listening> {
-        self.core.site.messages_at(path)
+        self.core.of(self.current.origin).site.messages_at(path)
     }
 
     fn message(&mut self, number: u32, message: Message, out: &mut Out<'_>, answer: &mut Answer) {
@@ -218,11 +220,11 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
 }
 
 impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
-    fn take(&mut self, conn: ConnId, peer: Peer, unknown_id: UnknownId, is_session: bool) {
+    fn take(&mut self, conn: ConnId, peer: Peer, origin: Origin, is_session: bool) {
         let Self { core, current } = self;
         current.conn = conn;
         current.peer = peer;
-        current.unknown_id = unknown_id;
+        current.origin = origin;
         current.id = None;
         current.has_opened = false;
         // A state without bytes is as good as any other.
@@ -312,12 +314,12 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         &mut self,
         conn: ConnId,
         peer: Peer,
-        unknown_id: UnknownId,
+        origin: Origin,
         is_session: bool,
         state: &State,
     ) -> bool {
         let State::Bytes { version, bytes } = state else {
-            self.take(conn, peer, unknown_id, is_session);
+            self.take(conn, peer, origin, is_session);
             // A state with bytes would begin anew, and not go on.
             let is_whole = !is_session || size_of::<S>() == 0 && self.current.state.is_some();
             if !is_whole {
@@ -325,7 +327,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
             }
             return is_whole;
         };
-        self.take(conn, peer, unknown_id, false);
+        self.take(conn, peer, origin, false);
         let what = || "`take_over` of a connection's state".to_owned();
         let read = |carry: HandoverFns<S>| {
             let take_over = || (carry.take_over)(*version, bytes);

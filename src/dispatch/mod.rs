@@ -44,7 +44,7 @@ mod unclaimed;
 mod waker;
 
 #[doc(hidden)]
-pub use self::core::{Core, Hooks};
+pub use self::core::{Core, Handlers, Hooks};
 pub use close_reason::CloseReason;
 pub use ctx::{Ctx, TimerHandle};
 pub use data::Data;
@@ -60,8 +60,8 @@ pub use log_fields::{log_fields, name_request};
 pub use request_id::request_id;
 #[doc(hidden)]
 pub use router::Router;
-pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next};
+pub(crate) use router::{needs, wrapped};
 pub use settings::Settings;
 #[doc(hidden)]
 pub use site::{Site, Visit};

@@ -113,6 +113,8 @@ pub struct WorkerContext {
     pub row: crate::scoreboard::Row,
     /// The program's settings.
     pub settings: super::settings::Settings,
+    /// The names of the listeners, in the order of the configuration.
+    pub listeners: Vec<Option<std::sync::Arc<str>>>,
 }
 
 /// What to do with a message whose id no handler claimed.
@@ -125,6 +127,15 @@ pub enum UnknownId {
     Ignore,
     /// Close the connection.
     Close,
+}
+
+/// What a connection has of the listener that it came to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Origin {
+    /// Which listener of the configuration that is.
+    pub listener: u16,
+    /// What to do with ids that no handler claimed.
+    pub unknown_id: UnknownId,
 }
 
 /// A program that runs in one worker. All methods may be called from any of
@@ -168,7 +179,7 @@ pub trait Dispatcher: crate::protocol::Dispatch {
         &mut self,
         conn: ConnId,
         peer: crate::sys::socket::Peer,
-        unknown_id: UnknownId,
+        origin: Origin,
         is_session: bool,
     );
 
@@ -206,7 +217,7 @@ pub trait Dispatcher: crate::protocol::Dispatch {
         &mut self,
         conn: ConnId,
         peer: crate::sys::socket::Peer,
-        unknown_id: UnknownId,
+        origin: Origin,
         is_session: bool,
         state: &State,
     ) -> bool;

@@ -8,7 +8,7 @@ use std::{fmt, io};
 use super::limits::admission::Entrance;
 use super::setup::Listening;
 use crate::config::{self, Config};
-use crate::dispatch::service::UnknownId;
+use crate::dispatch::service::{Origin, UnknownId};
 use crate::protocol::Protocol;
 use crate::sys::epoll::duplicate;
 use crate::sys::privileges;
@@ -64,7 +64,7 @@ pub fn bind(
     let bind = |(n, protocol): (usize, Arc<dyn Protocol>)| {
         let listener = &config.listener[n];
         let socket = open(config, n, &listener.address, false)?;
-        Listening::new(listener, protocol, socket)
+        Listening::new(config, n, protocol, socket)
     };
     protocols.into_iter().enumerate().map(bind).collect()
 }
@@ -110,16 +110,18 @@ pub fn rights(listener: &config::Listener) -> io::Result<Rights> {
 }
 
 impl Listening {
-    /// What `listener` says about `socket`, which is bound already.
+    /// What listener `n` of `config` says about `socket`, which is bound already.
     ///
     /// # Errors
     ///
     /// [`BindError`] when it is no socket.
     pub fn new(
-        listener: &config::Listener,
+        config: &Config,
+        n: usize,
         protocol: Arc<dyn Protocol>,
         socket: OwnedFd,
     ) -> Result<Self, BindError> {
+        let listener = &config.listener[n];
         let address =
             socket::local_address(&socket).map_err(|error| BindError::new(listener, error))?;
         let unknown_id = match listener.unknown_id {
@@ -131,7 +133,11 @@ impl Listening {
             socket,
             address,
             protocol,
-            unknown_id,
+            origin: Origin {
+                listener: u16::try_from(n).unwrap_or(u16::MAX),
+                unknown_id,
+            },
+            name: listener.name.as_deref().map(Arc::from),
             entrance: Arc::new(Entrance::from(listener)),
             is_lent: false,
         })
@@ -152,7 +158,8 @@ impl Listening {
             socket,
             address: self.address.clone(),
             protocol: Arc::clone(&self.protocol),
-            unknown_id: self.unknown_id,
+            origin: self.origin,
+            name: self.name.clone(),
             entrance: Arc::clone(&self.entrance),
             is_lent: self.is_lent,
         }

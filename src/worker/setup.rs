@@ -8,7 +8,7 @@ use super::limits::Limits;
 use super::limits::admission::Entrance;
 use super::report::Listed;
 use crate::dispatch::Settings;
-use crate::dispatch::service::UnknownId;
+use crate::dispatch::service::Origin;
 use crate::net::ConnId;
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};
@@ -23,8 +23,10 @@ pub struct Listening {
     pub address: Address,
     /// What is spoken.
     pub protocol: Arc<dyn Protocol>,
-    /// What to do with ids that no handler claimed.
-    pub unknown_id: UnknownId,
+    /// What its connections have of it.
+    pub origin: Origin,
+    /// What it is called.
+    pub name: Option<Arc<str>>,
     /// Whom it lets in.
     pub entrance: Arc<Entrance>,
     /// Whether somebody else listens on when this server has stopped: a service

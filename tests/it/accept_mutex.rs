@@ -95,7 +95,8 @@ impl Crew {
                 .unwrap(),
                 address: Address::Tcp(at),
                 protocol: Arc::clone(&listeners[0].protocol),
-                unknown_id: listeners[0].unknown_id,
+                origin: listeners[0].origin,
+                name: None,
                 entrance: Arc::clone(&listeners[0].entrance),
                 is_lent: false,
             };

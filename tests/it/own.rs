@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Output;
 
-use crate::harness::{Client, wait_until};
+use crate::harness::{Client, comm, wait_until};
 use crate::instance::Instance;
 
 /// An instance of the lobby, with this for its table.
@@ -18,8 +18,22 @@ fn write(instance: &Instance, app: &str) {
     let address = instance.address;
     instance.write(&format!(
         "workers = 1\nuser = \"root\"\nallow_root = true\n[app]\n{app}\n[log]\nfile = \"log\"\n\
-         [[listener]]\naddress = \"{address}\"\n"
+         [[listener]]\naddress = \"{address}\"\n\
+         [[listener]]\naddress = \"127.0.0.77:0\"\nname = \"internal\"\nprotocol = \"auto\"\n"
     ));
+}
+
+/// A client of the internal listener.
+fn internal(instance: &Instance) -> Client {
+    let address = instance.status()["listeners"][1]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    Client::connect(address.parse().unwrap())
+}
+
+fn said(client: &mut Client, id: u16, body: &str) -> String {
+    text(&client.call(id, body.as_bytes()).1)
 }
 
 fn text(output: &[u8]) -> String {
@@ -171,4 +185,65 @@ fn help_version_manual_and_completions_are_the_programs() {
             assert!(text.contains(part), "{artifact}: {part}");
         }
     }
+}
+
+#[test]
+fn a_listener_has_functions_of_its_own_also_after_a_reload() {
+    let instance = lobby("motd = \"hi\"");
+    instance.must("start");
+    let (mut ann, mut admin) = (Client::connect(instance.address), internal(&instance));
+    ann.send(&comm(3, b"ann"));
+    assert_eq!(
+        (said(&mut ann, 4, ""), said(&mut admin, 4, "")),
+        ("".into(), "internal".into())
+    );
+    assert_eq!(said(&mut admin, 100, "ann"), "1");
+    assert_eq!(said(&mut admin, 1, ""), "hi");
+    let (id, body) = ann.call(100, b"ann");
+    assert_eq!(id, 65535);
+    assert!(body.ends_with(b"no handler for message 100"));
+    // They go on in the worker of the next generation.
+    instance.must("reload");
+    wait_until("the old worker left", || {
+        instance.status()["workers"].as_array().unwrap().len() == 1
+    });
+    assert_eq!(
+        (said(&mut ann, 4, ""), said(&mut admin, 4, "")),
+        ("".into(), "internal".into())
+    );
+    assert_eq!(said(&mut admin, 100, "ann"), "1");
+    let mut browser = internal(&instance);
+    browser.send(b"GET /health HTTP/1.0\r\n\r\n");
+    assert!(text(&browser.rest()).ends_with("\r\n\r\nfine"));
+}
+
+#[test]
+fn a_file_without_a_listener_that_the_program_needs_is_refused() {
+    let instance = lobby("");
+    instance.must("start");
+    let address = instance.address;
+    for (name, expected) in [
+        (
+            "",
+            "listener has none with name = \"internal\", for which the program has functions",
+        ),
+        (
+            "name = \"internl\"\n",
+            "conf:6:8: listener.0.name is \"internl\", but the program",
+        ),
+    ] {
+        instance.write(&format!(
+            "user = \"root\"\nallow_root = true\nworkers = 1\n[[listener]]\n\
+             address = \"{address}\"\n{name}"
+        ));
+        for command in [&["-t"][..], &["reload"]] {
+            let (code, said) = instance.refused(command);
+            assert_eq!(code, 78, "{said}");
+            assert!(said.contains(expected), "{said}");
+        }
+        assert_eq!(answer(&instance, 1), "welcome");
+    }
+    write(&instance, "motd = \"again\"");
+    instance.must("reload");
+    wait_until("the file is good again", || answer(&instance, 1) == "again");
 }

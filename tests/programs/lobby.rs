@@ -1,5 +1,5 @@
 //! The program that the tests of what is a program's own start: it has a table in
-//! the configuration, flags, a command, and handlers of one listener.
+//! the configuration, flags, a command, and handlers of one listener that others do not reach.
 
 use std::io::Write;
 
@@ -10,6 +10,12 @@ use purlin::{Within, clap};
 const MOTD: Id = 1;
 /// Answers with the seats that there are.
 const SEATS: Id = 2;
+/// Says who one is.
+const LOGIN: Id = 3;
+/// Answers with the name of the listener.
+const WHERE: Id = 4;
+/// Of the internal listener: answers how many connections a user has.
+const COUNT: Id = 100;
 
 /// What `[app]` says.
 #[derive(Deserialize, Serialize)]
@@ -66,5 +72,15 @@ fn main() -> ExitCode {
         .data_with(|settings| Ok::<_, String>(Motd(settings.get::<Lobby>().motd.clone())))
         .on(MOTD, |c, (): ()| c.data::<Motd>().0.clone())
         .on(SEATS, |c, (): ()| c.settings::<Lobby>().seats.to_string())
+        .on(LOGIN, |c, name: String| c.bind(&name))
+        .on(WHERE, |c, (): ()| {
+            c.listener().unwrap_or_default().to_owned()
+        })
+        .listener("internal", |l| {
+            l.on(COUNT, |c, user: String| {
+                c.hub().user(&user).count().to_string()
+            })
+            .web(Web::new().get("/health", |_, (): ()| "fine"))
+        })
         .main()
 }

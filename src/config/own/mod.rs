@@ -28,6 +28,7 @@ use self::fault::Fault;
 use self::node::{Node, bare};
 use self::read::{Notes, Reader};
 pub use self::types::{Size, Within};
+use super::nearest::nearest;
 use super::setting::{Setting, Source};
 use super::table::Table as _;
 use super::value::{duration_text, quoted};
@@ -44,7 +45,11 @@ type Read = Result<(OwnValue, Rows), Fault>;
 
 /// The tables that a program claims.
 #[derive(Clone, Default)]
-pub struct Claims(Vec<Claim>);
+pub struct Claims {
+    tables: Vec<Claim>,
+    /// Names that listeners must have.
+    listeners: Vec<String>,
+}
 
 #[derive(Clone)]
 struct Claim {
@@ -59,7 +64,10 @@ struct Claim {
 impl PartialEq for Claims {
     fn eq(&self, other: &Self) -> bool {
         let names = |claims: &Self| -> Vec<_> {
-            let names = claims.0.iter().map(|claim| (claim.table.clone(), claim.of));
+            let names = claims
+                .tables
+                .iter()
+                .map(|claim| (claim.table.clone(), claim.of));
             names.collect()
         };
         names(self) == names(other)
@@ -81,7 +89,10 @@ impl Claims {
     /// None yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self {
+            tables: Vec::new(),
+            listeners: Vec::new(),
+        }
     }
 
     /// Table `[table]` has the fields of `T`.
@@ -106,7 +117,7 @@ impl Claims {
             "[{table}] is a table or a key of purlin's own; `app` never will be"
         );
         let of = TypeId::of::<T>();
-        for other in &self.0 {
+        for other in &self.tables {
             assert!(other.table != table, "table [{table}] is claimed twice");
             let (name, first) = (type_name::<T>(), &other.table);
             assert!(
@@ -114,7 +125,7 @@ impl Claims {
                 "{name} is the type of [{first}] and of [{table}]"
             );
         }
-        self.0.push(Claim {
+        self.tables.push(Claim {
             table: table.to_owned(),
             of,
             type_name: type_name::<T>(),
@@ -123,9 +134,44 @@ impl Claims {
         });
     }
 
+    /// A listener must be called `name`.
+    pub fn listener(&mut self, name: &str) {
+        self.listeners.push(name.to_owned());
+    }
+
+    /// What listeners must be called.
+    #[must_use]
+    pub fn listeners(&self) -> &[String] {
+        &self.listeners
+    }
+
+    /// Refuses a configuration that lacks a listener of a name.
+    pub(super) fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        let names = || config.listener.iter().enumerate();
+        let is_missing =
+            |name: &&String| !names().any(|(_, listener)| listener.name.as_ref() == Some(*name));
+        let Some(missing) = self.listeners.iter().find(is_missing) else {
+            return Ok(());
+        };
+        // One that is nearly called so is what was meant.
+        let named = names().filter_map(|(n, listener)| Some((n, listener.name.as_deref()?)));
+        let near = nearest(missing, named.clone().map(|(_, name)| name));
+        let found = near.and_then(|near| named.clone().find(|(_, name)| *name == near));
+        Err(match found {
+            Some((n, name)) => config.refuse(
+                &format!("listener.{n}.name"),
+                &format!("is \"{name}\", but the program has functions for \"{missing}\""),
+            ),
+            None => config.refuse(
+                "listener",
+                &format!("has none with name = \"{missing}\", for which the program has functions"),
+            ),
+        })
+    }
+
     /// The names of the tables.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|claim| &*claim.table)
+        self.tables.iter().map(|claim| &*claim.table)
     }
 
     /// The keys of each table that are known beforehand.
@@ -135,7 +181,7 @@ impl Claims {
             let fields = (claim.fields)().iter();
             fields.map(move |field| dotted(&table, field))
         };
-        self.0.iter().flat_map(keys)
+        self.tables.iter().flat_map(keys)
     }
 
     /// Whether one of the tables is what `key` begins with.
@@ -190,7 +236,7 @@ impl Written {
     /// The first that its type refuses.
     pub(super) fn read(self, claims: &Claims) -> Result<(Own, Vec<(String, Place)>), ConfigError> {
         let (mut own, mut places) = (Own::default(), Vec::new());
-        for claim in &claims.0 {
+        for claim in &claims.tables {
             let written = self.0.iter().find(|(name, _)| *name == claim.table);
             let nothing = Node::nothing();
             let node = written.map_or(&nothing, |(_, node)| node);

@@ -425,3 +425,35 @@ fn a_table_that_is_ours_or_claimed_cannot_be_claimed() {
         assert!(why.contains(expected), "{table}: {why}");
     }
 }
+
+#[test]
+fn a_listener_that_the_program_has_functions_for_must_be_there() {
+    let mut claims = Claims::default();
+    claims.listener("internal");
+    let parse = |text: &str| {
+        let file = Some(("f.toml".as_ref(), text.as_bytes()));
+        let config = Config::parse_for(&claims, file, [], &[]);
+        config.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let second = "address = \"127.0.0.1:1\"";
+    for (text, expected) in [
+        (
+            "workers = 1".to_owned(),
+            "default: listener has none with name = \"internal\", for which the program has",
+        ),
+        (
+            "\n[[listener]]\nname = \"public\"".to_owned(),
+            "f.toml:2:3: listener has none with name = \"internal\"",
+        ),
+        (
+            format!("[[listener]]\n[[listener]]\n{second}\nname = \"internl\""),
+            "f.toml:4:8: listener.1.name is \"internl\", but the program has functions for",
+        ),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let both =
+        format!("[[listener]]\nname = \"internal\"\n[[listener]]\n{second}\nname = \"internal\"");
+    assert_eq!(parse(&both), Ok(()));
+}

@@ -209,7 +209,7 @@ fn listeners(
                     socket
                 }
             };
-            let mut open = Listening::new(listener, Arc::clone(protocol), socket)?;
+            let mut open = Listening::new(config, n, Arc::clone(protocol), socket)?;
             open.is_lent = sockets.at(&listener.address).is_some();
             set.push(open);
         }
@@ -406,7 +406,7 @@ fn surplus(
             };
             let socket =
                 duplicate(open).map_err(|error| Ending::internal("keep a listener", &error))?;
-            let open = Listening::new(&config.listener[n], Arc::clone(protocol), socket)?;
+            let open = Listening::new(config, n, Arc::clone(protocol), socket)?;
             surplus.push(Surplus { number, n, open });
         }
     }

@@ -36,7 +36,7 @@ impl Lender {
         });
         parts
             .app
-            .take(conn.id, conn.peer, conn.unknown_id, protocol.is_session());
+            .take(conn.id, conn.peer, conn.origin, protocol.is_session());
         parts
     }
 
