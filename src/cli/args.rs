@@ -5,14 +5,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
 use super::extensions::Extensions;
 use super::packaging::Artifact;
 use crate::config::Claims;
 use crate::master::control;
-use crate::net::ConnId;
+use crate::net::{ConnId, UserName};
 
 /// What the program is to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -196,7 +196,8 @@ enum Task {
         after_help = "Those for whom most bytes wait come first, then those that were \
                             silent for longest; at most 1000 of each worker.\n\n\
                             in, out: bytes received and bytes that the peer has acknowledged, as \
-                            the kernel counts them\nqueued: bytes that wait in the server"
+                            the kernel counts them\nqueued: bytes that wait in the server\nuser: whom \
+                            the program has bound it to; --json has the whole name"
     )]
     Connections {
         /// Print JSON
@@ -206,10 +207,15 @@ enum Task {
         #[command(flatten)]
         options: Options,
     },
-    /// Close a connection; ends with 1 when there is none of that id
+    /// Close a connection, or all of a user; ends with 1 when there is none
+    #[command(group(ArgGroup::new("whom").args(["id", "user"]).required(true)))]
     Kick {
         /// Its id, as `connections` and the log write it
-        id: ConnId,
+        id: Option<ConnId>,
+
+        /// All connections that the program has bound to this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<UserName>,
 
         #[command(flatten)]
         options: Options,
@@ -287,7 +293,11 @@ impl Task {
             Self::Connections { json, options } => {
                 (ask(control::Command::Connections, json), options)
             }
-            Self::Kick { id, options } => (ask(control::Command::Kick(id), false), options),
+            Self::Kick { id, user, options } => {
+                let by_id = || control::Command::Kick(id.expect("clap wants one of both"));
+                let kick = user.map_or_else(by_id, control::Command::KickUser);
+                (ask(kick, false), options)
+            }
             Self::Doctor { json, options } => (Command::Doctor { json }, options),
             #[cfg(feature = "stress")]
             Self::Stress(options) => (Command::Stress(options), Options::default()),
@@ -564,6 +574,10 @@ mod tests {
             (&["kick", "1.2.3.0"], {
                 ask(control::Command::Kick(ConnId::first(1, 2, 3)), false)
             }),
+            (&["kick", "--user", "ann b"], {
+                let user = "ann b".parse().unwrap();
+                ask(control::Command::KickUser(user), false)
+            }),
             (&["doctor"], Command::Doctor { json: false }),
             (&["doctor", "--json"], Command::Doctor { json: true }),
             (&["generate", "man"], Command::Generate(Artifact::Man)),
@@ -621,6 +635,12 @@ mod tests {
             (&["workers", "-0"], "none of N, +N and -N"),
             (&["log-level", "loud"], "expected off, error, warn"),
             (&["kick", "17"], "four numbers such as"),
+            (&["kick"], "<ID|--user <NAME>>"),
+            (&["kick", "1.2.3.0", "--user", "ann"], "cannot be used with"),
+            (
+                &["kick", "--user", ""],
+                "a user has a name of 1 to 128 bytes",
+            ),
         ] {
             let declined = parse(args).unwrap_err();
             assert_eq!(declined.exit(), Exit::Usage, "{args:?}");

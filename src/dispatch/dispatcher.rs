@@ -407,6 +407,14 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
         size_of::<S>() == 0
     }
 
+    fn user_of(&self, conn: ConnId) -> Option<String> {
+        self.hub.directory().memberships(conn).0
+    }
+
+    fn conns_of(&self, user: &str) -> Vec<ConnId> {
+        self.hub.directory().user(user)
+    }
+
     fn announces(&self) -> bool {
         !self.hooks.draining.is_empty()
     }

@@ -159,6 +159,12 @@ pub trait Service: Send + Sync {
     /// Whether the state of a connection has no bytes: as good as another one.
     fn is_stateless(&self) -> bool;
 
+    /// The user that a connection is bound to.
+    fn user_of(&self, conn: ConnId) -> Option<String>;
+
+    /// The connections of a user.
+    fn conns_of(&self, user: &str) -> Vec<ConnId>;
+
     /// Whether `draining` has anything to do.
     fn announces(&self) -> bool;
 

@@ -9,7 +9,7 @@ use super::limits::admission::Entrance;
 use super::report::Listed;
 use crate::dispatch::Settings;
 use crate::dispatch::service::Origin;
-use crate::net::ConnId;
+use crate::net::{ConnId, UserName};
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};
 use crate::sys::channel::Channel;
@@ -86,6 +86,9 @@ pub trait Control: Send {
 
     /// The answer to [`Order::Kick`]: whether there was such a connection.
     fn kicked(&mut self, _: ConnId, _: bool) {}
+
+    /// The answer to [`Order::KickUser`]: how many connections the user had.
+    fn kicked_user(&mut self, _: UserName, _: usize) {}
 }
 
 /// What a worker can be told.
@@ -106,6 +109,8 @@ pub enum Order {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// Close all connections of this user.
+    KickUser(UserName),
     /// Look whether the accept mutex has come.
     CheckAcceptMutex,
     /// When it drains, hand connections over this line to a worker that stays,

@@ -247,3 +247,45 @@ fn a_file_without_a_listener_that_the_program_needs_is_refused() {
     instance.must("reload");
     wait_until("the file is good again", || answer(&instance, 1) == "again");
 }
+
+#[test]
+fn users_are_listed_and_kicked_in_every_worker() {
+    let instance = lobby("");
+    instance.must("start");
+    let output = instance.ask(&["workers", "3"]);
+    assert!(output.status.success(), "{output:?}");
+    let mut anns: Vec<Client> = (0..6).map(|_| Client::connect(instance.address)).collect();
+    let mut bob = Client::connect(instance.address);
+    for client in &mut anns {
+        client.send(&comm(3, b"ann"));
+        assert_eq!(said(client, 1, ""), "welcome");
+    }
+    bob.send(&comm(3, "böb \u{7}".as_bytes()));
+    assert_eq!(said(&mut bob, 1, ""), "welcome");
+    let listed = ok(instance.ask(&["connections", "--json"]));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let of = |user: &str| {
+        let all = listed["connections"].as_array().unwrap().iter();
+        all.filter(|one| one["user"] == user).count()
+    };
+    assert_eq!((of("ann"), of("böb \\u{7}")), (6, 1), "{listed}");
+    let lines = ok(instance.ask(&["connections"]));
+    let ends = |end: &str| lines.lines().filter(|line| line.ends_with(end)).count();
+    assert_eq!(
+        (ends("  user"), ends("  ann"), ends("  böb \\u{7}")),
+        (1, 6, 1),
+        "{lines}"
+    );
+    let kicked = ok(instance.ask(&["kick", "--user", "ann"]));
+    assert_eq!(kicked, "closed 6 connections of user ann\n");
+    for client in &mut anns {
+        assert_eq!(client.rest(), b"");
+    }
+    assert_eq!(instance.counter("connections_closed_kicked"), 6);
+    let (code, told) = instance.refused(&["kick", "--user", "ann"]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("no connection is of user ann"), "{told}");
+    assert_eq!(said(&mut bob, 1, ""), "welcome");
+    let (code, told) = instance.refused(&["kick"]);
+    assert_eq!(code, 64, "{told}");
+}
