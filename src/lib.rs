@@ -14,6 +14,8 @@
 //! | to | use |
 //! |---|---|
 //! | register handlers, and be a daemon | [`App`], [`App::main`] |
+//! | have settings, flags and commands of its own | [`App::settings`], [`App::flag`], [`App::command`] |
+//! | have functions for one listener alone | [`App::listener`] |
 //! | answer a message, push to its sender, join a room | [`Ctx`](dispatch::Ctx) |
 //! | reach other connections, users and rooms | [`Hub`](dispatch::Hub) |
 //! | take and return typed bodies | [`body`], [`FromBody`](body::FromBody), [`IntoReply`](body::IntoReply) |
@@ -170,8 +172,6 @@ pub mod codec {
 }
 
 pub use app::{App, Server, SpawnError};
-/// What [`App::command`] takes its arguments with.
-pub use clap;
 
 // What stands in a signature that users see has a page that they see.
 #[doc(inline)]

@@ -124,13 +124,13 @@ impl<S: Default + Send + 'static> App<S> {
     }
 
     /// A command of the program's own, beside `start`, `reload` and the like: `A` says
-    /// which arguments it has, by clap's `Args`. Its first line of documentation is
+    /// which arguments it has, by clap's `Args`: the program depends on `clap` 4 with its
+    /// feature `derive`. Its first line of documentation is
     /// what `--help` says of the command. `f` runs in the foreground, once the
     /// configuration was read, in a process that serves nobody; an error ends it with
     /// exit code 1 and its text.
     ///
     /// ```
-    /// use purlin::clap;
     /// use purlin::prelude::*;
     ///
     /// /// Let somebody log in

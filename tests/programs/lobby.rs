@@ -3,8 +3,8 @@
 
 use std::io::Write;
 
+use purlin::Within;
 use purlin::prelude::*;
-use purlin::{Within, clap};
 
 /// Answers with the message of the day.
 const MOTD: Id = 1;
