@@ -13,12 +13,16 @@ use super::App;
 use crate::config::{self, Config, ConfigError, Output};
 use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::listener;
+use crate::log::Tap;
 use crate::net::accept_mutex::AcceptMutex;
 use crate::protocol::frame::Codecs;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::socket::Address;
 use crate::worker::{self, BindError, Control, Failure, Farewell, Limits, Order, Setup};
+
+/// How long a line of the log may take.
+const LOGGED: Duration = Duration::from_secs(60);
 
 /// A running worker. Dropping it drains the connections for a second and ends
 /// it.
@@ -40,6 +44,8 @@ pub struct Server {
     /// What they are called.
     names: Vec<Option<String>>,
     row: Row,
+    /// What it has logged.
+    tap: Option<Tap>,
     orders: Arc<Orders>,
     thread: Option<JoinHandle<Result<Farewell, Failure>>>,
 }
@@ -97,23 +103,44 @@ impl Server {
         keys: &[(&str, &str)],
     ) -> Result<Self, SpawnError> {
         let config = app.configured(keys).map_err(SpawnError::Config)?;
-        Self::start(app, &config)
+        Self::start(app, &config, None)
+    }
+
+    /// As [`Self::configured`], and keeps what the server logs, of the level
+    /// `log.level` and above, for [`Self::log`] and [`Self::wait_log`]: what its own
+    /// threads write, handlers included, and not that of threads that these started.
+    /// Other servers of the process do not mix with it. The lines are kept for as long
+    /// as the server lives: for tests.
+    ///
+    /// ```
+    /// use purlin::{Server, prelude::*};
+    ///
+    /// let app = App::<()>::new().started(|_| log::info!(seats = 8; "the lobby is open"));
+    /// let server = Server::with_log(app, &[("log.level", "debug")])?;
+    /// assert!(server.wait_log("the lobby is open").ends_with(" seats=8"));
+    /// # Ok::<(), purlin::SpawnError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`]; [`SpawnError::System`] as well when the process has a logger of
+    /// another crate: there can be one only.
+    pub fn with_log<S: Default + Send + 'static>(
+        app: App<S>,
+        keys: &[(&str, &str)],
+    ) -> Result<Self, SpawnError> {
+        let config = app.configured(keys).map_err(SpawnError::Config)?;
+        let tap = crate::log::keep(config.log.level).map_err(SpawnError::System)?;
+        Self::start(app, &config, Some(tap))
     }
 
     fn start<S: Default + Send + 'static>(
         app: App<S>,
         config: &Config,
+        tap: Option<Tap>,
     ) -> Result<Self, SpawnError> {
         let protocols = listener::protocols(config, app.codecs()).map_err(SpawnError::Config)?;
-        if let Some(output) = &config.http.access_log {
-            let output = match output {
-                Output::File(path) => crate::log::Output::File(path.clone()),
-                Output::Stdout => crate::log::Output::StandardOutput,
-                Output::Stderr => crate::log::Output::StandardError,
-                Output::Syslog => crate::log::Output::Syslog,
-            };
-            crate::log::open_access_log(&output).map_err(SpawnError::System)?;
-        }
+        open_access_log(config).map_err(SpawnError::System)?;
         let listeners = worker::bind(config, protocols).map_err(SpawnError::Bind)?;
         let addresses = listeners
             .iter()
@@ -144,14 +171,19 @@ impl Server {
         let ready = move || {
             let _waited_for = tell.send(());
         };
+        let kept = tap.clone();
         let thread = thread::Builder::new()
             .name("reactor".into())
-            .spawn(move || worker::run(setup, &app, &mut control, ready))
+            .spawn(move || {
+                crate::log::keep_in(kept);
+                worker::run(setup, &app, &mut control, ready)
+            })
             .map_err(SpawnError::System)?;
         let mut server = Self {
             addresses,
             names: config.listener.iter().map(|one| one.name.clone()).collect(),
             row,
+            tap,
             orders,
             thread: Some(thread),
         };
@@ -178,6 +210,26 @@ impl Server {
         let mut named = self.names.iter().zip(&self.addresses);
         let found = named.find(|(name, _)| name.as_deref() == Some(listener));
         found.map(|(_, address)| address)
+    }
+
+    /// What it has logged so far, line by line; nothing unless it was started by
+    /// [`Self::with_log`].
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.tap.as_ref().map(Tap::lines).unwrap_or_default()
+    }
+
+    /// The first line of [`Self::log`] that contains `text`, as soon as it is there.
+    ///
+    /// # Panics
+    ///
+    /// When it is not there within a minute, or the server keeps no log.
+    #[must_use]
+    pub fn wait_log(&self, text: &str) -> String {
+        let tap = self.tap.as_ref();
+        let tap = tap.expect("a log is kept by a server that was started by `with_log`");
+        let line = tap.wait(text, LOGGED);
+        line.unwrap_or_else(|| panic!("no line says {text:?}:\n{}", tap.lines().join("\n")))
     }
 
     /// A counter, now.
@@ -212,6 +264,18 @@ impl Drop for Server {
             let _reported_by_stop_alone = self.join();
         }
     }
+}
+
+fn open_access_log(config: &Config) -> std::io::Result<()> {
+    let Some(output) = &config.http.access_log else {
+        return Ok(());
+    };
+    crate::log::open_access_log(&match output {
+        Output::File(path) => crate::log::Output::File(path.clone()),
+        Output::Stdout => crate::log::Output::StandardOutput,
+        Output::Stderr => crate::log::Output::StandardError,
+        Output::Syslog => crate::log::Output::Syslog,
+    })
 }
 
 /// What workers run, in this process or after a fork.

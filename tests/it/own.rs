@@ -4,6 +4,9 @@
 use std::fs;
 use std::process::Output;
 
+use purlin::Server;
+use purlin::prelude::*;
+
 use crate::harness::{Client, comm, wait_until};
 use crate::instance::Instance;
 
@@ -288,4 +291,58 @@ fn users_are_listed_and_kicked_in_every_worker() {
     assert_eq!(said(&mut bob, 1, ""), "welcome");
     let (code, told) = instance.refused(&["kick"]);
     assert_eq!(code, 64, "{told}");
+}
+
+#[test]
+fn the_log_of_a_server_is_its_own_and_can_be_waited_for() {
+    let app = |what: &'static str| {
+        App::<()>::new()
+            .started(move |_| log::info!("{what} begins"))
+            .on(1, move |c, name: String| {
+                c.bind(&name);
+                log::debug!(seats = 8; "{what} seats {name}");
+            })
+            .on_inline(2, move |_, (): ()| log::info!("{what} inline"))
+            .closed(move |c| log::info!("{what} lost {:?}", c.user()))
+    };
+    let one = Server::with_log(app("one"), &[("log.level", "debug")]).unwrap();
+    let two = Server::with_log(app("two"), &[]).unwrap();
+    let silent = Server::spawn(app("three")).unwrap();
+    for server in [&one, &two, &silent] {
+        let mut client = Client::to(server);
+        client.send(&[comm(1, b"ann"), comm(2, b"")].concat());
+        drop(client);
+    }
+    for (server, what) in [(&one, "one"), (&two, "two")] {
+        let lost = server.wait_log(&format!("{what} lost Some(\"ann\")"));
+        assert!(lost.contains(" info "), "{lost}");
+        assert!(
+            server
+                .wait_log("begins")
+                .contains(&format!("{what} begins"))
+        );
+        let inline = server.wait_log(&format!("{what} inline"));
+        assert!(
+            inline.contains(" conn=") && inline.ends_with(" user=ann"),
+            "{inline}"
+        );
+        let others = ["one", "two", "three"]
+            .into_iter()
+            .filter(|one| *one != what);
+        for other in others {
+            let mine = server.log();
+            let is_other = |line: &String| line.contains(&format!(": {other} "));
+            assert!(!mine.iter().any(is_other), "{mine:?}");
+        }
+    }
+    let seats = one.wait_log("one seats ann");
+    assert!(
+        seats.contains(" debug ") && seats.contains(" seats=8"),
+        "{seats}"
+    );
+    assert!(
+        !two.log().iter().any(|line| line.contains("seats")),
+        "level info"
+    );
+    assert!(silent.log().is_empty());
 }

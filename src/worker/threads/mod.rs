@@ -17,7 +17,7 @@ use super::reactor::{End, Reactor};
 use super::setup::{Control, Listening, Setup};
 use super::shared::Shared;
 use crate::dispatch::service::{Application, Service, WorkerContext};
-use crate::log::access_log;
+use crate::log::{access_log, keep_in, tap};
 use crate::scoreboard::Counter;
 use crate::sys::epoll::Epoll;
 
@@ -184,7 +184,9 @@ impl Threads {
         };
         *self.0.0.lock().expect("only numbers are changed under it") += 1;
         let own = name.clone();
+        let tap = tap();
         let started = thread::Builder::new().name(own.clone()).spawn(move || {
+            keep_in(tap);
             let member = member;
             if let Err(error) = work() {
                 ::log::error!("run the {own} thread: {error}; the worker ends");
