@@ -14,6 +14,8 @@
 //! | to | use |
 //! |---|---|
 //! | register handlers, and be a daemon | [`App`], [`App::main`] |
+//! | have settings, flags and commands of its own | [`App::settings`], [`App::flag`], [`App::command`] |
+//! | have functions for one listener alone | [`App::listener`] |
 //! | answer a message, push to its sender, join a room | [`Ctx`](dispatch::Ctx) |
 //! | reach other connections, users and rooms | [`Hub`](dispatch::Hub) |
 //! | take and return typed bodies | [`body`], [`FromBody`](body::FromBody), [`IntoReply`](body::IntoReply) |
@@ -176,7 +178,7 @@ pub use app::{App, Server, SpawnError};
 
 // What stands in a signature that users see has a page that they see.
 #[doc(inline)]
-pub use config::{ConfigError, FilePlace, Place};
+pub use config::{ConfigError, FilePlace, Place, Size, Within};
 #[doc(inline)]
 pub use net::{ConnId, NoConnId};
 #[doc(inline)]

@@ -1,6 +1,9 @@
 //! Registration: the program as its user writes it.
 
+mod group;
 mod handover;
+mod listener;
+mod own;
 mod requests;
 mod server;
 mod test;
@@ -16,16 +19,21 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
+use crate::cli::Extensions;
 use crate::dispatch::service::WorkerContext;
-use crate::dispatch::{Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, wrapped};
+use crate::dispatch::{
+    Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, Settings, needs, wrapped,
+};
 use crate::protocol::frame::{Codec, Codecs};
 use crate::web::Web;
 
+pub use group::Group;
+pub use listener::Listener;
 pub use requests::Answered;
 pub use server::{Server, SpawnError};
 pub use test::{Test, TestConn};
 
-type MakeData = Box<dyn Fn(&mut Data) -> Result<(), String> + Send + Sync>;
+type MakeData = Box<dyn Fn(&mut Data, &Settings) -> Result<(), String> + Send + Sync>;
 type OnStart = Box<dyn Fn(&Hub) -> Result<(), String> + Send + Sync>;
 
 /// A program: functions by message id, and what runs around them.
@@ -57,6 +65,8 @@ pub struct App<S> {
     hooks: Hooks<S>,
     web: Web<S>,
     codecs: Codecs,
+    own: Extensions,
+    listeners: Vec<Listener<S>>,
 }
 
 /// A handler, and where in the program it was registered.
@@ -120,6 +130,8 @@ impl<S: Default + Send + 'static> App<S> {
             hooks: Hooks::default(),
             web: Web::new(),
             codecs: Codecs::default(),
+            own: Extensions::default(),
+            listeners: Vec::new(),
         }
     }
 
@@ -220,17 +232,8 @@ impl<S: Default + Send + 'static> App<S> {
         range: RangeInclusive<Id>,
         f: impl FnOnce(Group<S>) -> Group<S>,
     ) -> Self {
-        let place = Location::caller();
-        let group = f(Group {
-            range,
-            place,
-            routes: Vec::new(),
-            wraps: Vec::new(),
-        });
-        for mut route in group.routes {
-            route.handler = wrapped(route.handler, &group.wraps);
-            register(&mut self.routes, route);
-        }
+        let group = f(Group::new(range, Location::caller()));
+        group.register_in(&mut self.routes);
         self
     }
 
@@ -248,6 +251,39 @@ impl<S: Default + Send + 'static> App<S> {
         self
     }
 
+    /// No handler runs unless `test` says yes: the peer gets the error `code` with
+    /// this text instead. As [`Self::wrap`]; the first one that is registered is asked
+    /// first.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Player { name: Option<String> }
+    ///
+    /// let app = App::<Player>::new()
+    ///     .on(1, |c, name: String| c.name = Some(name))
+    ///     .group(100..=199, |g| {
+    ///         g.need(403, "log in first", |c| c.name.is_some())
+    ///             .on(101, |_, text: String| text)
+    ///     });
+    /// let mut test = app.test();
+    /// let ann = test.connect();
+    /// assert_eq!(test.call(ann, 101, "hello").unwrap_err().code, 403);
+    /// test.send(ann, 1, "ann");
+    /// assert_eq!(test.call(ann, 101, "hello").unwrap(), "hello");
+    /// ```
+    #[must_use]
+    pub fn need(
+        mut self,
+        code: u16,
+        text: &str,
+        test: impl Fn(&Ctx<'_, S>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.wraps.push(needs(code, text, test));
+        self
+    }
+
     /// What is served over HTTP, on listeners with `protocol = "http"`.
     ///
     /// # Panics
@@ -255,9 +291,8 @@ impl<S: Default + Send + 'static> App<S> {
     /// When a path of `web` is none or cannot be told from another one.
     #[must_use]
     pub fn web(mut self, web: Web<S>) -> Self {
-        // Now and not in each worker: a wrong program must not start.
-        let _checked = web.routes();
         self.web = web;
+        self.check_routes();
         self
     }
 
@@ -284,7 +319,7 @@ impl<S: Default + Send + 'static> App<S> {
         T: Send + Sync + 'static,
         E: fmt::Display,
     {
-        self.data.push(Box::new(move |data| {
+        self.data.push(Box::new(move |data, _| {
             data.insert(make().map_err(|error| error.to_string())?);
             Ok(())
         }));
@@ -445,7 +480,18 @@ impl<S: Default + Send + 'static> App<S> {
     /// When `data` or `started` gives an error: the test cannot begin.
     #[must_use]
     pub fn test(self) -> Test<S> {
-        Test::new(&self)
+        self.test_with(&[])
+    }
+
+    /// As [`Self::test`], with some keys of the configuration changed, each written
+    /// as behind `--set`: `("app.motd", "hello")`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::test`], and when a key or its value is refused.
+    #[must_use]
+    pub fn test_with(self, keys: &[(&str, &str)]) -> Test<S> {
+        Test::new(&self, keys)
     }
 
     /// Runs the program as its command line says, and gives its exit code: see
@@ -457,7 +503,7 @@ impl<S: Default + Send + 'static> App<S> {
         let path = std::env::args_os().next().map(std::path::PathBuf::from);
         let name = path.as_deref().and_then(std::path::Path::file_name);
         let name = name.map_or("purlin".into(), |name| name.to_string_lossy());
-        crate::cli::main(&name, &self).into()
+        crate::cli::main(&name, &self.own, &self).into()
     }
 
     fn router(&self) -> Router<S> {
@@ -475,8 +521,9 @@ impl<S: Default + Send + 'static> App<S> {
     fn core(&self, worker: WorkerContext) -> Result<Arc<Core<S>>, String> {
         let mut data = Data::default();
         for make in &self.data {
-            fenced("`data`", || make(&mut data))?;
+            fenced("`data`", || make(&mut data, &worker.settings))?;
         }
+        let listeners = self.handlers(&worker);
         let timers = self.hooks.timers.iter().map(|(name, _)| name.clone());
         let hub = Hub::new::<S>(worker, data, timers.collect());
         for started in &self.started {
@@ -484,95 +531,10 @@ impl<S: Default + Send + 'static> App<S> {
         }
         let hooks = self.hooks.clone();
         Ok(Arc::new(Core {
-            router: self.router(),
-            site: Arc::new(self.web.routes()),
+            listeners,
             hooks,
             hub,
         }))
-    }
-}
-
-/// Handlers of a range of ids: see [`App::group`].
-pub struct Group<S> {
-    range: RangeInclusive<Id>,
-    place: &'static Location<'static>,
-    routes: Vec<Registered<S>>,
-    wraps: Vec<Middleware<S>>,
-}
-
-impl<S> fmt::Debug for Group<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Group({:?}, {} handlers)", self.range, self.routes.len())
-    }
-}
-
-impl<S: 'static> Group<S> {
-    /// As [`App::on`], within the group.
-    ///
-    /// # Panics
-    ///
-    /// When `id` lies outside of the group or has a handler already.
-    #[must_use]
-    #[track_caller]
-    pub fn on<T: FromBody, R: IntoReply>(
-        self,
-        id: Id,
-        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
-    ) -> Self {
-        self.add(id, erase(f), false, Location::caller())
-    }
-
-    /// As [`App::on_inline`], within the group.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::on`].
-    #[must_use]
-    #[track_caller]
-    pub fn on_inline<T: FromBody, R: IntoReply>(
-        self,
-        id: Id,
-        f: impl Fn(&mut Ctx<'_, S>, T) -> R + Send + Sync + 'static,
-    ) -> Self {
-        self.add(id, erase(f), true, Location::caller())
-    }
-
-    /// Middleware around every handler of the group, inside that of the app.
-    #[must_use]
-    pub fn wrap(
-        mut self,
-        f: impl Fn(&mut Ctx<'_, S>, Raw<'_>, Next<'_, S>) -> Result<Reply, Error>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.wraps.push(Arc::new(f));
-        self
-    }
-
-    fn add(
-        mut self,
-        id: Id,
-        handler: Handler<S>,
-        inline: bool,
-        place: &'static Location<'static>,
-    ) -> Self {
-        assert!(
-            self.range.contains(&id),
-            "message id {id} at {place} lies outside of the group {:?} at {}",
-            self.range,
-            self.place
-        );
-        register(
-            &mut self.routes,
-            Registered {
-                id,
-                handler,
-                inline,
-                place,
-            },
-        );
-        self
     }
 }
 

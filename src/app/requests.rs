@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 
 use super::test::Test;
-use crate::dispatch::service::{Dispatcher, UnknownId};
+use crate::dispatch::service::{Dispatcher, Origin};
 use crate::protocol::http::{Http1, Limits};
 use crate::protocol::{Budget, CloseMode, Event, Lane, Out, Protocol, Splice, Step, Turn, Units};
 use crate::sys::socket::Peer;
@@ -71,21 +71,46 @@ impl<S: Default + Send + 'static> Test<S> {
         fields: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Answered {
-        let body = body.as_ref();
+        self.request(Origin::default(), (method, target), fields, body.as_ref())
+    }
+
+    /// As [`Self::http_with`], to the listener of this name.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::http`], and when no listener has this name.
+    pub fn http_to(
+        &mut self,
+        listener: &str,
+        (method, target): (&str, &str),
+        fields: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Answered {
+        let origin = self.origin(listener);
+        self.request(origin, (method, target), fields, body.as_ref())
+    }
+
+    fn request(
+        &mut self,
+        origin: Origin,
+        (method, target): (&str, &str),
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answered {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
         for (name, value) in fields {
             head += &format!("{name}: {value}\r\n");
         }
         head += &format!("Content-Length: {}\r\n\r\n", body.len());
         let request = [head.as_bytes(), body].concat();
-        response(&self.exchange(request), method == "HEAD")
+        response(&self.exchange(origin, request), method == "HEAD")
     }
 
     /// Everything that is written in answer to one whole request.
-    fn exchange(&mut self, request: Vec<u8>) -> Vec<u8> {
+    fn exchange(&mut self, origin: Origin, request: Vec<u8>) -> Vec<u8> {
         let conn = self.name();
         let mut dispatcher = self.service().dispatcher();
-        dispatcher.take(conn.into(), Peer::Unix, UnknownId::Error, false);
+        dispatcher.take(conn.into(), Peer::Unix, origin, false);
         let protocol = Http1::new(LIMITS);
         let (mut cutter, mut server) = protocol.open();
         assert_eq!(cutter.cut(&request).units, request.len(), "one request");

@@ -14,6 +14,7 @@ use crate::bus::Bus;
 use crate::config::{self, Config, ConfigError, Output, Place};
 use crate::dispatch::service::{Application, Service, WorkerContext};
 use crate::listener;
+use crate::log::Tap;
 use crate::net::accept_mutex::AcceptMutex;
 use crate::protocol::frame::Codecs;
 use crate::scoreboard::{Counter, Row, Scoreboard};
@@ -23,6 +24,9 @@ use crate::sys::socket::Address;
 use crate::worker::{
     self, BindError, Control, Failure, Farewell, Limits, Listening, Order, Setup, shape,
 };
+
+/// How long a line of the log may take.
+const LOGGED: Duration = Duration::from_secs(60);
 
 /// A running server. Dropping it drains the connections for a second and ends
 /// it.
@@ -43,8 +47,12 @@ use crate::worker::{
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<Address>,
+    /// What they are called.
+    names: Vec<Option<String>>,
     bus: Option<Bus>,
     workers: Vec<Running>,
+    /// What it has logged.
+    tap: Option<Tap>,
 }
 
 /// One of its workers.
@@ -85,7 +93,10 @@ impl std::error::Error for SpawnError {}
 
 impl Server {
     /// Serves `app` with the default configuration, on a free port of
-    /// 127.0.0.1; returns when clients are served.
+    /// 127.0.0.1; returns when clients are served. Each listener that the program has
+    /// functions for by its name ([`App::listener`]) is there as well, from
+    /// `listener.1` on in the order of their registration, on a free port of its own:
+    /// [`Self::address_of`].
     ///
     /// # Errors
     ///
@@ -104,30 +115,45 @@ impl Server {
         app: App<S>,
         keys: &[(&str, &str)],
     ) -> Result<Self, SpawnError> {
-        let first = [("listener.0.address", "127.0.0.1:0")];
-        let keys: Vec<(String, String)> = first
-            .iter()
-            .chain(keys)
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let config = Config::load(None, std::iter::empty(), &keys).map_err(SpawnError::Config)?;
-        Self::start(app, &config)
+        let config = app.configured(keys).map_err(SpawnError::Config)?;
+        Self::start(app, &config, None)
+    }
+
+    /// As [`Self::configured`], and keeps what the server logs, of the level
+    /// `log.level` and above, for [`Self::log`] and [`Self::wait_log`]: what its own
+    /// threads write, handlers included, and not that of threads that these started.
+    /// Other servers of the process do not mix with it. The lines are kept for as long
+    /// as the server lives: for tests.
+    ///
+    /// ```
+    /// use purlin::{Server, prelude::*};
+    ///
+    /// let app = App::<()>::new().started(|_| log::info!(seats = 8; "the lobby is open"));
+    /// let server = Server::with_log(app, &[("log.level", "debug")])?;
+    /// assert!(server.wait_log("the lobby is open").ends_with(" seats=8"));
+    /// # Ok::<(), purlin::SpawnError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`]; [`SpawnError::System`] as well when the process has a logger of
+    /// another crate: there can be one only.
+    pub fn with_log<S: Default + Send + 'static>(
+        app: App<S>,
+        keys: &[(&str, &str)],
+    ) -> Result<Self, SpawnError> {
+        let config = app.configured(keys).map_err(SpawnError::Config)?;
+        let tap = crate::log::keep(config.log.level).map_err(SpawnError::System)?;
+        Self::start(app, &config, Some(tap))
     }
 
     fn start<S: Default + Send + 'static>(
         app: App<S>,
         config: &Config,
+        tap: Option<Tap>,
     ) -> Result<Self, SpawnError> {
         let protocols = listener::protocols(config, app.codecs()).map_err(SpawnError::Config)?;
-        if let Some(output) = &config.http.access_log {
-            let output = match output {
-                Output::File(path) => crate::log::Output::File(path.clone()),
-                Output::Stdout => crate::log::Output::StandardOutput,
-                Output::Stderr => crate::log::Output::StandardError,
-                Output::Syslog => crate::log::Output::Syslog,
-            };
-            crate::log::open_access_log(&output).map_err(SpawnError::System)?;
-        }
+        open_access_log(config).map_err(SpawnError::System)?;
         let listeners = worker::bind(config, protocols).map_err(SpawnError::Bind)?;
         let addresses = listeners
             .iter()
@@ -141,6 +167,8 @@ impl Server {
         let bus = (count > 1).then(|| Bus::new(shape(config, count)));
         let mut server = Self {
             addresses,
+            names: config.listener.iter().map(|one| one.name.clone()).collect(),
+            tap,
             bus: bus.transpose().map_err(SpawnError::System)?,
             workers: Vec::new(),
         };
@@ -153,11 +181,13 @@ impl Server {
                 accept: accept(config, &board, count),
                 limits,
                 row: board.row(number.into()),
+                settings: config.own_values().into(),
                 bus: server.bus.clone(),
                 number: owner.row,
                 epoch: owner.epoch,
             };
-            server.workers.push(Running::start(&app, setup)?);
+            let worker = Running::start(&app, setup, server.tap.clone())?;
+            server.workers.push(worker);
         }
         Ok(server)
     }
@@ -166,6 +196,34 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Where the first listener of this name listens; `None`: none is called so.
+    #[must_use]
+    pub fn address_of(&self, listener: &str) -> Option<&Address> {
+        let mut named = self.names.iter().zip(&self.addresses);
+        let found = named.find(|(name, _)| name.as_deref() == Some(listener));
+        found.map(|(_, address)| address)
+    }
+
+    /// What it has logged so far, line by line; nothing unless it was started by
+    /// [`Self::with_log`].
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.tap.as_ref().map(Tap::lines).unwrap_or_default()
+    }
+
+    /// The first line of [`Self::log`] that contains `text`, as soon as it is there.
+    ///
+    /// # Panics
+    ///
+    /// When it is not there within a minute, or the server keeps no log.
+    #[must_use]
+    pub fn wait_log(&self, text: &str) -> String {
+        let tap = self.tap.as_ref();
+        let tap = tap.expect("a log is kept by a server that was started by `with_log`");
+        let line = tap.wait(text, LOGGED);
+        line.unwrap_or_else(|| panic!("no line says {text:?}:\n{}", tap.lines().join("\n")))
     }
 
     /// A counter, now, of all workers together.
@@ -222,6 +280,7 @@ impl Running {
     fn start<S: Default + Send + 'static>(
         app: &Arc<App<S>>,
         setup: Setup,
+        tap: Option<Tap>,
     ) -> Result<Self, SpawnError> {
         let row = setup.row.clone();
         let orders = Arc::new(Orders::new().map_err(SpawnError::System)?);
@@ -232,7 +291,10 @@ impl Running {
         };
         let thread = thread::Builder::new()
             .name("reactor".into())
-            .spawn(move || worker::run(setup, &*app, &mut control, ready))
+            .spawn(move || {
+                crate::log::keep_in(tap);
+                worker::run(setup, &*app, &mut control, ready)
+            })
             .map_err(SpawnError::System)?;
         let mut running = Self {
             row,
@@ -260,10 +322,11 @@ impl Running {
 
 /// Several share their sockets, however they were to.
 fn accept(config: &Config, board: &Scoreboard, count: usize) -> worker::Accept {
-    match worker::Accept::new(config, board, limits::somaxconn()) {
-        worker::Accept::ReusePort if count > 1 => worker::Accept::Exclusive,
-        accept => accept,
+    let accept = worker::Accept::new(config, board, limits::somaxconn());
+    if count > 1 && matches!(accept, worker::Accept::ReusePort) {
+        return worker::Accept::Exclusive;
     }
+    accept
 }
 
 /// How many workers are asked for; one, where nothing is said of it.
@@ -274,6 +337,18 @@ fn workers(config: &Config) -> usize {
     }
 }
 
+fn open_access_log(config: &Config) -> std::io::Result<()> {
+    let Some(output) = &config.http.access_log else {
+        return Ok(());
+    };
+    crate::log::open_access_log(&match output {
+        Output::File(path) => crate::log::Output::File(path.clone()),
+        Output::Stdout => crate::log::Output::StandardOutput,
+        Output::Stderr => crate::log::Output::StandardError,
+        Output::Syslog => crate::log::Output::Syslog,
+    })
+}
+
 /// What workers run, in this process or after a fork.
 impl<S: Default + Send + 'static> Application for App<S> {
     fn start(&self, worker: WorkerContext) -> Result<Box<dyn Service>, String> {
@@ -282,7 +357,7 @@ impl<S: Default + Send + 'static> Application for App<S> {
     }
 
     fn route(&self, number: u32) -> Option<String> {
-        self.web.route(number)
+        self.route_name(number)
     }
 
     fn codecs(&self) -> &Codecs {

@@ -12,7 +12,7 @@ use super::App;
 use super::world::{Due, World, message};
 use crate::body::{Error, Id, IntoReply};
 use crate::dispatch::CloseReason;
-use crate::dispatch::service::{Dispatcher, Service, UnknownId, WorkerContext, WorkerHandle};
+use crate::dispatch::service::{Dispatcher, Origin, Service, WorkerContext, WorkerHandle};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
 use crate::protocol::{Answer, Out, Route, Units};
@@ -42,6 +42,8 @@ pub struct Test<S> {
     protocol: Frames,
     dispatchers: HashMap<ConnId, Box<dyn Dispatcher>>,
     next: usize,
+    /// Their names.
+    listeners: Vec<Option<Arc<str>>>,
     state: std::marker::PhantomData<fn(S)>,
 }
 
@@ -55,7 +57,13 @@ impl<S> fmt::Debug for Test<S> {
 }
 
 impl<S: Default + Send + 'static> Test<S> {
-    pub(super) fn new(app: &App<S>) -> Self {
+    pub(super) fn new(app: &App<S>, keys: &[(&str, &str)]) -> Self {
+        let config = app.configured(keys);
+        let config = config.unwrap_or_else(|error| panic!("configure the program: {error}"));
+        let listeners = config.listener.iter();
+        let listeners: Vec<_> = listeners
+            .map(|one| one.name.as_deref().map(Arc::<str>::from))
+            .collect();
         let world = Arc::new(World::default());
         let row = Row::alone().expect("a test has memory for its counters");
         let worker = Arc::clone(&world) as Arc<dyn WorkerHandle>;
@@ -63,6 +71,8 @@ impl<S: Default + Send + 'static> Test<S> {
             bus: None,
             worker,
             row: row.clone(),
+            settings: config.own_values().into(),
+            listeners: listeners.clone(),
         });
         let service: Box<dyn Service> =
             Box::new(core.unwrap_or_else(|text| panic!("start the program: {text}")));
@@ -78,6 +88,7 @@ impl<S: Default + Send + 'static> Test<S> {
             protocol,
             dispatchers,
             next: 0,
+            listeners,
             state: std::marker::PhantomData,
         }
     }
@@ -100,9 +111,36 @@ impl<S: Default + Send + 'static> Test<S> {
 
     /// A new connection; `opened` has run.
     pub fn connect(&mut self) -> TestConn {
+        self.connect_from(Origin::default())
+    }
+
+    /// As [`Self::connect`], to the listener of this name: one that the program has
+    /// handlers for ([`App::listener`]), or that [`App::test_with`] gave a name
+    /// (`listener.1.name`).
+    ///
+    /// # Panics
+    ///
+    /// When no listener has this name.
+    pub fn connect_to(&mut self, listener: &str) -> TestConn {
+        let origin = self.origin(listener);
+        self.connect_from(origin)
+    }
+
+    /// What a connection has of the listener of this name.
+    pub(super) fn origin(&self, listener: &str) -> Origin {
+        let is_it = |name: &Option<Arc<str>>| name.as_deref() == Some(listener);
+        let found = self.listeners.iter().position(is_it);
+        let found = found.unwrap_or_else(|| panic!("no listener is called {listener:?}"));
+        Origin {
+            listener: u16::try_from(found).expect("a test has few listeners"),
+            ..Origin::default()
+        }
+    }
+
+    fn connect_from(&mut self, origin: Origin) -> TestConn {
         let conn = self.name();
         let mut dispatcher = self.service.dispatcher();
-        dispatcher.take(conn.into(), Peer::Unix, UnknownId::Error, true);
+        dispatcher.take(conn.into(), Peer::Unix, origin, true);
         self.dispatchers.insert(conn, dispatcher);
         self.world.lock().inboxes.insert(conn, VecDeque::new());
         self.run(conn, 0, |dispatcher, out| {

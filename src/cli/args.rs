@@ -5,12 +5,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Exit;
+use super::extensions::Extensions;
 use super::packaging::Artifact;
+use crate::config::Claims;
 use crate::master::control;
-use crate::net::ConnId;
+use crate::net::{ConnId, UserName};
 
 /// What the program is to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,6 +55,13 @@ pub enum Command {
     Build,
     /// Print a file for packages, and end.
     Generate(Artifact),
+    /// Run a command of the program's own.
+    Own {
+        /// Which.
+        name: String,
+        /// What stood behind it.
+        matches: ArgMatches,
+    },
 }
 
 /// What was asked for.
@@ -64,6 +73,8 @@ pub struct Arguments {
     pub file: Option<PathBuf>,
     /// Keys and values of `--set`, in their order.
     pub overrides: Vec<(String, String)>,
+    /// The tables that the program has in it.
+    pub claims: Claims,
 }
 
 /// The command line as clap sees it; its comments are the text of `--help`.
@@ -185,7 +196,8 @@ enum Task {
         after_help = "Those for whom most bytes wait come first, then those that were \
                             silent for longest; at most 1000 of each worker.\n\n\
                             in, out: bytes received and bytes that the peer has acknowledged, as \
-                            the kernel counts them\nqueued: bytes that wait in the server"
+                            the kernel counts them\nqueued: bytes that wait in the server\nuser: whom \
+                            the program has bound it to; --json has the whole name"
     )]
     Connections {
         /// Print JSON
@@ -195,10 +207,15 @@ enum Task {
         #[command(flatten)]
         options: Options,
     },
-    /// Close a connection; ends with 1 when there is none of that id
+    /// Close a connection, or all of a user; ends with 1 when there is none
+    #[command(group(ArgGroup::new("whom").args(["id", "user"]).required(true)))]
     Kick {
         /// Its id, as `connections` and the log write it
-        id: ConnId,
+        id: Option<ConnId>,
+
+        /// All connections that the program has bound to this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<UserName>,
 
         #[command(flatten)]
         options: Options,
@@ -226,6 +243,13 @@ enum Task {
     /// shell
     #[command(hide = true)]
     Generate { artifact: Artifact },
+    /// One of the program's.
+    #[command(skip)]
+    Own {
+        name: String,
+        matches: ArgMatches,
+        options: Options,
+    },
 }
 
 impl Task {
@@ -269,12 +293,21 @@ impl Task {
             Self::Connections { json, options } => {
                 (ask(control::Command::Connections, json), options)
             }
-            Self::Kick { id, options } => (ask(control::Command::Kick(id), false), options),
+            Self::Kick { id, user, options } => {
+                let by_id = || control::Command::Kick(id.expect("clap wants one of both"));
+                let kick = user.map_or_else(by_id, control::Command::KickUser);
+                (ask(kick, false), options)
+            }
             Self::Doctor { json, options } => (Command::Doctor { json }, options),
             #[cfg(feature = "stress")]
             Self::Stress(options) => (Command::Stress(options), Options::default()),
             #[cfg(not(feature = "stress"))]
             Self::Stress { .. } => (Command::NoStress, Options::default()),
+            Self::Own {
+                name,
+                matches,
+                options,
+            } => (Command::Own { name, matches }, options),
             Self::Generate { artifact } => (Command::Generate(artifact), Options::default()),
         }
     }
@@ -310,32 +343,58 @@ impl Arguments {
     /// [`Declined`] when there is nothing to do, because the arguments are
     /// wrong or ask for help: print it and end.
     pub fn parse(
-        program: &str,
+        (program, own): (&str, &Extensions),
         args: impl IntoIterator<Item = OsString>,
         env: &[(String, String)],
     ) -> Result<Self, Declined> {
         let args = std::iter::once(program.into()).chain(args);
-        let line = described(program)
-            .try_get_matches_from(args)
-            .and_then(|matches| Line::from_arg_matches(&matches))
-            .map_err(Declined)?;
+        let matches = described(program, own).try_get_matches_from(args);
+        let matches = matches.map_err(Declined)?;
+        let line = Line::read(&matches, own).map_err(Declined)?;
         let mut command = line.instead.command();
         let Options {
             mut file,
             mut overrides,
         } = line.options;
+        // The program's flags stand over `--set`, wherever they are.
+        let mut flags = own.keys(&matches);
         if let Some((asked, behind)) = line.task.map(Task::split) {
             // `-t` and the like stand instead of the task, not beside it.
             command = command.or(Some(asked));
             file = behind.file.or(file);
             overrides.extend(behind.overrides);
+            let behind = matches.subcommand().map(|(_, behind)| behind);
+            flags.extend(behind.map(|behind| own.keys(behind)).unwrap_or_default());
         }
+        overrides.extend(flags);
         let variable = env.iter().find(|(name, _)| name == "PURLIN_CONF");
         let variable = variable.filter(|(_, file)| !file.is_empty());
         Ok(Self {
             command: command.unwrap_or(Command::Run { is_daemon: false }),
             file: file.or_else(|| Some((&variable?.1).into())),
             overrides,
+            claims: own.claims.clone(),
+        })
+    }
+}
+
+impl Line {
+    /// As clap would, with the program's commands among ours.
+    fn read(matches: &ArgMatches, own: &Extensions) -> Result<Self, clap::Error> {
+        let Some((name, behind)) = matches
+            .subcommand()
+            .filter(|(name, _)| own.has_command(name))
+        else {
+            return Self::from_arg_matches(matches);
+        };
+        Ok(Self {
+            task: Some(Task::Own {
+                name: name.to_owned(),
+                matches: behind.clone(),
+                options: Options::from_arg_matches(behind)?,
+            }),
+            instead: Instead::from_arg_matches(matches)?,
+            options: Options::from_arg_matches(matches)?,
         })
     }
 }
@@ -385,9 +444,10 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The command line of `program`.
-pub(super) fn described(program: &str) -> clap::Command {
-    Line::command().after_help(examples(program))
+/// The command line of `program`, with what is its own.
+pub(super) fn described(program: &str, own: &Extensions) -> clap::Command {
+    let line = Line::command().after_help(examples(program));
+    own.add_to(line, <Options as clap::Args>::augment_args)
 }
 
 fn examples(program: &str) -> String {
@@ -401,7 +461,8 @@ Examples:
   PURLIN__LOG__LEVEL=debug {program}            the same from the environment
   {program} start -c FILE; {program} reload -c FILE; {program} stop -c FILE
 
-Exit codes: 0 ok, 1 errors under load, low limits or no such connection,
+Exit codes: 0 ok, 1 errors under load, low limits, no such connection, or a
+command of the program's own that failed,
 64 usage, 69 address not available or nothing runs, 70 internal, 75 already
 running or busy, 77 not permitted, 78 configuration."
     )
@@ -443,9 +504,11 @@ mod tests {
     use crate::master::control::Wanted;
     use std::num::NonZeroU16;
 
+    const CHAT: (&str, &Extensions) = ("chat", Extensions::NONE);
+
     fn parse(args: &[&str]) -> Result<Arguments, Declined> {
         let env = [("PURLIN_CONF".to_owned(), "env.toml".to_owned())];
-        Arguments::parse("chat", args.iter().map(Into::into), &env)
+        Arguments::parse(CHAT, args.iter().map(Into::into), &env)
     }
 
     const FOREGROUND: Command = Command::Run { is_daemon: false };
@@ -511,6 +574,10 @@ mod tests {
             (&["kick", "1.2.3.0"], {
                 ask(control::Command::Kick(ConnId::first(1, 2, 3)), false)
             }),
+            (&["kick", "--user", "ann b"], {
+                let user = "ann b".parse().unwrap();
+                ask(control::Command::KickUser(user), false)
+            }),
             (&["doctor"], Command::Doctor { json: false }),
             (&["doctor", "--json"], Command::Doctor { json: true }),
             (&["generate", "man"], Command::Generate(Artifact::Man)),
@@ -532,7 +599,7 @@ mod tests {
             let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             let env: Vec<_> = env.iter().map(own).collect();
             let args: &[&str] = args;
-            Arguments::parse("chat", args.iter().map(Into::into), &env)
+            Arguments::parse(CHAT, args.iter().map(Into::into), &env)
                 .unwrap()
                 .file
         };
@@ -568,11 +635,125 @@ mod tests {
             (&["workers", "-0"], "none of N, +N and -N"),
             (&["log-level", "loud"], "expected off, error, warn"),
             (&["kick", "17"], "four numbers such as"),
+            (&["kick"], "<ID|--user <NAME>>"),
+            (&["kick", "1.2.3.0", "--user", "ann"], "cannot be used with"),
+            (
+                &["kick", "--user", ""],
+                "a user has a name of 1 to 128 bytes",
+            ),
         ] {
             let declined = parse(args).unwrap_err();
             assert_eq!(declined.exit(), Exit::Usage, "{args:?}");
             assert!(declined.to_string().contains(expected), "{declined}");
         }
+    }
+
+    #[derive(clap::Args)]
+    struct AddUser {
+        name: String,
+        #[arg(long)]
+        admin: bool,
+    }
+
+    #[test]
+    fn flags_of_the_program_stand_for_keys_and_win() {
+        let mut own = Extensions::default();
+        own.flag("-m, --motd <TEXT>", "app.motd", "what newcomers read");
+        own.flag("--quiet", "app.quiet", "say less");
+        let keys = |args: &[&str]| {
+            let args = args.iter().map(Into::into);
+            Arguments::parse(("chat", &own), args, &[])
+                .unwrap()
+                .overrides
+        };
+        let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        for (args, expected) in [
+            (&["--motd", "hi"][..], &[("app.motd", "hi")][..]),
+            (&["-m=hi"], &[("app.motd", "hi")]),
+            (&["start", "-m", "hi"], &[("app.motd", "hi")]),
+            (&["--quiet", "run"], &[("app.quiet", "true")]),
+            (
+                &["-m", "a", "run", "--set", "app.motd=b", "-m", "c"],
+                &[("app.motd", "b"), ("app.motd", "a"), ("app.motd", "c")],
+            ),
+            (&["run"], &[]),
+        ] {
+            let expected: Vec<_> = expected.iter().copied().map(pair).collect();
+            assert_eq!(keys(args), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_of_the_program_has_its_arguments_and_ours() {
+        let mut own = Extensions::default();
+        own.command("adduser", |args: AddUser, _| {
+            Err(format!("{} {}", args.name, args.admin))
+        });
+        let args = ["adduser", "ann", "--admin", "-c", "x", "--set", "a.b=1"];
+        let args = Arguments::parse(("chat", &own), args.map(Into::into), &[]).unwrap();
+        assert_eq!(args.file, Some("x".into()));
+        assert_eq!(args.overrides, [("a.b".to_owned(), "1".to_owned())]);
+        let Command::Own { name, matches } = &args.command else {
+            panic!("{:?}", args.command);
+        };
+        let said = own.run(name, matches, &crate::config::Config::default());
+        assert_eq!(said, Err("ann true".to_owned()));
+        let args = ["adduser"].map(Into::into);
+        let declined = Arguments::parse(("chat", &own), args, &[]).unwrap_err();
+        assert_eq!(declined.exit(), Exit::Usage);
+        assert!(declined.to_string().contains("<NAME>"), "{declined}");
+        described("chat", &own).debug_assert();
+    }
+
+    #[test]
+    fn what_a_program_cannot_add_is_a_fault_of_the_program() {
+        let add = |add: &dyn Fn(&mut Extensions)| {
+            let mut own = Extensions::default();
+            own.flag("-x, --twice <N>", "workers", "");
+            own.command("twice", |_: AddUser, _| Ok(()));
+            let added = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| add(&mut own)));
+            let why = added.expect_err("a panic");
+            why.downcast_ref::<String>().cloned().expect("a text")
+        };
+        for flag in [
+            "motd",
+            "--",
+            "--a b c>",
+            "-mm, --motd",
+            "--motd <>",
+            "-, --motd",
+        ] {
+            let why = add(&|own| own.flag(flag, "app.motd", ""));
+            assert!(why.contains(flag), "{flag}: {why}");
+        }
+        for flag in [
+            "--set <X>",
+            "-c, --other",
+            "--help",
+            "-v, --verbose",
+            "--json",
+        ] {
+            let why = add(&|own| own.flag(flag, "app.motd", ""));
+            assert!(why.contains("is a flag of purlin's own"), "{flag}: {why}");
+        }
+        let why = add(&|own| own.flag("--twice", "workers", ""));
+        assert!(why.contains("is registered twice"), "{why}");
+        for (name, expected) in [
+            ("reload", "is a command of purlin's own"),
+            ("help", "is a command of purlin's own"),
+            ("twice", "is registered twice"),
+            ("add user", "cannot be called"),
+        ] {
+            let why = add(&|own| own.command(name, |_: AddUser, _| Ok(())));
+            assert!(why.contains(expected), "{name}: {why}");
+        }
+        #[derive(clap::Args)]
+        struct Clash {
+            #[arg(short = 'c')]
+            count: u32,
+        }
+        let why = add(&|own| own.command("count", |args: Clash, _| Err(args.count.to_string())));
+        assert!(why.contains("one that every command has"), "{why}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod args;
 mod doctor;
+mod extensions;
 mod packaging;
 mod run;
 #[cfg(feature = "stress")]
@@ -15,6 +16,7 @@ mod watch;
 use std::path::Path;
 
 pub use self::args::{Arguments, Command, Declined};
+pub use self::extensions::Extensions;
 pub use self::run::main;
 use crate::config::{Config, ConfigError};
 pub use crate::master::Exit;
@@ -27,7 +29,8 @@ impl Arguments {
     ///
     /// [`ConfigError`]: print it and end with [`Exit::Config`].
     pub fn config(&self, env: &[(String, String)]) -> Result<Config, ConfigError> {
-        Config::load(self.file.as_deref(), env.iter().cloned(), &self.overrides)
+        let (file, env) = (self.file.as_deref(), env.iter().cloned());
+        Config::load_for(&self.claims, file, env, &self.overrides)
     }
 
     /// The same, with the file named by where it is, seen from `folder`: whoever
@@ -40,6 +43,7 @@ impl Arguments {
             command,
             file,
             overrides,
+            claims: self.claims.clone(),
         }
     }
 
@@ -66,29 +70,29 @@ pub fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// What `-v` prints. `program` is the name of the binary, which need not be
-/// ours.
+/// What `-v` prints. `program` is the name of the binary, which need not be ours,
+/// and `own` its version, if it has one.
 #[must_use]
-pub fn version(program: &str) -> String {
+pub fn version(program: &str, own: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    if program == "purlin" {
-        format!("purlin {version}")
-    } else {
-        format!("{program} (purlin {version})")
+    match own {
+        Some(own) => format!("{program} {own} (purlin {version})"),
+        None if program == "purlin" => format!("purlin {version}"),
+        None => format!("{program} (purlin {version})"),
     }
 }
 
 /// What `-V` prints: the version, and how purlin was built. The same source and
 /// compiler give the same text.
 #[must_use]
-pub fn build(program: &str) -> String {
+pub fn build(program: &str, own: Option<&str>) -> String {
     let features = match env!("PURLIN_FEATURES") {
         "" => "none",
         some => some,
     };
     format!(
         "{}\nfeatures: {features}\nbuilt: {}, {}, for {}",
-        version(program),
+        version(program, own),
         env!("PURLIN_RUSTC"),
         env!("PURLIN_PROFILE"),
         env!("PURLIN_TARGET"),
@@ -101,19 +105,24 @@ mod tests {
 
     fn arguments(args: &[&str]) -> Arguments {
         let args = args.iter().map(Into::into);
-        Arguments::parse("purlin", args, &[]).unwrap()
+        Arguments::parse(("purlin", &Extensions::default()), args, &[]).unwrap()
     }
 
     #[test]
     fn the_version_names_program_and_purlin() {
         let version = env!("CARGO_PKG_VERSION");
-        assert_eq!(super::version("purlin"), format!("purlin {version}"));
-        assert_eq!(super::version("chat"), format!("chat (purlin {version})"));
+        for (program, own, expected) in [
+            ("purlin", None, format!("purlin {version}")),
+            ("chat", None, format!("chat (purlin {version})")),
+            ("chat", Some("2.1"), format!("chat 2.1 (purlin {version})")),
+        ] {
+            assert_eq!(super::version(program, own), expected);
+        }
     }
 
     #[test]
     fn the_build_tells_features_compiler_profile_and_target() {
-        let text = build("purlin");
+        let text = build("purlin", None);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[1].starts_with("features: "), "{text}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::doctor;
 use super::suspicions::suspicions;
-use super::{Arguments, Command, Exit, build, environment, version};
+use super::{Arguments, Command, Exit, Extensions, build, environment, version};
 use super::{task, watch};
 use crate::config::Config;
 use crate::listener;
@@ -21,22 +21,23 @@ use crate::worker::Application;
 const NO_STRESS: &str = "built without the load tool; build it with `cargo build --release \
                          --features stress`, or give your own program purlin's feature `stress`";
 
-/// Runs the program that the command line asks for; gives its exit code.
+/// Runs the program that the command line asks for, with what is its `own`; gives
+/// its exit code.
 ///
 /// Refuses (70) when the process has threads already: signals would kill it.
 #[must_use]
-pub fn main(program: &str, application: &dyn Application) -> Exit {
+pub fn main(program: &str, own: &Extensions, application: &dyn Application) -> Exit {
     let env = environment();
     // Before titles overwrite the arguments.
     let program_file = Program::own();
-    let arguments = match Arguments::parse(program, std::env::args_os().skip(1), &env) {
+    let arguments = match Arguments::parse((program, own), std::env::args_os().skip(1), &env) {
         Ok(arguments) => arguments,
         Err(declined) => {
             declined.print();
             return declined.exit();
         }
     };
-    match obey((program, program_file), &arguments, &env, application) {
+    match obey((program, program_file, own), &arguments, &env, application) {
         Ok(()) => Exit::Ok,
         Err(Ending { exit, text }) => {
             // A worker has told its master already.
@@ -49,15 +50,15 @@ pub fn main(program: &str, application: &dyn Application) -> Exit {
 }
 
 fn obey(
-    (program, program_file): (&str, Program),
+    (program, program_file, own): (&str, Program, &Extensions),
     arguments: &Arguments,
     env: &[(String, String)],
     application: &dyn Application,
 ) -> Result<(), Ending> {
     match &arguments.command {
-        Command::Version => print(&version(program)),
-        Command::Build => print(&build(program)),
-        Command::Generate(artifact) => print(artifact.write(program).trim_end()),
+        Command::Version => print(&version(program, own.version.as_deref())),
+        Command::Build => print(&build(program, own.version.as_deref())),
+        Command::Generate(artifact) => print(artifact.write(program, own).trim_end()),
         Command::Print => print(checked(arguments, env, application)?.effective().trim_end()),
         Command::Test => {
             for warning in task::test(&checked(arguments, env, application)?)? {
@@ -85,6 +86,11 @@ fn obey(
                     .map(|(key, value)| format!("{key}={value}"))
                     .collect(),
             })?;
+        }
+        Command::Own { name, matches } => {
+            let config = checked(arguments, env, application)?;
+            own.run(name, matches, &config)
+                .map_err(|text| Ending::new(Exit::Failed, text))?;
         }
         Command::Ask { command, json } => {
             let response = task::ask(arguments, env, *command)?;

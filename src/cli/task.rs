@@ -76,7 +76,8 @@ pub(super) fn ask(
             | Command::Status
             | Command::LogLevel(_)
             | Command::Connections
-            | Command::Kick(_),
+            | Command::Kick(_)
+            | Command::KickUser(_),
             _,
         ) => PATIENCE,
     };
@@ -135,7 +136,8 @@ fn by_signal(
         | Command::Workers(_)
         | Command::LogLevel(_)
         | Command::Connections
-        | Command::Kick(_) => None,
+        | Command::Kick(_)
+        | Command::KickUser(_) => None,
     };
     let (Some(pid), Some((signal, name))) = (master, signal) else {
         let pid = master.map_or_else(|| "PID".into(), |pid| pid.to_string());

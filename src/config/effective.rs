@@ -14,6 +14,10 @@ impl Config {
     #[must_use]
     pub fn effective(&self) -> String {
         let mut text = String::from("# The effective configuration, and where it came from.\n");
+        let line = |line: String, key: &str, text: &mut String| {
+            let origin = self.place(key);
+            let _never_fails = writeln!(text, "{line:<COMMENT$} # {origin}");
+        };
         for (path, table) in self.tables() {
             if TABLES.contains(&path.as_str()) {
                 text += &format!("\n[{path}]\n");
@@ -22,9 +26,13 @@ impl Config {
             }
             for key in table.keys() {
                 let value = table.show(key).expect("a table shows each of its keys");
-                let line = format!("{key} = {value}");
-                let origin = self.place(&dotted(&path, key));
-                let _never_fails = writeln!(text, "{line:<COMMENT$} # {origin}");
+                line(format!("{key} = {value}"), &dotted(&path, key), &mut text);
+            }
+        }
+        for (path, rows) in self.own.tables() {
+            text += &format!("\n[{path}]\n");
+            for (key, value) in rows {
+                line(format!("{key} = {value}"), &dotted(path, key), &mut text);
             }
         }
         text

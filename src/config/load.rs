@@ -11,9 +11,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::elsewhere::instead;
 use super::nearest::nearest;
+use super::own::{Claims, Written, must_be_table};
 use super::place::printable;
 use super::setting::{Setting, Source, flags, variables};
-use super::value::Refusal;
+use super::value::{Given, Refusal};
 use super::{Config, ConfigError, FilePlace, Listener, Place, TABLES, dotted, listener_path};
 
 impl Config {
@@ -33,15 +34,30 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
         overrides: &[(String, String)],
     ) -> Result<Self, ConfigError> {
+        Self::load_for(Claims::NONE, path, env, overrides)
+    }
+
+    /// The same, for a program that has the tables of `claims`.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_for(
+        claims: &Claims,
+        path: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        overrides: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
         let unreadable = |error| ConfigError::Unreadable {
             file: path.unwrap_or(Path::new("")).to_owned(),
             error,
         };
         let bytes = path.map(std::fs::read).transpose().map_err(unreadable)?;
-        Self::parse(path.zip(bytes.as_deref()), env, overrides)
+        Self::parse_for(claims, path.zip(bytes.as_deref()), env, overrides)
     }
 
-    /// As [`load`](Self::load), from a file that has been read.
+    /// As [`load`](Self::load), from a file that has been read, for a program without
+    /// tables of its own.
     ///
     /// # Errors
     ///
@@ -51,20 +67,47 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
         overrides: &[(String, String)],
     ) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
+        Self::parse_for(Claims::NONE, file, env, overrides)
+    }
+
+    /// The same, for a program that has the tables of `claims`.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn parse_for(
+        claims: &Claims,
+        file: Option<(&Path, &[u8])>,
+        env: impl IntoIterator<Item = (String, String)>,
+        overrides: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let (mut config, mut written) = (Self::default(), Written::default());
         if let Some((file, bytes)) = file {
-            config.apply_file(file, bytes)?;
+            config.apply_file((file, bytes), (claims, &mut written))?;
         }
         for setting in variables(env).iter().chain(&flags(overrides)) {
-            config.add_listener_for(&setting.key);
-            config.apply(setting, None)?;
+            match &setting.given {
+                Given::Text(text) if claims.claim(&setting.key) => written.set(setting, text)?,
+                Given::Text(_) | Given::Toml(_) => {
+                    config.add_listener_for(&setting.key);
+                    config.apply(setting, None, claims)?;
+                }
+            }
         }
         config.lower_initial();
         config.check()?;
+        claims.check(&config)?;
+        let (own, places) = written.read(claims)?;
+        config.own = own;
+        config.sources.0.extend(places);
         Ok(config)
     }
 
-    fn apply_file(&mut self, file: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
+    fn apply_file(
+        &mut self,
+        (file, bytes): (&Path, &[u8]),
+        (claims, written): (&Claims, &mut Written),
+    ) -> Result<(), ConfigError> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let end = good.len()..good.len();
@@ -85,7 +128,15 @@ impl Config {
             self.sources.0.insert("listener".into(), place);
         }
         for setting in source.settings(document) {
-            self.apply(&setting, Some(&source))?;
+            if !claims.claim(&setting.key) {
+                self.apply(&setting, Some(&source), claims)?;
+            } else if let Given::Toml(value) = &setting.given
+                && let DeValue::Table(table) = value.get_ref()
+            {
+                written.table(&source, &setting.key, setting.key_place, table);
+            } else {
+                return Err(must_be_table(&setting.key, &setting.key_place));
+            }
         }
         Ok(())
     }
@@ -102,6 +153,7 @@ impl Config {
         &mut self,
         setting: &Setting<'_>,
         source: Option<&Source<'_>>,
+        claims: &Claims,
     ) -> Result<(), ConfigError> {
         let Setting {
             key,
@@ -116,7 +168,7 @@ impl Config {
             .and_then(|table| table.set(leaf, given))
             .ok_or_else(|| ConfigError::Refused {
                 place: key_place.clone(),
-                message: self.unknown(key),
+                message: self.unknown(key, claims),
             })?;
         let (place, message) = match outcome {
             Ok(()) => {
@@ -136,7 +188,7 @@ impl Config {
     }
 
     /// What to say about a key that does not exist.
-    fn unknown(&self, key: &str) -> String {
+    fn unknown(&self, key: &str, claims: &Claims) -> String {
         if TABLES.contains(&key) {
             return format!("{key} is a table and must be written as `[{key}]`");
         }
@@ -148,8 +200,9 @@ impl Config {
             let keys = table.keys().iter();
             keys.map(move |key| dotted(path, key))
         });
-        let names = TABLES.iter().chain(&["listener"]);
-        let known: Vec<String> = keys.chain(names.map(|name| (*name).to_owned())).collect();
+        let names = TABLES.iter().copied().chain(["listener"]);
+        let names = names.chain(claims.names()).map(str::to_owned);
+        let known: Vec<String> = keys.chain(claims.keys()).chain(names).collect();
         let shown = printable(key);
         if let Some(instead) = instead(key) {
             return format!("unknown key `{shown}`; {instead}");
@@ -606,7 +659,9 @@ mod tests {
                 place: Place::File(at),
                 ..
             } => Some(at.line),
-            ConfigError::Refused { .. } | ConfigError::Unreadable { .. } => None,
+            ConfigError::Refused { .. }
+            | ConfigError::Unreadable { .. }
+            | ConfigError::Missing { .. } => None,
         }
     }
 

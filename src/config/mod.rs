@@ -11,6 +11,8 @@
 //! - It knows where each of its values was written, so that whoever finds one
 //!   wrong later can still point at it: [`Config::refuse`].
 //!
+//! A program may have tables of its own (`own`), which are read in the same way.
+//!
 //! The tables below hold every key once: name, type, default, limits. Their
 //! explanation for the operator is in `conf/purlin.toml`; tests compare the
 //! two.
@@ -30,6 +32,7 @@ mod nearest;
 mod networks;
 mod origins;
 mod output;
+mod own;
 mod place;
 mod setting;
 mod table;
@@ -55,6 +58,8 @@ pub use self::media_types::MediaTypes;
 pub use self::mode::Mode;
 pub use self::origins::{Origins, UrlPath};
 pub use self::output::Output;
+use self::own::Own;
+pub use self::own::{Claims, OwnValue, Size, Within};
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
 pub use self::workers::Workers;
@@ -131,6 +136,8 @@ table! {
         pub bus: Bus = Bus::default();
         /// `[log]`.
         pub log: Log = Log::default();
+        /// The tables of the program.
+        own: Own = Own::default();
         /// Where the values came from.
         sources: Sources = Sources::default();
     }
@@ -141,6 +148,8 @@ table! {
     pub struct Listener {
         /// Where to listen. Port 0 lets the kernel choose.
         pub address: Address = Address::Tcp(([127, 0, 0, 1], 7000).into());
+        /// What the program knows it by; `None`: nothing.
+        pub name: Option<String> = None;
         /// Whether `[::]` leaves IPv4 to others.
         pub ipv6_only: Ipv6Only = Ipv6Only::Auto;
         /// Mode of a Unix socket's file. `None`: as the system makes files.
@@ -390,6 +399,12 @@ impl Config {
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
         std::iter::once(top).chain(listeners).chain(named).collect()
+    }
+
+    /// The values of the program's own tables, each of its own type.
+    #[must_use]
+    pub fn own_values(&self) -> Vec<OwnValue> {
+        self.own.values()
     }
 
     /// Where the value of `key` was written.

@@ -102,6 +102,11 @@ pub enum ConfigError {
         /// Key, value, and what was expected.
         message: String,
     },
+    /// Something that has no default was written nowhere.
+    Missing {
+        /// The key.
+        message: String,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -112,6 +117,7 @@ impl fmt::Display for ConfigError {
                 let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
                 write!(f, "{}: cannot read the file: {error}", file.display())
             }
+            Self::Missing { message } => f.write_str(message),
             Self::Refused { place, message } => match place {
                 Place::Default | Place::Variable(_) => write!(f, "{place}: {message}"),
                 Place::Flag(text) => write!(f, "--set {}: {message}", printable(text)),
@@ -128,7 +134,7 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreadable { error, .. } => Some(error),
-            Self::Refused { .. } => None,
+            Self::Refused { .. } | Self::Missing { .. } => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::ctx::Ctx;
 use super::handover::HandoverFns;
 use super::hub::Hub;
 use super::router::Router;
+use super::service::Origin;
 use super::site::Site;
 
 type OnConn<S> = Arc<dyn Fn(&mut Ctx<'_, S>) + Send + Sync>;
@@ -82,16 +83,39 @@ impl<S> fmt::Debug for Hooks<S> {
     }
 }
 
-/// The handlers, the hooks and the hub of one worker.
-pub struct Core<S> {
+/// The handlers of what comes to a listener.
+pub struct Handlers<S> {
+    /// What the listener is called.
+    pub listener: Option<Arc<str>>,
     /// Who handles what.
-    pub router: Router<S>,
+    pub router: Arc<Router<S>>,
     /// Who handles requests.
     pub site: Arc<dyn Site<S>>,
+}
+
+impl<S> fmt::Debug for Handlers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handlers of {:?}", self.listener)
+    }
+}
+
+/// The handlers, the hooks and the hub of one worker.
+pub struct Core<S> {
+    /// Who handles what, by listener; at least one.
+    pub listeners: Vec<Handlers<S>>,
     /// What runs beside messages.
     pub hooks: Hooks<S>,
     /// The way to connections.
     pub hub: Hub,
+}
+
+impl<S> Core<S> {
+    /// The handlers of what comes to this listener.
+    #[inline]
+    pub(super) fn of(&self, origin: Origin) -> &Handlers<S> {
+        let handlers = self.listeners.get(usize::from(origin.listener));
+        handlers.unwrap_or(&self.listeners[0])
+    }
 }
 
 impl<S> fmt::Debug for Core<S> {

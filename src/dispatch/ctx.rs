@@ -28,6 +28,7 @@ pub struct Ctx<'a, S> {
     /// What everybody calls it.
     pub(super) conn: ConnId,
     pub(super) peer: Peer,
+    pub(super) listener: Option<&'a str>,
     pub(super) id: Option<Id>,
     pub(super) hub: &'a Hub,
     pub(super) timers: &'a mut Timers<S>,
@@ -416,6 +417,13 @@ impl<'a, S> Ctx<'a, S> {
         self.peer
     }
 
+    /// The name of the listener that the connection came to, as the configuration
+    /// has it; `None`: it has none there.
+    #[must_use]
+    pub const fn listener(&self) -> Option<&'a str> {
+        self.listener
+    }
+
     /// The way to other connections.
     #[must_use]
     pub const fn hub(&self) -> &'a Hub {
@@ -431,6 +439,17 @@ impl<'a, S> Ctx<'a, S> {
     #[must_use]
     pub fn data<T: Send + Sync + 'static>(&self) -> &'a T {
         self.hub.data()
+    }
+
+    /// The program's settings of type `T`: as [`Hub::settings`].
+    ///
+    /// # Panics
+    ///
+    /// When no table has this type: the program lacks a part, and the request is
+    /// answered with error 500.
+    #[must_use]
+    pub fn settings<T: Send + Sync + 'static>(&self) -> &'a T {
+        self.hub.settings()
     }
 
     /// Whether the peer keeps up: its unsent bytes are below

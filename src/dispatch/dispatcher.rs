@@ -16,7 +16,7 @@ use super::ctx::{Ctx, Gone, Pending, Timers};
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
 use super::router::Handler;
 use super::seed::Seed;
-use super::service::{Dispatcher, Named, Service, UnknownId};
+use super::service::{Dispatcher, Named, Origin, Service};
 use super::sink::{Nowhere, Sink};
 use super::{failure, log_fields, own_turn, sample, task};
 use crate::bus::Read;
@@ -41,7 +41,7 @@ pub(super) struct Current<S> {
     /// What everybody calls it.
     pub(super) name: ConnId,
     pub(super) peer: Peer,
-    pub(super) unknown_id: UnknownId,
+    pub(super) origin: Origin,
     pub(super) timers: Timers<S>,
     /// It has joined a room or is bound to a user.
     pub(super) member: bool,
@@ -63,7 +63,7 @@ impl<S: Default + Send + 'static> ConnDispatcher<S> {
             conn: ConnId::first(0, 0, 0),
             name: ConnId::first(0, 0, 0),
             peer: Peer::Unix,
-            unknown_id: UnknownId::default(),
+            origin: Origin::default(),
             timers: Timers::none(),
             member: false,
             handled: 0,
@@ -91,6 +91,7 @@ impl<S: Default + Send + 'static> Current<S> {
             slot: self.conn,
             conn: self.name,
             peer: self.peer,
+            listener: core.of(self.origin).listener.as_deref(),
             id: self.id,
             hub: &core.hub,
             timers: &mut self.timers,
@@ -139,13 +140,14 @@ impl<S: Default + Send + 'static> Current<S> {
 impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
     fn inline(&self, route: Route) -> bool {
         // Nobody's messages run no code of the user's.
-        let nobodys = route.heartbeat || self.core.router.fallback().is_none();
-        self.core.router.inline(route.id).unwrap_or(nobodys)
+        let router = &self.core.of(self.current.origin).router;
+        let nobodys = route.heartbeat || router.fallback().is_none();
+        router.inline(route.id).unwrap_or(nobodys)
     }
 
     fn call(&mut self, route: Route, body: Units<'_>, out: &mut Out<'_>, answer: &mut Answer) {
         let Self { core, current } = self;
-        match core.router.find(route.id) {
+        match core.of(current.origin).router.find(route.id) {
             Some(handler) => current.handle(core, handler, route, body, out, answer),
             None => current.unclaimed(core, route, body, out, answer),
         }
@@ -168,7 +170,7 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
     }
 
     fn messages_at(&self, path: &str) -> Option<Listening> {
-        self.core.site.messages_at(path)
+        self.core.of(self.current.origin).site.messages_at(path)
     }
 
     fn message(&mut self, number: u32, message: Message, out: &mut Out<'_>, answer: &mut Answer) {
@@ -223,11 +225,11 @@ impl<S: Default + Send + 'static> Dispatch for ConnDispatcher<S> {
 }
 
 impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
-    fn take(&mut self, conn: Named, peer: Peer, unknown_id: UnknownId, is_session: bool) {
+    fn take(&mut self, conn: Named, peer: Peer, origin: Origin, is_session: bool) {
         let Self { core, current } = self;
         (current.conn, current.name) = (conn.conn, conn.name);
         current.peer = peer;
-        current.unknown_id = unknown_id;
+        current.origin = origin;
         current.id = None;
         current.has_opened = false;
         // A state without bytes is as good as any other.
@@ -317,12 +319,12 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         &mut self,
         conn: Named,
         peer: Peer,
-        unknown_id: UnknownId,
+        origin: Origin,
         is_session: bool,
         state: &State,
     ) -> bool {
         let State::Bytes { version, bytes } = state else {
-            self.take(conn, peer, unknown_id, is_session);
+            self.take(conn, peer, origin, is_session);
             // A state with bytes would begin anew, and not go on.
             let is_whole = !is_session || size_of::<S>() == 0 && self.current.state.is_some();
             if !is_whole {
@@ -330,7 +332,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
             }
             return is_whole;
         };
-        self.take(conn, peer, unknown_id, false);
+        self.take(conn, peer, origin, false);
         let what = || "`take_over` of a connection's state".to_owned();
         let read = |carry: HandoverFns<S>| {
             let take_over = || (carry.take_over)(*version, bytes);
@@ -431,6 +433,14 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
 
     fn is_stateless(&self) -> bool {
         size_of::<S>() == 0
+    }
+
+    fn user_of(&self, conn: ConnId) -> Option<String> {
+        self.hub.directory().memberships(conn).0
+    }
+
+    fn conns_of(&self, user: &str) -> Vec<ConnId> {
+        self.hub.directory().user(user)
     }
 
     fn announces(&self) -> bool {

@@ -9,6 +9,7 @@ use super::data::Data;
 use super::directory::Directory;
 use super::news::News;
 use super::service::{WorkerContext, WorkerHandle};
+use super::settings::Settings;
 use crate::bus::Member;
 use crate::scoreboard::{Counter, Row};
 
@@ -55,6 +56,7 @@ struct Inner {
     arrivals: Arrivals,
     news: News,
     data: Data,
+    settings: Settings,
     row: Row,
     /// Names of the registered timers.
     timers: Vec<String>,
@@ -65,7 +67,13 @@ struct Inner {
 impl Hub {
     /// Of a program whose connections have the state `S`.
     pub(crate) fn new<S: 'static>(context: WorkerContext, data: Data, timers: Vec<String>) -> Self {
-        let WorkerContext { worker, row, bus } = context;
+        let WorkerContext {
+            worker,
+            bus,
+            row,
+            settings,
+            ..
+        } = context;
         Self(Arc::new(Inner {
             worker,
             directory: Directory::new(bus.clone()),
@@ -73,6 +81,7 @@ impl Hub {
             news: News::default(),
             bus,
             data,
+            settings,
             row,
             timers,
             state: (TypeId::of::<S>(), type_name::<S>()),
@@ -87,6 +96,17 @@ impl Hub {
     #[must_use]
     pub fn data<T: Send + Sync + 'static>(&self) -> &T {
         self.0.data.find()
+    }
+
+    /// The program's settings of type `T`, as they were when the worker started: a
+    /// reload starts new workers. See [`App::settings`](crate::App::settings).
+    ///
+    /// # Panics
+    ///
+    /// When no table has this type: the program lacks a part.
+    #[must_use]
+    pub fn settings<T: Send + Sync + 'static>(&self) -> &T {
+        self.0.settings.get()
     }
 
     /// Whether a timer is registered under `name`.

@@ -40,6 +40,7 @@ mod seed;
 #[doc(hidden)]
 pub mod service;
 mod session;
+mod settings;
 mod sink;
 mod site;
 mod target;
@@ -48,7 +49,7 @@ mod unclaimed;
 mod waker;
 
 #[doc(hidden)]
-pub use self::core::{Core, Hooks};
+pub use self::core::{Core, Handlers, Hooks};
 pub use close_reason::CloseReason;
 pub use ctx::{Ctx, TimerHandle};
 pub use data::Data;
@@ -64,8 +65,9 @@ pub use log_fields::{log_fields, name_request};
 pub use request_id::request_id;
 #[doc(hidden)]
 pub use router::Router;
-pub(crate) use router::wrapped;
 pub use router::{Handler, Middleware, Next};
+pub(crate) use router::{needs, wrapped};
+pub use settings::Settings;
 #[doc(hidden)]
 pub use site::{Site, Visit};
 pub use target::{Count, Target};

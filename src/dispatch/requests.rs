@@ -28,10 +28,16 @@ use crate::sys::socket::Peer;
 
 impl<S> Current<S> {
     /// What a handler of a request is given.
-    fn visit<'a>(&'a mut self, hub: &'a Hub, out: &'a mut dyn Sink) -> Visit<'a, S> {
+    fn visit<'a>(
+        &'a mut self,
+        hub: &'a Hub,
+        listener: Option<&'a str>,
+        out: &'a mut dyn Sink,
+    ) -> Visit<'a, S> {
         Visit {
             conn: self.conn,
             peer: self.peer,
+            listener,
             hub,
             timers: &mut self.timers,
             member: &mut self.member,
@@ -70,7 +76,7 @@ fn explain(whose: (&Hub, ConnId), head: &Head<'_>, response: &mut Response) {
 impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
     fn request(&mut self, lane: Lane, request: &Request<'_>, response: &mut Response) -> Served {
         let Self { core, current } = self;
-        let hub = &core.hub;
+        let (hub, at) = (&core.hub, core.of(current.origin));
         let head = &request.head;
         let _named = named(response, current.conn, hub);
         let served = guard(
@@ -78,8 +84,10 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
             || format!("the handler of {} {}", head.method, head.target),
             || {
                 let mut nowhere = Nowhere;
-                let visit = current.visit(hub, &mut nowhere).by(request.client);
-                core.site.serve(visit, lane, request, response)
+                let visit = current
+                    .visit(hub, at.listener.as_deref(), &mut nowhere)
+                    .by(request.client);
+                at.site.serve(visit, lane, request, response)
             },
         );
         if let Some(undone @ (Served::NotInline | Served::NoSuchMethod)) = served {
@@ -116,14 +124,16 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
 
     fn receive(&mut self, incoming: &Incoming<'_>, response: &mut Response) -> Wanted {
         let Self { core, current } = self;
-        let hub = &core.hub;
+        let (hub, at) = (&core.hub, core.of(current.origin));
         let head = &incoming.head;
         let _named = named(response, current.conn, hub);
         let what = || format!("the beginning of {} {}", head.method, head.target);
         let wanted = guard(hub.row(), what, || {
             let mut nowhere = Nowhere;
-            let visit = current.visit(hub, &mut nowhere).by(incoming.client);
-            core.site.receive(visit, incoming, response)
+            let visit = current
+                .visit(hub, at.listener.as_deref(), &mut nowhere)
+                .by(incoming.client);
+            at.site.receive(visit, incoming, response)
         });
         let wanted = wanted.unwrap_or_else(|| {
             response.restart();

@@ -131,3 +131,19 @@ pub(crate) fn wrapped<S: 'static>(handler: Handler<S>, middleware: &[Middleware<
         })
     })
 }
+
+/// Middleware that lets by whom `test` lets by; others get this error.
+pub(crate) fn needs<S: 'static>(
+    code: u16,
+    text: &str,
+    test: impl Fn(&Ctx<'_, S>) -> bool + Send + Sync + 'static,
+) -> Middleware<S> {
+    let text = text.to_owned();
+    Arc::new(move |ctx, body, next| {
+        if test(ctx) {
+            next.run(ctx, body)
+        } else {
+            Err(Error::new(code, text.clone()))
+        }
+    })
+}

@@ -143,6 +143,10 @@ pub struct WorkerContext {
     pub row: crate::scoreboard::Row,
     /// The way to other workers, if there are any.
     pub bus: Option<Arc<crate::bus::Member>>,
+    /// The program's settings.
+    pub settings: super::settings::Settings,
+    /// The names of the listeners, in the order of the configuration.
+    pub listeners: Vec<Option<std::sync::Arc<str>>>,
 }
 
 /// What to do with a message whose id no handler claimed.
@@ -155,6 +159,15 @@ pub enum UnknownId {
     Ignore,
     /// Close the connection.
     Close,
+}
+
+/// What a connection has of the listener that it came to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Origin {
+    /// Which listener of the configuration that is.
+    pub listener: u16,
+    /// What to do with ids that no handler claimed.
+    pub unknown_id: UnknownId,
 }
 
 /// A program that runs in one worker. All methods may be called from any of
@@ -200,6 +213,12 @@ pub trait Service: Send + Sync {
     /// Whether the state of a connection has no bytes: as good as another one.
     fn is_stateless(&self) -> bool;
 
+    /// The user that a connection is bound to.
+    fn user_of(&self, conn: ConnId) -> Option<String>;
+
+    /// The connections of a user.
+    fn conns_of(&self, user: &str) -> Vec<ConnId>;
+
     /// Whether `draining` has anything to do.
     fn announces(&self) -> bool;
 
@@ -220,7 +239,7 @@ pub trait Dispatcher: crate::protocol::Dispatch {
         &mut self,
         conn: Named,
         peer: crate::sys::socket::Peer,
-        unknown_id: UnknownId,
+        origin: Origin,
         is_session: bool,
     );
 
@@ -258,7 +277,7 @@ pub trait Dispatcher: crate::protocol::Dispatch {
         &mut self,
         conn: Named,
         peer: crate::sys::socket::Peer,
-        unknown_id: UnknownId,
+        origin: Origin,
         is_session: bool,
         state: &State,
     ) -> bool;

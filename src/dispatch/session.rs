@@ -38,8 +38,9 @@ impl<S: Default + Send + 'static> Current<S> {
             out.close = Some(CloseMode::Flush);
         }
         let what = || "a function of messages".to_owned();
+        let site = &core.of(self.origin).site;
         let ran = self.run(core, out, what, |ctx| {
-            core.site.message(number, ctx, message, answer);
+            site.message(number, ctx, message, answer);
         });
         if ran.is_none() {
             *answer = Answer::Error(Error::new(500, "the handler panicked"));

@@ -46,6 +46,7 @@ pub trait Site<S>: Send + Sync {
 pub struct Visit<'a, S> {
     pub(super) conn: ConnId,
     pub(super) peer: Peer,
+    pub(super) listener: Option<&'a str>,
     pub(super) hub: &'a Hub,
     pub(super) timers: &'a mut Timers<S>,
     pub(super) member: &'a mut bool,
@@ -80,6 +81,7 @@ impl<S> Visit<'_, S> {
             slot: self.conn,
             conn: self.conn,
             peer: self.peer,
+            listener: self.listener,
             id: None,
             hub: self.hub,
             timers: self.timers,

@@ -23,13 +23,13 @@ impl<S: Default + Send + 'static> Current<S> {
             *answer = Answer::body(body.to_bytes());
             return;
         }
-        if let Some(handler) = core.router.fallback() {
+        if let Some(handler) = core.of(self.origin).router.fallback() {
             return self.handle(core, handler, route, body, out, answer);
         }
         let row = core.hub.row();
         row.count(Counter::Unclaimed);
         let id = route.id.unwrap_or(0);
-        *answer = match self.unknown_id {
+        *answer = match self.origin.unknown_id {
             UnknownId::Error => {
                 Answer::Error(Error::new(404, format!("no handler for message {id}")))
             }

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use super::line::{self, Format, Speaker};
 use super::sink::Sink;
 use super::syslog::{self, Syslog};
+use super::tap::tap;
 use super::{Output, Settings};
 
 thread_local! {
@@ -124,6 +125,13 @@ impl Default for Logger {
 }
 
 impl Logger {
+    /// Writes nowhere until it is configured.
+    pub(super) fn silent() -> Self {
+        let logger = Self::default();
+        logger.change(|state| state.to_stderr = false);
+        logger
+    }
+
     pub(super) fn configure(&self, settings: &Settings) -> io::Result<()> {
         let (output, path) = whole(settings.file.as_ref())?;
         let file = output.as_ref().map(sink).transpose()?.flatten();
@@ -278,6 +286,10 @@ impl Logger {
         let state = self.state();
         // Taken, not borrowed: a `Display` in the message may log itself.
         let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
+        if let Some(tap) = tap().filter(|tap| tap.takes(record.level())) {
+            state.render(&mut line, record);
+            tap.put(&line);
+        }
         if state.to_stderr || state.file.is_some() {
             state.render(&mut line, record);
             if state.to_stderr {

@@ -28,6 +28,7 @@ mod line;
 mod logger;
 mod sink;
 mod syslog;
+mod tap;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -36,6 +37,7 @@ use std::sync::OnceLock;
 
 use ::log::LevelFilter;
 
+pub use self::tap::{Tap, keep_in, tap};
 pub use ::log::{debug, error, info, trace, warn};
 
 pub use fields::set_context;
@@ -112,6 +114,20 @@ pub fn init(settings: &Settings) -> io::Result<()> {
     logger.install()?;
     set_level(settings.level);
     Ok(())
+}
+
+/// A log that is kept in memory, for the lines of threads that are told so by
+/// [`keep_in`]. Nothing else changes: other lines go where they went, and nowhere if
+/// the log was not set up.
+///
+/// # Errors
+///
+/// The program has installed another logger.
+pub fn keep(level: LevelFilter) -> io::Result<Tap> {
+    let logger = LOGGER.get_or_init(Logger::silent);
+    logger.install()?;
+    set_level(level.max(::log::max_level()));
+    Ok(Tap::new(level))
 }
 
 /// Whether [`init`] would open what `settings` name; changes nothing but that a
@@ -210,7 +226,7 @@ pub fn adopt_access_log(file: OwnedFd) {
 ///
 /// The file cannot be opened.
 pub fn open_access_log(output: &Output) -> io::Result<()> {
-    LOGGER.get_or_init(Logger::default).open_access_log(output)
+    LOGGER.get_or_init(Logger::silent).open_access_log(output)
 }
 
 /// Writes whole lines to the access log; tells whether they are there.

@@ -8,7 +8,9 @@ mod access;
 mod id;
 pub mod per_ip;
 mod pool;
+mod user;
 
 pub use access::Access;
 pub use id::{ConnId, NoConnId};
 pub use pool::{Pool, Vacancy};
+pub use user::UserName;

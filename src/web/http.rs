@@ -410,6 +410,25 @@ impl<'a, S> Http<'a, S> {
         self.ctx.hub()
     }
 
+    /// The name of the listener that the request came to: as
+    /// [`Ctx::listener`](crate::dispatch::Ctx::listener).
+    #[must_use]
+    pub const fn listener(&self) -> Option<&'a str> {
+        self.ctx.listener()
+    }
+
+    /// The program's settings of type `T`: as
+    /// [`Hub::settings`](crate::dispatch::Hub::settings).
+    ///
+    /// # Panics
+    ///
+    /// When no table has this type: the program lacks a part, and the request is
+    /// answered with 500.
+    #[must_use]
+    pub fn settings<T: Send + Sync + 'static>(&self) -> &'a T {
+        self.ctx.settings()
+    }
+
     /// The worker's data of type `T`.
     ///
     /// # Panics

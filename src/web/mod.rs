@@ -71,6 +71,7 @@
 mod channel;
 mod events;
 pub mod files;
+mod group;
 mod http;
 mod location;
 mod method;
@@ -158,8 +159,10 @@ impl<S> fmt::Debug for Next<'_, S> {
 /// assert_eq!(test.http("GET", "/sum", "").status, 405);
 /// ```
 pub struct Web<S> {
+    /// What the paths of a group begin with.
+    prefix: String,
     routes: Vec<Route<S>>,
-    mounts: Vec<Mount>,
+    mounts: Vec<Mount<S>>,
     wraps: Vec<Middleware<S>>,
     /// Functions that get messages without ids.
     messages: Vec<Messages<S>>,
@@ -171,10 +174,12 @@ pub struct Web<S> {
 }
 
 /// Files, and below which path they are.
-struct Mount {
+struct Mount<S> {
     /// Without a slash at its end; empty: everything.
     path: String,
     files: Arc<Files>,
+    /// What is around it alone.
+    wraps: Vec<Middleware<S>>,
     place: &'static Location<'static>,
 }
 
@@ -188,12 +193,15 @@ struct Route<S> {
     /// Bytes of its bodies; `None`: as configured.
     body_max: Option<usize>,
     inline: bool,
+    /// What is around it alone.
+    wraps: Vec<Middleware<S>>,
     place: &'static Location<'static>,
 }
 
 impl<S> Default for Web<S> {
     fn default() -> Self {
         Self {
+            prefix: String::new(),
             routes: Vec::new(),
             mounts: Vec::new(),
             wraps: Vec::new(),
@@ -453,10 +461,11 @@ impl<S: Default + Send + 'static> Web<S> {
         inline: bool,
         place: &'static Location<'static>,
     ) -> Self {
-        let opens = socket::opens_messages(path);
+        let path = format!("{}{path}", self.prefix);
+        let opens = socket::opens_messages(&path);
         // On the business pool: middleware may block.
-        let mut web = self.add(Method::Get, path, opens, false, place);
-        let path = path.to_owned();
+        let mut web = self;
+        web.push(Route::new(Method::Get, path.clone(), opens, false, place));
         web.messages.push(Messages { path, f, inline });
         web
     }
@@ -503,17 +512,27 @@ impl<S: Default + Send + 'static> Web<S> {
         let place = Location::caller();
         let is_path = path.starts_with('/') && !path.contains([':', '*', '?']);
         assert!(is_path, "files cannot be at {path:?}: at {place}");
-        let path = spelled(path.trim_end_matches('/'));
-        if let Some(old) = self.mounts.iter().find(|old| old.path == path) {
-            let old = old.place;
-            panic!("{path}/ has two folders of files, at {old} and at {place}");
-        }
-        self.mounts.push(Mount {
-            path,
+        let path = format!("{}{}", self.prefix, path.trim_end_matches('/'));
+        assert!(
+            !path.contains(':'),
+            "files cannot be at {path:?}: at {place}"
+        );
+        self.mount(Mount {
+            path: spelled(&path),
             files: Arc::new(files.into()),
+            wraps: Vec::new(),
             place,
         });
         self
+    }
+
+    fn mount(&mut self, mount: Mount<S>) {
+        let Mount { path, place, .. } = &mount;
+        if let Some(old) = self.mounts.iter().find(|old| old.path == *path) {
+            let old = old.place;
+            panic!("{path}/ has two folders of files, at {old} and at {place}");
+        }
+        self.mounts.push(mount);
     }
 
     /// Handles every path that has no route, after files: those of
@@ -598,8 +617,19 @@ impl<S: Default + Send + 'static> Web<S> {
         inline: bool,
         place: &'static Location<'static>,
     ) -> Self {
-        let path = path.to_owned();
-        let twin = |old: &&Route<S>| old.method == method && old.path == path;
+        let path = format!("{}{path}", self.prefix);
+        self.push(Route::new(method, path, handler, inline, place));
+        self
+    }
+
+    fn push(&mut self, route: Route<S>) {
+        let Route {
+            method,
+            path,
+            place,
+            ..
+        } = &route;
+        let twin = |old: &&Route<S>| old.method == *method && old.path == *path;
         if let Some(old) = self.routes.iter().find(twin) {
             panic!(
                 "{} {path} has two handlers, at {} and at {place}",
@@ -607,21 +637,33 @@ impl<S: Default + Send + 'static> Web<S> {
                 old.place
             );
         }
-        self.routes.push(Route {
+        self.routes.push(route);
+    }
+
+    fn last(&mut self) -> &mut Route<S> {
+        let last = self.routes.last_mut();
+        last.expect("a route was registered before its properties are set")
+    }
+}
+
+impl<S> Route<S> {
+    const fn new(
+        method: Method,
+        path: String,
+        handler: Handler<S>,
+        inline: bool,
+        place: &'static Location<'static>,
+    ) -> Self {
+        Self {
             method,
             path,
             handler,
             before: None,
             body_max: None,
             inline,
+            wraps: Vec::new(),
             place,
-        });
-        self
-    }
-
-    fn last(&mut self) -> &mut Route<S> {
-        let last = self.routes.last_mut();
-        last.expect("a route was registered before its properties are set")
+        }
     }
 }
 

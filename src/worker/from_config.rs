@@ -8,7 +8,7 @@ use std::{fmt, io};
 use super::limits::admission::Entrance;
 use super::setup::{Accept, Listening};
 use crate::config::{self, Config};
-use crate::dispatch::service::UnknownId;
+use crate::dispatch::service::{Origin, UnknownId};
 use crate::protocol::Protocol;
 use crate::scoreboard::Scoreboard;
 use crate::sys::epoll::duplicate;
@@ -100,7 +100,8 @@ pub fn bind(
     protocols: Vec<Arc<dyn Protocol>>,
 ) -> Result<Vec<Listening>, BindError> {
     let bind = |(n, protocol): (usize, Arc<dyn Protocol>)| {
-        let socket = open(config, n, &config.listener[n].address, false)?;
+        let listener = &config.listener[n];
+        let socket = open(config, n, &listener.address, false)?;
         Listening::new(config, n, protocol, socket)
     };
     protocols.into_iter().enumerate().map(bind).collect()
@@ -170,7 +171,11 @@ impl Listening {
             socket,
             address,
             protocol,
-            unknown_id,
+            origin: Origin {
+                listener: u16::try_from(n).unwrap_or(u16::MAX),
+                unknown_id,
+            },
+            name: listener.name.as_deref().map(Arc::from),
             entrance: Arc::new(Entrance::new(listener, config.http.client_from)),
             is_lent: false,
         })
@@ -191,7 +196,8 @@ impl Listening {
             socket,
             address: self.address.clone(),
             protocol: Arc::clone(&self.protocol),
-            unknown_id: self.unknown_id,
+            origin: self.origin,
+            name: self.name.clone(),
             entrance: Arc::clone(&self.entrance),
             is_lent: self.is_lent,
         }

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::net::ConnId;
 
+/// Characters of a user's name that a line has room for.
+const USER_SHOWN: usize = 20;
+
 /// The connections of one worker.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Listed {
@@ -35,6 +38,8 @@ pub struct Live {
     pub bytes: Option<(u64, u64)>,
     /// Bytes that wait here to be sent.
     pub queued: usize,
+    /// Whom the program has bound it to.
+    pub user: Option<String>,
 }
 
 impl Live {
@@ -51,13 +56,14 @@ impl Live {
         let mut line = String::new();
         let _never_fails = write!(
             line,
-            "{id:<17} {peer:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}",
+            "{id:<17} {peer:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}  {}",
             self.local,
             time(self.age),
             time(self.idle),
             bytes(|both| both.0),
             bytes(|both| both.1),
             short(self.queued as u64),
+            cut(self.user.as_deref().unwrap_or("-"), USER_SHOWN),
         );
         line
     }
@@ -75,7 +81,16 @@ impl Live {
             "bytes_received": self.bytes.map(|both| both.0),
             "bytes_acknowledged": self.bytes.map(|both| both.1),
             "bytes_queued": self.queued,
+            "user": self.user,
         })
+    }
+}
+
+/// At most so many characters.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
     }
 }
 

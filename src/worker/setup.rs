@@ -9,8 +9,9 @@ use super::limits::admission::Entrance;
 use super::report::Listed;
 use crate::bus::{Bus, Shape};
 use crate::config::Config;
-use crate::dispatch::service::UnknownId;
-use crate::net::ConnId;
+use crate::dispatch::Settings;
+use crate::dispatch::service::Origin;
+use crate::net::{ConnId, UserName};
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};
 use crate::sys::channel::Channel;
@@ -24,8 +25,10 @@ pub struct Listening {
     pub address: Address,
     /// What is spoken.
     pub protocol: Arc<dyn Protocol>,
-    /// What to do with ids that no handler claimed.
-    pub unknown_id: UnknownId,
+    /// What its connections have of it.
+    pub origin: Origin,
+    /// What it is called.
+    pub name: Option<Arc<str>>,
     /// Whom it lets in.
     pub entrance: Arc<Entrance>,
     /// Whether somebody else listens on when this server has stopped: a service
@@ -48,6 +51,8 @@ pub struct Setup {
     pub accept: Accept,
     /// What to obey.
     pub limits: Limits,
+    /// The program's settings.
+    pub settings: Settings,
     /// Where to count.
     pub row: Row,
     /// The way to other workers, on which its row is free; `None`: there are none.
@@ -95,6 +100,9 @@ pub trait Control: Send {
 
     /// The answer to [`Order::Kick`]: whether there was such a connection.
     fn kicked(&mut self, _: ConnId, _: bool) {}
+
+    /// The answer to [`Order::KickUser`]: how many connections the user had.
+    fn kicked_user(&mut self, _: UserName, _: usize) {}
 }
 
 /// What a worker can be told.
@@ -115,6 +123,8 @@ pub enum Order {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// Close all connections of this user.
+    KickUser(UserName),
     /// Look whether the accept mutex has come.
     CheckAcceptMutex,
     /// When it drains, hand connections over this line to a worker that stays,

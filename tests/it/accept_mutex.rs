@@ -95,7 +95,8 @@ impl Crew {
                 .unwrap(),
                 address: Address::Tcp(at),
                 protocol: Arc::clone(&listeners[0].protocol),
-                unknown_id: listeners[0].unknown_id,
+                origin: listeners[0].origin,
+                name: None,
                 entrance: Arc::clone(&listeners[0].entrance),
                 is_lent: false,
             };
@@ -142,6 +143,7 @@ pub(crate) fn begin(
     let number = u8::try_from(n).unwrap();
     let owner = AcceptMutex::new(board.clone()).admit(number);
     let setup = Setup {
+        settings: Vec::new().into(),
         listeners,
         accept: match mode {
             Mode::Mutex => Accept::Mutex(board.clone()),

@@ -107,6 +107,7 @@ fn a_worker_that_says_what_none_says_is_ended_with_one_line() {
         "say 2 ready",
         "say 2 listed",
         "say 2 kicked 0.1.0.0",
+        "say 2 kicked-user 1 ann",
         "say 99 ready",
         "ring 2000000",
     ] {

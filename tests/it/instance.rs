@@ -28,7 +28,14 @@ fn programs() -> &'static Path {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--offline", "--quiet"]);
         cargo.args(["--example", "subject", "--example", "mover"]);
-        cargo.args(["--example", "hostile", "--example", "owing"]);
+        cargo.args([
+            "--example",
+            "hostile",
+            "--example",
+            "owing",
+            "--example",
+            "lobby",
+        ]);
         cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
             cargo.arg("--release");
@@ -85,6 +92,10 @@ impl Instance {
         Self::of(programs().join("owing"), AS_ROOT, top)
     }
 
+    /// Of the program that has a table, flags and a command of its own.
+    pub(crate) fn lobby() -> Self {
+        Self::of(programs().join("lobby"), AS_ROOT, "")
+    }
     /// Of the program whose workers can be made to turn on their master.
     pub(crate) fn hostile(top: &str) -> Self {
         Self::of(programs().join("hostile"), AS_ROOT, top)

@@ -59,6 +59,7 @@ mod mutated;
 mod operate;
 mod order;
 mod owing;
+mod own;
 mod packaging;
 mod per_ip;
 mod proxy;

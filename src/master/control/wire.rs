@@ -8,7 +8,7 @@ use ::log::LevelFilter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::net::ConnId;
+use crate::net::{ConnId, UserName};
 
 /// Longer requests are refused.
 pub const REQUEST_MAX: usize = 1024;
@@ -50,6 +50,9 @@ pub enum Command {
     /// Close a connection.
     #[serde(with = "text")]
     Kick(ConnId),
+    /// Close all connections of a user.
+    #[serde(with = "text")]
+    KickUser(UserName),
 }
 
 /// How many workers an operator wants.
@@ -259,7 +262,7 @@ mod tests {
         ConnId::first(1, 2, 3).next()
     }
 
-    fn all() -> [(Command, &'static str); 15] {
+    fn all() -> [(Command, &'static str); 16] {
         [
             (Command::Stop, "{\"command\":\"stop\"}\n"),
             (Command::Quit, "{\"command\":\"quit\"}\n"),
@@ -290,6 +293,10 @@ mod tests {
             (
                 Command::Kick(id()),
                 "{\"command\":{\"kick\":\"1.2.3.1\"}}\n",
+            ),
+            (
+                Command::KickUser("ann b".parse().unwrap()),
+                "{\"command\":{\"kick-user\":\"ann b\"}}\n",
             ),
         ]
     }
@@ -322,6 +329,7 @@ mod tests {
             b"{\"command\":\"stop\"} {}\n",
             b"{\"command\":\"kick\"}\n",
             b"{\"command\":{\"kick\":\"1.2.3\"}}\n",
+            b"{\"command\":{\"kick-user\":\"\"}}\n",
             b"{\"command\":{\"kick\":\"1.2.3.4\",\"stop\":null}}\n",
             b"{\"command\":{\"workers\":\"0\"}}\n",
             b"{\"command\":{\"workers\":\"-0\"}}\n",

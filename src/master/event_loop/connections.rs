@@ -15,6 +15,7 @@ use crate::master::control::{Command, Response};
 use crate::master::exit::Exit;
 use crate::master::plain::plain;
 use crate::master::workers::message::ToWorker;
+use crate::net::UserName;
 use crate::sys::memory;
 use crate::sys::process::Pid;
 use crate::worker::{Listed, Live};
@@ -22,7 +23,8 @@ use crate::worker::{Listed, Live};
 /// How long a worker may take.
 const LISTED: Duration = Duration::from_secs(2);
 
-/// A longer list is none of ours: a connection takes some 200 bytes.
+/// A longer list is none of ours: a connection takes some 200 bytes, and
+/// its user at most 128 characters.
 const LIST_MAX: u64 = 1 << 20;
 
 /// Connections that a worker lists at most.
@@ -118,6 +120,7 @@ pub(in crate::master) fn parse(text: &[u8]) -> std::io::Result<Listed> {
     listed.total = listed.total.max(listed.live.len());
     for one in &mut listed.live {
         one.local = plain(&one.local, LOCAL_MAX);
+        one.user = (one.user.take()).map(|user| plain(&user, UserName::MAX));
     }
     Ok(listed)
 }
@@ -147,7 +150,7 @@ fn answer(pending_list: &mut PendingList) -> Response {
     let rank = |(_, live): &(usize, Live)| (std::cmp::Reverse((live.queued, live.idle)), live.id);
     pending_list.live.sort_unstable_by_key(rank);
     let mut text = format!(
-        "{:<17} {:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}\n",
+        "{:<17} {:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}  user\n",
         "id", "peer", "local", "age", "idle", "in", "out", "queued"
     );
     for (_, live) in &pending_list.live {
@@ -200,6 +203,7 @@ mod tests {
             idle: u64::MAX,
             bytes: Some((u64::MAX, u64::MAX)),
             queued: usize::MAX,
+            user: Some(local.into()),
         }
     }
 

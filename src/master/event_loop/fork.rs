@@ -81,6 +81,7 @@ impl Master<'_> {
                     listeners,
                     accept: cycle.accept(&board),
                     limits: cycle.limits,
+                    settings: cycle.config.own_values().into(),
                     row: board.row(owner.row.into()),
                     bus: Some(self.bus.clone()),
                     number: owner.row,

@@ -1,7 +1,7 @@
 //! What workers say, and what becomes of one that says what none says. On the
 //! master's thread.
 
-use super::{Master, Step, connections};
+use super::{Master, Step, connections, kick_user};
 use crate::log;
 use crate::master::plain::plain;
 use crate::master::supervisor::{Event, SlotId};
@@ -42,6 +42,7 @@ impl Master<'_> {
                 }
                 ToMaster::Listed => connections::hear(self, pid),
                 ToMaster::Kicked(id, had_it) => self.kicked(id, had_it),
+                ToMaster::KickedUser(user, count) => kick_user::hear(self, pid, user, count),
                 ToMaster::Failed(text) => {
                     if let Some(member) = self.workers.with_pid(pid) {
                         member.last_words = Some(plain(&text, LAST_WORDS_MAX));

@@ -9,12 +9,14 @@ mod fork;
 mod hear;
 mod holders;
 mod introduce;
+mod kick_user;
 mod new_master;
 mod old_master;
 mod operate;
 mod raw_lines;
 mod reap;
 mod reload;
+mod serve;
 mod signals;
 mod status;
 mod wakes;
@@ -27,8 +29,8 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::control::ControlSocket;
 use super::control::clients::{Clients, FIRST_TOKEN};
-use super::control::{self, ControlSocket};
 use super::cycle::Cycle;
 use super::daemon::detach::Report;
 use super::daemon::service_manager::Notifier;
@@ -50,6 +52,7 @@ use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signals;
 use connections::PendingList;
+use kick_user::PendingKick;
 use operate::Awaited;
 use raw_lines::StandardErrors;
 use reap::STOPS_PER_SECOND;
@@ -131,6 +134,7 @@ pub(in crate::master) struct Master<'a> {
     awaited: Vec<Awaited>,
     /// The list of connections that is being put together.
     pending_list: Option<PendingList>,
+    pending_kicks: Vec<PendingKick>,
     /// Until the daemon's start was reported.
     report: Option<Report>,
     /// Why the last worker that said so ended.
@@ -209,6 +213,7 @@ impl<'a> Master<'a> {
             files_at: Instant::now(),
             awaited: Vec::new(),
             pending_list: None,
+            pending_kicks: Vec::new(),
             report: None,
             last_words: None,
             result: Ok(()),
@@ -304,50 +309,6 @@ impl<'a> Master<'a> {
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
-    }
-
-    fn let_in(&mut self) {
-        let Some(control) = &self.control else { return };
-        let accepted = self.clients.accept(control, &self.epoll, Instant::now());
-        if let Err(error) = accepted {
-            log::warn!("control socket: {error}; clients wait");
-            let _registered = self.epoll.delete(control);
-            self.is_listening = false;
-        }
-    }
-
-    fn listen_again(&mut self) {
-        let may_listen = !self.is_listening && self.supervisor.is_ruling();
-        if let Some(control) = self.control.as_ref().filter(|_| may_listen) {
-            let added = self.epoll.add(control, Interest::Read, CONTROL);
-            self.is_listening = added.is_ok();
-        }
-    }
-
-    fn serve(&mut self, client: u64) -> Step {
-        let Some(command) = self.clients.serve(client, &self.epoll) else {
-            return Step::Continue(());
-        };
-        match command {
-            // Answered when the master ends.
-            control::Command::Stop => self.order(Command::Stop)?,
-            control::Command::Quit => self.order(Command::Quit)?,
-            control::Command::Reload => self.reload(Some(client), false)?,
-            control::Command::ReloadForced => self.reload(Some(client), true)?,
-            control::Command::Reopen => self.reopen(Some(client))?,
-            control::Command::Upgrade => self.upgrade(Some(client), false)?,
-            control::Command::UpgradeForced => self.upgrade(Some(client), true)?,
-            control::Command::Status => {
-                let status = self.status();
-                self.clients.answer(client, &status, &self.epoll);
-            }
-            control::Command::Drain => self.drain(client)?,
-            control::Command::Workers(wanted) => self.set_workers(client, wanted)?,
-            control::Command::LogLevel(level) => self.set_log_level(client, level),
-            control::Command::Connections => connections::begin(self, Instant::now()),
-            control::Command::Kick(id) => self.kick(client, id),
-        }
-        Step::Continue(())
     }
 
     pub(super) fn order(&mut self, command: Command) -> Step {

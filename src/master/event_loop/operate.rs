@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ::log::LevelFilter;
 
-use super::{Master, Step, connections};
+use super::{Master, Step, connections, kick_user};
 use crate::log;
 use crate::master::control::{Command, Response, Wanted};
 use crate::master::exit::{Ending, Exit};
@@ -227,6 +227,7 @@ impl Master<'_> {
     /// Answers those whose thing is done, or takes too long.
     pub(super) fn answer_what_is_done(&mut self, now: Instant) {
         connections::look(self, now);
+        kick_user::look(self, now);
         let goals: Vec<(Goal, bool)> = (self.awaited.iter())
             .map(|one| (one.goal, one.until.is_some_and(|until| until <= now)))
             .collect();
@@ -249,6 +250,7 @@ impl Master<'_> {
         let awaited = self.awaited.iter().filter_map(|one| one.until);
         awaited
             .chain(self.pending_list.as_ref().map(|one| one.until))
+            .chain(self.pending_kicks.iter().map(|one| one.until))
             .min()
     }
 

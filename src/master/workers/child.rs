@@ -16,7 +16,7 @@ use crate::log::{self, Settings};
 use crate::master::cycle::SocketName;
 use crate::master::exit::{Ending, Exit};
 use crate::master::supervisor::Generation;
-use crate::net::ConnId;
+use crate::net::{ConnId, UserName};
 use crate::sys::channel::Received;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fault::{Spot, kill_point};
@@ -284,6 +284,7 @@ impl Control for Orders {
                 },
                 Some(ToWorker::CheckAcceptMutex) => return Some(Order::CheckAcceptMutex),
                 Some(ToWorker::Kick(id)) => return Some(Order::Kick(id)),
+                Some(ToWorker::KickUser(user)) => return Some(Order::KickUser(user)),
                 None => log::error!("the master said something unknown"),
             }
         }
@@ -301,5 +302,9 @@ impl Control for Orders {
 
     fn kicked(&mut self, id: ConnId, had_it: bool) {
         self.line.say(&ToMaster::Kicked(id, had_it));
+    }
+
+    fn kicked_user(&mut self, user: UserName, count: usize) {
+        self.line.say(&ToMaster::KickedUser(user, count));
     }
 }

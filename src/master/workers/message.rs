@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::log::LevelFilter;
 
 use crate::master::cycle::SocketName;
-use crate::net::ConnId;
+use crate::net::{ConnId, UserName};
 
 /// From the master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +32,8 @@ pub(in crate::master) enum ToWorker {
     List,
     /// Close this connection.
     Kick(ConnId),
+    /// Close the connections of this user.
+    KickUser(UserName),
     /// Look at the accept mutex: it may be yours.
     CheckAcceptMutex,
     /// Accept as well from the socket that comes along, which has this name.
@@ -52,6 +54,7 @@ impl ToWorker {
             Self::LogLevel(level) => format!("level {level}").into_bytes(),
             Self::List => b"list".to_vec(),
             Self::Kick(id) => format!("kick {id}").into_bytes(),
+            Self::KickUser(user) => format!("kick-user {user}").into_bytes(),
             Self::CheckAcceptMutex => b"check-accept-mutex".to_vec(),
             Self::Adopt((number, n)) => format!("adopt {number}.{n}").into_bytes(),
         }
@@ -82,6 +85,7 @@ impl ToWorker {
             }
             Some(("level", level)) => level.parse().ok().map(Self::LogLevel),
             Some(("kick", id)) => id.parse().ok().map(Self::Kick),
+            Some(("kick-user", user)) => user.parse().ok().map(Self::KickUser),
             Some(("adopt", name)) => {
                 let (number, n) = name.split_once('.')?;
                 Some(Self::Adopt((number.parse().ok()?, n.parse().ok()?)))
@@ -100,6 +104,8 @@ pub(in crate::master) enum ToMaster {
     Listed,
     /// Whether there was such a connection, which is closed then.
     Kicked(ConnId, bool),
+    /// How many connections of the user it has closed.
+    KickedUser(UserName, usize),
     /// It ends because of this.
     Failed(String),
 }
@@ -111,6 +117,7 @@ impl ToMaster {
             Self::Listed => b"listed".to_vec(),
             Self::Kicked(id, true) => format!("kicked {id}").into_bytes(),
             Self::Kicked(id, false) => format!("unknown {id}").into_bytes(),
+            Self::KickedUser(user, count) => format!("kicked-user {count} {user}").into_bytes(),
             Self::Failed(text) => format!("failed {text}").into_bytes(),
         }
     }
@@ -126,6 +133,10 @@ impl ToMaster {
             },
             Some(("kicked", id)) => Some(Self::Kicked(id.parse().ok()?, true)),
             Some(("unknown", id)) => Some(Self::Kicked(id.parse().ok()?, false)),
+            Some(("kicked-user", rest)) => {
+                let (count, user) = rest.split_once(' ')?;
+                Some(Self::KickedUser(user.parse().ok()?, count.parse().ok()?))
+            }
             Some(("failed", text)) => Some(Self::Failed(text.to_owned())),
             Some(_) => None,
         }
@@ -140,6 +151,7 @@ mod tests {
     fn what_is_sent_is_what_arrives() {
         let second = Duration::from_secs(1);
         let id = ConnId::first(1, 2, 3);
+        let user: UserName = "ann the 2nd\n".parse().unwrap();
         for message in [
             ToWorker::Refuse,
             ToWorker::Drain(None),
@@ -153,6 +165,7 @@ mod tests {
             ToWorker::LogLevel(LevelFilter::Off),
             ToWorker::List,
             ToWorker::Kick(id),
+            ToWorker::KickUser(user),
             ToWorker::CheckAcceptMutex,
             ToWorker::Adopt((12, 3)),
         ] {
@@ -163,6 +176,7 @@ mod tests {
             ToMaster::Listed,
             ToMaster::Kicked(id, true),
             ToMaster::Kicked(id, false),
+            ToMaster::KickedUser(user, 3),
             ToMaster::Failed("no\ndisk".into()),
         ] {
             assert_eq!(ToMaster::parse(&message.letter()), Some(message));
@@ -178,6 +192,9 @@ mod tests {
             b"successor",
             b"\xff",
             b"kick 1",
+            b"kick-user ",
+            b"kicked-user 1",
+            b"kicked-user x ann",
             b"level x",
         ] {
             assert_eq!(ToWorker::parse(letter), None);

@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::supervisor::{Generation, SlotId};
 use crate::log;
-use crate::net::ConnId;
 use crate::net::accept_mutex::Owner;
+use crate::net::{ConnId, UserName};
 use crate::sys::channel::Channel;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::process::Pid;
@@ -47,6 +47,7 @@ struct Owed {
     ready: bool,
     lists: usize,
     kicks: Vec<ConnId>,
+    user_kicks: Vec<UserName>,
     last_words: bool,
 }
 
@@ -57,6 +58,7 @@ impl Owed {
             ready: true,
             lists: 0,
             kicks: Vec::new(),
+            user_kicks: Vec::new(),
             last_words: true,
         }
     }
@@ -65,6 +67,7 @@ impl Owed {
         match message {
             ToWorker::List => self.lists += 1,
             ToWorker::Kick(id) => self.kicks.push(id),
+            ToWorker::KickUser(user) => self.user_kicks.push(user),
             ToWorker::Refuse
             | ToWorker::Drain(_)
             | ToWorker::Retire(_)
@@ -90,6 +93,10 @@ impl Owed {
             ToMaster::Kicked(id, _) => {
                 let asked = self.kicks.iter().position(|asked| asked == id);
                 asked.map(|at| self.kicks.swap_remove(at)).is_some()
+            }
+            ToMaster::KickedUser(user, _) => {
+                let asked = self.user_kicks.iter().position(|asked| asked == user);
+                asked.map(|at| self.user_kicks.swap_remove(at)).is_some()
             }
         };
         is_due.then_some(()).ok_or(Nonsense)
@@ -199,6 +206,7 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
         | ToWorker::LogLevel(_)
         | ToWorker::List
         | ToWorker::Kick(_)
+        | ToWorker::KickUser(_)
         | ToWorker::CheckAcceptMutex
         | ToWorker::Adopt(_) => {
             let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
@@ -281,6 +289,7 @@ mod tests {
     fn a_worker_may_say_once_what_it_was_asked_once() {
         let mut owed = Owed::at_first();
         let id = ConnId::first(1, 2, 3);
+        let user: UserName = "ann".parse().unwrap();
         let failed = ToMaster::Failed("why".into());
         for message in [ToMaster::Ready, failed] {
             assert_eq!(owed.said(&message), Ok(()));
@@ -289,6 +298,7 @@ mod tests {
         for (order, message) in [
             (ToWorker::List, ToMaster::Listed),
             (ToWorker::Kick(id), ToMaster::Kicked(id, true)),
+            (ToWorker::KickUser(user), ToMaster::KickedUser(user, 1)),
         ] {
             assert_eq!(owed.said(&message), Err(Nonsense), "unasked");
             owed.asked(order);

@@ -1,8 +1,8 @@
 //! The routes of a program, as one worker serves them.
 
+mod build;
 mod incoming;
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use matchit::{Params, Router};
 use crate::body::{Answer, Error};
 use crate::dispatch::{Ctx, Site, Visit};
 use crate::protocol::Message;
-use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted, spelled};
-use crate::protocol::{Lane, Listening, Units};
+use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted};
+use crate::protocol::{Lane, Listening};
 use crate::scoreboard::activity::{self, Work};
 use crate::web::files::Files;
 use crate::web::http::Http;
 use crate::web::method::Method;
-use crate::web::socket::{self, Messages};
-use crate::web::{Handler, Mount, Route, Web, wrapped};
+use crate::web::socket::Messages;
+use crate::web::{Handler, Route};
 
 /// Where the client for browsers is, if there is anything for it to reach.
 const SCRIPT: &str = "/purlin.js";
@@ -64,163 +64,6 @@ struct Found<S> {
 impl<S> fmt::Debug for Routes<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Routes({} paths)", self.methods.len())
-    }
-}
-
-/// `/a/:b/*c` as the router writes it.
-fn pattern(path: &str) -> String {
-    let segments = path.split('/').map(|segment| {
-        let escaped = || spelled(segment).replace('{', "{{").replace('}', "}}");
-        match (segment.strip_prefix(':'), segment.strip_prefix('*')) {
-            (Some(name), _) => format!("{{{name}}}"),
-            (None, Some(name)) => format!("{{*{name}}}"),
-            (None, None) => escaped(),
-        }
-    });
-    segments.collect::<Vec<_>>().join("/")
-}
-
-impl<S: Default + Send + 'static> Web<S> {
-    /// The routes, for one worker.
-    ///
-    /// # Panics
-    ///
-    /// When a path is none or cannot be told from another one; its place in the
-    /// program is named.
-    #[must_use]
-    pub fn routes(&self) -> Routes<S> {
-        let mut routes = Routes {
-            paths: Router::new(),
-            methods: Vec::new(),
-            mounts: self.mounted(),
-            messages: self.found_messages(),
-            socket: self.inline(socket::opens_by_id(|_| ())),
-            has_sockets: self.has_sockets,
-            script: self.inline(socket::script()),
-            otherwise: self.found_otherwise(),
-        };
-        let mut known: Vec<(String, usize)> = Vec::new();
-        for (number, route) in self.routes.iter().enumerate() {
-            let pattern = pattern(&route.path);
-            let at = known.iter().find(|(known, _)| *known == pattern);
-            let at = at.map(|(_, at)| *at).unwrap_or_else(|| {
-                let at = routes.insert(&pattern, route);
-                known.push((pattern, at));
-                at
-            });
-            routes.methods[at][route.method as usize] = Some(Found {
-                handler: wrapped(&route.handler, &self.wraps),
-                before: (route.before.as_ref()).map(|before| wrapped(before, &self.wraps)),
-                in_pieces: route.before.is_some(),
-                body_max: route.body_max,
-                inline: route.inline,
-                number: count(number),
-            });
-        }
-        routes
-    }
-
-    fn found_messages(&self) -> Vec<(u32, Messages<S>)> {
-        let number = |messages: &Messages<S>| {
-            let is_it =
-                |route: &Route<S>| route.method == Method::Get && route.path == messages.path;
-            self.routes.iter().position(is_it).map_or(0, count)
-        };
-        let all = self.messages.iter();
-        all.map(|messages| (number(messages), messages.clone()))
-            .collect()
-    }
-
-    fn mounted(&self) -> Vec<Mounted<S>> {
-        let mounted = |(index, mount): (usize, &Mount)| {
-            let number = self.routes.len() + 1 + index;
-            let wrapped = || self.pooled(&self.file_handler(mount), number);
-            mount.files.announce();
-            Mounted {
-                path: mount.path.clone(),
-                files: Arc::clone(&mount.files),
-                wrapped: (!self.wraps.is_empty()).then(wrapped),
-            }
-        };
-        let mut mounts: Vec<_> = self.mounts.iter().enumerate().map(mounted).collect();
-        mounts.sort_by_key(|mount| Reverse(mount.path.len()));
-        mounts
-    }
-
-    /// A handler with middleware around it, at this place among the routes.
-    fn pooled(&self, handler: &Handler<S>, number: usize) -> Found<S> {
-        Found {
-            handler: wrapped(handler, &self.wraps),
-            before: None,
-            in_pieces: false,
-            body_max: None,
-            inline: false,
-            number: count(number),
-        }
-    }
-
-    /// A handler of ours, which never blocks, with nothing around it.
-    fn inline(&self, handler: Handler<S>) -> Found<S> {
-        Found {
-            handler,
-            before: None,
-            in_pieces: false,
-            body_max: None,
-            inline: true,
-            number: count(self.routes.len()),
-        }
-    }
-
-    /// `otherwise`, which is asked whether it is for the request first.
-    fn admitted(&self) -> Option<Handler<S>> {
-        let otherwise = Arc::clone(self.otherwise.as_ref()?);
-        let Some(admits) = self.admits.clone() else {
-            return Some(otherwise);
-        };
-        Some(Arc::new(move |http, body, answer| {
-            admits(http, Units::borrowed(b""), answer);
-            if matches!(answer, Answer::None) {
-                otherwise(http, body, answer);
-            }
-        }))
-    }
-
-    fn found_otherwise(&self) -> Option<Found<S>> {
-        let handler = self.admitted()?;
-        let admits = self.admits.as_ref();
-        Some(Found {
-            before: admits.map(|admits| wrapped(admits, &self.wraps)),
-            ..self.pooled(&handler, self.routes.len())
-        })
-    }
-
-    /// The files as what middleware can be around.
-    fn file_handler(&self, mount: &Mount) -> Handler<S> {
-        let files = Arc::clone(&mount.files);
-        let from = mount.path.len();
-        let otherwise = self.admitted();
-        Arc::new(move |http, body, answer| {
-            let below = below(http.path(), from);
-            let row = http.ctx.hub().row();
-            let served = files.serve(Lane::Pool, http.request, below, row, http.response);
-            match (served, &otherwise) {
-                (Some(_), _) => {}
-                (None, Some(otherwise)) => otherwise(http, body, answer),
-                (None, None) => *answer = Answer::Error(nothing()),
-            }
-        })
-    }
-
-    /// Method and path of a route, by its place in the order of registration;
-    /// behind the last one `otherwise`, and behind that the files.
-    pub(crate) fn route(&self, number: u32) -> Option<String> {
-        let number = usize::try_from(number).ok()?;
-        let files = number.checked_sub(self.routes.len() + 1);
-        match (self.routes.get(number), files) {
-            (Some(route), _) => Some(format!("{} {}", route.method.name(), route.path)),
-            (None, None) => Some("`otherwise` of HTTP".to_owned()),
-            (None, Some(index)) => Some(format!("the files of {}", self.mounts.get(index)?.path)),
-        }
     }
 }
 

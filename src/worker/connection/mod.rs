@@ -2,7 +2,7 @@
 //!
 //! | part | who |
 //! |---|---|
-//! | `fd`, `id`, `peer`, `protocol`, `unknown_id`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
+//! | `fd`, `id`, `peer`, `protocol`, `origin`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
 //! | `became` | grows by who holds the turn: read freely |
 //! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted`, `close_reason` | atomic words, anyone |
 //! | `is_opened` | an atomic word: set by who holds the turn, or before anybody finds it |
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::dispatch::CloseReason;
-use crate::dispatch::service::{Named, UnknownId};
+use crate::dispatch::service::{Named, Origin};
 use crate::net::ConnId;
 use crate::net::per_ip::Hash;
 use crate::protocol::{CloseMode, Event, Protocol};
@@ -117,7 +117,7 @@ pub(crate) struct Connection {
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
     /// What the peer turned out to speak, where `protocol` left that open.
     became: Became,
-    pub(crate) unknown_id: UnknownId,
+    pub(crate) origin: Origin,
     /// When it was accepted, in milliseconds of the coarse clock.
     pub(crate) opened: u64,
     /// When the peer's last whole message arrived; 0: none yet.
@@ -158,7 +158,7 @@ impl Connection {
             counted: AtomicU64::new(0),
             protocol: None,
             became: Became::nothing(),
-            unknown_id: UnknownId::default(),
+            origin: Origin::default(),
             opened: 0,
             heard: AtomicU64::new(0),
             clocks: Clocks::new(),

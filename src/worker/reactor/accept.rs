@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::{Accepting, Reactor};
-use crate::dispatch::service::UnknownId;
+use crate::dispatch::service::Origin;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
 use crate::protocol::Protocol;
@@ -324,7 +324,7 @@ impl Accepted {
 /// connection moves in.
 pub(super) struct Listened {
     protocol: Arc<dyn Protocol>,
-    unknown_id: UnknownId,
+    origin: Origin,
     entrance: Arc<Entrance>,
 }
 
@@ -332,7 +332,7 @@ impl Listened {
     pub(super) fn new(listening: &Listening) -> Self {
         Self {
             protocol: Arc::clone(&listening.protocol),
-            unknown_id: listening.unknown_id,
+            origin: listening.origin,
             entrance: Arc::clone(&listening.entrance),
         }
     }
@@ -352,7 +352,7 @@ impl Listened {
         conn.id = id;
         conn.peer = peer;
         conn.protocol = Some(self.protocol);
-        conn.unknown_id = self.unknown_id;
+        conn.origin = self.origin;
         conn.count(address);
         conn
     }

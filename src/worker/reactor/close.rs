@@ -253,6 +253,14 @@ mod tests {
             true
         }
 
+        fn user_of(&self, _: ConnId) -> Option<String> {
+            None
+        }
+
+        fn conns_of(&self, _: &str) -> Vec<ConnId> {
+            Vec::new()
+        }
+
         fn announces(&self) -> bool {
             false
         }

@@ -3,7 +3,7 @@
 
 use super::Reactor;
 use super::inbound::Inbound;
-use crate::net::ConnId;
+use crate::net::{ConnId, UserName};
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::socket::{self, Peer};
@@ -42,10 +42,18 @@ impl Reactor<'_> {
                 idle,
                 bytes: socket::bytes_moved(conn.socket()),
                 queued,
+                user: (self.service.user_of(conn.id))
+                    .map(|user| user.chars().take(UserName::MAX).collect()),
             })
         });
         let live = live.collect();
         Listed { live, total }
+    }
+
+    /// The same, of all connections of a user; tells how many those were.
+    pub(super) fn kick_user(&mut self, user: &str) -> usize {
+        let conns = self.service.conns_of(user);
+        conns.into_iter().filter(|conn| self.kick(*conn)).count()
     }
 
     /// Closes a connection because an operator wants it; false: nobody has

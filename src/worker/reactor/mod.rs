@@ -320,6 +320,10 @@ impl<'a> Reactor<'a> {
                     let had_it = self.kick(id);
                     self.control.kicked(id, had_it);
                 }
+                Order::KickUser(user) => {
+                    let count = self.kick_user(user.as_str());
+                    self.control.kicked_user(user, count);
+                }
                 Order::Refuse => self.refuse_clients(),
                 Order::CheckAcceptMutex => self.check_accept_mutex(),
                 Order::Successor(line, generation) => self.meet_successor(line, generation),

@@ -14,10 +14,10 @@ use super::queues::letters::ToReactor;
 use super::reactor::accept_mutex::AcceptMode;
 use super::reactor::drain_report::Drained;
 use super::reactor::{End, Reactor};
-use super::setup::{Control, Setup};
+use super::setup::{Control, Listening, Setup};
 use super::shared::Shared;
 use crate::dispatch::service::{Application, Service, WorkerContext};
-use crate::log::access_log;
+use crate::log::{access_log, keep_in, tap};
 use crate::scoreboard::Counter;
 use crate::sys::epoll::Epoll;
 
@@ -66,6 +66,19 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// What the listeners of the configuration are called. Those that are sockets of
+/// other workers as well come more than once.
+fn names(listeners: &[Listening]) -> Vec<Option<Arc<str>>> {
+    let count = listeners
+        .iter()
+        .map(|one| usize::from(one.origin.listener) + 1);
+    let mut names = vec![None; count.max().unwrap_or(1)];
+    for one in listeners {
+        names[usize::from(one.origin.listener)].clone_from(&one.name);
+    }
+    names
+}
+
 /// Runs a worker on the calling thread, which becomes its reactor, and on
 /// threads of its own. Returns when it was told to, with every thread gone
 /// except those whose handlers block past the end.
@@ -97,6 +110,8 @@ pub fn run(
         worker: Arc::clone(&shared) as Arc<_>,
         row: shared.row.clone(),
         bus: shared.bus.clone(),
+        settings: setup.settings,
+        listeners: names(&setup.listeners),
     };
     let service: Arc<dyn Service> = application
         .start(surroundings)
@@ -183,7 +198,9 @@ impl Threads {
         };
         *self.0.0.lock().expect("only numbers are changed under it") += 1;
         let own = name.clone();
+        let tap = tap();
         let started = thread::Builder::new().name(own.clone()).spawn(move || {
+            keep_in(tap);
             let member = member;
             if let Err(error) = work() {
                 ::log::error!("run the {own} thread: {error}; the worker ends");

@@ -34,12 +34,9 @@ impl Lender {
                 app: service.dispatcher(),
             })
         });
-        parts.app.take(
-            conn.named(),
-            conn.peer,
-            conn.unknown_id,
-            protocol.is_session(),
-        );
+        parts
+            .app
+            .take(conn.named(), conn.peer, conn.origin, protocol.is_session());
         parts
     }
 

@@ -190,9 +190,9 @@ pub(super) fn unpack(service: &dyn Service, conn: &mut Connection, record: &Reco
         app: service.dispatcher(),
     });
     parts.server.restore(record.rest);
-    let (id, peer, unknown_id) = (conn.named(), conn.peer, conn.unknown_id);
+    let (id, peer, origin) = (conn.named(), conn.peer, conn.origin);
     let state = &luggage.state;
-    let unpacked = (parts.app).unpack(id, peer, unknown_id, is_session, state);
+    let unpacked = (parts.app).unpack(id, peer, origin, is_session, state);
     *own_parts(conn) = unpacked.then_some(parts);
     unpacked
 }

@@ -294,7 +294,7 @@ impl Reactor<'_> {
     fn unpack_output(&self, conn: &mut Connection, output: &Output, files: Vec<OwnedFd>) -> usize {
         let mut app = self.service.dispatcher();
         // For its name in the access log.
-        app.take(conn.named(), conn.peer, conn.unknown_id, false);
+        app.take(conn.named(), conn.peer, conn.origin, false);
         let unsent = output.unpack(conn, files, &mut *app);
         app.vacate();
         let (limits, begins) = (&self.shared.limits, conn.mailbox.begin_inline());

@@ -1,0 +1,86 @@
+//! The program that the tests of what is a program's own start: it has a table in
+//! the configuration, flags, a command, and handlers of one listener that others do not reach.
+
+use std::io::Write;
+
+use purlin::Within;
+use purlin::prelude::*;
+
+/// Answers with the message of the day.
+const MOTD: Id = 1;
+/// Answers with the seats that there are.
+const SEATS: Id = 2;
+/// Says who one is.
+const LOGIN: Id = 3;
+/// Answers with the name of the listener.
+const WHERE: Id = 4;
+/// Of the internal listener: answers how many connections a user has.
+const COUNT: Id = 100;
+
+/// What `[app]` says.
+#[derive(Deserialize, Serialize)]
+#[serde(default)]
+struct Lobby {
+    motd: String,
+    seats: Within<2, 64>,
+    idle: Duration,
+    users: Option<std::path::PathBuf>,
+}
+
+impl Default for Lobby {
+    fn default() -> Self {
+        Self {
+            motd: "welcome".into(),
+            seats: Within::new(8),
+            idle: Duration::from_secs(30),
+            users: None,
+        }
+    }
+}
+
+/// Let somebody log in
+#[derive(clap::Args)]
+struct AddUser {
+    /// Who that is
+    name: String,
+    /// May kick others
+    #[arg(long)]
+    admin: bool,
+}
+
+fn add_user(args: AddUser, settings: &purlin::dispatch::Settings) -> Result<(), String> {
+    let users = settings.get::<Lobby>().users.as_ref();
+    let users = users.ok_or("app.users is empty: it names the file of users")?;
+    let file = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(users);
+    let written = file.and_then(|mut file| writeln!(file, "{} {}", args.name, args.admin));
+    written.map_err(|error| format!("write {}: {error}", users.display()))
+}
+
+/// The message of the day, as it was when the worker started.
+struct Motd(String);
+
+fn main() -> ExitCode {
+    App::<()>::new()
+        .version("7.8.9")
+        .about("A place to meet")
+        .settings::<Lobby>("app")
+        .flag("-m, --motd <TEXT>", "app.motd", "What newcomers read")
+        .command("adduser", add_user)
+        .data_with(|settings| Ok::<_, String>(Motd(settings.get::<Lobby>().motd.clone())))
+        .on(MOTD, |c, (): ()| c.data::<Motd>().0.clone())
+        .on(SEATS, |c, (): ()| c.settings::<Lobby>().seats.to_string())
+        .on(LOGIN, |c, name: String| c.bind(&name))
+        .on(WHERE, |c, (): ()| {
+            c.listener().unwrap_or_default().to_owned()
+        })
+        .listener("internal", |l| {
+            l.on(COUNT, |c, user: String| {
+                c.hub().user(&user).count().to_string()
+            })
+            .web(Web::new().get("/health", |_, (): ()| "fine"))
+        })
+        .main()
+}
