@@ -17,9 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use super::target::Pushing;
+use bytes::Bytes;
+
+use crate::body::Id;
 use crate::bus::{Origin, Read};
 use crate::net::ConnId;
+use crate::protocol::Media;
+
+/// A push: its id, its body, and what that is.
+pub(super) type Pushing = (Id, Bytes, Media);
 
 /// What is said to a connection.
 #[derive(Clone, Debug)]
@@ -159,10 +165,7 @@ fn is_before(marks: &[Read], origin: Origin) -> bool {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::protocol::Media;
 
     fn origin(row: u8, sequence: u64) -> Origin {
         Origin {

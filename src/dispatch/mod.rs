@@ -30,6 +30,7 @@ mod log_fields;
 mod moves;
 mod news;
 mod own_turn;
+mod program;
 mod record;
 mod request_id;
 mod requests;
@@ -45,6 +46,7 @@ mod sink;
 mod site;
 mod target;
 mod task;
+mod told;
 mod unclaimed;
 mod waker;
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::arrivals::Said;
+use super::arrivals::{Pushing, Said};
 use super::directory::Ear;
 use super::hub::Hub;
 use super::own_turn;
@@ -69,9 +69,6 @@ impl Hub {
         }
     }
 }
-
-/// A push: its id, its body, and what that is.
-pub(super) type Pushing = (Id, Bytes, Media);
 
 impl<'a> Target<'a> {
     /// All of them but this one.

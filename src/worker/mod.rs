@@ -11,7 +11,9 @@
 //! - One thread owns each thing. The reactor alone reads open connections and
 //!   decides which of them live; whoever holds a connection's turn runs its
 //!   handlers and writes its replies; the sender owns what waits for room; the
-//!   recycler closes descriptors, but for those of whoever leaves at rest.
+//!   recycler closes descriptors, but for those of whoever leaves at rest; the bus
+//!   thread hears the other workers, and puts what they say where the sender finds
+//!   it.
 //! - A worker lives and dies as one. Whichever thread ends first, by returning
 //!   or by panicking, ends them all; the master then starts a new worker.
 //! - Every end of a connection is one path: whoever wants it closed *asks* (a

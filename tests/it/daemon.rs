@@ -235,6 +235,7 @@ fn a_foreground_run_leaves_nothing_behind() {
 fn threads_have_the_names_of_their_jobs() {
     let daemon = Daemon::start(&[("worker.business_threads", "2")]);
     let expected = [
+        "bus",
         "business-1",
         "business-2",
         "heartbeat",

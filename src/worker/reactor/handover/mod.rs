@@ -65,6 +65,7 @@
 //! drains.
 
 mod clocks;
+mod limbo;
 mod output;
 mod pack;
 mod receive;
@@ -72,5 +73,5 @@ mod record;
 mod send;
 mod verdict;
 
-pub(super) use receive::Predecessor;
+pub(super) use limbo::Predecessor;
 pub(super) use send::Successors;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::limbo::{Limbo, Predecessor};
 use super::output::Output;
 use super::pack::{own_parts, unpack};
 use super::record::{Message, Reason, Record, Verdict};
-use crate::bus::Read;
 use crate::dispatch::CloseReason;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
@@ -23,35 +23,19 @@ use crate::worker::connection::items::Items;
 use crate::worker::connection::mailbox::Wait;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::accept::Listened;
-use crate::worker::reactor::drain::Fate;
 use crate::worker::reactor::{HANDOVER, Reactor};
 use crate::worker::turn::write;
 
-/// A worker that leaves.
-pub(in crate::worker) struct Predecessor {
-    channel: Channel,
-    /// What it was told that it is ours, and has not let go of yet.
-    limbo: Vec<Limbo>,
-}
-
-/// A connection that is ours when the other worker says so, or is gone. Until then
-/// nobody serves it: what its handlers said, the other one would hear as well.
-struct Limbo {
-    arrival: Arrival,
-    /// What came for it meanwhile, in its order.
-    rests: Vec<(Vec<u8>, Option<CloseMode>)>,
-}
-
 /// A connection that has everything but its place: nobody finds it yet.
-struct Arrival {
-    vacancy: Vacancy<Connection>,
-    protocol: Arc<dyn Protocol>,
-    address: Option<Hash>,
-    record: Box<Record>,
+pub(super) struct Arrival {
+    pub(super) vacancy: Vacancy<Connection>,
+    pub(super) protocol: Arc<dyn Protocol>,
+    pub(super) address: Option<Hash>,
+    pub(super) record: Box<Record>,
     /// Bytes of memory that wait to be sent.
-    unsent: usize,
+    pub(super) unsent: usize,
     /// What the loop is to be told of.
-    interest: Interest,
+    pub(super) interest: Interest,
 }
 
 impl Reactor<'_> {
@@ -71,19 +55,6 @@ impl Reactor<'_> {
         }
     }
 
-    /// This worker leaves: what was offered and not answered stays where it is.
-    pub(in crate::worker) fn take_no_more(&mut self) {
-        let waits = |one: &Predecessor| !one.limbo.is_empty();
-        while let Some(line) = self.predecessors.iter().position(|one| !waits(one)) {
-            self.part_from(line);
-        }
-    }
-
-    /// Whether something is ours that another worker has not let go of yet.
-    pub(in crate::worker) fn has_limbo(&self) -> bool {
-        self.predecessors.iter().any(|one| !one.limbo.is_empty())
-    }
-
     /// A line has something to say.
     pub(in crate::worker) fn hear_lines(&mut self) {
         let mut line = 0;
@@ -95,44 +66,6 @@ impl Reactor<'_> {
             }
         }
         self.hear_successors();
-    }
-
-    /// Nothing more is heard over this line: what was taken over it is ours.
-    fn part_from(&mut self, line: usize) {
-        let Predecessor { channel, limbo } = self.predecessors.remove(line);
-        let _gone = self.epoll.delete(&channel);
-        if !limbo.is_empty() {
-            self.leave_limbo(limbo, &[], None);
-        }
-    }
-
-    /// The other worker has let go of these, and passed on what it heard up to the
-    /// marks.
-    fn leave_limbo(&mut self, limbo: Vec<Limbo>, marks: &[Read], own: Option<Read>) {
-        let Some(bus) = self.shared.bus.clone() else {
-            return self.come_in(limbo, marks);
-        };
-        let service = self.service;
-        let deliver = &mut |message| service.hear(message);
-        bus.taking_over(own, deliver, || self.come_in(limbo, marks));
-    }
-
-    fn come_in(&mut self, limbo: Vec<Limbo>, marks: &[Read]) {
-        let marks: Arc<[Read]> = marks.into();
-        for Limbo { mut arrival, rests } in limbo {
-            let named = arrival.vacancy.tenant().named();
-            let is_session = arrival.protocol.is_session();
-            self.move_in(arrival);
-            if self.has_successor() {
-                self.set_fate(named.conn.slot(), Fate::Open);
-            }
-            for (pushes, close) in rests {
-                self.take_rest(named.conn, pushes, close);
-            }
-            if is_session {
-                self.service.arrived(named, &marks);
-            }
-        }
     }
 
     /// False: it is gone, or the line is of no use any more.
@@ -373,7 +306,7 @@ impl Reactor<'_> {
     }
 
     /// The connection goes on here.
-    fn move_in(&mut self, arrival: Arrival) {
+    pub(super) fn move_in(&mut self, arrival: Arrival) {
         let Arrival {
             vacancy,
             protocol,
@@ -445,7 +378,7 @@ impl Reactor<'_> {
     }
 
     /// What came for a connection while it moved.
-    fn take_rest(&mut self, id: ConnId, pushes: Vec<u8>, close: Option<CloseMode>) {
+    pub(super) fn take_rest(&mut self, id: ConnId, pushes: Vec<u8>, close: Option<CloseMode>) {
         let shared = self.shared;
         let Some(conn) = shared.pool.find(id) else {
             return shared.row.count(Counter::Stale);
