@@ -13,5 +13,5 @@ fuzz_target!(|input: &[u8]| {
     // Mostly where a writer may be.
     let head = u64::from_le_bytes(*head);
     let head = if head % 4 == 0 { head } else { head % 2100 };
-    purlin::bus::arbitrary(&words, head);
+    let _counted = purlin::bus::arbitrary(&words, head);
 });

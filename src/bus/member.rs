@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::RwLock;
+use std::time::{Duration, Instant};
 
 use super::interest::Names;
 use super::message::{Message, Outgoing};
@@ -12,6 +13,9 @@ use super::shared::{Bus, Rows};
 use super::{Interest, Kind, Origin};
 use crate::scoreboard::{Counter, Row};
 use crate::sys::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
+
+/// How long readers may read nothing before nobody waits for them any more.
+const STILL: Duration = Duration::from_millis(50);
 
 /// A worker's place on the bus, for all of its threads.
 ///
@@ -31,6 +35,8 @@ pub struct Member {
     /// Bytes in the backlogs, as the publisher has them.
     waiting: AtomicUsize,
     waiting_max: usize,
+    /// Nothing was read of what waits for a while.
+    stands_still: AtomicBool,
     ends: AtomicBool,
 }
 
@@ -92,6 +98,7 @@ impl Member {
             publisher: Mutex::new(publisher),
             waiting: AtomicUsize::new(0),
             waiting_max: backlog,
+            stands_still: AtomicBool::new(false),
             ends: AtomicBool::new(false),
         }
     }
@@ -223,10 +230,29 @@ impl Member {
         }
     }
 
-    /// Whether so much waits for slow readers that whoever publishes should pause.
-    #[must_use]
-    pub fn is_strained(&self) -> bool {
+    fn is_strained(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > self.waiting_max / 2
+    }
+
+    /// Holds a thread that may publish back while more than half of the backlog
+    /// waits for readers that catch up. Readers that stand still hold nobody up: all
+    /// threads together wait for them once, 50 ms.
+    pub fn let_catch_up(&self) {
+        let mut since = Instant::now();
+        let mut before = self.waiting.load(Ordering::Relaxed);
+        while self.is_strained()
+            && !self.stands_still.load(Ordering::Relaxed)
+            && !self.ends.load(Ordering::Relaxed)
+        {
+            std::thread::sleep(Duration::from_millis(1));
+            let now = self.waiting.load(Ordering::Relaxed);
+            if now < before {
+                since = Instant::now();
+            } else if since.elapsed() >= STILL {
+                self.stands_still.store(true, Ordering::Relaxed);
+            }
+            before = now;
+        }
     }
 
     /// Gives `deliver` what others say, until [`Self::end`]. The loop of the `bus`
@@ -294,6 +320,9 @@ impl Member {
         let written = publisher.flush_all(&self.bus);
         self.note_waiting(&publisher);
         drop(publisher);
+        if !written.is_empty() {
+            self.stands_still.store(false, Ordering::Relaxed);
+        }
         self.wake(written);
         !written.is_empty()
     }
@@ -446,7 +475,7 @@ mod tests {
     fn who_is_interested_hears_it_and_nobody_else() {
         let host = Host::new();
         let [one, two, three] = [0, 1, 2].map(|row| host.member(row, 7));
-        assert_eq!(one.publish(&push(ROOM, b"nobody")), Sent::default());
+        assert_eq!(one.publish(&push(ROOM, b"nobody")).origin.sequence, 0);
         two.enter(ROOM);
         two.enter(ROOM);
         let sent = one.publish(&push(ROOM, b"x"));
@@ -464,7 +493,7 @@ mod tests {
         );
         two.leave(ROOM);
         two.leave(ROOM);
-        assert_eq!(one.publish(&push(ROOM, b"left")), Sent::default());
+        assert_eq!(one.publish(&push(ROOM, b"left")).origin.sequence, 0);
         two.session_came();
         assert_eq!(one.publish(&push(Interest::Everybody, b"all")).reached, 1);
         assert_eq!(
@@ -484,7 +513,7 @@ mod tests {
         let conn = Interest::Conn(ConnId::first(1, 7, 3));
         assert_eq!(one.publish(&push(conn, b"there")).reached, 1);
         let older = Interest::Conn(ConnId::first(1, 6, 3));
-        assert_eq!(one.publish(&push(older, b"dead")), Sent::default());
+        assert_eq!(one.publish(&push(older, b"dead")).origin.sequence, 0);
         three.enter(older);
         assert_eq!(one.publish(&push(older, b"moved")).reached, 1);
         assert_eq!(
@@ -525,11 +554,16 @@ mod tests {
         let lost = host.read(0, Counter::BusLost);
         assert!(lost > 0 && one.is_strained());
         assert_eq!(reached as u64 + lost, 1000);
+        // It stands still: who says more waits for it once.
+        let began = Instant::now();
+        (0..100).for_each(|_| one.let_catch_up());
+        assert!(began.elapsed() < 20 * STILL, "each waits for it");
         let mut all = heard(&two);
         while one.flush() {
             all.extend(heard(&two));
         }
         assert!(!one.is_strained());
+        assert!(!one.stands_still.load(Ordering::Relaxed), "it goes on");
         let number = |body: &[u8]| u64::from_le_bytes(*body.first_chunk().unwrap());
         let kept: Vec<u64> = all
             .iter()

@@ -1,7 +1,8 @@
 //! One ring: pieces of messages from one worker to another, in words.
 //!
 //! A piece is a head word and its bytes, padded to words. `head` and `tail` count
-//! words since the ring was made and never come round; the writer stores `head`
+//! words since the ring was made, which do not come round in the life of a server
+//! (and may, if a broken neighbour says so); the writer stores `head`
 //! behind a piece, so who sees it sees the piece.
 
 use crate::sys::sync::{AtomicU64, Ordering};
@@ -86,18 +87,18 @@ impl<'a> Ring<'a> {
             | u64::from(part.epoch) << 48;
         self.at(head).store(first, Ordering::Relaxed);
         let (whole, rest) = bytes.as_chunks::<8>();
-        let mut next = head + 1;
+        let mut next = head.wrapping_add(1);
         for word in whole {
             self.at(next)
                 .store(u64::from_le_bytes(*word), Ordering::Relaxed);
-            next += 1;
+            next = next.wrapping_add(1);
         }
         if !rest.is_empty() {
             let mut word = [0; 8];
             word[..rest.len()].copy_from_slice(rest);
             self.at(next)
                 .store(u64::from_le_bytes(word), Ordering::Relaxed);
-            next += 1;
+            next = next.wrapping_add(1);
         }
         next
     }
@@ -137,11 +138,14 @@ impl<'a> Ring<'a> {
         into.reserve(len + 8);
         let start = into.len();
         for word in 1..words(len) {
-            let bytes = self.at(tail + word).load(Ordering::Relaxed).to_le_bytes();
+            let bytes = self
+                .at(tail.wrapping_add(word))
+                .load(Ordering::Relaxed)
+                .to_le_bytes();
             into.extend_from_slice(&bytes);
         }
         into.truncate(start + len);
-        Ok((part, tail + words(len)))
+        Ok((part, tail.wrapping_add(words(len))))
     }
 
     /// The reader needs nothing before `tail` any more; whether the writer wants
@@ -197,6 +201,19 @@ mod tests {
         ring.publish(33);
         assert_eq!(ring.take(0, ring.end(), &mut Vec::new()), Err(Broken));
         assert_eq!(ring.take(33, 33, &mut Vec::new()), Err(Broken), "nothing");
+    }
+
+    #[test]
+    fn a_ring_goes_on_where_the_positions_come_round() {
+        let memory = memory(32);
+        let ring = Ring::new(&memory);
+        let start = u64::MAX - 2;
+        ring.tail.store(start, Ordering::Relaxed);
+        let head = ring.put(start, WHOLE, &[7; 40]);
+        ring.publish(head);
+        let mut taken = Vec::new();
+        assert_eq!(ring.take(start, ring.end(), &mut taken), Ok((WHOLE, head)));
+        assert_eq!(taken, [7; 40]);
     }
 
     #[test]

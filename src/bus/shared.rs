@@ -67,7 +67,7 @@ impl Bus {
         if !shape.is_sound() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let words = SharedWords::new(shape.words())?;
+        let words = SharedWords::named(c"purlin-bus", shape.words())?;
         let key = [0, 1].map(|n| RandomState::new().hash_one(n));
         let set = |what: Head, to: u64| {
             words[what as usize].store(to, std::sync::atomic::Ordering::Relaxed)
@@ -161,10 +161,17 @@ impl Bus {
         self.0.shape.rows
     }
 
-    /// Rows that have a worker.
+    /// Rows that have a worker. Of bits that a broken neighbour set none is a row
+    /// that there is not.
     pub(super) fn living(&self) -> Rows {
         let word = |at: usize| self.words()[Head::Living as usize + at].load(Ordering::Acquire);
-        Rows(std::array::from_fn(word))
+        Rows(std::array::from_fn(|at| {
+            let below = self.rows().saturating_sub(at * 64).min(64);
+            word(at)
+                & u64::MAX
+                    .checked_shr(64 - u32::try_from(below).unwrap_or(0))
+                    .unwrap_or(0)
+        }))
     }
 
     fn living_word(&self, row: usize) -> &AtomicU64 {
@@ -246,6 +253,20 @@ mod tests {
         inherited.bury(69);
         assert!(bus.living().is_empty());
         assert_eq!(bus.life(69), 0);
+    }
+
+    #[test]
+    fn rows_that_there_are_not_never_live() {
+        let bus = Bus::new(SHAPE).unwrap();
+        for word in 0..4 {
+            bus.words()[Head::Living as usize + word].store(u64::MAX, Ordering::Relaxed);
+        }
+        assert_eq!(
+            bus.living().collect::<Vec<_>>(),
+            (0..70).collect::<Vec<_>>()
+        );
+        bus.bury(0);
+        assert_eq!(bus.living().count(), 69);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Memory that a process and its children share: atomic words, nothing else.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -56,11 +57,21 @@ impl SharedWords {
     ///
     /// When `len` is 0: there would be nothing to share.
     pub fn new(len: usize) -> io::Result<Self> {
+        Self::named(c"purlin-scoreboard", len)
+    }
+
+    /// As [`Self::new`], called so in `/proc/PID/maps`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    pub fn named(name: &CStr, len: usize) -> io::Result<Self> {
         fault::point(Point::Map)?;
-        let file = memfd_create(
-            c"purlin-scoreboard",
-            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
-        )?;
+        let file = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         let bytes = len * size_of::<AtomicU64>();
         nix::unistd::ftruncate(
             &file,

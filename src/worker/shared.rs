@@ -202,12 +202,13 @@ impl Shared {
     }
 
     /// Holds a business thread back while the worker holds too much and the
-    /// reactor has not closed the largest holder yet: its next replies would
-    /// only add to it.
+    /// reactor has not closed the largest holder yet, or much waits for other workers
+    /// that catch up: its next replies and pushes would only add to it.
     pub(crate) fn wait_for_relief(&self) {
         while self.relief_asked.load(Ordering::SeqCst) && !self.is_ending() {
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.bus.iter().for_each(|bus| bus.let_catch_up());
     }
 
     /// Says in the log what the server did about a peer that it goes on

@@ -141,6 +141,10 @@ fn kill_holders(times: usize) -> Vec<Duration> {
             "{pid}, {survivor}"
         );
         victim.0.set_nonblocking(false).unwrap();
+        // Until the master has seen a death the dead one counts.
+        wait_until("the master has seen it", || {
+            client.call(4, &conn.to_be_bytes()) == (4, b"0".to_vec())
+        });
         // In the row of a dead one lives another, with the same slots.
         for &stranger in &gone {
             asked_in_the_same_row += usize::from(stranger >> 56 == own >> 56);
