@@ -12,6 +12,10 @@ use super::shape::Of;
 use super::shared::{Bus, Rows};
 use crate::sys::sync::{Ordering, fence};
 
+/// How often a publisher looks again because connections move. A move takes two
+/// turns of a loop, so that more is not theirs but of a broken neighbour.
+const LOOKS: usize = 64;
+
 /// A piece that waits for room.
 struct Waiting {
     part: Part,
@@ -93,7 +97,7 @@ impl Publisher {
         let hash = out.to.hash(bus.key());
         let mut published = Published::default();
         let mut moves = bus.moves().load(Ordering::SeqCst);
-        loop {
+        for _ in 0..LOOKS {
             let mut own = Rows::default();
             own.add(self.row);
             for row in bus.living().without(published.written).without(own) {

@@ -126,9 +126,11 @@ impl Bus {
         self.living_word(row)
             .fetch_and(!(1 << (row % 64)), Ordering::SeqCst);
         self.clear(row);
-        // It may have died between a message and the ring of a bell for it.
+        // It may have died between a message and the wake for it, or have written
+        // what it liked into the word by which others sleep.
         for row in self.living() {
-            let _was_awake = self.wake(row);
+            let _slept = self.sleep(row).must_wake();
+            futex::wake(&self.0.words[self.0.shape.of(row, Of::Asleep)]);
         }
     }
 

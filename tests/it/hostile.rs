@@ -69,6 +69,23 @@ fn a_mutex_word_that_names_no_row_is_put_right() {
 }
 
 #[test]
+fn a_bus_full_of_nonsense_holds_up_neither_master_nor_siblings() {
+    let instance = hostile();
+    let master = instance.master().unwrap();
+    for seed in 1..=3 {
+        let (mut client, pid, _) = instance.acquaint();
+        assert_eq!(attack(&mut client, &format!("scribble {seed}")), "true");
+        goes_on(&instance, master);
+        signal(pid, Signal::SIGKILL);
+        wait_until("it is gone", || !lives(pid));
+        goes_on(&instance, master);
+    }
+    instance.must("reload");
+    goes_on(&instance, master);
+    instance.must("stop");
+}
+
+#[test]
 fn full_bells_that_block_hold_nobody() {
     let instance = hostile();
     let master = instance.master().unwrap();

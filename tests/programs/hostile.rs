@@ -70,6 +70,27 @@ fn outbox() -> Vec<Mapping> {
     mappings("rw-s", "/dev/zero")
 }
 
+/// Nonsense all over the bus: in each word of its head and of its rows, and here and
+/// there in its tables and rings.
+fn scribble(random: &mut Random) -> bool {
+    let bus = mappings("rw-s", "purlin-bus");
+    let Some((_, len)) = bus.first().copied() else {
+        return false;
+    };
+    // Behind what says where everything is.
+    let head = (6..500).map(|word| 8 * word);
+    let far: Vec<u64> = (0..2000).map(|_| random.below(len / 8) * 8).collect();
+    head.chain(far.into_iter().filter(|at| *at >= 48))
+        .all(|at| {
+            let word = match random.below(4) {
+                0 => u64::MAX,
+                1 => random.below(3),
+                _ => random.next(),
+            };
+            poke(&bus, at, &word.to_le_bytes())
+        })
+}
+
 fn memory() -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -226,6 +247,7 @@ fn attack(command: &str) -> String {
     match words[..] {
         ["mutex", ..] => poke(&board(), MUTEX, &number(1).to_le_bytes()).to_string(),
         ["bells"] => fill_bells().to_string(),
+        ["scribble", _] => scribble(&mut Random(number(1).max(1))).to_string(),
         ["ledger"] => {
             let ledgers = mappings("r--s", "purlin-scoreboard");
             let writable = mappings("rw-s", "purlin-scoreboard").len();
