@@ -165,7 +165,9 @@ impl Member {
             is_exact: true,
         };
         for row in others {
-            elsewhere.count += wanted(&self.bus, row, name, hash).unwrap_or(0);
+            // A broken neighbour says any number.
+            let there = wanted(&self.bus, row, name, hash).unwrap_or(0);
+            elsewhere.count = elsewhere.count.saturating_add(there);
             elsewhere.is_exact &=
                 hash.is_none() || self.bus.of(row, Of::Overflowed).load(Ordering::Acquire) == 0;
         }
@@ -255,9 +257,8 @@ impl Member {
         }
     }
 
-    /// Gives `deliver` what others say, until [`Self::end`]. The loop of the `bus`
-    /// thread.
-    /// Calls `heard` behind some of it, without any lock.
+    /// Gives `deliver` what others say, until [`Self::end`], and calls `heard` behind
+    /// some of it, without any lock. The loop of the `bus` thread.
     pub fn run(&self, deliver: &mut dyn FnMut(Message), heard: &dyn Fn()) {
         while !self.ends.load(Ordering::SeqCst) {
             let has_read = self.read_some(deliver);

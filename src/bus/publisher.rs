@@ -111,7 +111,7 @@ impl Publisher {
                 published.sequence = self.sequence;
                 published.written.add(row);
                 if self.write(bus, row) {
-                    published.reached += there;
+                    published.reached = published.reached.saturating_add(there);
                 } else {
                     published.lost += 1;
                 }

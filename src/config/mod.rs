@@ -68,7 +68,13 @@ use crate::sys::socket::Address;
 
 /// Keys that a running master cannot change: those that the shipped file marks
 /// `Applied at: start`.
-const START_KEYS: &[&str] = &["accept", "pid_file", "control_socket"];
+const START_KEYS: &[&str] = &[
+    "accept",
+    "pid_file",
+    "control_socket",
+    "bus.ring",
+    "bus.names",
+];
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;

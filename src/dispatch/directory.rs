@@ -5,6 +5,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -42,6 +43,8 @@ pub(super) struct Ear {
 #[derive(Default)]
 pub(super) struct Directory {
     inner: Mutex<Inner>,
+    /// How many were accepted elsewhere: none, mostly, and then nobody is looked for.
+    named: AtomicUsize,
     bus: Option<Arc<bus::Member>>,
 }
 
@@ -104,6 +107,7 @@ impl Directory {
     pub(super) fn new(bus: Option<Arc<bus::Member>>) -> Self {
         Self {
             inner: Mutex::default(),
+            named: AtomicUsize::new(0),
             bus,
         }
     }
@@ -130,6 +134,7 @@ impl Directory {
         let mut inner = self.lock();
         if conn.has_moved() && inner.names.insert(conn.name, conn.conn).is_none() {
             self.entered(Interest::Conn(conn.name));
+            self.named.store(inner.names.len(), Ordering::Release);
         }
     }
 
@@ -139,11 +144,15 @@ impl Directory {
         if inner.names.get(&conn.name) == Some(&conn.conn) {
             inner.names.remove(&conn.name);
             self.left(Interest::Conn(conn.name));
+            self.named.store(inner.names.len(), Ordering::Release);
         }
     }
 
     /// Where a name is found in this worker, if it is here at all.
     pub(super) fn slot_of(&self, name: ConnId) -> ConnId {
+        if self.named.load(Ordering::Acquire) == 0 {
+            return name;
+        }
         self.lock().names.get(&name).copied().unwrap_or(name)
     }
 

@@ -140,7 +140,7 @@ impl<'a> Target<'a> {
                     })
                 }
             };
-            sent.reached + here(sent)
+            sent.reached.saturating_add(here(sent))
         })
     }
 
@@ -279,7 +279,7 @@ impl<'a> Target<'a> {
             Who::User(_) | Who::Room(_) | Who::All => count,
         };
         Count {
-            n: here + usize::try_from(there).unwrap_or(usize::MAX),
+            n: usize::try_from(there).map_or(usize::MAX, |there| here.saturating_add(there)),
             is_exact,
         }
     }

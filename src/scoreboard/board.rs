@@ -498,7 +498,8 @@ mod tests {
                 "draining_files",
                 "draining_streams",
                 "draining_uploads",
-                "draining_replies"
+                "draining_replies",
+                "bus_backlog"
             ]
         );
     }

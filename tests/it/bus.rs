@@ -243,7 +243,12 @@ fn what_is_said_comes_once_while_connections_change_their_worker() {
         Some(_) => (20, 5),
         None => (3, 1),
     };
-    let instance = Instance::mover("");
+    // Each upgrade has room for more connections of an address than the memory of
+    // the counters: the new master makes its own, and the bus is that of both.
+    let top = |max: usize| {
+        format!("workers = 2\nlimits.connections_per_ip = 1000\nworker.connections_max = {max}\n")
+    };
+    let instance = Instance::mover(&top(1000));
     instance.must("start");
     let member = |n: usize| {
         let mut client = Client::connect(instance.address);
@@ -264,6 +269,9 @@ fn what_is_said_comes_once_while_connections_change_their_worker() {
             .collect();
         for round in 0..reloads + upgrades {
             let upgrade = round % (reloads / upgrades + 1) == reloads / upgrades;
+            if upgrade {
+                instance.configure(&top(1000 * (round + 2)));
+            }
             instance.must(if upgrade { "upgrade" } else { "reload" });
             wait_until("the old ones have left", || instance.serves_with(2));
         }
@@ -300,6 +308,15 @@ fn what_is_said_comes_once_while_connections_change_their_worker() {
         0
     );
     assert!(said.iter().all(|said| *said > 10), "{said:?}");
+    assert!(!instance.log().contains("cannot share a bus"));
+    // Operators find it under that name as well.
+    for (client, name) in members.iter_mut().zip(&names) {
+        let list = String::from_utf8(instance.ask(&["connections"]).stdout).unwrap();
+        assert!(list.contains(name), "{name} of {list}");
+        let kicked = instance.ask(&["kick", name]);
+        assert!(kicked.status.success(), "{kicked:?}");
+        assert_eq!(client.rest(), b"");
+    }
 }
 
 /// Says numbers until it ends: to the room, to each user, to each connection by its

@@ -2,6 +2,7 @@
 //! log levels, drains, single connections, and what it all leaves behind.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -307,7 +308,10 @@ fn a_drain_accounts_for_what_it_refuses() {
     let mut client = Client::connect(instance.address);
     client.call(1, b"before");
     signal(instance.master().unwrap(), Signal::SIGQUIT);
-    wait_until("it drains", || instance.status()["stopping"] == true);
+    // The master says so first; who is refused is so by the worker.
+    wait_until("it drains", || {
+        instance.status()["stopping"] == true && TcpStream::connect(instance.address).is_err()
+    });
     client.call(1, b"during");
     let mut wrong = comm(1, b"wrong");
     *wrong.last_mut().unwrap() ^= 1;

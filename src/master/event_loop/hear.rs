@@ -1,7 +1,8 @@
 //! What workers say, and what becomes of one that says what none says. On the
 //! master's thread.
 
-use super::{Master, Step, connections, kick_user};
+use super::kicks::Whom;
+use super::{Master, Step, connections, kicks};
 use crate::log;
 use crate::master::plain::plain;
 use crate::master::supervisor::{Event, SlotId};
@@ -41,8 +42,12 @@ impl Master<'_> {
                     self.introduce_to_old_master();
                 }
                 ToMaster::Listed => connections::hear(self, pid),
-                ToMaster::Kicked(id, had_it) => self.kicked(id, had_it),
-                ToMaster::KickedUser(user, count) => kick_user::hear(self, pid, user, count),
+                ToMaster::Kicked(id, had_it) => {
+                    kicks::hear(self, pid, Whom::Conn(id), had_it.into());
+                }
+                ToMaster::KickedUser(user, count) => {
+                    kicks::hear(self, pid, Whom::User(user), count);
+                }
                 ToMaster::Failed(text) => {
                     if let Some(member) = self.workers.with_pid(pid) {
                         member.last_words = Some(plain(&text, LAST_WORDS_MAX));

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use ::log::LevelFilter;
 
-use super::{Master, Step, connections, kick_user};
+use super::{Master, Step, connections, kicks};
 use crate::log;
 use crate::master::control::{Command, Response, Wanted};
 use crate::master::exit::{Ending, Exit};
 use crate::master::supervisor::{self, Event, Refusal, Stage};
 use crate::master::workers::WorkerProcess;
 use crate::master::workers::message::ToWorker;
-use crate::net::ConnId;
 use crate::sys::epoll::duplicate;
 
 /// How long new workers may take before the operator is told that some do not
@@ -23,9 +22,6 @@ const SERVING: Duration = Duration::from_secs(35);
 /// As many workers as `workers` of the configuration may say.
 const WORKERS_MAX: usize = 64;
 
-/// How long a worker may take to say whether it has a connection.
-const KICKED: Duration = Duration::from_secs(2);
-
 /// What an operator waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Goal {
@@ -33,8 +29,6 @@ enum Goal {
     Drained,
     /// As many workers serve.
     Serving(Wanted),
-    /// The connection is closed.
-    Kicked(ConnId),
 }
 
 impl Goal {
@@ -43,7 +37,6 @@ impl Goal {
         match self {
             Self::Drained => Command::Drain,
             Self::Serving(wanted) => Command::Workers(wanted),
-            Self::Kicked(id) => Command::Kick(id),
         }
     }
 }
@@ -80,19 +73,6 @@ impl Master<'_> {
         log::info!("ordered: {text}");
         let done = Response::new(Exit::Ok as u8, text);
         self.clients.answer(client, &done, &self.epoll);
-    }
-
-    /// Has the worker that has this connection close it.
-    pub(super) fn kick(&mut self, client: u64, id: ConnId) {
-        let row = usize::from(id.row());
-        let member = self.workers.in_slot(supervisor::SlotId(row));
-        match member.filter(|member| member.owner.epoch == id.epoch()) {
-            Some(member) => {
-                member.tell(ToWorker::Kick(id));
-                self.await_until(Goal::Kicked(id), Some(Instant::now() + KICKED));
-            }
-            None => self.clients.answer(client, &unknown(id), &self.epoll),
-        }
     }
 
     fn await_until(&mut self, goal: Goal, until: Option<Instant>) {
@@ -213,21 +193,10 @@ impl Master<'_> {
         })
     }
 
-    /// A worker has said whether it had the connection.
-    pub(super) fn kicked(&mut self, id: ConnId, had_it: bool) {
-        let response = if had_it {
-            log::info!("ordered: connection {id} was closed");
-            Response::new(Exit::Ok as u8, format!("closed {id}"))
-        } else {
-            unknown(id)
-        };
-        self.answer_awaited(Goal::Kicked(id), &response);
-    }
-
     /// Answers those whose thing is done, or takes too long.
     pub(super) fn answer_what_is_done(&mut self, now: Instant) {
         connections::look(self, now);
-        kick_user::look(self, now);
+        kicks::look(self, now);
         let goals: Vec<(Goal, bool)> = (self.awaited.iter())
             .map(|one| (one.goal, one.until.is_some_and(|until| until <= now)))
             .collect();
@@ -235,10 +204,6 @@ impl Master<'_> {
             let answer = match goal {
                 Goal::Drained => self.drained(),
                 Goal::Serving(_) => self.all_serve(is_late),
-                Goal::Kicked(_) => is_late.then(|| {
-                    let text = "the worker did not answer; it may be stuck: see `status`";
-                    Response::new(Exit::Internal as u8, text)
-                }),
             };
             if let Some(answer) = answer {
                 self.answer_awaited(goal, &answer);
@@ -294,9 +259,4 @@ impl Master<'_> {
             Response::new(Exit::Internal as u8, text)
         })
     }
-}
-
-fn unknown(id: ConnId) -> Response {
-    let text = format!("no connection has the id {id}; `connections` lists those that live");
-    Response::new(Exit::Failed as u8, text)
 }

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{CONTROL, Master, Step, connections, kick_user};
+use super::kicks::Whom;
+use super::{CONTROL, Master, Step, connections, kicks};
 use crate::log;
 use crate::master::control;
 use crate::master::supervisor::Command;
@@ -48,8 +49,10 @@ impl Master<'_> {
             control::Command::Workers(wanted) => self.set_workers(client, wanted)?,
             control::Command::LogLevel(level) => self.set_log_level(client, level),
             control::Command::Connections => connections::begin(self, Instant::now()),
-            control::Command::Kick(id) => self.kick(client, id),
-            control::Command::KickUser(user) => kick_user::begin(self, user, Instant::now()),
+            control::Command::Kick(id) => kicks::begin(self, Whom::Conn(id), Instant::now()),
+            control::Command::KickUser(user) => {
+                kicks::begin(self, Whom::User(user), Instant::now())
+            }
         }
         Step::Continue(())
     }

@@ -24,6 +24,16 @@ use crate::worker::reactor::Reactor;
 use crate::worker::reactor::drain::Fate;
 use crate::worker::turn::{self, write};
 
+/// A connection that is another worker's.
+struct Given {
+    /// How that one finds it.
+    there: ConnId,
+    /// What came for it on the way, as it goes over the wire.
+    held: Vec<Bytes>,
+    /// Somebody wanted it closed on the way.
+    close: Option<CloseMode>,
+}
+
 /// How long a worker that stays may not read before nothing is passed on to it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -154,19 +164,24 @@ impl Reactor<'_> {
     /// verdict: what was said to them until now, by whomever, is passed on, and it
     /// is told up to where that is.
     fn let_go(&mut self, line: usize, taken: Vec<(Offered, ConnId)>) -> bool {
-        let Some(bus) = self.shared.bus.clone() else {
-            (taken.into_iter()).for_each(|(one, name)| self.give(line, one, name));
-            return true;
-        };
-        let service = self.service;
-        bus.letting_go(&mut |message| service.hear(message), |read| {
-            for (one, name) in taken {
-                self.give(line, one, name);
+        let taken = taken.into_iter();
+        let mut marks = None;
+        let given: Vec<Given> = match self.shared.bus.clone() {
+            None => taken.map(|(one, there)| self.give(one, there)).collect(),
+            Some(bus) => {
+                let service = self.service;
+                bus.letting_go(&mut |message| service.hear(message), |read| {
+                    marks = Some(read.to_vec());
+                    taken.map(|(one, there)| self.give(one, there)).collect()
+                })
             }
-            let gone = Message::Gone(read.to_vec()).datagram();
-            // The end of the line says it as well, but for the marks.
-            tell(&self.successors.lines[line].channel, &gone)
-        })
+        };
+        // Nobody says anything to them here any more, and no lock is held: the other
+        // worker may be slow to read.
+        given.iter().for_each(|one| self.pass_on(line, one));
+        // The end of the line says it as well, but for the marks.
+        let channel = &self.successors.lines[line].channel;
+        marks.is_none_or(|marks| tell(channel, &Message::Gone(marks).datagram()))
     }
 
     /// The worker at `line` does not take a connection: another one is asked
@@ -184,7 +199,7 @@ impl Reactor<'_> {
     }
 
     /// The connection is the other worker's, under the name `there`.
-    fn give(&mut self, line: usize, offered: Offered, there: ConnId) {
+    fn give(&mut self, offered: Offered, there: ConnId) -> Given {
         let Offered {
             conn,
             unsent,
@@ -219,12 +234,22 @@ impl Reactor<'_> {
                 .for_each(|counter| shared.row.count(counter));
             mode
         });
-        self.pass_on(line, there, &held, close.or(wish(waiting)));
         shared.to_recycler.post(ToRecycler::Left(conn));
+        Given {
+            there,
+            held,
+            close: close.or(wish(waiting)),
+        }
     }
 
     /// Sends what came for a connection while it changed its worker.
-    fn pass_on(&self, line: usize, conn: ConnId, held: &[Bytes], close: Option<CloseMode>) {
+    fn pass_on(&self, line: usize, given: &Given) {
+        let Given {
+            there: conn,
+            held,
+            close,
+        } = given;
+        let (conn, close) = (*conn, *close);
         let channel = &self.successors.lines[line].channel;
         let send = |pushes: &[u8], close| {
             let pushes = pushes.to_vec();

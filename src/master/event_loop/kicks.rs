@@ -1,5 +1,6 @@
-//! Closing all connections of a user: each worker is asked, and says how many it
-//! closed. On the master's thread.
+//! Closing a connection by its name, or all of a user: each worker is asked, for
+//! neither name says where it is, and says how many it closed. On the master's
+//! thread.
 
 use std::time::{Duration, Instant};
 
@@ -11,33 +12,59 @@ use crate::master::control::{Command, Response};
 use crate::master::exit::Exit;
 use crate::master::plain::plain;
 use crate::master::workers::message::ToWorker;
-use crate::net::UserName;
+use crate::net::{ConnId, UserName};
 use crate::sys::process::Pid;
 
 /// How long a worker may take.
 const KICKED: Duration = Duration::from_secs(2);
 
-/// A user whose connections are being closed.
+/// Whom an operator wants closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Whom {
+    /// One connection.
+    Conn(ConnId),
+    /// Every connection of a user.
+    User(UserName),
+}
+
+impl Whom {
+    const fn order(self) -> ToWorker {
+        match self {
+            Self::Conn(id) => ToWorker::Kick(id),
+            Self::User(user) => ToWorker::KickUser(user),
+        }
+    }
+
+    /// What those asked who wait for it.
+    const fn command(self) -> Command {
+        match self {
+            Self::Conn(id) => Command::Kick(id),
+            Self::User(user) => Command::KickUser(user),
+        }
+    }
+}
+
+/// Whose connections are being closed.
 pub(super) struct PendingKick {
-    user: UserName,
+    whom: Whom,
     /// Who has not answered.
     asked: Vec<(Pid, usize)>,
     closed: usize,
     pub(super) until: Instant,
 }
 
-/// Asks every worker. Who asks for the same user meanwhile gets the same answer.
-pub(super) fn begin(master: &mut Master<'_>, user: UserName, now: Instant) {
-    if master.pending_kicks.iter().any(|one| one.user == user) {
+/// Asks every worker. Who asks for the same meanwhile gets the same answer.
+pub(super) fn begin(master: &mut Master<'_>, whom: Whom, now: Instant) {
+    if master.pending_kicks.iter().any(|one| one.whom == whom) {
         return;
     }
     let mut asked = Vec::new();
     for member in master.workers.all() {
-        member.tell(ToWorker::KickUser(user));
+        member.tell(whom.order());
         asked.push((member.pid, member.number));
     }
     master.pending_kicks.push(PendingKick {
-        user,
+        whom,
         asked,
         closed: 0,
         until: now + KICKED,
@@ -46,9 +73,9 @@ pub(super) fn begin(master: &mut Master<'_>, user: UserName, now: Instant) {
 }
 
 /// The worker `pid` has closed so many.
-pub(super) fn hear(master: &mut Master<'_>, pid: Pid, user: UserName, count: usize) {
+pub(super) fn hear(master: &mut Master<'_>, pid: Pid, whom: Whom, count: usize) {
     let mut pending = master.pending_kicks.iter_mut();
-    if let Some(one) = pending.find(|one| one.user == user)
+    if let Some(one) = pending.find(|one| one.whom == whom)
         && let Some(at) = one.asked.iter().position(|(asked, _)| *asked == pid)
     {
         one.asked.swap_remove(at);
@@ -63,17 +90,42 @@ pub(super) fn look(master: &mut Master<'_>, now: Instant) {
         let workers = &mut master.workers;
         (one.asked).retain(|(pid, _)| workers.with_pid(*pid).is_some());
     }
-    let is_done = |one: &mut PendingKick| one.asked.is_empty() || one.until <= now;
+    // There is one connection of a name: who had it need not wait for the others.
+    let is_found = |one: &PendingKick| matches!(one.whom, Whom::Conn(_)) && one.closed > 0;
+    let is_done = |one: &mut PendingKick| is_found(one) || one.asked.is_empty() || one.until <= now;
     let done: Vec<PendingKick> = master.pending_kicks.extract_if(.., is_done).collect();
     for one in done {
         let answer = answer(&one);
         log::info!("ordered: {}", answer.text);
-        (master.clients).answer_all(&[Command::KickUser(one.user)], &answer, &master.epoll);
+        (master.clients).answer_all(&[one.whom.command()], &answer, &master.epoll);
     }
 }
 
 fn answer(one: &PendingKick) -> Response {
-    let (user, closed) = (plain(one.user.as_str(), UserName::MAX), one.closed);
+    match one.whom {
+        Whom::Conn(id) => answer_conn(id, one),
+        Whom::User(user) => answer_user(user, one),
+    }
+}
+
+fn answer_conn(id: ConnId, one: &PendingKick) -> Response {
+    if one.closed > 0 {
+        return Response::new(Exit::Ok as u8, format!("closed {id}"));
+    }
+    let mut text = format!("no connection has the id {id}; `connections` lists those that live");
+    for (_, number) in &one.asked {
+        text += &format!("; worker {number} did not answer and may be stuck: see `status`");
+    }
+    let exit = if one.asked.is_empty() {
+        Exit::Failed
+    } else {
+        Exit::Internal
+    };
+    Response::new(exit as u8, text)
+}
+
+fn answer_user(user: UserName, one: &PendingKick) -> Response {
+    let (user, closed) = (plain(user.as_str(), UserName::MAX), one.closed);
     let late: Vec<usize> = one.asked.iter().map(|(_, number)| *number).collect();
     let mut text = match closed {
         0 => format!("no connection is of user {user}; `connections` lists those that live"),
@@ -124,7 +176,7 @@ mod tests {
             ),
         ] {
             let response = answer(&PendingKick {
-                user: "ann\u{7}".parse().unwrap(),
+                whom: Whom::User("ann\u{7}".parse().unwrap()),
                 asked: asked.to_vec(),
                 closed,
                 until: Instant::now(),
