@@ -10,7 +10,7 @@ use super::close_reason::CloseReason;
 use super::hub::Hub;
 use super::later::{Later, Replier};
 use super::own_turn;
-use super::service::WorkerHandle;
+use super::service::{Named, WorkerHandle};
 use super::sink::Sink;
 use super::target::push;
 use super::waker::Waker;
@@ -355,7 +355,10 @@ impl<'a, S> Ctx<'a, S> {
         let token = token();
         f(Replier {
             hub: self.hub.clone(),
-            conn: self.slot,
+            conn: Named {
+                conn: self.slot,
+                name: self.conn,
+            },
             token,
             sent: false,
             request,

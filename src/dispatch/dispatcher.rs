@@ -75,6 +75,13 @@ impl<S: Default + Send + 'static> ConnDispatcher<S> {
 }
 
 impl<S: Default + Send + 'static> Current<S> {
+    pub(super) const fn named(&self) -> Named {
+        Named {
+            conn: self.conn,
+            name: self.name,
+        }
+    }
+
     /// Runs user code with a context; `None`: it panicked, or the state could
     /// not be made.
     pub(super) fn run<R>(
@@ -84,6 +91,7 @@ impl<S: Default + Send + 'static> Current<S> {
         what: impl FnOnce() -> String,
         code: impl FnOnce(&mut Ctx<'_, S>) -> R,
     ) -> Option<R> {
+        let named = self.named();
         let state = self.state.as_mut()?;
         let mut ctx = Ctx {
             state,
@@ -99,7 +107,7 @@ impl<S: Default + Send + 'static> Current<S> {
             gone: self.gone.as_ref(),
         };
         log_fields::remember(&core.hub);
-        let _held = ctx.out.is_open().then(|| own_turn::hold(self.conn));
+        let _held = ctx.out.is_open().then(|| own_turn::hold(named));
         let ran = guard(core.hub.row(), what, || code(&mut ctx));
         own_turn::deliver(ctx.out);
         ran
@@ -131,7 +139,7 @@ impl<S: Default + Send + 'static> Current<S> {
             let text = format!("the handler of message {} panicked", route.id.unwrap_or(0));
             *answer = Answer::Error(Error::new(500, text));
         } else {
-            failure::note(answer, (&core.hub, self.conn), route.id);
+            failure::note(answer, (&core.hub, self.named()), route.id);
         }
     }
 }

@@ -4,13 +4,13 @@
 use super::hub::Hub;
 use super::log_fields;
 use super::request_id::request_id;
+use super::service::Named;
 use crate::body::{Answer, Error, Id};
-use crate::net::ConnId;
 use crate::scoreboard::Counter;
 
 /// Counts what a handler answered to message `id`, if that is an error, and reports
 /// it.
-pub(super) fn note(answer: &mut Answer, whose: (&Hub, ConnId), id: Option<Id>) {
+pub(super) fn note(answer: &mut Answer, whose: (&Hub, Named), id: Option<Id>) {
     let Answer::Error(error) = answer else {
         return;
     };
@@ -26,7 +26,7 @@ pub(super) fn note(answer: &mut Answer, whose: (&Hub, ConnId), id: Option<Id>) {
 #[cold]
 pub(super) fn report(
     error: &mut Error,
-    (hub, conn): (&Hub, ConnId),
+    (hub, conn): (&Hub, Named),
     request: &str,
     what: impl FnOnce() -> String,
 ) {
@@ -34,7 +34,7 @@ pub(super) fn report(
         return;
     };
     let _conn = log_fields::enter(conn, hub);
-    ::log::error!(request; "{} of {conn} failed: {cause}", what());
+    ::log::error!(request; "{} of {} failed: {cause}", what(), conn.name);
     error.text.push_str(", request ");
     error.text.push_str(request);
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use super::failure;
 use super::hub::Hub;
 use super::request_id::request_id;
+use super::service::Named;
 use crate::body::{Answer, Error, IntoReply};
-use crate::net::ConnId;
 use crate::scoreboard::Counter;
 
 /// What a handler returns when it has handed its reply over with `c.later`.
@@ -24,7 +24,7 @@ impl IntoReply for Later {
 /// and is counted.
 pub struct Replier {
     pub(super) hub: Hub,
-    pub(super) conn: ConnId,
+    pub(super) conn: Named,
     pub(super) token: u64,
     pub(super) sent: bool,
     /// The request's name, if it has one.
@@ -44,7 +44,7 @@ impl Replier {
             let what = || "a reply that came later".to_owned();
             failure::report(error, (&self.hub, self.conn), &request, what);
         }
-        self.hub.worker().answer(self.conn, self.token, answer)
+        self.hub.worker().answer(self.conn.conn, self.token, answer)
     }
 }
 
@@ -54,7 +54,7 @@ impl Replier {
     /// half alone may still wait. Any thread.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        !self.hub.worker().knows(self.conn)
+        !self.hub.worker().knows(self.conn.conn)
     }
 }
 
@@ -65,13 +65,13 @@ impl Drop for Replier {
             let error = Error::new(500, "the reply was never given");
             self.hub
                 .worker()
-                .answer(self.conn, self.token, Answer::Error(error));
+                .answer(self.conn.conn, self.token, Answer::Error(error));
         }
     }
 }
 
 impl fmt::Debug for Replier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Replier({} of {})", self.token, self.conn)
+        write!(f, "Replier({} of {})", self.token, self.conn.name)
     }
 }

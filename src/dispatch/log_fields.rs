@@ -9,12 +9,12 @@ use std::fmt::Display;
 
 use super::hub::{Hub, WeakHub};
 use super::own_turn;
-use crate::net::ConnId;
+use super::service::Named;
 
 thread_local! {
     /// The connection that is worked for, if that is not whose turn is held: of
     /// requests over HTTP, and of errors that are reported.
-    static CONN: Cell<Option<ConnId>> = const { Cell::new(None) };
+    static CONN: Cell<Option<Named>> = const { Cell::new(None) };
     static HUB: RefCell<Option<WeakHub>> = const { RefCell::new(None) };
     /// Which hub that is, for a comparison without more. The weak one keeps any
     /// other from the same address.
@@ -33,13 +33,13 @@ pub(super) fn remember(hub: &Hub) {
 }
 
 /// Lines of this thread are about `conn`, until the result is dropped.
-pub(super) fn enter(conn: ConnId, hub: &Hub) -> Entered {
+pub(super) fn enter(conn: Named, hub: &Hub) -> Entered {
     remember(hub);
     Entered(CONN.replace(Some(conn)))
 }
 
 /// See [`enter`]: what was said before.
-pub(super) struct Entered(Option<ConnId>);
+pub(super) struct Entered(Option<Named>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -61,13 +61,15 @@ pub fn name_request(request: &str) {
 
 /// Says the fields of the calling thread's line: name and value of each.
 pub fn log_fields(say: &mut dyn FnMut(&str, &dyn Display)) {
-    let own = CONN.get().or_else(|| Some(own_turn::held()?.0));
+    let own = CONN.get().or_else(own_turn::named);
     let Some(conn) = own else {
         return;
     };
-    say("conn", &conn);
+    say("conn", &conn.name);
     let hub = HUB.with_borrow(|hub| hub.as_ref()?.upgrade());
-    let (user, _) = hub.map_or_else(Default::default, |hub| hub.directory().memberships(conn));
+    let (user, _) = hub.map_or_else(Default::default, |hub| {
+        hub.directory().memberships(conn.conn)
+    });
     if let Some(user) = user {
         say("user", &user);
     }

@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
 
+use super::service::Named;
 use super::sink::Sink;
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
@@ -26,14 +27,14 @@ enum Said {
 
 thread_local! {
     /// The connection whose handler runs on this thread.
-    static HELD: Cell<Option<ConnId>> = const { Cell::new(None) };
+    static HELD: Cell<Option<Named>> = const { Cell::new(None) };
     /// Whether anything waits.
     static WAITS: Cell<bool> = const { Cell::new(false) };
     static SAID: RefCell<Vec<Said>> = const { RefCell::new(Vec::new()) };
 }
 
 /// This thread runs a handler of `conn`, until the result is dropped.
-pub(super) fn hold(conn: ConnId) -> Held {
+pub(super) fn hold(conn: Named) -> Held {
     HELD.set(Some(conn));
     Held(())
 }
@@ -50,7 +51,12 @@ impl Drop for Held {
 /// The connection whose handler runs on this thread, if any does, and how many
 /// bytes wait for it here.
 pub(super) fn held() -> Option<(ConnId, usize)> {
-    Some((HELD.get()?, if WAITS.get() { waiting() } else { 0 }))
+    Some((HELD.get()?.conn, if WAITS.get() { waiting() } else { 0 }))
+}
+
+/// The same, and what everybody calls it.
+pub(super) fn named() -> Option<Named> {
+    HELD.get()
 }
 
 fn waiting() -> usize {

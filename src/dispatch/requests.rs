@@ -49,7 +49,7 @@ impl<S> Current<S> {
 
 /// Lines of the log are about this connection and this request, if it has a name.
 fn named(response: &Response, conn: ConnId, hub: &Hub) -> log_fields::Entered {
-    let named = log_fields::enter(conn, hub);
+    let named = log_fields::enter(conn.into(), hub);
     if let Some(request) = response.request_id() {
         log_fields::name_request(request);
     }
@@ -68,6 +68,7 @@ fn explain(whose: (&Hub, ConnId), head: &Head<'_>, response: &mut Response) {
     }
     let request = response.request_id().unwrap_or_default().to_owned();
     let what = || format!("{} {}", head.method, head.target);
+    let whose = (whose.0, whose.1.into());
     failure::report(&mut error, whose, &request, what);
     response.error(&error);
     let _logged = response.take_failure();
@@ -154,14 +155,14 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
     fn piece(&mut self, intake: &mut dyn Intake, bytes: &[u8]) -> Result<(), Error> {
         let (hub, conn) = (&self.core.hub, self.current.conn);
         let row = hub.row();
-        let _named = log_fields::enter(conn, hub);
+        let _named = log_fields::enter(conn.into(), hub);
         let what = || "a handler of pieces".to_owned();
         let taken = guard(row, what, || intake.piece(bytes));
         let mut taken = taken.unwrap_or_else(|| Err(Error::new(500, "the handler panicked")));
         if let Err(error) = &mut taken {
             row.count(Counter::HandlerErrors);
             let what = || "a piece of a body".to_owned();
-            failure::report(error, (hub, conn), &request_id(), what);
+            failure::report(error, (hub, conn.into()), &request_id(), what);
         }
         taken
     }

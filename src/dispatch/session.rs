@@ -45,7 +45,7 @@ impl<S: Default + Send + 'static> Current<S> {
         if ran.is_none() {
             *answer = Answer::Error(Error::new(500, "the handler panicked"));
         } else {
-            failure::note(answer, (&core.hub, self.conn), None);
+            failure::note(answer, (&core.hub, self.named()), None);
         }
     }
 }

@@ -211,7 +211,8 @@ impl Encoded {
         ) {
             Ok(()) => Some(Bytes::from(bytes)),
             Err(error) => {
-                ::log::warn!("push message {} to {}: {error}; not sent", self.id, conn.id);
+                let to = conn.named().name;
+                ::log::warn!("push message {} to {to}: {error}; not sent", self.id);
                 None
             }
         };

@@ -313,6 +313,11 @@ fn what_is_said_comes_once_while_connections_change_their_worker() {
     for (client, name) in members.iter_mut().zip(&names) {
         let list = String::from_utf8(instance.ask(&["connections"]).stdout).unwrap();
         assert!(list.contains(name), "{name} of {list}");
+        client.call(19, b"");
+        let line = format!("conn={name}");
+        wait_until("what it logs has its name", || {
+            instance.log().contains(&line)
+        });
         let kicked = instance.ask(&["kick", name]);
         assert!(kicked.status.success(), "{kicked:?}");
         assert_eq!(client.rest(), b"");

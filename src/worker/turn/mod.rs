@@ -354,7 +354,8 @@ fn consumed(shared: &Shared, bytes: usize) {
 fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refusal) -> TurnEnd {
     conn.ends_by(CloseReason::of(refusal.counter));
     shared.row.count(refusal.counter);
-    shared.peer_fault(conn.id, conn.peer, refusal.counter, &refusal.detail);
+    let name = conn.named().name;
+    shared.peer_fault(name, conn.peer, refusal.counter, &refusal.detail);
     {
         let outbound = &mut lock(&conn.outbound);
         write::append_last_pushes(shared, conn, outbound);
