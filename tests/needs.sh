@@ -44,6 +44,8 @@ needs git git
 needs rclone rclone
 needs zsync zsync
 needs /usr/sbin/nginx nginx-light
+needs /usr/lib/nginx/modules/ngx_nchan_module.so libnginx-mod-nchan
+needs /usr/bin/redis-server redis-server
 needs ip iproute2
 needs setpriv util-linux
 # What counts.

@@ -22,7 +22,8 @@ use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
 use crate::cli::Extensions;
 use crate::dispatch::service::WorkerContext;
 use crate::dispatch::{
-    Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Router, Settings, needs, wrapped,
+    Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Periodic, Router, Settings, needs,
+    wrapped,
 };
 use crate::protocol::frame::{Codec, Codecs};
 use crate::web::Web;
@@ -394,7 +395,11 @@ impl<S: Default + Send + 'static> App<S> {
     #[must_use]
     pub fn every(mut self, period: Duration, f: impl Fn(&Hub) + Send + Sync + 'static) -> Self {
         assert!(!period.is_zero(), "a periodic job needs a period");
-        self.hooks.every.push((period, Arc::new(f)));
+        self.hooks.every.push(Periodic {
+            period,
+            name: None,
+            run: Arc::new(move |hub, _| f(hub)),
+        });
         self
     }
 
@@ -484,7 +489,21 @@ impl<S: Default + Send + 'static> App<S> {
     }
 
     /// As [`Self::test`], with some keys of the configuration changed, each written
-    /// as behind `--set`: `("app.motd", "hello")`.
+    /// as behind `--set`: `("app.motd", "hello")`. With `("workers", "2")` the test has
+    /// two workers and a bus between them, on the calling thread as everything else:
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let app = App::<()>::new()
+    ///     .on(1, |c, room: String| c.join(&room))
+    ///     .on(2, |c, text: String| c.hub().room("lobby").send(3, text).to_string());
+    /// let mut test = app.test_with(&[("workers", "2")]);
+    /// let (ann, bob) = (test.connect_in(0), test.connect_in(1));
+    /// test.send(ann, 1, "lobby");
+    /// assert_eq!(test.call(bob, 2, "hello").unwrap(), "1");
+    /// assert_eq!(test.received(ann), [(3, Bytes::from("hello"))]);
+    /// ```
     ///
     /// # Panics
     ///
@@ -529,12 +548,7 @@ impl<S: Default + Send + 'static> App<S> {
         for started in &self.started {
             fenced("`started`", || started(&hub))?;
         }
-        let hooks = self.hooks.clone();
-        Ok(Arc::new(Core {
-            listeners,
-            hooks,
-            hub,
-        }))
+        Core::new(listeners, self.hooks.clone(), hub).map(Arc::new)
     }
 }
 

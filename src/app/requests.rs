@@ -108,8 +108,8 @@ impl<S: Default + Send + 'static> Test<S> {
 
     /// Everything that is written in answer to one whole request.
     fn exchange(&mut self, origin: Origin, request: Vec<u8>) -> Vec<u8> {
-        let conn = self.name();
-        let mut dispatcher = self.service().dispatcher();
+        let conn = self.name(0);
+        let mut dispatcher = self.service(conn).dispatcher();
         dispatcher.take(conn.into(), Peer::Unix, origin, false);
         let protocol = Http1::new(LIMITS);
         let (mut cutter, mut server) = protocol.open();

@@ -330,7 +330,7 @@ fn accept(config: &Config, board: &Scoreboard, count: usize) -> worker::Accept {
 }
 
 /// How many workers are asked for; one, where nothing is said of it.
-fn workers(config: &Config) -> usize {
+pub(super) fn workers(config: &Config) -> usize {
     match config.workers {
         config::Workers::Count(count) if *config.place("workers") != Place::Default => count.into(),
         config::Workers::Count(_) | config::Workers::Auto => 1,

@@ -4,20 +4,31 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::App;
-use super::world::{Due, World, message};
+use super::server::workers;
+use super::world::{Due, Seat, World, message};
 use crate::body::{Error, Id, IntoReply};
+use crate::bus::{Bus, Member, Shape};
 use crate::dispatch::CloseReason;
 use crate::dispatch::service::{Dispatcher, Origin, Service, WorkerContext, WorkerHandle};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
 use crate::protocol::{Answer, Out, Route, Units};
-use crate::scoreboard::{Counter, Row};
+use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::socket::Peer;
+
+/// How long a test waits for what another thread does.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long until it looks again, whatever it has heard.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Bytes that may wait for one who reads nothing.
+const BACKLOG: usize = 1 << 24;
 
 /// A program under test. Everything runs on the calling thread, in the order
 /// of the calls; only what the program itself does on other threads does not.
@@ -36,15 +47,21 @@ use crate::sys::socket::Peer;
 /// assert_eq!(test.received(ann), [(9, Bytes::from("still there?"))]);
 /// ```
 pub struct Test<S> {
-    service: Box<dyn Service>,
+    /// Its workers.
+    places: Vec<Place>,
     world: Arc<World>,
-    row: Row,
     protocol: Frames,
     dispatchers: HashMap<ConnId, Box<dyn Dispatcher>>,
     next: usize,
     /// Their names.
     listeners: Vec<Option<Arc<str>>>,
     state: std::marker::PhantomData<fn(S)>,
+}
+
+/// A worker of a program under test.
+struct Place {
+    service: Arc<dyn Service>,
+    row: Row,
 }
 
 /// A connection of a [`Test`].
@@ -65,26 +82,24 @@ impl<S: Default + Send + 'static> Test<S> {
             .map(|one| one.name.as_deref().map(Arc::<str>::from))
             .collect();
         let world = Arc::new(World::default());
-        let row = Row::alone().expect("a test has memory for its counters");
-        let worker = Arc::clone(&world) as Arc<dyn WorkerHandle>;
-        let core = app.core(WorkerContext {
-            bus: None,
-            worker,
-            row: row.clone(),
-            settings: config.own_values().into(),
-            listeners: listeners.clone(),
+        let workers = workers(&config);
+        let bus = (workers > 1).then(|| bus_of(workers));
+        let places = (0..workers).map(|row| {
+            let context = |worker, row, bus| WorkerContext {
+                bus,
+                worker,
+                row,
+                settings: config.own_values().into(),
+                listeners: listeners.clone(),
+            };
+            Place::new(app, row, (&world, bus.as_ref()), context)
         });
-        let service: Box<dyn Service> =
-            Box::new(core.unwrap_or_else(|text| panic!("start the program: {text}")));
-        for (job, period) in service.periods().into_iter().enumerate() {
-            world.lock().add(period, Due::Tick(job, period));
-        }
+        let places = places.collect();
         let layout = Layout::preset("rpc").expect("a preset");
         let (protocol, dispatchers) = (Frames::new(layout), HashMap::new());
         Self {
-            service,
+            places,
             world,
-            row,
             protocol,
             dispatchers,
             next: 0,
@@ -94,24 +109,53 @@ impl<S: Default + Send + 'static> Test<S> {
     }
 
     /// The name of one more connection.
-    pub(super) fn name(&mut self) -> ConnId {
-        let conn = ConnId::first(0, 0, self.next);
+    pub(super) fn name(&mut self, worker: usize) -> ConnId {
+        let row = u8::try_from(worker).expect("a test has few workers");
+        let conn = ConnId::first(row, 0, self.next);
         self.next += 1;
         conn
     }
 
-    pub(super) fn service(&self) -> &dyn Service {
-        &*self.service
+    /// The program, as the worker of a connection has it.
+    pub(super) fn service(&self, conn: ConnId) -> &Arc<dyn Service> {
+        &self.places[usize::from(conn.row())].service
     }
 
     /// The only answer that is owed to `conn`, and its token.
-    pub(super) fn wait_any(&self, conn: ConnId) -> (u64, Answer) {
-        self.world.wait_any(conn)
+    pub(super) fn wait_any(&mut self, conn: ConnId) -> (u64, Answer) {
+        self.wait_for(|world| world.any_answer(conn))
+    }
+
+    /// Goes on with what threads of the program's ask for, until there is what a test
+    /// waits for.
+    fn wait_for<R>(&mut self, found: impl Fn(&World) -> Option<R>) -> R {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.settle();
+            if let Some(found) = found(&self.world) {
+                return found;
+            }
+            assert!(
+                Instant::now() < until,
+                "what the test waits for came within a minute"
+            );
+            self.world.pause(LOOK);
+        }
     }
 
     /// A new connection; `opened` has run.
     pub fn connect(&mut self) -> TestConn {
-        self.connect_from(Origin::default())
+        self.connect_from(0, Origin::default())
+    }
+
+    /// As [`Self::connect`], in this worker, from 0: of a test with several
+    /// ([`App::test_with`], `("workers", "2")`).
+    ///
+    /// # Panics
+    ///
+    /// When there is no such worker.
+    pub fn connect_in(&mut self, worker: usize) -> TestConn {
+        self.connect_from(worker, Origin::default())
     }
 
     /// As [`Self::connect`], to the listener of this name: one that the program has
@@ -123,7 +167,7 @@ impl<S: Default + Send + 'static> Test<S> {
     /// When no listener has this name.
     pub fn connect_to(&mut self, listener: &str) -> TestConn {
         let origin = self.origin(listener);
-        self.connect_from(origin)
+        self.connect_from(0, origin)
     }
 
     /// What a connection has of the listener of this name.
@@ -137,9 +181,11 @@ impl<S: Default + Send + 'static> Test<S> {
         }
     }
 
-    fn connect_from(&mut self, origin: Origin) -> TestConn {
-        let conn = self.name();
-        let mut dispatcher = self.service.dispatcher();
+    fn connect_from(&mut self, worker: usize, origin: Origin) -> TestConn {
+        let workers = self.places.len();
+        assert!(worker < workers, "the test has {workers} workers, from 0");
+        let conn = self.name(worker);
+        let mut dispatcher = self.service(conn).dispatcher();
         dispatcher.take(conn.into(), Peer::Unix, origin, true);
         self.dispatchers.insert(conn, dispatcher);
         self.world.lock().inboxes.insert(conn, VecDeque::new());
@@ -189,7 +235,7 @@ impl<S: Default + Send + 'static> Test<S> {
     /// When the handler gives no reply, within a minute if it was put off.
     pub fn call(&mut self, conn: TestConn, id: Id, body: impl IntoReply) -> Result<Bytes, Error> {
         let answer = match self.ask(conn, id, body) {
-            Answer::Later(token) => self.world.wait(conn, token),
+            Answer::Later(token) => self.wait_for(|world| world.answer(conn, token)),
             answer @ (Answer::None
             | Answer::Reply { .. }
             | Answer::Content(_)
@@ -229,25 +275,28 @@ impl<S: Default + Send + 'static> Test<S> {
     ///
     /// When nothing comes within a minute.
     pub fn wait(&mut self, conn: TestConn) -> Vec<(Id, Bytes)> {
-        self.world.wait_inbox(conn);
+        self.wait_for(|world| world.has_received(conn).then_some(()));
         self.received(conn)
     }
 
-    /// The worker begins to drain, as at a reload: `draining` runs.
+    /// The workers begin to drain, as at a reload: `draining` runs.
     pub fn drain(&mut self) {
-        self.service.draining();
-        self.run_asked();
-        self.close_asked();
+        self.each(|service| service.draining());
+        self.settle();
     }
 
-    /// The worker ends: [`Self::drain`], `closed` of each connection, `stopping`.
+    fn each(&self, act: fn(&dyn Service)) {
+        self.places.iter().for_each(|place| act(&*place.service));
+    }
+
+    /// The workers end: [`Self::drain`], `closed` of each connection, `stopping`.
     pub fn stop(mut self) {
         self.drain();
         let mut left: Vec<ConnId> = self.dispatchers.keys().copied().collect();
         left.sort_unstable();
         left.iter()
             .for_each(|conn| self.end(*conn, CloseReason::GoingAway));
-        self.service.stopping();
+        self.each(|service| service.stopping());
     }
 
     /// Lets time pass: timers and periodic jobs run in the order in which they
@@ -272,15 +321,17 @@ impl<S: Default + Send + 'static> Test<S> {
                         Answer::None
                     });
                 }
-                Some(Due::Tick(job, period)) => {
-                    self.world.lock().add(period, Due::Tick(job, period));
-                    self.service.tick(job);
+                Some(Due::Tick(row, job, period)) => {
+                    self.world.lock().add(period, Due::Tick(row, job, period));
+                    let service = &self.places[usize::from(row)].service;
+                    if service.is_wanted(job) {
+                        service.tick(job);
+                    }
                 }
                 None => {}
             }
         }
-        self.run_asked();
-        self.close_asked();
+        self.settle();
     }
 
     /// The peer goes away; `closed` has run. Nothing happens twice.
@@ -293,7 +344,7 @@ impl<S: Default + Send + 'static> Test<S> {
         if let Some(mut dispatcher) = self.dispatchers.remove(&conn) {
             debug_assert!(open || !self.is_open(conn));
             // As in a worker: `closed` belongs to an `opened` that returned.
-            if dispatcher.has_opened() || !self.service.greets() {
+            if dispatcher.has_opened() || !self.service(conn).greets() {
                 dispatcher.leave(reason);
             } else {
                 dispatcher.vacate();
@@ -307,10 +358,11 @@ impl<S: Default + Send + 'static> Test<S> {
         self.dispatchers.contains_key(&conn)
     }
 
-    /// A counter, now.
+    /// A counter, now, of all workers together.
     #[must_use]
     pub fn read(&self, counter: Counter) -> u64 {
-        self.row.read(counter)
+        let rows = self.places.iter().map(|place| &place.row);
+        rows.map(|row| row.read(counter)).sum()
     }
 
     /// Runs something in a connection's turn and delivers what it said.
@@ -332,9 +384,16 @@ impl<S: Default + Send + 'static> Test<S> {
         if close.is_some() {
             self.end(conn, CloseReason::Program);
         }
+        self.settle();
+        answer
+    }
+
+    /// Has done what others than the connections' own handlers asked for: what workers
+    /// say to each other, what the hub was told to run and to close.
+    fn settle(&mut self) {
+        self.world.carry();
         self.run_asked();
         self.close_asked();
-        answer
     }
 
     fn deliver(&self, conn: ConnId, request: Id, bytes: &[u8], answer: &Answer) {
@@ -351,8 +410,12 @@ impl<S: Default + Send + 'static> Test<S> {
 
     /// Runs what the hub was told to run in the turns of connections.
     fn run_asked(&mut self) {
-        if std::mem::take(&mut self.world.lock().has_news) {
-            self.service.news();
+        let mut have_news = std::mem::take(&mut self.world.lock().have_news);
+        while !have_news.is_empty() {
+            let rows = have_news.into_iter().map(usize::from);
+            rows.for_each(|row| self.places[row].service.news());
+            self.world.carry();
+            have_news = std::mem::take(&mut self.world.lock().have_news);
         }
         let next = |world: &World| world.lock().tasks.pop_front();
         while let Some((conn, task)) = next(&self.world) {
@@ -372,6 +435,51 @@ impl<S: Default + Send + 'static> Test<S> {
         let end = |conn| self.end(conn, CloseReason::Program);
         asked.into_iter().for_each(end);
     }
+}
+
+impl Place {
+    fn new<S: Default + Send + 'static>(
+        app: &App<S>,
+        number: usize,
+        (world, bus): (&Arc<World>, Option<&(Bus, Scoreboard)>),
+        context: impl FnOnce(Arc<dyn WorkerHandle>, Row, Option<Arc<Member>>) -> WorkerContext,
+    ) -> Self {
+        let place = u8::try_from(number).expect("a test has few workers");
+        let row = match bus {
+            Some((_, board)) => board.row(number),
+            None => Row::alone().expect("a test has memory for its counters"),
+        };
+        let member = bus.map(|(bus, _)| {
+            let member = Member::new(bus, place, 0, row.clone(), BACKLOG);
+            Arc::new(member)
+        });
+        let worker = Arc::new(Seat {
+            world: Arc::clone(world),
+            row: place,
+        });
+        let core = app.core(context(worker, row.clone(), member.clone()));
+        let core = core.unwrap_or_else(|text| panic!("start the program: {text}"));
+        let service: Arc<dyn Service> = Arc::new(core);
+        for (job, period) in service.periods().into_iter().enumerate() {
+            world.lock().add(period, Due::Tick(place, job, period));
+        }
+        if let Some(member) = member {
+            world.listen(member, Arc::downgrade(&service));
+        }
+        Self { service, row }
+    }
+}
+
+/// What workers of a test have between them.
+fn bus_of(workers: usize) -> (Bus, Scoreboard) {
+    let shape = Shape {
+        rows: workers,
+        ring: 1 << 16,
+        names: 1 << 12,
+    };
+    let bus = Bus::new(shape).expect("a test has memory for its bus");
+    let board = Scoreboard::new(workers).expect("a test has memory for its counters");
+    (bus, board)
 }
 
 fn bytes_of(body: impl IntoReply) -> Bytes {

@@ -3,19 +3,17 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::body::{Error, Id};
-use crate::dispatch::service::{Pushed, WorkerHandle};
+use crate::bus::Member;
+use crate::dispatch::service::{Pushed, Service, WorkerHandle};
 use crate::net::ConnId;
 use crate::protocol::frame::{Frames, Layout};
 use crate::protocol::{Answer, CloseMode, Media, Protocol as _, Push};
-
-/// How long a reply may take that was put off to another thread.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A push as it goes over the wire of a test.
 fn encoded(id: Id, body: &[u8]) -> Option<Bytes> {
@@ -30,11 +28,23 @@ fn encoded(id: Id, body: &[u8]) -> Option<Bytes> {
     Some(bytes.into())
 }
 
-/// The worker that a program under test believes to run in.
+/// What all workers of a program under test share.
 #[derive(Default)]
 pub(super) struct World {
     inner: Mutex<Inner>,
     answered: Condvar,
+    /// Where there are several workers.
+    listeners: Mutex<Vec<Listener>>,
+}
+
+/// A program, and where it hears what others say.
+type Listener = (Arc<Member>, Weak<dyn Service>);
+
+/// The worker that a program under test believes to run in: one of a world, whose
+/// connections have its row in their names.
+pub(super) struct Seat {
+    pub(super) world: Arc<World>,
+    pub(super) row: u8,
 }
 
 #[derive(Default)]
@@ -45,8 +55,8 @@ pub(super) struct Inner {
     pub(super) registered: u64,
     pub(super) open: BTreeSet<ConnId>,
     pub(super) closing: Vec<ConnId>,
-    /// The program is to hear of something.
-    pub(super) has_news: bool,
+    /// Programs that are to hear of something, by their rows.
+    pub(super) have_news: BTreeSet<u8>,
     pub(super) tasks: VecDeque<(ConnId, Box<dyn Any + Send>)>,
     pub(super) inboxes: HashMap<ConnId, VecDeque<(Id, Bytes)>>,
     pub(super) answers: HashMap<(ConnId, u64), Answer>,
@@ -56,7 +66,8 @@ pub(super) struct Inner {
 
 pub(super) enum Due {
     Timer(ConnId, u64),
-    Tick(usize, Duration),
+    /// Of the worker of that row.
+    Tick(u8, usize, Duration),
 }
 
 impl Inner {
@@ -97,46 +108,72 @@ impl World {
         self.inner.lock().expect("nothing under this lock panics")
     }
 
-    /// As [`Self::wait`], for whatever token the only answer that is owed has.
-    pub(super) fn wait_any(&self, conn: ConnId) -> (u64, Answer) {
-        let find = |inner: &Inner| inner.answers.keys().find(|(to, _)| *to == conn).copied();
-        let waited = self
-            .answered
-            .wait_timeout_while(self.lock(), PATIENCE, |inner| find(inner).is_none());
-        let (mut inner, _) = waited.expect("nothing under this lock panics");
-        let key = find(&inner).expect("a reply that was put off came in time");
-        let answer = inner.answers.remove(&key).unwrap_or(Answer::None);
-        (key.1, answer)
+    pub(super) fn knows(&self, conn: ConnId) -> bool {
+        self.lock().open.contains(&conn)
     }
 
-    /// Waits until something is in the inbox.
-    pub(super) fn wait_inbox(&self, conn: ConnId) {
-        let is_empty = |inner: &mut Inner| inner.inboxes.get(&conn).is_none_or(VecDeque::is_empty);
-        let waited = self
-            .answered
-            .wait_timeout_while(self.lock(), PATIENCE, is_empty);
-        let (_inner, timeout) = waited.expect("nothing under this lock panics");
-        assert!(!timeout.timed_out(), "nothing came to {conn}");
+    /// What others say is given to this program from now on.
+    pub(super) fn listen(&self, member: Arc<Member>, service: Weak<dyn Service>) {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .expect("nothing under this lock panics");
+        listeners.push((member, service));
     }
 
-    pub(super) fn wait(&self, conn: ConnId, token: u64) -> Answer {
-        let missing = |inner: &mut Inner| !inner.answers.contains_key(&(conn, token));
-        let waited = self
-            .answered
-            .wait_timeout_while(self.lock(), PATIENCE, missing);
-        let (mut inner, _) = waited.expect("nothing under this lock panics");
-        inner.answers.remove(&(conn, token)).unwrap_or(Answer::None)
+    /// Has every worker hear what others have said, until nothing is left.
+    pub(super) fn carry(&self) {
+        let listeners = self
+            .listeners
+            .lock()
+            .expect("nothing under this lock panics");
+        let listeners = listeners.clone();
+        let hear = |(member, service): &Listener| {
+            let Some(service) = service.upgrade() else {
+                return false;
+            };
+            let has_heard = member.read_now(&mut |message| service.hear(message));
+            service.has_heard();
+            has_heard
+        };
+        while listeners.iter().filter(|one| hear(one)).count() > 0 {}
+    }
+
+    /// The only answer that is owed to `conn`, and its token, once it is there.
+    pub(super) fn any_answer(&self, conn: ConnId) -> Option<(u64, Answer)> {
+        let mut inner = self.lock();
+        let mut keys = inner.answers.keys();
+        let key = *keys.find(|(to, _)| *to == conn)?;
+        Some((key.1, inner.answers.remove(&key)?))
+    }
+
+    pub(super) fn answer(&self, conn: ConnId, token: u64) -> Option<Answer> {
+        self.lock().answers.remove(&(conn, token))
+    }
+
+    pub(super) fn has_received(&self, conn: ConnId) -> bool {
+        let inner = self.lock();
+        inner
+            .inboxes
+            .get(&conn)
+            .is_some_and(|inbox| !inbox.is_empty())
+    }
+
+    /// Waits until something has happened, or for a while.
+    pub(super) fn pause(&self, time: Duration) {
+        let inner = self.lock();
+        let _woken = self.answered.wait_timeout(inner, time);
     }
 }
 
-impl WorkerHandle for World {
+impl WorkerHandle for Seat {
     fn send(
         &self,
         to: &[ConnId],
         own: Option<(ConnId, usize)>,
         (id, body, _): (u32, Bytes, Media),
     ) -> Pushed {
-        let mut inner = self.lock();
+        let mut inner = self.world.lock();
         let mut pushed = Pushed::default();
         for conn in to {
             if !inner.open.contains(conn) {
@@ -150,12 +187,12 @@ impl WorkerHandle for World {
                 inbox.push_back((id, body.clone()));
             }
         }
-        self.answered.notify_all();
+        self.world.answered.notify_all();
         pushed
     }
 
     fn close(&self, to: &[ConnId], _: CloseMode, _: Option<u16>) -> usize {
-        let mut inner = self.lock();
+        let mut inner = self.world.lock();
         let known: Vec<_> = to
             .iter()
             .filter(|conn| inner.open.remove(conn))
@@ -166,24 +203,24 @@ impl WorkerHandle for World {
     }
 
     fn answer(&self, to: ConnId, token: u64, answer: Answer) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.world.lock();
         let open = inner.open.contains(&to);
         inner.answer(to, token, answer);
-        self.answered.notify_all();
+        self.world.answered.notify_all();
         open
     }
 
     fn after(&self, to: ConnId, after: Duration, token: u64) {
-        self.lock().add(after, Due::Timer(to, token));
+        self.world.lock().add(after, Due::Timer(to, token));
     }
 
     fn cancel(&self, token: u64) {
         let is_it = |due: &Due| matches!(due, Due::Timer(_, timer) if *timer == token);
-        self.lock().due.retain(|_, due| !is_it(due));
+        self.world.lock().due.retain(|_, due| !is_it(due));
     }
 
     fn run(&self, to: ConnId, task: Box<dyn Any + Send>) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.world.lock();
         let is_open = inner.open.contains(&to);
         if is_open {
             inner.tasks.push_back((to, task));
@@ -192,7 +229,7 @@ impl WorkerHandle for World {
     }
 
     fn clock(&self) -> u64 {
-        u64::try_from(self.lock().now.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.world.lock().now.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn wake(&self, _: ConnId, _: Duration) {}
@@ -202,7 +239,7 @@ impl WorkerHandle for World {
     }
 
     fn knows(&self, to: ConnId) -> bool {
-        self.lock().open.contains(&to)
+        to.row() == self.row && self.world.knows(to)
     }
 
     fn admits(&self, _: ConnId, _: usize) -> bool {
@@ -214,11 +251,25 @@ impl WorkerHandle for World {
     }
 
     fn has_news(&self) {
-        self.lock().has_news = true;
-        self.answered.notify_all();
+        self.world.lock().have_news.insert(self.row);
+        self.world.answered.notify_all();
     }
 
     fn everybody(&self) -> Vec<ConnId> {
-        self.lock().open.iter().copied().collect()
+        let inner = self.world.lock();
+        let open = inner.open.iter().copied();
+        open.filter(|conn| conn.row() == self.row).collect()
+    }
+
+    fn name_of(&self, conn: ConnId) -> ConnId {
+        conn
+    }
+
+    fn may_wait(&self) -> bool {
+        true
+    }
+
+    fn help(&self) {
+        self.world.carry();
     }
 }

@@ -30,6 +30,8 @@ pub enum Interest<'a> {
     Everybody,
     /// Every worker.
     Workers,
+    /// The worker of this row.
+    Row(u8),
 }
 
 impl Interest<'_> {
@@ -43,7 +45,7 @@ impl Interest<'_> {
             }
             Self::User(name) => (b'u', name.as_bytes()),
             Self::Room(name) => (b'r', name.as_bytes()),
-            Self::Everybody | Self::Workers => return None,
+            Self::Everybody | Self::Workers | Self::Row(_) => return None,
         };
         let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
         hasher.write_u8(what);

@@ -58,6 +58,20 @@ pub struct Elsewhere {
     pub is_exact: bool,
 }
 
+/// A worker, among all that the server has had.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Worker {
+    /// Its row.
+    pub row: u8,
+    /// Which worker of that row.
+    pub epoch: u16,
+}
+
+/// In 25 bits, and never 0.
+const fn life_word(row: usize, epoch: u16) -> u64 {
+    1 << 24 | (row as u64) << 16 | epoch as u64
+}
+
 thread_local! {
     /// Whether this thread says something already.
     static SAYS: Cell<bool> = const { Cell::new(false) };
@@ -136,6 +150,53 @@ impl Member {
     pub fn session_went(&self) {
         let everybody = self.bus.of(self.row, Of::Everybody);
         everybody.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A number that rises with each that any worker draws.
+    #[must_use]
+    pub fn ticket(&self) -> u64 {
+        self.bus.ticket()
+    }
+
+    pub(super) const fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Row and epoch of this worker.
+    pub(super) fn life_word(&self) -> u64 {
+        life_word(self.row, self.epoch)
+    }
+
+    /// Whether the worker lives that a word is of.
+    pub(super) fn lives(&self, word: u64) -> bool {
+        let row = usize::try_from(word >> 16 & 0xFF).unwrap_or(usize::MAX);
+        row < self.bus.rows() && self.bus.life(row) == (word & 0xFFFF) + 1
+    }
+
+    /// All other workers that live now.
+    #[must_use]
+    pub fn others_now(&self) -> Vec<Worker> {
+        let worker = |row: usize| {
+            let epoch = self.bus.life(row).checked_sub(1)?;
+            Some(Worker {
+                row: u8::try_from(row).ok()?,
+                epoch: u16::try_from(epoch).ok()?,
+            })
+        };
+        self.others().filter_map(worker).collect()
+    }
+
+    /// Whether it lives still.
+    #[must_use]
+    pub fn is_alive(&self, worker: Worker) -> bool {
+        self.lives(life_word(worker.row.into(), worker.epoch))
+    }
+
+    /// Changes whenever a connection enters a worker that another one is about to let
+    /// go.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.bus.moves().load(Ordering::SeqCst)
     }
 
     /// A connection has entered here that another worker is about to let go.
@@ -284,6 +345,13 @@ impl Member {
     /// before this one slept.
     fn has_work(&self) -> bool {
         self.ends.load(Ordering::SeqCst) || lock(&self.reader).is_behind(&self.bus) || self.flush()
+    }
+
+    /// Gives `deliver` what there is, and writes what waits; whether there was any. For
+    /// who has no thread that [runs](Self::run).
+    pub fn read_now(&self, deliver: &mut dyn FnMut(Message)) -> bool {
+        let has_read = self.read_some(deliver);
+        self.flush() || has_read
     }
 
     fn read_some(&self, deliver: &mut dyn FnMut(Message)) -> bool {
@@ -446,7 +514,7 @@ mod tests {
             Interest::Conn(_) => Whom::Conn,
             Interest::User(_) => Whom::User,
             Interest::Room(_) => Whom::Room,
-            Interest::Everybody | Interest::Workers => Whom::All,
+            Interest::Everybody | Interest::Workers | Interest::Row(_) => Whom::All,
         };
         Outgoing {
             kind: Kind::Do(Deed::Send, whom),

@@ -38,6 +38,10 @@ pub enum Kind {
     Tell,
     /// Messages before this one were lost.
     Gap,
+    /// A question to the worker; its answer has the same id.
+    Ask,
+    /// What a worker was asked for.
+    Answer,
     /// What follows was said by connections that came from another worker: it is
     /// read behind what they said there, up to the mark that the body is.
     Behind,
@@ -58,6 +62,9 @@ pub enum Deed {
     Bind,
     /// Become nobody.
     Unbind,
+    /// Push what the body says behind its ticket, and close, whoever bound himself
+    /// with an older ticket.
+    Supplant,
 }
 
 /// Whom a name is of.
@@ -73,13 +80,14 @@ pub enum Whom {
     All,
 }
 
-const DEEDS: [Deed; 6] = [
+const DEEDS: [Deed; 7] = [
     Deed::Send,
     Deed::Close,
     Deed::Join,
     Deed::Leave,
     Deed::Bind,
     Deed::Unbind,
+    Deed::Supplant,
 ];
 
 const WHOM: [Whom; 4] = [Whom::Conn, Whom::User, Whom::Room, Whom::All];
@@ -90,6 +98,8 @@ impl Kind {
             Self::Gap => 0,
             Self::Tell => 1,
             Self::Behind => 3,
+            Self::Ask => 4,
+            Self::Answer => 5,
             Self::Do(deed, whom) => 0x10 * (deed as u8 + 1) + whom as u8,
         }
     }
@@ -99,6 +109,8 @@ impl Kind {
             0 => Some(Self::Gap),
             1 => Some(Self::Tell),
             3 => Some(Self::Behind),
+            4 => Some(Self::Ask),
+            5 => Some(Self::Answer),
             _ => {
                 let deed = DEEDS.get(usize::from(code >> 4).checked_sub(1)?)?;
                 Some(Self::Do(*deed, *WHOM.get(usize::from(code & 0xF))?))
@@ -181,8 +193,7 @@ impl Message {
 pub struct Outgoing<'a> {
     /// What it is about.
     pub kind: Kind,
-    /// Whom it is for. [`Interest::Everybody`] and [`Interest::Workers`] have the
-    /// `topic` as their name.
+    /// Whom it is for. Where that has no name, the `topic` is it.
     pub to: Interest<'a>,
     /// About what, of a [`Kind::Tell`].
     pub topic: &'a str,
@@ -206,7 +217,7 @@ impl Outgoing<'_> {
                 &word[..]
             }
             Interest::User(name) | Interest::Room(name) => name.as_bytes(),
-            Interest::Everybody | Interest::Workers => self.topic.as_bytes(),
+            Interest::Everybody | Interest::Workers | Interest::Row(_) => self.topic.as_bytes(),
         };
         let Ok(name_len) = u16::try_from(name.len()) else {
             return false;
@@ -279,7 +290,7 @@ mod tests {
                 assert_eq!(message.except, Some(ConnId::first(0, 0, 0)));
             }
         }
-        for kind in [Kind::Tell, Kind::Gap, Kind::Behind] {
+        for kind in [Kind::Tell, Kind::Gap, Kind::Behind, Kind::Ask, Kind::Answer] {
             let (to, topic) = (Interest::Workers, "topic");
             let message = there_and_back(Outgoing {
                 kind,

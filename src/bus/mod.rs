@@ -25,6 +25,7 @@
 //! the sequences, a connection that changes its worker gets each message once.
 
 mod interest;
+mod lease;
 mod member;
 mod message;
 mod publisher;
@@ -35,7 +36,8 @@ mod shared;
 mod sleep;
 
 pub use interest::Interest;
-pub use member::{Elsewhere, Member, Sent};
+pub use lease::Lease;
+pub use member::{Elsewhere, Member, Sent, Worker};
 pub use message::{Deed, Kind, Message, Origin, Outgoing, Whom};
 pub use reader::Read;
 #[doc(hidden)]

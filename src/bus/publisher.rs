@@ -10,6 +10,7 @@ use super::message::{Kind, Outgoing};
 use super::ring::{PIECE, Part, Ring, words};
 use super::shape::Of;
 use super::shared::{Bus, Rows};
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::{Ordering, fence};
 
 /// How often a publisher looks again because connections move. A move takes two
@@ -152,7 +153,9 @@ impl Publisher {
             for (part, piece) in pieces(self.epoch, message) {
                 outlet.head = ring.put(outlet.head, part, piece);
             }
+            kill_point(Spot::Recording);
             ring.publish(outlet.head);
+            kill_point(Spot::Recorded);
             return true;
         }
         if self.waiting + message.len() > self.waiting_max {
@@ -260,7 +263,13 @@ impl Publisher {
 pub(super) fn wanted(bus: &Bus, row: usize, to: Interest<'_>, hash: Option<u64>) -> Option<u64> {
     let Some(hash) = hash else {
         let there = bus.of(row, Of::Everybody).load(Ordering::Acquire);
-        return (there > 0 || to == Interest::Workers).then_some(there);
+        return match to {
+            Interest::Workers => Some(there),
+            Interest::Row(only) => (usize::from(only) == row).then_some(0),
+            Interest::Everybody | Interest::Conn(_) | Interest::User(_) | Interest::Room(_) => {
+                (there > 0).then_some(there)
+            }
+        };
     };
     let named = bus.table(row).count(hash);
     let named_here = |conn: &crate::net::ConnId| {

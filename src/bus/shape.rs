@@ -15,10 +15,13 @@ pub(super) const LINE: usize = 8;
 
 /// Marks the memory of a bus of this layout. Another layout has another number:
 /// the program's counters do not enter it.
-pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PURLBUS1");
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PURLBUS2");
+
+/// Jobs that one worker runs for all, at most.
+pub(super) const LEASES: usize = 64;
 
 /// Words of the header.
-const HEADER: usize = 3 * LINE;
+const HEADER: usize = (4 + LEASES) * LINE;
 
 /// Words about one row.
 const ROW: usize = 4 * LINE;
@@ -36,6 +39,10 @@ pub(super) enum Head {
     Moves = LINE as isize,
     /// A bit for each row that lives, four words.
     Living = (2 * LINE) as isize,
+    /// The last ticket that was drawn.
+    Ticket = (3 * LINE) as isize,
+    /// Of jobs that one worker runs for all, a line each.
+    Leases = (4 * LINE) as isize,
 }
 
 /// Words of a row, by what they are.

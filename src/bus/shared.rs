@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::interest::Table;
 use super::ring::Ring;
-use super::shape::{Head, MAGIC, Of, Shape};
+use super::shape::{Head, LINE, MAGIC, Of, Shape};
 use super::sleep::Sleep;
 use crate::sys::futex;
 use crate::sys::memory::SharedWords;
@@ -182,6 +182,17 @@ impl Bus {
 
     pub(super) fn moves(&self) -> &AtomicU64 {
         &self.words()[Head::Moves as usize]
+    }
+
+    /// A number that nobody has drawn before.
+    pub(super) fn ticket(&self) -> u64 {
+        self.words()[Head::Ticket as usize].fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// The words of a lease, below [`LEASES`](super::shape::LEASES).
+    pub(super) fn lease(&self, at: usize) -> &[AtomicU64] {
+        let start = Head::Leases as usize + at * LINE;
+        &self.words()[start..start + LINE]
     }
 
     pub(super) fn of(&self, row: usize, what: Of) -> &AtomicU64 {

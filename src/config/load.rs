@@ -97,6 +97,7 @@ impl Config {
         config.lower_initial();
         config.check()?;
         claims.check(&config)?;
+        claims.settle(&mut config)?;
         let (own, places) = written.read(claims)?;
         config.own = own;
         config.sources.0.extend(places);

@@ -144,6 +144,8 @@ table! {
         pub log: Log = Log::default();
         /// The tables of the program.
         own: Own = Own::default();
+        /// Whether the program wants one worker and no more.
+        single_worker: bool = false;
         /// Where the values came from.
         sources: Sources = Sources::default();
     }
@@ -411,6 +413,12 @@ impl Config {
     #[must_use]
     pub fn own_values(&self) -> Vec<OwnValue> {
         self.own.values()
+    }
+
+    /// Whether the program wants one worker and no more.
+    #[must_use]
+    pub const fn is_single_worker(&self) -> bool {
+        self.single_worker
     }
 
     /// Where the value of `key` was written.

@@ -12,12 +12,25 @@ use super::hub::Hub;
 use super::router::Router;
 use super::service::Origin;
 use super::site::Site;
+use crate::bus::Lease;
 
 type OnConn<S> = Arc<dyn Fn(&mut Ctx<'_, S>) + Send + Sync>;
 type OnLeave<S> = Arc<dyn Fn(&mut Ctx<'_, S>) -> Bytes + Send + Sync>;
 type OnWorker = Arc<dyn Fn(&Hub) + Send + Sync>;
 type OnTold = Arc<dyn Fn(&Hub, &Bytes) + Send + Sync>;
+type OnPeriod = Arc<dyn Fn(&Hub, u64) + Send + Sync>;
 type OnMissed = Arc<dyn Fn(&Hub, &[String]) + Send + Sync>;
+
+/// What runs every now and then.
+#[derive(Clone)]
+pub struct Periodic {
+    /// How often.
+    pub period: Duration,
+    /// What one worker runs for all has a name; the rest runs in each.
+    pub name: Option<String>,
+    /// Gets the number of the run, if it has a name.
+    pub run: OnPeriod,
+}
 
 /// What runs beside messages.
 pub struct Hooks<S> {
@@ -28,7 +41,7 @@ pub struct Hooks<S> {
     /// Timers of connections, by name.
     pub timers: Vec<(String, OnConn<S>)>,
     /// Periodic jobs.
-    pub every: Vec<(Duration, OnWorker)>,
+    pub every: Vec<Periodic>,
     /// At the beginning of the worker's end.
     pub draining: Vec<OnWorker>,
     /// What a connection is told when the worker goes away.
@@ -107,9 +120,36 @@ pub struct Core<S> {
     pub hooks: Hooks<S>,
     /// The way to connections.
     pub hub: Hub,
+    /// Of periodic jobs, those that one worker runs for all.
+    pub(super) leases: Vec<Option<Lease>>,
 }
 
 impl<S> Core<S> {
+    /// # Errors
+    ///
+    /// Other programs on this bus have had too many jobs, which all workers of the
+    /// server together have 64 of between two starts.
+    pub fn new(listeners: Vec<Handlers<S>>, hooks: Hooks<S>, hub: Hub) -> Result<Self, String> {
+        let lease = |job: &Periodic| {
+            let Some(name) = &job.name else {
+                return Ok(None);
+            };
+            hub.lease(name).map(Some).ok_or_else(|| {
+                format!(
+                    "job `{name}`: 64 others have run in one worker for all since the server was \
+                     started; start it anew"
+                )
+            })
+        };
+        let leases = hooks.every.iter().map(lease).collect::<Result<_, _>>()?;
+        Ok(Self {
+            listeners,
+            hooks,
+            hub,
+            leases,
+        })
+    }
+
     /// The handlers of what comes to this listener.
     #[inline]
     pub(super) fn of(&self, origin: Origin) -> &Handlers<S> {

@@ -6,6 +6,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::close_reason::CloseReason;
 use super::hub::Hub;
 use super::later::{Later, Replier};
@@ -16,7 +18,7 @@ use super::target::push;
 use super::waker::Waker;
 use crate::body::{Answer, Id, IntoReply};
 use crate::net::ConnId;
-use crate::protocol::{CloseMode, Push};
+use crate::protocol::{CloseMode, Media, Push};
 use crate::sys::socket::Peer;
 use crate::sys::sync::Ordering;
 
@@ -182,6 +184,37 @@ impl<'a, S> Ctx<'a, S> {
         self.hub.directory().bind(self.slot, user);
     }
 
+    /// As [`Self::bind`], and closes every other connection of this user, in whatever
+    /// worker it is, behind a push of `body` under `id`; returns how many those are.
+    ///
+    /// Of two that do this at the same time the later one stays, and the earlier one is
+    /// told and closed. When this returns the others may still run a handler or
+    /// `closed`, where [`Self::user`] is this one. Over WebSocket they get close code
+    /// 1000; a page that is not to come back by itself takes the push for its sign.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// let app = App::<()>::new().on(1, |c, name: String| {
+    ///     c.bind_only(&name, 9, "you have logged in elsewhere").to_string()
+    /// });
+    /// let mut test = app.test();
+    /// let (desk, phone) = (test.connect(), test.connect());
+    /// assert_eq!(test.call(desk, 1, "ann").unwrap(), "0");
+    /// assert_eq!(test.call(phone, 1, "ann").unwrap(), "1");
+    /// assert_eq!(test.received(desk), [(9, Bytes::from("you have logged in elsewhere"))]);
+    /// assert!(!test.is_open(desk) && test.is_open(phone));
+    /// ```
+    pub fn bind_only(&mut self, user: &str, id: Id, body: impl IntoReply) -> usize {
+        if self.gone.is_some() {
+            return 0;
+        }
+        *self.member = true;
+        let ticket = self.hub.directory().bind_only(self.slot, user);
+        let push = push(id, body).unwrap_or((id, Bytes::new(), Media::Bytes));
+        self.hub.supplant(user, ticket, push)
+    }
+
     /// From now on this connection is nobody's: as before [`Self::bind`].
     pub fn unbind(&mut self) {
         self.hub.directory().unbind(self.slot);
@@ -205,7 +238,7 @@ impl<'a, S> Ctx<'a, S> {
     pub fn user(&self) -> Option<String> {
         match self.gone {
             Some(gone) => gone.user.clone(),
-            None => self.hub.directory().memberships(self.slot).0,
+            None => self.hub.directory().memberships(self.slot).user,
         }
     }
 
@@ -215,7 +248,7 @@ impl<'a, S> Ctx<'a, S> {
     pub fn rooms(&self) -> Vec<String> {
         match self.gone {
             Some(gone) => gone.rooms.clone(),
-            None => self.hub.directory().memberships(self.slot).1,
+            None => self.hub.directory().memberships(self.slot).rooms,
         }
     }
 

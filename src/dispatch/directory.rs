@@ -5,7 +5,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -46,6 +46,8 @@ pub(super) struct Directory {
     /// How many were accepted elsewhere: none, mostly, and then nobody is looked for.
     named: AtomicUsize,
     bus: Option<Arc<bus::Member>>,
+    /// The last ticket, where there is no bus.
+    ticket: AtomicU64,
 }
 
 #[derive(Default)]
@@ -64,6 +66,17 @@ struct Inner {
 struct Member {
     rooms: HashSet<String>,
     user: Option<String>,
+    /// Drawn when it became that user: who has the smaller one was there before.
+    ticket: u64,
+}
+
+/// What a connection belongs to.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Memberships {
+    pub(super) user: Option<String>,
+    pub(super) ticket: u64,
+    /// Sorted by name.
+    pub(super) rooms: Vec<String>,
 }
 
 fn take_out(groups: &mut HashMap<String, HashSet<ConnId>>, name: &str, conn: ConnId) {
@@ -109,6 +122,7 @@ impl Directory {
             inner: Mutex::default(),
             named: AtomicUsize::new(0),
             bus,
+            ticket: AtomicU64::new(0),
         }
     }
 
@@ -178,16 +192,37 @@ impl Directory {
         inner.strike_if_nothing(conn);
     }
 
-    /// From now on `conn` is (also) `user`, and nobody else. False: it was
-    /// before.
+    /// From now on `conn` is (also) `user`, and nobody else, with a ticket that is
+    /// younger than any other. False: it was before.
     pub(super) fn bind(&self, conn: ConnId, user: &str) -> bool {
         let mut inner = self.lock();
-        let before = inner
-            .members
-            .entry(conn)
-            .or_default()
-            .user
-            .replace(user.to_owned());
+        let ticket = self.draw();
+        self.bind_as(&mut inner, conn, user, ticket)
+    }
+
+    /// As [`Self::bind`]; gives the ticket.
+    pub(super) fn bind_only(&self, conn: ConnId, user: &str) -> u64 {
+        let mut inner = self.lock();
+        // Within the lock: of two, the second finds the first one bound.
+        let ticket = self.draw();
+        self.bind_as(&mut inner, conn, user, ticket);
+        ticket
+    }
+
+    /// As [`Self::bind`], of one that drew its ticket elsewhere.
+    pub(super) fn rebind(&self, conn: ConnId, user: &str, ticket: u64) {
+        self.bind_as(&mut self.lock(), conn, user, ticket);
+    }
+
+    fn draw(&self) -> u64 {
+        let alone = || self.ticket.fetch_add(1, Ordering::SeqCst) + 1;
+        self.bus.as_ref().map_or_else(alone, |bus| bus.ticket())
+    }
+
+    fn bind_as(&self, inner: &mut Inner, conn: ConnId, user: &str, ticket: u64) -> bool {
+        let member = inner.members.entry(conn).or_default();
+        member.ticket = ticket;
+        let before = member.user.replace(user.to_owned());
         let is_new = before.as_deref() != Some(user);
         if is_new {
             self.entered(Interest::User(user));
@@ -202,11 +237,16 @@ impl Directory {
 
     /// The connection has ended: takes it out of everything, and gives what
     /// that was, as [`Self::memberships`].
-    pub(super) fn forget(&self, conn: ConnId) -> (Option<String>, Vec<String>) {
+    pub(super) fn forget(&self, conn: ConnId) -> Memberships {
         let mut inner = self.lock();
-        let Some(Member { user, rooms }) = inner.members.remove(&conn) else {
-            return (None, Vec::new());
+        let Some(member) = inner.members.remove(&conn) else {
+            return Memberships::default();
         };
+        let Member {
+            user,
+            ticket,
+            rooms,
+        } = member;
         for room in &rooms {
             take_out(&mut inner.rooms, room, conn);
             self.left(Interest::Room(room));
@@ -215,7 +255,11 @@ impl Directory {
             take_out(&mut inner.users, user, conn);
             self.left(Interest::User(user));
         }
-        (user, sorted(rooms))
+        Memberships {
+            user,
+            ticket,
+            rooms: sorted(rooms),
+        }
     }
 
     /// The connection is no user any more.
@@ -236,12 +280,22 @@ impl Directory {
     }
 
     /// The user that `conn` is bound to, and its rooms.
-    pub(super) fn memberships(&self, conn: ConnId) -> (Option<String>, Vec<String>) {
+    pub(super) fn memberships(&self, conn: ConnId) -> Memberships {
         let inner = self.lock();
-        let Some(member) = inner.members.get(&conn) else {
-            return (None, Vec::new());
-        };
-        (member.user.clone(), sorted(member.rooms.clone()))
+        let member = inner.members.get(&conn);
+        member.map_or_else(Memberships::default, |member| Memberships {
+            user: member.user.clone(),
+            ticket: member.ticket,
+            rooms: sorted(member.rooms.clone()),
+        })
+    }
+
+    /// Connections of `user` whose tickets are older than this one.
+    pub(super) fn older(&self, user: &str, ticket: u64) -> Vec<ConnId> {
+        let inner = self.lock();
+        let bound = inner.users.get(user).into_iter().flatten().copied();
+        let is_older = |conn: &ConnId| inner.members[conn].ticket < ticket;
+        bound.filter(is_older).collect()
     }
 
     /// Members of a room, and who listens there.
@@ -257,6 +311,36 @@ impl Directory {
         let inner = self.lock();
         let all: HashSet<&String> = inner.rooms.keys().chain(inner.ears.keys()).collect();
         sorted(all.into_iter().cloned().collect())
+    }
+
+    /// The users of connections, as far as they have one.
+    pub(super) fn users_of(&self, conns: &[ConnId]) -> Vec<Option<String>> {
+        let inner = self.lock();
+        let user = |conn: &ConnId| inner.members.get(conn)?.user.clone();
+        conns.iter().map(user).collect()
+    }
+
+    /// Names of rooms, and how many are there each, listeners included; unsorted.
+    pub(super) fn room_sizes(&self) -> Vec<(String, usize)> {
+        let inner = self.lock();
+        let ears = |room: &String| inner.ears.get(room).map_or(0, Vec::len);
+        let members = inner.rooms.iter();
+        let mut all: Vec<(String, usize)> = members
+            .map(|(room, conns)| (room.clone(), conns.len() + ears(room)))
+            .collect();
+        let only_heard = inner.ears.iter();
+        let only_heard = only_heard.filter(|(room, _)| !inner.rooms.contains_key(*room));
+        all.extend(only_heard.map(|(room, ears)| (room.clone(), ears.len())));
+        all
+    }
+
+    /// Names of users, and how many connections each has; unsorted.
+    pub(super) fn user_sizes(&self) -> Vec<(String, usize)> {
+        let inner = self.lock();
+        let users = inner.users.iter();
+        users
+            .map(|(user, conns)| (user.clone(), conns.len()))
+            .collect()
     }
 
     pub(super) fn listen(&self, room: &str, ear: Ear) {
@@ -353,7 +437,22 @@ mod tests {
         directory.unbind(conn(0));
         directory.unbind(conn(0));
         assert!(directory.user("bob").is_empty());
-        assert_eq!(directory.memberships(conn(0)), (None, Vec::new()));
+        assert_eq!(directory.memberships(conn(0)), Memberships::default());
+    }
+
+    #[test]
+    fn who_bound_himself_last_is_the_youngest() {
+        let directory = Directory::default();
+        directory.bind(conn(0), "ann");
+        directory.rebind(conn(1), "ann", 0);
+        let ticket = directory.bind_only(conn(2), "ann");
+        let mut older = directory.older("ann", ticket);
+        older.sort_unstable();
+        assert_eq!(older, [conn(0), conn(1)]);
+        // Once more, and it is the youngest.
+        directory.bind(conn(0), "ann");
+        assert_eq!(directory.older("ann", ticket), [conn(1)]);
+        assert!(directory.older("bob", u64::MAX).is_empty());
     }
 
     #[test]
@@ -376,9 +475,13 @@ mod tests {
         directory.join(conn(0), "b");
         directory.join(conn(0), "a");
         directory.bind(conn(0), "ann");
-        let was = (Some("ann".to_owned()), vec!["a".to_owned(), "b".to_owned()]);
+        let was = Memberships {
+            user: Some("ann".to_owned()),
+            ticket: 1,
+            rooms: vec!["a".to_owned(), "b".to_owned()],
+        };
         assert_eq!(directory.memberships(conn(0)), was);
         assert_eq!(directory.forget(conn(0)), was);
-        assert_eq!(directory.forget(conn(0)), (None, Vec::new()));
+        assert_eq!(directory.forget(conn(0)), Memberships::default());
     }
 }

@@ -13,6 +13,7 @@ use super::catch_panic::guard;
 use super::close_reason::CloseReason;
 use super::core::Core;
 use super::ctx::{Ctx, Gone, Pending, Timers};
+use super::directory::Memberships;
 use super::handover::{CannotMove, HandoverFns, MovedState, State};
 use super::router::Handler;
 use super::seed::Seed;
@@ -279,10 +280,10 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         current.id = None;
         activity::begin(Work::Closed);
         // First: whoever asks within `closed` finds it nowhere any more.
-        let (user, rooms) = if std::mem::take(&mut current.member) {
+        let Memberships { user, rooms, .. } = if std::mem::take(&mut current.member) {
             core.hub.directory().forget(current.conn)
         } else {
-            (None, Vec::new())
+            Memberships::default()
         };
         current.gone = Some(Gone {
             reason,
@@ -303,10 +304,14 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
     fn pack(&self) -> Result<MovedState, CannotMove> {
         let Self { core, current } = self;
         let timers = current.timers.moving().ok_or(CannotMove::Timer)?;
-        let (user, rooms) = if current.member {
+        let Memberships {
+            user,
+            ticket,
+            rooms,
+        } = if current.member {
             core.hub.directory().memberships(current.conn)
         } else {
-            (None, Vec::new())
+            Memberships::default()
         };
         let state = match (&current.state, core.hooks.carry) {
             (None, _) => State::Empty,
@@ -317,6 +322,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         Ok(MovedState {
             state,
             user,
+            ticket,
             rooms,
             timers,
         })
@@ -358,7 +364,7 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
             .iter()
             .for_each(|room| _ = directory.join(current.conn, room));
         if let Some(user) = user {
-            directory.bind(current.conn, user);
+            directory.rebind(current.conn, user, moved.ticket);
         }
     }
 

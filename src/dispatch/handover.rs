@@ -104,6 +104,8 @@ pub struct MovedState {
     pub state: State,
     /// Whom it is bound to.
     pub user: Option<String>,
+    /// And with which ticket.
+    pub ticket: u64,
     /// Where it has joined.
     pub rooms: Vec<String>,
     /// Its timers, by name, and when each is due on the machine's clock.

@@ -16,6 +16,8 @@ impl Hub {
                 self.hear_news(Item::Told(topic, message.body.clone()));
             }
             Kind::Gap => self.hear_news(Item::Missed),
+            Kind::Ask => self.hear_question(message),
+            Kind::Answer => self.questions().answered(message),
             // A fence is the reader's.
             Kind::Behind => {}
         }
@@ -46,6 +48,7 @@ impl Hub {
             Deed::Leave => target.leave_here(text()),
             Deed::Bind => target.bind_here(text()),
             Deed::Unbind => target.unbind_here(),
+            Deed::Supplant => target.hub.hear_supplant(message),
         };
     }
 }

@@ -8,9 +8,10 @@ use super::arrivals::Arrivals;
 use super::data::Data;
 use super::directory::Directory;
 use super::news::News;
+use super::questions::Questions;
 use super::service::{WorkerContext, WorkerHandle};
 use super::settings::Settings;
-use crate::bus::Member;
+use crate::bus::{Lease, Member};
 use crate::scoreboard::{Counter, Row};
 
 /// Reaches connections by name, by user, by room, or all of them.
@@ -55,6 +56,8 @@ struct Inner {
     /// Who came from another worker and is not wholly here.
     arrivals: Arrivals,
     news: News,
+    /// What other workers are asked for.
+    questions: Questions,
     data: Data,
     settings: Settings,
     row: Row,
@@ -79,6 +82,7 @@ impl Hub {
             directory: Directory::new(bus.clone()),
             arrivals: Arrivals::default(),
             news: News::default(),
+            questions: Questions::default(),
             bus,
             data,
             settings,
@@ -140,8 +144,18 @@ impl Hub {
         &self.0.news
     }
 
+    pub(super) fn questions(&self) -> &Questions {
+        &self.0.questions
+    }
+
     pub(super) fn arrivals(&self) -> &Arrivals {
         &self.0.arrivals
+    }
+
+    /// Of a job that one worker runs for all.
+    pub(super) fn lease(&self, name: &str) -> Option<Lease> {
+        let shared = |bus| Lease::of(bus, name);
+        (self.0.bus.as_ref()).map_or_else(|| Some(Lease::alone()), shared)
     }
 
     pub(super) fn bus(&self) -> Option<&Member> {

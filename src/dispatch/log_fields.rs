@@ -67,10 +67,8 @@ pub fn log_fields(say: &mut dyn FnMut(&str, &dyn Display)) {
     };
     say("conn", &conn.name);
     let hub = HUB.with_borrow(|hub| hub.as_ref()?.upgrade());
-    let (user, _) = hub.map_or_else(Default::default, |hub| {
-        hub.directory().memberships(conn.conn)
-    });
-    if let Some(user) = user {
+    let memberships = hub.map(|hub| hub.directory().memberships(conn.conn));
+    if let Some(user) = memberships.and_then(|of| of.user) {
         say("user", &user);
     }
     REQUEST.with_borrow(|request| {

@@ -26,11 +26,13 @@ mod hear;
 mod hub;
 mod later;
 mod listen;
+mod lists;
 mod log_fields;
 mod moves;
 mod news;
 mod own_turn;
 mod program;
+mod questions;
 mod record;
 mod request_id;
 mod requests;
@@ -44,6 +46,7 @@ mod session;
 mod settings;
 mod sink;
 mod site;
+mod supplant;
 mod target;
 mod task;
 mod told;
@@ -51,7 +54,7 @@ mod unclaimed;
 mod waker;
 
 #[doc(hidden)]
-pub use self::core::{Core, Handlers, Hooks};
+pub use self::core::{Core, Handlers, Hooks, Periodic};
 pub use close_reason::CloseReason;
 pub use ctx::{Ctx, TimerHandle};
 pub use data::Data;
@@ -62,6 +65,7 @@ pub use hub::Hub;
 pub use later::{Later, Replier};
 pub(crate) use listen::Listening;
 #[doc(hidden)]
+pub use lists::{Group, Member, Page};
 pub use log_fields::{log_fields, name_request};
 #[doc(hidden)]
 pub use request_id::request_id;

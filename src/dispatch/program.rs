@@ -10,6 +10,19 @@ use super::service::{Dispatcher, Named, Service};
 use crate::bus::Read;
 use crate::net::ConnId;
 use crate::scoreboard::activity::{self, Work};
+use crate::sys::clock::millis;
+
+/// How often in a period each worker looks whether a job is due that one runs for all.
+const LOOKS: u32 = 4;
+
+impl<S> Core<S> {
+    fn run_job(&self, job: usize, fence: u64) {
+        let run = || (self.hooks.every[job].run)(&self.hub, fence);
+        activity::begin(Work::Job(u32::try_from(job).unwrap_or(u32::MAX)));
+        guard(self.hub.row(), || format!("periodic job {job}"), run);
+        activity::end();
+    }
+}
 
 impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
     fn dispatcher(&self) -> Box<dyn Dispatcher> {
@@ -17,14 +30,36 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
     }
 
     fn periods(&self) -> Vec<Duration> {
-        self.hooks.every.iter().map(|(period, _)| *period).collect()
+        let every = self.hooks.every.iter();
+        every
+            .map(|job| match job.name {
+                Some(_) => job.period / LOOKS,
+                None => job.period,
+            })
+            .collect()
+    }
+
+    fn is_wanted(&self, job: usize) -> bool {
+        let Some(lease) = &self.leases[job] else {
+            return true;
+        };
+        let (now, period) = (
+            self.hub.worker().clock(),
+            millis(self.hooks.every[job].period),
+        );
+        lease.prolong(now, period);
+        lease.is_due(now, period)
     }
 
     fn tick(&self, job: usize) {
-        let run = || (self.hooks.every[job].1)(&self.hub);
-        activity::begin(Work::Job(u32::try_from(job).unwrap_or(u32::MAX)));
-        guard(self.hub.row(), || format!("periodic job {job}"), run);
-        activity::end();
+        let Some(lease) = &self.leases[job] else {
+            return self.run_job(job, 0);
+        };
+        let period = millis(self.hooks.every[job].period);
+        if let Some(fence) = lease.take(self.hub.worker().clock(), period) {
+            self.run_job(job, fence);
+            lease.give_back();
+        }
     }
 
     fn hear(&self, message: crate::bus::Message) {
@@ -64,7 +99,7 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
     }
 
     fn user_of(&self, conn: ConnId) -> Option<String> {
-        self.hub.directory().memberships(conn).0
+        self.hub.directory().memberships(conn).user
     }
 
     fn conns_of(&self, user: &str) -> Vec<ConnId> {

@@ -75,6 +75,16 @@ pub trait WorkerHandle: Send + Sync {
 
     /// Everybody who is connected now.
     fn everybody(&self) -> Vec<ConnId>;
+
+    /// What everybody calls a connection that is here.
+    fn name_of(&self, conn: ConnId) -> ConnId;
+
+    /// Whether the calling thread may wait for other workers: the event loop may
+    /// not.
+    fn may_wait(&self) -> bool;
+
+    /// Has other workers answer that run on no threads of their own.
+    fn help(&self) {}
 }
 
 /// What became of a push.
@@ -176,8 +186,12 @@ pub trait Service: Send + Sync {
     /// A dispatcher for connections, empty. Dispatchers are reused.
     fn dispatcher(&self) -> Box<dyn Dispatcher>;
 
-    /// Periods of the jobs given to `every`; job `n` is run by `tick(n)`.
+    /// How often periodic jobs are looked at; job `n` is run by `tick(n)`.
     fn periods(&self) -> Vec<std::time::Duration>;
+
+    /// Whether there is a reason to have a periodic job run now. Asked in each period,
+    /// while it runs as well. Never waits.
+    fn is_wanted(&self, job: usize) -> bool;
 
     /// Runs a periodic job.
     fn tick(&self, job: usize);

@@ -27,6 +27,8 @@ pub(super) enum Who<'a> {
     User(&'a str),
     Room(&'a str),
     All,
+    /// Who is this user with an older ticket.
+    Older(&'a str, u64),
 }
 
 /// How many connections there are.
@@ -89,6 +91,7 @@ impl<'a> Target<'a> {
         let (mut names, mut ears) = match self.who {
             Who::Conn(name) => (vec![self.hub.directory().slot_of(name)], Vec::new()),
             Who::User(name) => (self.hub.directory().user(name), Vec::new()),
+            Who::Older(user, than) => (self.hub.directory().older(user, than), Vec::new()),
             Who::Room(name) => self.hub.directory().room(name),
             Who::All => (self.hub.worker().everybody(), Vec::new()),
         };
@@ -106,7 +109,7 @@ impl<'a> Target<'a> {
     const fn whom(&self) -> (Whom, Interest<'a>) {
         match self.who {
             Who::Conn(conn) => (Whom::Conn, Interest::Conn(conn)),
-            Who::User(name) => (Whom::User, Interest::User(name)),
+            Who::User(name) | Who::Older(name, _) => (Whom::User, Interest::User(name)),
             Who::Room(name) => (Whom::Room, Interest::Room(name)),
             Who::All => (Whom::All, Interest::Everybody),
         }
@@ -127,7 +130,7 @@ impl<'a> Target<'a> {
             let sent = match self.who {
                 // It is here, and nowhere else.
                 Who::Conn(name) if self.is_here(name) => Sent::default(),
-                Who::Conn(_) | Who::User(_) | Who::Room(_) | Who::All => {
+                Who::Conn(_) | Who::User(_) | Who::Older(..) | Who::Room(_) | Who::All => {
                     let (whom, to) = self.whom();
                     bus.publish(&Outgoing {
                         kind: Kind::Do(deed, whom),
@@ -276,7 +279,7 @@ impl<'a> Target<'a> {
             Who::Conn(_) if here > 0 => 0,
             Who::Conn(conn) if Some(conn) == self.except => 0,
             Who::Conn(_) => count.min(1),
-            Who::User(_) | Who::Room(_) | Who::All => count,
+            Who::User(_) | Who::Older(..) | Who::Room(_) | Who::All => count,
         };
         Count {
             n: usize::try_from(there).map_or(usize::MAX, |there| here.saturating_add(there)),
@@ -295,7 +298,7 @@ impl<'a> Target<'a> {
 }
 
 /// What a body is, on the bus.
-const fn form(media: Media) -> u8 {
+pub(super) const fn form(media: Media) -> u8 {
     match media {
         Media::Bytes => 0,
         Media::Text => 1,

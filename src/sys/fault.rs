@@ -5,7 +5,8 @@
 //! `PURLIN_FAILPOINTS` names a file of [`LEN`] little-endian 64-bit words. The
 //! first are for each [`Point`] in order: how many of a million calls fail.
 //! Those from [`SPOTS`] on are for each [`Spot`] in order: at which visit,
-//! counted down to 0, the visitor kills itself. All processes map the file, so
+//! counted down to 0, the visitor kills itself; with [`STOP`] in the number it stops
+//! itself, as by a SIGSTOP of an operator. All processes map the file, so
 //! that a test changes the numbers while the server runs, and one number kills
 //! one process.
 //!
@@ -16,6 +17,9 @@ pub const LEN: usize = 64;
 
 /// The word of the first [`Spot`].
 pub const SPOTS: usize = 8;
+
+/// In the word of a [`Spot`]: the visitor is stopped, not killed.
+pub const STOP: u64 = 1 << 63;
 
 macro_rules! spots {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -89,9 +93,36 @@ spots! {
     Released,
     /// It is adding what the dead one counted to the totals.
     Folding,
+    /// A message is in a ring of the bus, and its reader sees nothing of it.
+    Recording,
+    /// The reader sees it, and was not woken.
+    Recorded,
+    /// Connections are packed; the worker that is to have them knows nothing of it.
+    Offering,
+    /// They are on their way.
+    Offered,
+    /// They are in their new worker, which has not said so.
+    Deciding,
+    /// It has said so.
+    Verdicts,
+    /// Their old worker lets them go, and nobody says anything meanwhile.
+    LettingGo,
+    /// They are gone there, and what was said to them last is not passed on.
+    PassingOn,
+    /// It was passed on, but for the mark of its end.
+    PassedOn,
 }
 
 const _: () = assert!(SPOTS + Spot::ALL.len() <= LEN);
+
+impl Spot {
+    /// Whether a process comes there only where workers say something to each other's
+    /// connections, or hand some over.
+    #[must_use]
+    pub const fn is_between_workers(self) -> bool {
+        self as usize >= Self::Recording as usize
+    }
+}
 
 /// A system call that may fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -142,7 +173,7 @@ mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::Ordering;
 
-    use super::{LEN, Point, SPOTS, Spot};
+    use super::{LEN, Point, SPOTS, STOP, Spot};
     use crate::sys::memory::SharedWords;
 
     impl Point {
@@ -184,8 +215,15 @@ mod armed {
         if word.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let down = |visits: u64| visits.checked_sub(1);
+        let down = |word: u64| match word & !STOP {
+            0 => None,
+            1 => Some(0),
+            _ => Some(word - 1),
+        };
         let visit = word.try_update(Ordering::Relaxed, Ordering::Relaxed, down);
+        if visit == Ok(1 | STOP) {
+            let _goes_on_here = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+        }
         if visit == Ok(1) {
             let _it_never_returns = crate::sys::process::kill(crate::sys::process::Pid::own());
         }

@@ -1,7 +1,8 @@
 //! What the threads of a worker share: atomic words, mailboxes, queues.
 
 use std::fmt::{self, Display};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::connection::mailbox::FollowUp;
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     /// A peer can cause a fault with every packet; the log must bear that.
     faults: Limiter,
     ending: AtomicBool,
+    /// The thread of the reactor, once it runs.
+    pub(crate) event_loop: OnceLock<ThreadId>,
 }
 
 impl Shared {
@@ -96,6 +99,7 @@ impl Shared {
             announcing: AtomicBool::new(false),
             faults: Limiter::new(Counter::ALL.len(), FAULTS_PER_SECOND),
             ending: AtomicBool::new(false),
+            event_loop: OnceLock::new(),
         })
     }
 

@@ -146,6 +146,15 @@ impl WorkerHandle for Shared {
             .map(|(id, _)| id)
             .collect()
     }
+
+    fn name_of(&self, conn: ConnId) -> ConnId {
+        let found = self.pool.find(conn);
+        found.map_or(conn, |conn| conn.named().name)
+    }
+
+    fn may_wait(&self) -> bool {
+        self.event_loop.get() != Some(&std::thread::current().id())
+    }
 }
 
 impl Shared {

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use purlin::sys::fault::{LEN, Point, SPOTS, Spot};
+use purlin::sys::fault::{LEN, Point, SPOTS, STOP, Spot};
 use serde_json::Value;
 
 /// A generous deadline.
@@ -18,6 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The daemon in the foreground, and the file that makes its calls fail.
 pub(crate) struct Daemon {
+    program: PathBuf,
     folder: tempfile::TempDir,
     faults: File,
     pub(crate) master: Child,
@@ -32,6 +33,23 @@ impl Daemon {
 
     /// With `top` as the first lines of its configuration.
     pub(crate) fn configured(top: &str) -> Self {
+        Self::of(env!("CARGO_BIN_EXE_purlin").into(), top)
+    }
+
+    /// The program of `tests/programs/mover.rs`, whose members are handed over.
+    pub(crate) fn mover(top: &str) -> Self {
+        let folder = Path::new(env!("CARGO_BIN_EXE_purlin")).parent().unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--offline", "--quiet", "--features", "failpoints"]);
+        cargo.args(["--example", "mover"]);
+        cargo.arg("--target-dir").arg(folder.parent().unwrap());
+        let root = env!("CARGO_MANIFEST_DIR");
+        let output = cargo.current_dir(root).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        Self::of(folder.join("examples/mover"), top)
+    }
+
+    fn of(program: PathBuf, top: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("faults"), [0; LEN * 8]).unwrap();
@@ -43,7 +61,8 @@ impl Daemon {
         let text = format!("{top}[[listener]]\naddress = \"127.0.0.1:0\"\n");
         fs::write(path("conf"), text).unwrap();
         let mut daemon = Self {
-            master: run(folder.path()),
+            master: run(&program, folder.path()),
+            program,
             folder,
             faults,
             address: String::new(),
@@ -55,7 +74,7 @@ impl Daemon {
     /// Starts the daemon again, whose master is gone.
     pub(crate) fn start_again(&mut self) {
         self.master.wait().unwrap();
-        self.master = run(self.folder.path());
+        self.master = run(&self.program, self.folder.path());
         self.find();
     }
 
@@ -77,7 +96,12 @@ impl Daemon {
         self.faults.write_all_at(&visit.to_le_bytes(), at).unwrap();
     }
 
-    /// Whether somebody has been killed at `spot`.
+    /// The same, and it is stopped and goes on when somebody lets it.
+    pub(crate) fn stop_at(&self, spot: Spot, visit: u64) {
+        self.kill_at(spot, visit | STOP);
+    }
+
+    /// Whether somebody has been killed or stopped at `spot`.
     pub(crate) fn has_killed(&self, spot: Spot) -> bool {
         let mut word = [0; 8];
         let at = 8 * (SPOTS + spot as usize) as u64;
@@ -131,12 +155,12 @@ impl Daemon {
     }
 }
 
-fn run(folder: &Path) -> Child {
+fn run(program: &Path, folder: &Path) -> Child {
     let log = File::options()
         .append(true)
         .create(true)
         .open(folder.join("log"));
-    Command::new(env!("CARGO_BIN_EXE_purlin"))
+    Command::new(program)
         .args(["run", "-c", "conf"])
         .current_dir(folder)
         .env("PURLIN_FAILPOINTS", folder.join("faults"))

@@ -120,7 +120,7 @@ fn deaths_at_the_worst_moments_lock_nothing_and_leave_nothing_counted() {
     ));
     let (mut longest, mut masters) = (Duration::ZERO, 0);
     for round in 0..rounds {
-        for &spot in Spot::ALL {
+        for &spot in Spot::ALL.iter().filter(|spot| !spot.is_between_workers()) {
             settle(&mut daemon, spot);
             // Not always the first visitor.
             daemon.kill_at(spot, 1 + round % 3);

@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod between_workers;
 mod daemon;
 mod kernel;
 mod kill_points;

@@ -66,6 +66,7 @@ fn main() -> ExitCode {
     App::<()>::new()
         .version("7.8.9")
         .about("A place to meet")
+        .single_worker()
         .settings::<Lobby>("app")
         .flag("-m, --motd <TEXT>", "app.motd", "What newcomers read")
         .command("adduser", add_user)

@@ -2,7 +2,8 @@
 //! state that goes along, a user and rooms.
 //!
 //! Files in the working directory: a line for each run of `opened` and `closed`,
-//! and of a handler that works, goes into `hooks`; `slow_hand_over` and `slow_take_over`, looked at by each
+//! and of a handler that works, goes into `hooks`, one for each run of a job that one
+//! worker runs for all into `runs`; `slow_hand_over` and `slow_take_over`, looked at by each
 //! worker as it starts, hold the milliseconds that one state takes, or `never`.
 
 use std::fs::{self, OpenOptions};
@@ -40,6 +41,12 @@ const FAIL_PUSH: Id = 20;
 const TELL: Id = 22;
 /// Pushes the body to the connection whose name is its first line.
 const NAME: Id = 23;
+/// Binds the connection to the user that the body names, and no other.
+const BIND_ONLY: Id = 24;
+/// Answers who is in the room that the body names, a name a line, and how many it has.
+const MEMBERS: Id = 25;
+/// Answers how many are in the room that the body names.
+const COUNT: Id = 26;
 /// What is pushed.
 const PUSH: Id = 100;
 
@@ -81,7 +88,11 @@ fn wait(millis: &AtomicU64) -> Option<()> {
 }
 
 fn note(what: &str) {
-    let file = OpenOptions::new().create(true).append(true).open("hooks");
+    note_in("hooks", what);
+}
+
+fn note_in(file: &str, what: &str) {
+    let file = OpenOptions::new().create(true).append(true).open(file);
     let _noted = file.map(|mut file| file.write_all(what.as_bytes()));
 }
 
@@ -103,6 +114,10 @@ fn main() -> ExitCode {
     App::<Guest>::new()
         .handover()
         .started(started)
+        .missed(|_, rooms| note(&format!("missed in {rooms:?}\n")))
+        .every_once("once", Duration::from_millis(100), |_, fence| {
+            note_in("runs", &format!("{fence} {}\n", std::process::id()));
+        })
         .opened(|_| note("opened\n"))
         .closed(|_| note("closed\n"))
         .timer("push", |c| {
@@ -138,6 +153,18 @@ fn main() -> ExitCode {
             let (name, text) = text.split_once('\n').unwrap_or_default();
             let name = name.parse().expect("the name of a connection");
             c.hub().conn(name).send(PUSH, text.to_owned()).to_string()
+        })
+        .on(BIND_ONLY, |c, user: String| {
+            c.bind_only(&user, PUSH, "another one").to_string()
+        })
+        .on(MEMBERS, |c, room: String| {
+            let page = c.hub().room(&room).members(None, 1000);
+            assert!(page.is_complete && !page.has_more);
+            let names = page.all.iter().map(|one| one.conn.to_string());
+            names.collect::<Vec<_>>().join("\n")
+        })
+        .on(COUNT, |c, room: String| {
+            c.hub().room(&room).count().to_string()
         })
         .on(USER, |c, user: String| {
             c.hub().user(&user).send(PUSH, user.clone()).to_string()

@@ -32,7 +32,7 @@ use super::nearest::nearest;
 use super::setting::{Setting, Source};
 use super::table::Table as _;
 use super::value::{duration_text, quoted};
-use super::{Config, ConfigError, Place, TABLES, dotted};
+use super::{Config, ConfigError, Place, TABLES, Workers, dotted};
 
 /// A value of the program's, whatever type it has.
 pub type OwnValue = Arc<dyn Any + Send + Sync>;
@@ -49,6 +49,8 @@ pub struct Claims {
     tables: Vec<Claim>,
     /// Names that listeners must have.
     listeners: Vec<String>,
+    /// There is no second worker.
+    single_worker: bool,
 }
 
 #[derive(Clone)]
@@ -92,6 +94,7 @@ impl Claims {
         Self {
             tables: Vec::new(),
             listeners: Vec::new(),
+            single_worker: false,
         }
     }
 
@@ -143,6 +146,33 @@ impl Claims {
     #[must_use]
     pub fn listeners(&self) -> &[String] {
         &self.listeners
+    }
+
+    /// There must be no more than one worker.
+    pub const fn single_worker(&mut self) {
+        self.single_worker = true;
+    }
+
+    /// Refuses more workers than the program wants.
+    pub(super) fn settle(&self, config: &mut Config) -> Result<(), ConfigError> {
+        if !self.single_worker {
+            return Ok(());
+        }
+        config.single_worker = true;
+        match config.workers {
+            Workers::Auto => config.workers = Workers::Count(1),
+            Workers::Count(1) => {}
+            Workers::Count(count) => {
+                return Err(config.refuse(
+                    "workers",
+                    &format!(
+                        "is {count}, must be 1 or auto: the program keeps what it knows in one \
+                         worker (App::single_worker)"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a configuration that lacks a listener of a name.

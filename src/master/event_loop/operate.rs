@@ -124,6 +124,13 @@ impl Master<'_> {
             let text = format!("{wanted} of {have} workers makes {count}, must be from 1 to 64");
             return Err(Response::new(Exit::Usage as u8, text));
         }
+        if count > 1 && self.is_single_worker() {
+            let text = format!(
+                "{wanted} of {have} workers makes {count}: the program keeps what it knows in one \
+                 worker (App::single_worker)"
+            );
+            return Err(Response::new(Exit::Usage as u8, text));
+        }
         let free = have + self.supervisor.free();
         if count > free {
             let wanted = count;
@@ -138,6 +145,11 @@ impl Master<'_> {
         self.wanted = count;
         self.hand_on_listeners();
         Ok(self.supervise(Event::Ordered(order)))
+    }
+
+    fn is_single_worker(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|cycle| cycle.config.is_single_worker())
     }
 
     /// The listeners of those who are about to leave get other keepers before,

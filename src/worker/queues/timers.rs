@@ -76,11 +76,11 @@ impl Heartbeat {
         });
     }
 
-    /// Whether a periodic job may run, its last run being over; then it is marked
-    /// as running. It is due again at `next` in any case.
-    pub(crate) fn begin_tick(&self, job: usize, next: u64) -> bool {
+    /// Whether a periodic job that `is_wanted` may run, its last run being over; then
+    /// it is marked as running. It is due again at `next` in any case.
+    pub(crate) fn begin_tick(&self, job: usize, is_wanted: bool, next: u64) -> bool {
         let running = Arc::clone(&self.lock().running[job]);
-        let may_run = !running.swap(true, Ordering::SeqCst);
+        let may_run = is_wanted && !running.swap(true, Ordering::SeqCst);
         self.change(|state| state.deadlines.add(next, Due::Tick(job)));
         may_run
     }

@@ -228,6 +228,10 @@ mod tests {
             Vec::new()
         }
 
+        fn is_wanted(&self, _: usize) -> bool {
+            true
+        }
+
         fn tick(&self, _: usize) {}
 
         fn hear(&self, _: crate::bus::Message) {}

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dispatch::service::Service;
 use crate::protocol::{CloseMode, Error, Event, Refusal};
 use crate::scoreboard::Counter;
 use crate::sys::clock::{coarse_millis, millis};
@@ -16,9 +17,10 @@ use crate::worker::queues::deadlines::Due;
 use crate::worker::queues::letters::ToReactor;
 use crate::worker::shared::{Job, Shared};
 
-/// The loop of the heartbeat thread. `periods` are those of the periodic jobs.
-pub(crate) fn run(shared: &Arc<Shared>, periods: &[Duration]) {
-    shared.heartbeat.jobs(periods);
+/// The loop of the heartbeat thread.
+pub(crate) fn run(shared: &Arc<Shared>, service: &dyn Service) {
+    let periods = service.periods();
+    shared.heartbeat.jobs(&periods);
     while let Some(due) = shared.heartbeat.next() {
         shared.row.count(Counter::Deadlines);
         match due {
@@ -30,16 +32,17 @@ pub(crate) fn run(shared: &Arc<Shared>, periods: &[Duration]) {
             Due::Wake(id) => {
                 shared.post(id, Item::Wake);
             }
-            Due::Tick(job) => tick(shared, job, periods[job]),
+            Due::Tick(job) => tick(shared, service, job, periods[job]),
         }
     }
 }
 
 /// Queues a periodic job, unless its last run is not over yet: a slow job must
 /// not pile up behind itself.
-fn tick(shared: &Shared, job: usize, period: Duration) {
+fn tick(shared: &Shared, service: &dyn Service, job: usize, period: Duration) {
     let next = coarse_millis() + millis(period);
-    if shared.heartbeat.begin_tick(job, next) {
+    let is_wanted = service.is_wanted(job);
+    if shared.heartbeat.begin_tick(job, is_wanted, next) {
         shared.queue.push(Job::Tick(job));
     }
 }

@@ -101,6 +101,7 @@ pub fn run(
         setup.bus.as_ref(),
         setup.limits,
     )?);
+    let _first = shared.event_loop.set(thread::current().id());
     let row = shared.row.clone();
     for listening in &setup.listeners {
         listening.protocol.count_in(&row);
@@ -173,9 +174,9 @@ fn start_threads(
             Ok(())
         })?;
     }
-    let (mine, periods) = (Arc::clone(shared), service.periods());
+    let (mine, service) = (Arc::clone(shared), Arc::clone(service));
     threads.start(shared, "heartbeat".into(), move || {
-        heartbeat::run(&mine, &periods);
+        heartbeat::run(&mine, &*service);
         Ok(())
     })
 }

@@ -17,6 +17,7 @@ use crate::protocol::{CloseMode, Event, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket;
 use crate::sys::sync::{Ordering, lock};
 use crate::worker::connection::items::Items;
@@ -149,8 +150,9 @@ impl Reactor<'_> {
         // Who looked for members of rooms before they were here looks again.
         self.shared.bus.iter().for_each(|bus| bus.moved());
         let datagram = Message::Verdicts(verdicts).datagram();
+        kill_point(Spot::Deciding);
         match self.predecessors[line].channel.send(&datagram, &[]) {
-            Ok(()) => {}
+            Ok(()) => kill_point(Spot::Verdicts),
             // It died: these connections are nobody else's.
             Err(error) if is_end(&error) => {}
             Err(_) => {

@@ -40,7 +40,7 @@ pub(super) const OFFER: usize = 64 * 1024;
 pub(super) const PART: usize = 64 * 1024;
 
 /// Bytes of a name beside its record.
-const NAME: usize = 9;
+const NAME: usize = 17;
 
 /// Bytes of the largest record.
 pub(super) const RECORD: usize = OFFER + PART;
@@ -132,7 +132,7 @@ pub(super) struct Offer {
     /// What is unsent, for each record; empty: nothing.
     outputs: Vec<Vec<u8>>,
     /// The name of each record, and whether it is followed.
-    names: Vec<(Option<ConnId>, bool)>,
+    names: Vec<(Option<ConnId>, bool, u64)>,
     /// Bytes that these two take.
     beside: usize,
     /// Descriptors that come along.
@@ -171,7 +171,8 @@ impl Offer {
             return false;
         }
         self.beside += timed + output.len() + size_of::<u32>() + NAME;
-        self.names.push((record.name, record.is_followed));
+        let ticket = record.luggage.ticket;
+        self.names.push((record.name, record.is_followed, ticket));
         self.descriptors += record.descriptors();
         self.outputs.push(output);
         self.timers.push(timers.clone());
@@ -187,14 +188,19 @@ impl Offer {
 
     pub(super) fn datagram(&self) -> Cow<'_, [u8]> {
         let bare = self.whole();
-        if self.names.iter().all(|name| *name == (None, false)) {
+        if self.names.iter().all(|name| *name == (None, false, 0)) {
             return bare;
         }
         let mut to = vec![FORM, b'n'];
         text(&mut to, &bare[1..]);
-        for (name, is_followed) in &self.names {
-            to.push(u8::from(name.is_some()) | u8::from(*is_followed) << 1);
+        for (name, is_followed, ticket) in &self.names {
+            let flags = [name.is_some(), *is_followed, *ticket > 0];
+            let bits = (0..).zip(flags).map(|(at, flag)| u8::from(flag) << at);
+            to.push(bits.sum());
             to.extend_from_slice(&name.map_or(0, ConnId::word).to_le_bytes());
+            if *ticket > 0 {
+                to.extend_from_slice(&ticket.to_le_bytes());
+            }
         }
         Cow::Owned(to)
     }
@@ -290,6 +296,7 @@ impl Record {
         let luggage = MovedState {
             state,
             user,
+            ticket: 0,
             rooms,
             timers: Vec::new(),
         };
@@ -378,6 +385,9 @@ impl Message {
                     let name = ConnId::from_word(u64::from_le_bytes(word));
                     record.name = (flags & 1 != 0).then_some(name);
                     record.is_followed = flags & 2 != 0;
+                    if flags & 4 != 0 {
+                        record.luggage.ticket = u64::from_le_bytes(from.array()?);
+                    }
                 }
                 from.0.is_empty().then_some(Self::Offer(records))?
             }
@@ -502,6 +512,7 @@ mod tests {
                     bytes: b"state".to_vec(),
                 },
                 user: Some(String::new()),
+                ticket: 0,
                 rooms: vec!["lobby".into(), "".into()],
                 timers: Vec::new(),
             },
@@ -512,13 +523,14 @@ mod tests {
         }
     }
 
-    fn messages() -> [Message; 10] {
+    fn messages() -> [Message; 11] {
         let conn = ConnId::first(3, 2, 1);
         let bare = Record {
             peer: Peer::Unix,
             luggage: MovedState {
                 state: State::Empty,
                 user: None,
+                ticket: 0,
                 rooms: Vec::new(),
                 timers: Vec::new(),
             },
@@ -542,6 +554,8 @@ mod tests {
             is_followed,
             ..one.clone()
         };
+        let mut bound = record(1);
+        bound.luggage.ticket = u64::MAX - 1;
         let mark = |row| Read {
             row,
             epoch: 65_535,
@@ -550,6 +564,7 @@ mod tests {
         [
             Message::Offer(vec![named(&bare, true), bare.clone()]),
             Message::Offer(vec![named(&unsent, false), named(&timed, true)]),
+            Message::Offer(vec![bound, bare.clone()]),
             Message::Gone(vec![mark(0), mark(254)]),
             Message::Offer(vec![record(5), bare.clone()]),
             Message::Offer(vec![bare.clone(), timed]),

@@ -11,6 +11,7 @@ use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
 use crate::worker::connection::Connection;
 use crate::worker::connection::mailbox::Resting;
 use crate::worker::connection::outbound::Unsent;
@@ -171,8 +172,12 @@ impl Reactor<'_> {
             })
             .collect();
         let channel = &self.successors.lines[line].channel;
+        kill_point(Spot::Offering);
         match channel.send(&offer.datagram(), &descriptors) {
-            Ok(()) => self.successors.lines[line].offered = offered,
+            Ok(()) => {
+                kill_point(Spot::Offered);
+                self.successors.lines[line].offered = offered;
+            }
             Err(error) => self.could_not_offer(line, offered, &error),
         }
     }

@@ -15,6 +15,7 @@ use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::epoll::Interest;
+use crate::sys::fault::{Spot, kill_point};
 use crate::sys::sync::{Ordering, lock};
 use crate::worker::connection::items::Items;
 use crate::worker::connection::mailbox::{Resting, Wait};
@@ -171,6 +172,7 @@ impl Reactor<'_> {
             Some(bus) => {
                 let service = self.service;
                 bus.letting_go(&mut |message| service.hear(message), |read| {
+                    kill_point(Spot::LettingGo);
                     marks = Some(read.to_vec());
                     taken.map(|(one, there)| self.give(one, there)).collect()
                 })
@@ -178,7 +180,9 @@ impl Reactor<'_> {
         };
         // Nobody says anything to them here any more, and no lock is held: the other
         // worker may be slow to read.
+        kill_point(Spot::PassingOn);
         given.iter().for_each(|one| self.pass_on(line, one));
+        kill_point(Spot::PassedOn);
         // The end of the line says it as well, but for the marks.
         let channel = &self.successors.lines[line].channel;
         marks.is_none_or(|marks| tell(channel, &Message::Gone(marks).datagram()))
