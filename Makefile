@@ -67,13 +67,15 @@ loom:                 ## the concurrency models, at most three preemptions
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --lib loom_ --target-dir target/loom
 
 # Wants a quiet machine; `cargo bench --bench compare -- --help` for a part.
-bench:                ## purlin, its limit, its peers; writes benches/RESULTS.md
+bench:                ## purlin, its limit, its peers; writes benches/RESULTS*.md
 	cargo bench --bench compare -- --write
+	cargo bench --bench bus
 
 # Not optimised, so that CI need not build everything again: no figures.
 bench-quick:          ## every peer and every cell once, only for errors
 	cargo clippy --manifest-path benches/peers/Cargo.toml --locked --target-dir target/peers -- --deny warnings
 	cargo bench --profile dev --bench compare -- --quick
+	cargo bench --profile dev --bench bus -- --quick
 	cargo bench --profile dev --bench micro -- --test
 
 micro:                ## nanoseconds of codec, mailbox, connection pool

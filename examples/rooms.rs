@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         .websocket("/ws", |_| ())
         .get("/", |_, (): ()| Html(PAGE));
     App::<Guest>::new()
-        .opened(|c| c.name = format!("guest {}", c.conn().slot()))
+        .opened(|c| c.name = format!("guest {}", c.conn()))
         .on(NAME, |c, name: String| c.name = name)
         .on(JOIN, join)
         .on(SAY, say)

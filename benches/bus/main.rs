@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench bus                # everything; writes benches/RESULTS-bus.md
 //! cargo bench --bench bus -- --quick     # each part for a moment, only for errors
+//! cargo bench --bench bus -- room        # a part: rings, redis, room
 //! ```
 //!
 //! Three parts: the CPU of a message of 128 bytes in the rings alone, publisher and
@@ -28,7 +29,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Why nothing was measured.
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measures a part, and says what came of it.
+type Measure = fn(Plan) -> Outcome<String>;
 
 /// How long things take.
 #[derive(Clone, Copy)]
@@ -69,11 +73,22 @@ fn main() -> ExitCode {
 fn run() -> Outcome<()> {
     let is_quick = std::env::args().any(|argument| argument == "--quick");
     let plan = if is_quick { QUICK } else { FULL };
-    let parts = [
-        rings::measure(plan)?,
-        redis::measure(plan)?,
-        room::measure(plan)?,
+    let part = |name: &str| {
+        let mut named = std::env::args()
+            .skip(1)
+            .filter(|one| !one.starts_with('-'))
+            .peekable();
+        named.peek().is_none() || named.any(|one| one == name)
+    };
+    let parts: [(&str, Measure); 3] = [
+        ("rings", rings::measure),
+        ("redis", redis::measure),
+        ("room", room::measure),
     ];
+    let chosen = parts.iter().filter(|(name, _)| part(name));
+    let parts: Vec<String> = chosen
+        .map(|(_, measure)| measure(plan))
+        .collect::<Outcome<_>>()?;
     let text = format!(
         "# The bus\n\nWritten by `cargo bench --bench bus`. Medians of {} rounds; in brackets least \
          and greatest.\n\n{}",
@@ -81,7 +96,7 @@ fn run() -> Outcome<()> {
         parts.join("\n")
     );
     io::stdout().write_all(text.as_bytes())?;
-    if !is_quick {
+    if !is_quick && parts.len() == 3 {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS-bus.md");
         fs::write(path, text)?;
     }

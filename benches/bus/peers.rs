@@ -87,7 +87,7 @@ fn uws() -> PathBuf {
 pub(crate) struct Running {
     child: Child,
     pub(crate) address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -108,12 +108,13 @@ impl Running {
         let running = Self {
             child,
             address,
-            _folder: folder,
+            folder,
         };
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             if Instant::now() > until {
-                return Err(format!("{} does not listen", peer.name()).into());
+                let log = fs::read_to_string(running.folder.path().join("log"))?;
+                return Err(format!("{} does not listen: {log}", peer.name()).into());
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -136,7 +137,7 @@ impl Drop for Running {
 fn purlin(folder: &tempfile::TempDir, address: SocketAddr, workers: usize) -> Outcome<Command> {
     let conf = format!(
         "workers = {workers}\naccept = \"reuseport\"\nallow_root = true\nshutdown_timeout = \"1s\"\n\
-         [limits]\nmessage_rate = 0\n[[listener]]\naddress = \"{address}\"\nprotocol = \"auto\"\n\
+         [limits]\nconnections_per_ip = 0\n[[listener]]\naddress = \"{address}\"\nprotocol = \"auto\"\n\
          frame = \"comm\"\nwebsocket = \"/ws\"\n"
     );
     fs::write(folder.path().join("conf"), conf)?;

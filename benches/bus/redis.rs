@@ -14,7 +14,7 @@ use crate::{Outcome, Plan};
 const SERVER: &str = "/usr/bin/redis-server";
 
 /// Messages that are written at once: more would only wait in the kernel.
-const BATCH: u64 = 16;
+const BATCH: usize = 16;
 
 pub(crate) fn measure(plan: Plan) -> Outcome<String> {
     const HEAD: &str = "## The same by Redis\n\n";
@@ -37,6 +37,7 @@ pub(crate) fn measure(plan: Plan) -> Outcome<String> {
 
 /// CPU of the server for a message, in nanoseconds.
 fn round(messages: u64) -> Outcome<f64> {
+    let messages = messages - messages % BATCH as u64;
     let server = Server::start()?;
     let payload = "x".repeat(128);
     let mut subscribers = Vec::new();
@@ -50,16 +51,16 @@ fn round(messages: u64) -> Outcome<f64> {
         subscribers.push(one);
     }
     let mut publisher = server.connect()?;
-    let before = of_family(server.0.id())?;
+    let before = of_family(server.child.id())?;
     // `*3 message room <payload>`, as it comes to each.
     let pushed = format!("*3\r\n$7\r\nmessage\r\n$4\r\nroom\r\n$128\r\n{payload}\r\n").len() as u64;
     let readers: Vec<_> = subscribers
         .into_iter()
         .map(|mut one| thread::spawn(move || drain(&mut one, pushed * messages)))
         .collect();
-    let command = format!("PUBLISH room {payload}\r\n").repeat(16);
-    let mut left = messages / BATCH;
-    let mut answers = [0; 4 * BATCH as usize];
+    let command = format!("PUBLISH room {payload}\r\n").repeat(BATCH);
+    let mut left = messages / BATCH as u64;
+    let mut answers = [0; 4 * BATCH];
     while left > 0 {
         publisher.write_all(command.as_bytes())?;
         // `:3\r\n` for each.
@@ -69,7 +70,7 @@ fn round(messages: u64) -> Outcome<f64> {
     for one in readers {
         one.join().map_err(|_| "a subscriber panicked")??;
     }
-    let used = of_family(server.0.id())?.saturating_sub(before);
+    let used = of_family(server.child.id())?.saturating_sub(before);
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let each = used.as_nanos() as f64 / messages as f64;
     Ok(each)
@@ -88,7 +89,12 @@ fn drain(stream: &mut TcpStream, bytes: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-struct Server(Child, u16, tempfile::TempDir);
+struct Server {
+    child: Child,
+    port: u16,
+    /// Where it would write.
+    _folder: tempfile::TempDir,
+}
 
 impl Server {
     fn start() -> Outcome<Self> {
@@ -100,7 +106,11 @@ impl Server {
             .current_dir(folder.path())
             .stdout(Stdio::null())
             .spawn()?;
-        let server = Self(child, port, folder);
+        let server = Self {
+            child,
+            port,
+            _folder: folder,
+        };
         let until = Instant::now() + Duration::from_secs(10);
         while server.connect().is_err() {
             if Instant::now() > until {
@@ -112,7 +122,7 @@ impl Server {
     }
 
     fn connect(&self) -> std::io::Result<TcpStream> {
-        let stream = TcpStream::connect(("127.0.0.1", self.1))?;
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         Ok(stream)
@@ -121,7 +131,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
     }
 }

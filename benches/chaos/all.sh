@@ -33,7 +33,8 @@ told() {
 part handover PURLIN_TEST_FULL=1 cargo test --test it -- --nocapture handover::
 part ends PURLIN_TEST_FULL=1 cargo test --test it -- --nocapture pushes:: ends::
 part upgrades PURLIN_TEST_UPGRADES=20 cargo test --test it -- --nocapture upgrade::
-part kill-points KILL_ROUNDS=50 cargo test --features failpoints --test faults -- --nocapture deaths
+part bus PURLIN_TEST_FULL=1 cargo test --test it -- --nocapture bus::what_is_said bus_faults::
+part kill-points KILL_ROUNDS=50 cargo test --features failpoints --test faults -- --nocapture deaths between_workers::
 # Without failpoints C1 of the table measures the same.
 part deaths cargo bench --bench deaths --features failpoints
 part table cargo bench --bench chaos

@@ -32,6 +32,8 @@ pub enum Interest<'a> {
     Workers,
     /// The worker of this row.
     Row(u8),
+    /// Who has connections that this worker accepted: row and epoch.
+    Accepted(u8, u16),
 }
 
 impl Interest<'_> {
@@ -42,6 +44,10 @@ impl Interest<'_> {
             Self::Conn(conn) => {
                 word = conn.word().to_le_bytes();
                 (b'c', &word[..])
+            }
+            Self::Accepted(row, epoch) => {
+                word = (u64::from(row) << 16 | u64::from(epoch)).to_le_bytes();
+                (b'a', &word[..])
             }
             Self::User(name) => (b'u', name.as_bytes()),
             Self::Room(name) => (b'r', name.as_bytes()),

@@ -75,6 +75,10 @@ const fn life_word(row: usize, epoch: u16) -> u64 {
 thread_local! {
     /// Whether this thread says something already.
     static SAYS: Cell<bool> = const { Cell::new(false) };
+
+    /// Whom this thread is to wake when its turn is over; `None`: it has no turns, and
+    /// wakes at once.
+    static DEFERRED: Cell<Option<Rows>> = const { Cell::new(None) };
 }
 
 struct Unsay;
@@ -276,6 +280,32 @@ impl Member {
     }
 
     fn wake(&self, rows: Rows) {
+        if let Some(before) = DEFERRED.get() {
+            return DEFERRED.set(Some(before.with(rows)));
+        }
+        self.wake_now(rows);
+    }
+
+    /// The calling thread says many things in each turn of `run`, and then calls
+    /// [`Self::turn_over`]: nobody is woken for each.
+    pub fn with_turns<R>(&self, run: impl FnOnce() -> R) -> R {
+        DEFERRED.set(Some(Rows::default()));
+        let ran = run();
+        self.turn_over();
+        DEFERRED.set(None);
+        ran
+    }
+
+    /// Wakes whom something was said to in this turn.
+    pub fn turn_over(&self) {
+        let rows = DEFERRED.get().unwrap_or_default();
+        if !rows.is_empty() {
+            DEFERRED.set(Some(Rows::default()));
+            self.wake_now(rows);
+        }
+    }
+
+    fn wake_now(&self, rows: Rows) {
         let woken = rows.filter(|row| self.bus.wake(*row)).count();
         if woken > 0 {
             self.counted.add(Counter::BusWoken, woken as u64);
@@ -514,7 +544,9 @@ mod tests {
             Interest::Conn(_) => Whom::Conn,
             Interest::User(_) => Whom::User,
             Interest::Room(_) => Whom::Room,
-            Interest::Everybody | Interest::Workers | Interest::Row(_) => Whom::All,
+            Interest::Everybody | Interest::Workers | Interest::Row(_) | Interest::Accepted(..) => {
+                Whom::All
+            }
         };
         Outgoing {
             kind: Kind::Do(Deed::Send, whom),
@@ -809,6 +841,50 @@ mod tests {
         );
         host.bus.bury(2);
         assert_eq!(bodies(&one), [b"at last".to_vec()]);
+    }
+
+    #[test]
+    fn the_name_of_a_worker_is_borne_as_long_as_somebody_has_its_connections() {
+        let host = Host::new();
+        let one = host.member(0, 0);
+        let name = Interest::Accepted(2, 65_535);
+        assert!(!host.bus.is_borne(2, 65_535));
+        one.enter(name);
+        one.enter(name);
+        one.leave(name);
+        assert!(host.bus.is_borne(2, 65_535));
+        assert!(!host.bus.is_borne(2, 0) && !host.bus.is_borne(1, 65_535));
+        one.leave(name);
+        assert!(!host.bus.is_borne(2, 65_535));
+        one.enter(name);
+        host.bus.bury(0);
+        assert!(!host.bus.is_borne(2, 65_535), "who is dead bears nothing");
+    }
+
+    #[test]
+    fn who_takes_turns_wakes_behind_each() {
+        let host = Host::new();
+        let [one, two] = [0, 1].map(|row| host.member(row, 0));
+        two.enter(ROOM);
+        let woken = || host.read(0, Counter::BusWoken);
+        let sleep = || host.bus.sleep(1).announce();
+        one.with_turns(|| {
+            sleep();
+            one.publish(&push(ROOM, b"a"));
+            one.publish(&push(ROOM, b"b"));
+            assert_eq!(woken(), 0);
+            one.turn_over();
+            assert_eq!(woken(), 1);
+            one.turn_over();
+            sleep();
+            one.publish(&push(ROOM, b"c"));
+            assert_eq!(woken(), 1);
+        });
+        assert_eq!(woken(), 2, "its last turn is over");
+        sleep();
+        one.publish(&push(ROOM, b"d"));
+        assert_eq!(woken(), 3, "it has no turns any more");
+        assert_eq!(bodies(&two).len(), 4);
     }
 
     #[test]

@@ -217,7 +217,9 @@ impl Outgoing<'_> {
                 &word[..]
             }
             Interest::User(name) | Interest::Room(name) => name.as_bytes(),
-            Interest::Everybody | Interest::Workers | Interest::Row(_) => self.topic.as_bytes(),
+            Interest::Everybody | Interest::Workers | Interest::Row(_) | Interest::Accepted(..) => {
+                self.topic.as_bytes()
+            }
         };
         let Ok(name_len) = u16::try_from(name.len()) else {
             return false;

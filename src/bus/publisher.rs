@@ -266,9 +266,11 @@ pub(super) fn wanted(bus: &Bus, row: usize, to: Interest<'_>, hash: Option<u64>)
         return match to {
             Interest::Workers => Some(there),
             Interest::Row(only) => (usize::from(only) == row).then_some(0),
-            Interest::Everybody | Interest::Conn(_) | Interest::User(_) | Interest::Room(_) => {
-                (there > 0).then_some(there)
-            }
+            Interest::Everybody
+            | Interest::Conn(_)
+            | Interest::User(_)
+            | Interest::Room(_)
+            | Interest::Accepted(..) => (there > 0).then_some(there),
         };
     };
     let named = bus.table(row).count(hash);

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::interest::Table;
+use super::interest::{Interest, Table};
 use super::ring::Ring;
 use super::shape::{Head, LINE, MAGIC, Of, Shape};
 use super::sleep::Sleep;
@@ -32,6 +32,11 @@ pub(super) struct Rows([u64; 4]);
 impl Rows {
     pub(super) const fn add(&mut self, row: usize) {
         self.0[row / 64] |= 1 << (row % 64);
+    }
+
+    /// These and those.
+    pub(super) fn with(self, others: Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at] | others.0[at]))
     }
 
     /// These but those.
@@ -132,6 +137,15 @@ impl Bus {
             let _slept = self.sleep(row).must_wake();
             futex::wake(&self.0.words[self.0.shape.of(row, Of::Asleep)]);
         }
+    }
+
+    /// Whether a worker that lives has connections that the worker of `row` and this
+    /// epoch accepted. As far as the tables have places.
+    #[must_use]
+    pub fn is_borne(&self, row: u8, epoch: u16) -> bool {
+        let hash = Interest::Accepted(row, epoch).hash(self.key());
+        let bears = |row| hash.is_some_and(|hash| self.table(row).count(hash) > 0);
+        self.living().any(bears)
     }
 
     /// Nothing is known of a row.

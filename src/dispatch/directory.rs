@@ -148,6 +148,7 @@ impl Directory {
         let mut inner = self.lock();
         if conn.has_moved() && inner.names.insert(conn.name, conn.conn).is_none() {
             self.entered(Interest::Conn(conn.name));
+            self.entered(Interest::Accepted(conn.name.row(), conn.name.epoch()));
             self.named.store(inner.names.len(), Ordering::Release);
         }
     }
@@ -158,6 +159,7 @@ impl Directory {
         if inner.names.get(&conn.name) == Some(&conn.conn) {
             inner.names.remove(&conn.name);
             self.left(Interest::Conn(conn.name));
+            self.left(Interest::Accepted(conn.name.row(), conn.name.epoch()));
             self.named.store(inner.names.len(), Ordering::Release);
         }
     }

@@ -1,6 +1,7 @@
 //! The worker as handlers see it: ways to reach connections from any thread.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,12 @@ use crate::protocol::{Answer, CloseMode, Event, Media, Push, Wire};
 use crate::scoreboard::Counter;
 use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::sync::Ordering;
+
+thread_local! {
+    /// Whether this thread hears other workers, and calls the sender behind the last
+    /// of what it has read.
+    static HEARS: Cell<bool> = const { Cell::new(false) };
+}
 
 impl WorkerHandle for Shared {
     fn send(
@@ -54,7 +61,8 @@ impl WorkerHandle for Shared {
             pushed.reached += 1;
             self.row.count(Counter::Pushed);
         }
-        if pushed.reached > 0 {
+        // What other workers say comes in numbers.
+        if pushed.reached > 0 && !HEARS.get() {
             self.to_sender.call();
         }
         pushed
@@ -158,6 +166,18 @@ impl WorkerHandle for Shared {
 }
 
 impl Shared {
+    /// The calling thread hears what other workers say: [`Self::has_heard`] follows.
+    pub(crate) fn hears() {
+        HEARS.set(true);
+    }
+
+    /// Has the sender write what was heard.
+    pub(crate) fn has_heard(&self) {
+        if !self.to_sender.is_empty() {
+            self.to_sender.call();
+        }
+    }
+
     /// Leaves a push to whoever writes next; false: the connection closes, and
     /// nothing goes out any more. The caller calls the sender behind the last.
     pub(crate) fn put_push(&self, conn: Arc<Connection>, push: Bytes, now: u64) -> bool {

@@ -234,6 +234,8 @@ fn a_death_between_workers_costs_its_own_connections_alone() {
     }
     let status = daemon.settled_status();
     assert_eq!(counter(&status, "bus_broken"), 0);
+    let spots = Spot::ALL.iter().filter(|spot| spot.is_between_workers());
+    println!("{} deaths between workers", rounds * spots.count() as u64);
 }
 
 /// Nobody is lost by that: each of them hears every number.

@@ -36,6 +36,7 @@ fn programs() -> &'static Path {
             "--example",
             "lobby",
         ]);
+        cargo.args(["--example", "rooms", "--example", "events"]);
         cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
             cargo.arg("--release");
@@ -96,6 +97,12 @@ impl Instance {
     pub(crate) fn lobby() -> Self {
         Self::of(programs().join("lobby"), AS_ROOT, "")
     }
+
+    /// Of one of the examples.
+    pub(crate) fn example(name: &str, top: &str) -> Self {
+        Self::of(programs().join(name), AS_ROOT, top)
+    }
+
     /// Of the program whose workers can be made to turn on their master.
     pub(crate) fn hostile(top: &str) -> Self {
         Self::of(programs().join("hostile"), AS_ROOT, top)

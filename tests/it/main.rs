@@ -32,6 +32,7 @@ mod drain_http;
 mod ends;
 mod endurance;
 mod errors;
+mod examples;
 mod files;
 mod files_answers;
 mod files_nginx;

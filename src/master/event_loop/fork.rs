@@ -23,7 +23,8 @@ impl Master<'_> {
         generation: Generation,
     ) -> ControlFlow<Leave, Event> {
         let row = u8::try_from(slot.0).expect("there are at most 255 slots");
-        let owner = self.accept_mutex.admit(row);
+        let is_borne = |owner: Owner| self.bus.is_borne(owner.row, owner.epoch);
+        let owner = self.accept_mutex.admit_unlike(row, is_borne);
         let ends = line().and_then(|ends| Ok((ends, raw_lines::pipe()?)));
         let forked = ends.and_then(|(ends, raw)| Ok((ends, raw, process::fork()?)));
         match forked {

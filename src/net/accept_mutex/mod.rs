@@ -125,11 +125,20 @@ impl<W: Words> AcceptMutex<W> {
 
     /// Gives `row` to a new worker. The master calls it before each fork.
     pub fn admit(&self, row: u8) -> Owner {
+        self.admit_unlike(row, |_| false)
+    }
+
+    /// As [`Self::admit`], by no name that `is_borne`: connections are named after
+    /// their worker, may outlive it in others, and epochs come round.
+    pub fn admit_unlike(&self, row: u8, is_borne: impl Fn(Owner) -> bool) -> Owner {
         let before = self.occupant(row).epoch;
-        let owner = Owner {
+        let behind = |steps| Owner {
             row,
-            epoch: before.wrapping_add(1),
+            epoch: before.wrapping_add(steps),
         };
+        let mut epochs = (1..=u16::MAX).map(behind);
+        let owner = epochs.find(|owner| !is_borne(*owner));
+        let owner = owner.unwrap_or_else(|| behind(1));
         self.name(owner);
         self.stand(owner, Standing::Starting);
         owner
@@ -506,6 +515,22 @@ mod tests {
             .map(|row| row[1].load(Ordering::Relaxed))
             .collect();
         assert!(live.iter().all(|&live| live <= 220), "{live:?}");
+    }
+
+    #[test]
+    fn a_name_that_connections_bear_is_given_to_nobody() {
+        let mutex = AcceptMutex::new(Arc::new(Memory::default()));
+        mutex.begin_behind(0, 65_530);
+        let borne = [65_531, 65_535, 0, 1];
+        let give = || {
+            mutex
+                .admit_unlike(0, |owner| borne.contains(&owner.epoch))
+                .epoch
+        };
+        let given: Vec<u16> = (0..5).map(|_| give()).collect();
+        assert_eq!(given, [65_532, 65_533, 65_534, 2, 3]);
+        // As many as there are: better the next one than none.
+        assert_eq!(mutex.admit_unlike(0, |_| true).epoch, 4);
     }
 
     #[test]

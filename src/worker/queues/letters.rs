@@ -111,6 +111,11 @@ impl<T> Letters<T> {
         self.ring.pop().or_else(|| self.overflow.pop())
     }
 
+    /// Whether no letter waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ring.is_empty() && self.overflow.is_empty()
+    }
+
     /// Drops what nobody reads any more.
     pub(crate) fn clear(&self) {
         while self.next().is_some() {}

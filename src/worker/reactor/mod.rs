@@ -210,6 +210,13 @@ impl<'a> Reactor<'a> {
     ///
     /// Those of epoll, none of which the worker can survive.
     pub(super) fn run(&mut self) -> io::Result<End> {
+        let Some(bus) = self.shared.bus.clone() else {
+            return self.take_turns();
+        };
+        bus.with_turns(|| self.take_turns())
+    }
+
+    fn take_turns(&mut self) -> io::Result<End> {
         let mut events = Events::with_capacity(BATCH);
         let mut batch: Vec<Event> = Vec::with_capacity(BATCH);
         loop {
@@ -232,6 +239,7 @@ impl<'a> Reactor<'a> {
             self.retry_accepting();
             self.dismiss_late();
             self.schedule_ready();
+            self.shared.bus.iter().for_each(|bus| bus.turn_over());
             self.time_turn();
             if let Some(end) = self.drained() {
                 return Ok(end);

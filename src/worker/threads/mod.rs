@@ -166,10 +166,12 @@ fn start_threads(
         recycler::run(&mine, epoll)
     })?;
     if let Some(bus) = shared.bus.clone() {
-        let service = Arc::clone(service);
+        let (mine, service) = (Arc::clone(shared), Arc::clone(service));
         threads.start(shared, "bus".into(), move || {
+            Shared::hears();
             bus.run(&mut |message| service.hear(message), &|| {
-                service.has_heard()
+                mine.has_heard();
+                service.has_heard();
             });
             Ok(())
         })?;
