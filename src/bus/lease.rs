@@ -227,9 +227,9 @@ mod tests {
         let second = two.take(1290, 100).expect("it was stopped");
         one.prolong(1300, 100);
         one.give_back();
-        assert!(!one.is_due(1399, 100), "what the late one says is nothing");
+        assert!(!one.is_due(1389, 100), "what the late one says is nothing");
         assert!(second > first);
-        two.prolong(1399, 1_000_000);
+        two.prolong(1389, 1_000_000);
         assert_eq!(one.take(1500, 100), None);
         host.0.bury(1);
         assert!(one.take(1500, 100).unwrap() > second, "it died");

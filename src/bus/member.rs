@@ -398,6 +398,7 @@ impl Member {
     }
 
     fn count(&self, seen: Seen) {
+        self.counted.set(Counter::BusLag, seen.waited * 8);
         if seen.messages > 0 {
             self.counted.add(Counter::BusDelivered, seen.messages);
         }
@@ -859,6 +860,76 @@ mod tests {
         one.enter(name);
         host.bus.bury(0);
         assert!(!host.bus.is_borne(2, 65_535), "who is dead bears nothing");
+    }
+
+    /// Two write as fast as they can to two that read, what goes into a ring in one piece
+    /// and what does not; for a minute in the long form.
+    #[test]
+    fn what_is_written_to_full_rings_is_what_is_read() {
+        let is_long = std::env::var_os("PURLIN_TEST_FULL").is_some();
+        let until = Instant::now() + Duration::from_secs(if is_long { 60 } else { 1 });
+        let host = Host::new();
+        let members: Vec<Member> = (0..4).map(|row| host.member(row, 65_535)).collect();
+        members[2..].iter().for_each(|one| one.enter(ROOM));
+        let sum = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
+        let write = |member: &Member, mut seed: u32| {
+            let mut written = 0_u32;
+            while Instant::now() < until {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let len = if seed.is_multiple_of(64) { 20_000 } else { seed >> 24 };
+                let mut body = vec![seed.to_le_bytes()[0]; usize::try_from(len).unwrap()];
+                body.extend_from_slice(&written.to_le_bytes());
+                body.extend_from_slice(&sum(&body));
+                member.saying(|| member.publish(&push(ROOM, &body)));
+                written += 1;
+                member.let_catch_up();
+                member.read_now(&mut |_| {});
+            }
+            while member.waiting.load(Ordering::Relaxed) > 0 {
+                member.read_now(&mut |_| {});
+                thread::yield_now();
+            }
+            written
+        };
+        let read = |member: &Member| {
+            let mut next = [0_u32; 2];
+            let mut deliver = |message: Message| {
+                let (rest, ends) = message.body.split_last_chunk::<4>().expect("a sum");
+                assert_eq!(*ends, sum(rest));
+                let number = rest.last_chunk::<4>().expect("a number");
+                let next = &mut next[usize::from(message.origin.row)];
+                assert_eq!(u32::from_le_bytes(*number), *next);
+                *next += 1;
+            };
+            member.run(&mut deliver, &|| {});
+            member.read_now(&mut deliver);
+            next
+        };
+        thread::scope(|scope| {
+            let readers: Vec<_> = members[2..]
+                .iter()
+                .map(|one| scope.spawn(|| read(one)))
+                .collect();
+            let writers = [(0, 1), (1, 2)].map(|(row, seed)| {
+                let member = &members[row];
+                scope.spawn(move || write(member, seed))
+            });
+            let written = writers.map(|one| one.join().unwrap());
+            let is_read = |row: usize| lock(&members[row].reader).is_behind(&host.bus);
+            while is_read(2) || is_read(3) {
+                thread::yield_now();
+            }
+            members[2..].iter().for_each(Member::end);
+            for one in readers {
+                assert_eq!(one.join().unwrap(), written);
+            }
+            assert!(written.iter().all(|count| *count > 100), "{written:?}");
+        });
+        assert_eq!(
+            host.read(0, Counter::BusLost) + host.read(1, Counter::BusLost),
+            0
+        );
+        assert_eq!(host.read(2, Counter::BusLag), 0);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) struct Reader {
 /// What was read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
+    /// Words that waited when it was looked at.
+    pub(super) waited: u64,
     pub(super) pieces: usize,
     pub(super) messages: u64,
     /// Rings that were given up to where they are.
@@ -124,6 +126,9 @@ impl Reader {
         if from == self.row || end == self.inlets[from].tail {
             return;
         }
+        // A broken neighbour says any number.
+        let waits = end.wrapping_sub(self.inlets[from].tail);
+        seen.waited += waits.min(bus.shape().ring as u64);
         for _ in 0..most {
             let behind = self.inlets[from].behind;
             if behind.is_some_and(|mark| !self.is_past(bus, mark)) {

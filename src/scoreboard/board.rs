@@ -499,7 +499,8 @@ mod tests {
                 "draining_streams",
                 "draining_uploads",
                 "draining_replies",
-                "bus_backlog"
+                "bus_backlog",
+                "bus_lag"
             ]
         );
     }

@@ -355,6 +355,8 @@ counters! {
     /// Messages that were not served and went along with their connection to another
     /// worker, which received them once more.
     MessagesMoved = "messages_handed_over",
+    /// Bytes of other workers that waited to be read when this one last looked.
+    BusLag = "bus_lag" (gauge),
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

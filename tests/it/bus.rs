@@ -274,6 +274,12 @@ fn what_is_said_comes_once_while_connections_change_their_worker() {
             }
             instance.must(if upgrade { "upgrade" } else { "reload" });
             wait_until("the old ones have left", || instance.serves_with(2));
+            // One more, and one less again.
+            for (change, count) in [("+1", 3), ("-1", 2)] {
+                let output = instance.ask(&["workers", change]);
+                assert!(output.status.success(), "{output:?}");
+                wait_until("so many serve", || instance.serves_with(count));
+            }
         }
         ends.store(true, Ordering::SeqCst);
         speakers

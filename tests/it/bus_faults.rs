@@ -1,11 +1,13 @@
 //! The bus while workers die or stand still.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
+use purlin::prelude::*;
+use purlin::{Counter, Server};
 
 use crate::harness::{Client, comm, either, wait_until};
 use crate::instance::{Instance, signal};
@@ -145,6 +147,88 @@ fn a_worker_that_stands_still_holds_nobody_up_and_hears_of_its_gap() {
         lost > 0 && heard + lost == calls,
         "{heard} + {lost} of {calls}"
     );
+}
+
+/// Handlers on the event loops of two workers fill each other's rings: no loop stands
+/// still for that, and nobody of their own misses anything.
+#[test]
+fn loops_that_push_into_each_others_full_rings_go_on() {
+    const PUSHES: usize = 400;
+    let app = App::<()>::new()
+        .on_inline(1, |c, (): ()| c.conn().to_string())
+        .on_inline(2, |c, room: String| {
+            c.join(&room);
+            ""
+        })
+        .on_inline(3, |c, (): ()| {
+            let text = Bytes::from(vec![b'x'; 4000]);
+            for _ in 0..PUSHES {
+                c.hub().room("all").send(100, text.clone());
+            }
+            "said"
+        });
+    let keys = [
+        ("workers", "2"),
+        ("listener.0.frame", "comm"),
+        ("bus.ring", "16KiB"),
+        ("limits.outbound_max", "64MiB"),
+        ("limits.buffered_max", "256MiB"),
+    ];
+    let server = Server::configured(app, &keys).unwrap();
+    let mut both: BTreeMap<String, Client> = BTreeMap::new();
+    let mut others = Vec::new();
+    while both.len() < 2 {
+        let mut client = Client::to(&server);
+        let name = String::from_utf8(client.call(1, b"").1).unwrap();
+        let row = name.split('.').next().unwrap().to_owned();
+        others.extend(both.insert(row, client));
+        assert!(others.len() < 5000, "one worker accepts everybody");
+    }
+    drop(others);
+    wait_until("the others are gone", || server.read(Counter::Live) == 2);
+    let mut both: Vec<Client> = both.into_values().collect();
+    both.iter_mut().for_each(|one| _ = one.call(2, b"all"));
+    both.iter_mut().for_each(|one| one.send(&comm(3, b"")));
+    for client in &mut both {
+        let mut heard = 0;
+        let mut replied = false;
+        while heard < 2 * PUSHES || !replied {
+            match client.comm() {
+                (100, body) => {
+                    assert_eq!(body.len(), 4000);
+                    heard += 1;
+                }
+                (id, body) => {
+                    assert_eq!((id, &body[..]), (3, &b"said"[..]));
+                    replied = true;
+                }
+            }
+        }
+    }
+    assert_eq!(server.read(Counter::BusLost), 0);
+    assert_eq!(server.read(Counter::LoopVeryLate), 0, "a turn over 100 ms");
+}
+
+/// One connection over many reloads keeps its name, in workers that do not grow by it.
+#[test]
+fn a_connection_over_many_reloads_keeps_its_name() {
+    let reloads = either(5, 1000);
+    let instance = Instance::mover("workers = 2\n");
+    instance.must("start");
+    let (mut client, _, name) = instance.acquaint();
+    client.call(12, b"ann");
+    let mut pids = BTreeSet::new();
+    for _ in 0..reloads {
+        instance.must("reload");
+        wait_until("the old ones have left", || instance.serves_with(2));
+        let (pid, same) = client.who();
+        assert_eq!(same, name);
+        pids.insert(pid);
+    }
+    assert!(pids.len() > reloads / 2, "it has hardly moved");
+    let mut other = Client::connect(instance.address);
+    assert_eq!(other.call(14, b"ann").1, b"1", "it is found as its user");
+    assert_eq!(client.comm().1, b"ann");
 }
 
 fn timed(speaker: &mut Client, text: &[u8]) -> Duration {
