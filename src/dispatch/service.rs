@@ -219,6 +219,10 @@ pub trait Service: Send + Sync {
     /// The connections of a user.
     fn conns_of(&self, user: &str) -> Vec<ConnId>;
 
+    /// What runs in the turn of a connection that an operator closes with these
+    /// words, for [`Dispatch::run`](crate::protocol::Dispatch::run).
+    fn last_words(&self, say: &str) -> Box<dyn Any + Send>;
+
     /// Whether `draining` has anything to do.
     fn announces(&self) -> bool;
 

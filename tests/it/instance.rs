@@ -34,7 +34,7 @@ fn programs() -> &'static Path {
             "--example",
             "owing",
             "--example",
-            "lobby",
+            "own",
         ]);
         cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
@@ -93,9 +93,10 @@ impl Instance {
     }
 
     /// Of the program that has a table, flags and a command of its own.
-    pub(crate) fn lobby() -> Self {
-        Self::of(programs().join("lobby"), AS_ROOT, "")
+    pub(crate) fn own() -> Self {
+        Self::of(programs().join("own"), AS_ROOT, "")
     }
+
     /// Of the program whose workers can be made to turn on their master.
     pub(crate) fn hostile(top: &str) -> Self {
         Self::of(programs().join("hostile"), AS_ROOT, top)

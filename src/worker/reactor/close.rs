@@ -262,6 +262,10 @@ mod tests {
             Vec::new()
         }
 
+        fn last_words(&self, _: &str) -> Box<dyn std::any::Any + Send> {
+            Box::new(())
+        }
+
         fn announces(&self) -> bool {
             false
         }
