@@ -35,6 +35,8 @@ fn programs() -> &'static Path {
             "owing",
             "--example",
             "own",
+            "--example",
+            "lobby",
         ]);
         cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
@@ -95,6 +97,11 @@ impl Instance {
     /// Of the program that has a table, flags and a command of its own.
     pub(crate) fn own() -> Self {
         Self::of(programs().join("own"), AS_ROOT, "")
+    }
+
+    /// Of the lobby of the examples.
+    pub(crate) fn example_lobby() -> Self {
+        Self::of(programs().join("lobby"), AS_ROOT, "")
     }
 
     /// Of the program whose workers can be made to turn on their master.

@@ -51,6 +51,7 @@ mod instance;
 mod keys;
 mod listeners;
 mod load;
+mod lobby;
 mod logs;
 mod master;
 mod messages;
