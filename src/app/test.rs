@@ -236,8 +236,7 @@ impl<S: Default + Send + 'static> Test<S> {
     /// The worker begins to drain, as at a reload: `draining` runs.
     pub fn drain(&mut self) {
         self.service.draining();
-        self.run_asked();
-        self.close_asked();
+        self.carry_out();
     }
 
     /// The worker ends: [`Self::drain`], `closed` of each connection, `stopping`.
@@ -279,8 +278,7 @@ impl<S: Default + Send + 'static> Test<S> {
                 None => {}
             }
         }
-        self.run_asked();
-        self.close_asked();
+        self.carry_out();
     }
 
     /// The peer goes away; `closed` has run. Nothing happens twice.
@@ -354,8 +352,7 @@ impl<S: Default + Send + 'static> Test<S> {
         if close.is_some() {
             self.end(conn, reason);
         }
-        self.run_asked();
-        self.close_asked();
+        self.carry_out();
         answer
     }
 
@@ -369,6 +366,12 @@ impl<S: Default + Send + 'static> Test<S> {
             rest = &rest[frame.total..];
         }
         inbox.extend(message(request, answer));
+    }
+
+    /// Does what the hub was told to do in the turns of connections.
+    pub(super) fn carry_out(&mut self) {
+        self.run_asked();
+        self.close_asked();
     }
 
     /// Runs what the hub was told to run in the turns of connections.

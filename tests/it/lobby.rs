@@ -145,7 +145,6 @@ fn object(text: &str) -> Value {
 
 fn on_one_and_two(test: impl Fn(&Lobby)) {
     for workers in [1, 2] {
-        println!("on {workers}");
         test(&Lobby::new(workers));
     }
 }
