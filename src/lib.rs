@@ -38,6 +38,7 @@
 //!
 //! ```text
 //! main        the daemon: built-in services
+//! docs        the book: text alone
 //! app         registration, main(); a server or a test of it
 //! cli         arguments -> commands, exit codes
 //! master      event loop, supervisor, workers, cycle,
