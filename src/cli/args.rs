@@ -196,8 +196,9 @@ enum Task {
         after_help = "Those for whom most bytes wait come first, then those that were \
                             silent for longest; at most 1000 of each worker.\n\n\
                             in, out: bytes received and bytes that the peer has acknowledged, as \
-                            the kernel counts them\nqueued: bytes that wait in the server\nuser: whom \
-                            the program has bound it to; --json has the whole name"
+                            the kernel counts them\nqueued: bytes that wait in the server\nuser, rooms: \
+                            whom the program has bound it to, and where it has joined; --json has \
+                            the whole names, of eight rooms at most"
     )]
     Connections {
         /// Print JSON

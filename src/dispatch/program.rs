@@ -66,8 +66,8 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
         size_of::<S>() == 0
     }
 
-    fn user_of(&self, conn: ConnId) -> Option<String> {
-        self.hub.directory().memberships(conn).0
+    fn memberships(&self, conn: ConnId) -> (Option<String>, Vec<String>) {
+        self.hub.directory().memberships(conn)
     }
 
     fn conns_of(&self, user: &str) -> Vec<ConnId> {

@@ -276,7 +276,7 @@ fn users_are_listed_and_kicked_in_every_worker() {
     let lines = ok(instance.ask(&["connections"]));
     let ends = |end: &str| lines.lines().filter(|line| line.ends_with(end)).count();
     assert_eq!(
-        (ends("  user"), ends("  ann"), ends("  böb \\u{7}")),
+        (ends("  user  rooms"), ends("  ann"), ends("  böb \\u{7}")),
         (1, 6, 1),
         "{lines}"
     );
@@ -292,6 +292,25 @@ fn users_are_listed_and_kicked_in_every_worker() {
     assert_eq!(said(&mut bob, 1, ""), "welcome");
     let (code, told) = instance.refused(&["kick"]);
     assert_eq!(code, 64, "{told}");
+}
+
+#[test]
+fn connections_are_listed_with_the_rooms_that_they_are_in() {
+    let instance = own("");
+    instance.must("start");
+    let mut bob = Client::connect(instance.address);
+    bob.send(&comm(3, b"bob"));
+    assert_eq!(said(&mut bob, 1, ""), "welcome");
+    let listed = ok(instance.ask(&["connections", "--json"]));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let one = &listed["connections"][0];
+    assert_eq!(one["user"], "bob");
+    assert_eq!(one["rooms"], serde_json::json!(["hall", "zoo"]));
+    let lines = ok(instance.ask(&["connections"]));
+    assert!(
+        lines.lines().any(|line| line.ends_with("  bob  hall zoo")),
+        "{lines}"
+    );
 }
 
 #[test]

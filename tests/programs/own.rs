@@ -74,7 +74,13 @@ fn main() -> ExitCode {
         .data_with(|settings| Ok::<_, String>(Motd(settings.get::<Own>().motd.clone())))
         .on(MOTD, |c, (): ()| c.data::<Motd>().0.clone())
         .on(SEATS, |c, (): ()| c.settings::<Own>().seats.to_string())
-        .on(LOGIN, |c, name: String| c.bind(&name))
+        .on(LOGIN, |c, name: String| {
+            c.bind(&name);
+            if name == "bob" {
+                c.join("zoo");
+                c.join("hall");
+            }
+        })
         .on(WHERE, |c, (): ()| {
             c.listener().unwrap_or_default().to_owned()
         })

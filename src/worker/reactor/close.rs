@@ -254,8 +254,8 @@ mod tests {
             true
         }
 
-        fn user_of(&self, _: ConnId) -> Option<String> {
-            None
+        fn memberships(&self, _: ConnId) -> (Option<String>, Vec<String>) {
+            (None, Vec::new())
         }
 
         fn conns_of(&self, _: &str) -> Vec<ConnId> {

@@ -33,6 +33,8 @@ impl Reactor<'_> {
         let live = all.into_iter().filter_map(|(queued, idle, slot)| {
             let inbound = &self.inbound[slot];
             let conn = inbound.conn()?;
+            let (user, rooms) = self.service.memberships(conn.id);
+            let rooms = rooms.iter().take(Live::ROOMS_MAX);
             Some(Live {
                 id: conn.named().name.word(),
                 peer: match conn.peer {
@@ -45,8 +47,10 @@ impl Reactor<'_> {
                 idle,
                 bytes: socket::bytes_moved(conn.socket()),
                 queued,
-                user: (self.service.user_of(conn.id))
-                    .map(|user| user.chars().take(UserName::MAX).collect()),
+                user: user.map(|user| user.chars().take(UserName::MAX).collect()),
+                rooms: rooms
+                    .map(|room| room.chars().take(Live::ROOM_MAX).collect())
+                    .collect(),
             })
         });
         let live = live.collect();
