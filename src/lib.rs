@@ -25,7 +25,8 @@
 //! | run a server inside of a program or a test | [`Server`] |
 //! | ask a server | [`Client`](client::Client) |
 //!
-//! A program imports [`prelude`]; what is not in it stands in these modules,
+//! The [book](docs) tells it in order, from the first server to what moves over a
+//! reload. A program imports [`prelude`]; what is not in it stands in these modules,
 //! and at the root what their functions name. Everything below is for who
 //! reads or changes the source.
 //!
@@ -37,6 +38,7 @@
 //!
 //! ```text
 //! main        the daemon: built-in services
+//! docs        the book: text alone
 //! app         registration, main(); a server or a test of it
 //! cli         arguments -> commands, exit codes
 //! master      event loop, supervisor, workers, cycle,
@@ -142,6 +144,7 @@ pub mod client;
 #[doc(hidden)]
 pub mod config;
 pub mod dispatch;
+pub mod docs;
 #[doc(hidden)]
 pub mod listener;
 #[doc(hidden)]

@@ -378,6 +378,42 @@ impl<S: Default + Send + 'static> App<S> {
         self
     }
 
+    /// Runs in the turn of a connection that an operator closes with words,
+    /// `kick --say TEXT`, before it closes: what is sent here goes out first. A frame
+    /// has no words for that, so here is where a program says in its own what an
+    /// operator says; a WebSocket is told besides, by close code 1008 with the text as
+    /// its reason. `closed` sees [`CloseReason::Kicked`](crate::dispatch::CloseReason::Kicked).
+    ///
+    /// It waits for no reply that was put off, but for the handler that runs. Requests
+    /// over HTTP have no state and are closed without it; so are all by a `kick` that
+    /// says nothing.
+    ///
+    /// ```
+    /// use purlin::prelude::*;
+    ///
+    /// const KICKED: Id = 9;
+    /// let app = App::<()>::new().kicked(|c, why| c.send(KICKED, why.to_owned()));
+    /// let mut test = app.test();
+    /// let ann = test.connect();
+    /// test.kick(ann, "no spam, please");
+    /// assert_eq!(test.received(ann), [(KICKED, Bytes::from("no spam, please"))]);
+    /// assert!(!test.is_open(ann));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it was registered before.
+    #[must_use]
+    #[track_caller]
+    pub fn kicked(mut self, f: impl Fn(&mut Ctx<'_, S>, &str) + Send + Sync + 'static) -> Self {
+        assert!(
+            self.hooks.kicked.is_none(),
+            "`kicked` was registered before"
+        );
+        self.hooks.kicked = Some(Arc::new(f));
+        self
+    }
+
     /// Runs once in each worker, after its last connection has ended: `closed` has
     /// run for all of them, but for those whose handler blocks past the end.
     #[must_use]

@@ -49,7 +49,8 @@ impl Answered {
 impl<S: Default + Send + 'static> Test<S> {
     /// Sends a request and gives its response. Waits for one that was put off
     /// to another thread; of a stream that waits for other threads it gives
-    /// what was sent before, and ends it.
+    /// what was sent before, and ends it. What the handler had run or closed by the
+    /// hub has been, as behind a message.
     ///
     /// # Panics
     ///
@@ -147,6 +148,7 @@ impl<S: Default + Send + 'static> Test<S> {
         let written = with_files(&turn.out);
         dispatcher.counted();
         dispatcher.vacate();
+        self.settle();
         written
     }
 }

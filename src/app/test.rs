@@ -339,6 +339,16 @@ impl<S: Default + Send + 'static> Test<S> {
         self.end(conn, CloseReason::PeerClosed);
     }
 
+    /// An operator closes the connection, as by `kick --say`; `kicked` and `closed`
+    /// have run.
+    pub fn kick(&mut self, conn: TestConn, say: &str) {
+        let task = self.service(conn).last_words(say);
+        self.run_ending(conn, CloseReason::Kicked, |dispatcher, out| {
+            dispatcher.run(task, out);
+            (0, Answer::None)
+        });
+    }
+
     fn end(&mut self, conn: TestConn, reason: CloseReason) {
         let open = self.world.lock().open.remove(&conn);
         if let Some(mut dispatcher) = self.dispatchers.remove(&conn) {
@@ -372,17 +382,29 @@ impl<S: Default + Send + 'static> Test<S> {
         request: Id,
         turn: impl FnOnce(&mut dyn Dispatcher, &mut Out<'_>) -> Answer,
     ) -> Answer {
+        self.run_ending(conn, CloseReason::Program, |dispatcher, out| {
+            (request, turn(dispatcher, out))
+        })
+    }
+
+    /// As [`Self::run`], of a request, with the reason for an end.
+    fn run_ending(
+        &mut self,
+        conn: ConnId,
+        reason: CloseReason,
+        turn: impl FnOnce(&mut dyn Dispatcher, &mut Out<'_>) -> (Id, Answer),
+    ) -> Answer {
         let Some(dispatcher) = self.dispatchers.get_mut(&conn) else {
             return Answer::None;
         };
         self.world.lock().open.insert(conn);
         let mut out = Out::new(Vec::new(), &self.protocol);
-        let answer = turn(&mut **dispatcher, &mut out);
+        let (request, answer) = turn(&mut **dispatcher, &mut out);
         dispatcher.counted();
         let (bytes, close) = (std::mem::take(&mut out.bytes), out.close);
         self.deliver(conn, request, &bytes, &answer);
         if close.is_some() {
-            self.end(conn, CloseReason::Program);
+            self.end(conn, reason);
         }
         self.settle();
         answer
@@ -390,7 +412,7 @@ impl<S: Default + Send + 'static> Test<S> {
 
     /// Has done what others than the connections' own handlers asked for: what workers
     /// say to each other, what the hub was told to run and to close.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.world.carry();
         self.run_asked();
         self.close_asked();

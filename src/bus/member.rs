@@ -876,7 +876,11 @@ mod tests {
             let mut written = 0_u32;
             while Instant::now() < until {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let len = if seed.is_multiple_of(64) { 20_000 } else { seed >> 24 };
+                let len = if seed.is_multiple_of(64) {
+                    20_000
+                } else {
+                    seed >> 24
+                };
                 let mut body = vec![seed.to_le_bytes()[0]; usize::try_from(len).unwrap()];
                 body.extend_from_slice(&written.to_le_bytes());
                 body.extend_from_slice(&sum(&body));

@@ -12,7 +12,7 @@ use super::extensions::Extensions;
 use super::packaging::Artifact;
 use crate::config::Claims;
 use crate::master::control;
-use crate::net::{ConnId, UserName};
+use crate::net::{ConnId, UserName, Words};
 
 /// What the program is to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -196,8 +196,9 @@ enum Task {
         after_help = "Those for whom most bytes wait come first, then those that were \
                             silent for longest; at most 1000 of each worker.\n\n\
                             in, out: bytes received and bytes that the peer has acknowledged, as \
-                            the kernel counts them\nqueued: bytes that wait in the server\nuser: whom \
-                            the program has bound it to; --json has the whole name"
+                            the kernel counts them\nqueued: bytes that wait in the server\nuser, rooms: \
+                            whom the program has bound it to, and where it has joined; --json has \
+                            the whole names, of eight rooms at most"
     )]
     Connections {
         /// Print JSON
@@ -216,6 +217,11 @@ enum Task {
         /// All connections that the program has bound to this user
         #[arg(long, value_name = "NAME")]
         user: Option<UserName>,
+
+        /// What each of them is told first: the reason of a WebSocket's close, in
+        /// frames what the program makes of it
+        #[arg(long, value_name = "TEXT")]
+        say: Option<Words>,
 
         #[command(flatten)]
         options: Options,
@@ -293,10 +299,18 @@ impl Task {
             Self::Connections { json, options } => {
                 (ask(control::Command::Connections, json), options)
             }
-            Self::Kick { id, user, options } => {
-                let by_id = || control::Command::Kick(id.expect("clap wants one of both"));
-                let kick = user.map_or_else(by_id, control::Command::KickUser);
-                (ask(kick, false), options)
+            Self::Kick {
+                id,
+                user,
+                say,
+                options,
+            } => {
+                let by_id = || {
+                    let id = id.expect("clap wants one of both");
+                    control::Command::Kick { id, say }
+                };
+                let by_user = |user| control::Command::KickUser { user, say };
+                (ask(user.map_or_else(by_id, by_user), false), options)
             }
             Self::Doctor { json, options } => (Command::Doctor { json }, options),
             #[cfg(feature = "stress")]
@@ -572,11 +586,13 @@ mod tests {
                 ask(control::Command::Connections, true),
             ),
             (&["kick", "1.2.3.0"], {
-                ask(control::Command::Kick(ConnId::first(1, 2, 3)), false)
+                let (id, say) = (ConnId::first(1, 2, 3), None);
+                ask(control::Command::Kick { id, say }, false)
             }),
-            (&["kick", "--user", "ann b"], {
+            (&["kick", "--user", "ann b", "--say", "go home"], {
                 let user = "ann b".parse().unwrap();
-                ask(control::Command::KickUser(user), false)
+                let say = Some("go home".parse().unwrap());
+                ask(control::Command::KickUser { user, say }, false)
             }),
             (&["doctor"], Command::Doctor { json: false }),
             (&["doctor", "--json"], Command::Doctor { json: true }),
@@ -637,6 +653,8 @@ mod tests {
             (&["kick", "17"], "four numbers such as"),
             (&["kick"], "<ID|--user <NAME>>"),
             (&["kick", "1.2.3.0", "--user", "ann"], "cannot be used with"),
+            (&["kick", "--say", "bye"], "<ID|--user <NAME>>"),
+            (&["kick", "1.2.3.0", "--say", ""], "has 1 to 123 bytes"),
             (
                 &["kick", "--user", ""],
                 "a user has a name of 1 to 128 bytes",

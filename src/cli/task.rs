@@ -76,8 +76,8 @@ pub(super) fn ask(
             | Command::Status
             | Command::LogLevel(_)
             | Command::Connections
-            | Command::Kick(_)
-            | Command::KickUser(_),
+            | Command::Kick { .. }
+            | Command::KickUser { .. },
             _,
         ) => PATIENCE,
     };
@@ -136,8 +136,8 @@ fn by_signal(
         | Command::Workers(_)
         | Command::LogLevel(_)
         | Command::Connections
-        | Command::Kick(_)
-        | Command::KickUser(_) => None,
+        | Command::Kick { .. }
+        | Command::KickUser { .. } => None,
     };
     let (Some(pid), Some((signal, name))) = (master, signal) else {
         let pid = master.map_or_else(|| "PID".into(), |pid| pid.to_string());

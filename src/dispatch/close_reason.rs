@@ -17,7 +17,8 @@ pub enum CloseReason {
     /// [`Target::close`](crate::dispatch::Target::close); or
     /// `unknown_id = "close"` did.
     Program,
-    /// An operator wanted it: `kick`.
+    /// An operator wanted it: `kick`. What was said, if anything, is what
+    /// [`App::kicked`](crate::App::kicked) was told.
     Kicked,
     /// Nothing proved in time that the peer lives: `heartbeat.timeout` or
     /// `heartbeat.first_message`.

@@ -19,6 +19,7 @@ type OnLeave<S> = Arc<dyn Fn(&mut Ctx<'_, S>) -> Bytes + Send + Sync>;
 type OnWorker = Arc<dyn Fn(&Hub) + Send + Sync>;
 type OnTold = Arc<dyn Fn(&Hub, &Bytes) + Send + Sync>;
 type OnPeriod = Arc<dyn Fn(&Hub, u64) + Send + Sync>;
+type OnKicked<S> = Arc<dyn Fn(&mut Ctx<'_, S>, &str) + Send + Sync>;
 type OnMissed = Arc<dyn Fn(&Hub, &[String]) + Send + Sync>;
 
 /// What runs every now and then.
@@ -46,6 +47,8 @@ pub struct Hooks<S> {
     pub draining: Vec<OnWorker>,
     /// What a connection is told when the worker goes away.
     pub going_away: Option<OnLeave<S>>,
+    /// When an operator closes a connection, and says why.
+    pub kicked: Option<OnKicked<S>>,
     /// When a worker tells something, by topic.
     pub told: Vec<(String, OnTold)>,
     /// When messages of another worker were lost.
@@ -65,6 +68,7 @@ impl<S> Default for Hooks<S> {
             every: Vec::new(),
             draining: Vec::new(),
             going_away: None,
+            kicked: None,
             told: Vec::new(),
             missed: Vec::new(),
             stopping: Vec::new(),
@@ -82,6 +86,7 @@ impl<S> Clone for Hooks<S> {
             every: self.every.clone(),
             draining: self.draining.clone(),
             going_away: self.going_away.clone(),
+            kicked: self.kicked.clone(),
             told: self.told.clone(),
             missed: self.missed.clone(),
             stopping: self.stopping.clone(),

@@ -47,6 +47,9 @@ pub(super) struct Gone {
     pub(super) rooms: Vec<String>,
 }
 
+/// The close code for who is not wanted.
+const POLICY: u16 = 1008;
+
 type Timer<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
 
 /// Names a pending timer of one connection: what [`Ctx::after`] and
@@ -277,6 +280,14 @@ impl<'a, S> Ctx<'a, S> {
             "{code} is no close code of a program, which are 4000 to 4999"
         );
         self.out.say_code(code);
+        self.close();
+    }
+
+    /// Closes the connection because an operator wants it, who says this: what a
+    /// WebSocket is told as policy (RFC 6455, 7.4.1).
+    pub(super) fn close_saying(&mut self, words: &str) {
+        self.out.say_code(POLICY);
+        self.out.say_words(words);
         self.close();
     }
 

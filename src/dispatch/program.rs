@@ -1,12 +1,15 @@
 //! A program as its worker asks it.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::catch_panic::guard;
 use super::core::Core;
+use super::ctx::Ctx;
 use super::dispatcher::ConnDispatcher;
 use super::service::{Dispatcher, Named, Service};
+use super::task;
 use crate::bus::Read;
 use crate::net::ConnId;
 use crate::scoreboard::activity::{self, Work};
@@ -98,12 +101,23 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
         size_of::<S>() == 0
     }
 
-    fn user_of(&self, conn: ConnId) -> Option<String> {
-        self.hub.directory().memberships(conn).user
+    fn memberships(&self, conn: ConnId) -> (Option<String>, Vec<String>) {
+        let of = self.hub.directory().memberships(conn);
+        (of.user, of.rooms)
     }
 
     fn conns_of(&self, user: &str) -> Vec<ConnId> {
         self.hub.directory().user(user)
+    }
+
+    fn last_words(&self, say: &str) -> Box<dyn Any + Send> {
+        let (core, say) = (Arc::clone(self), say.to_owned());
+        task::boxed(&self.hub, move |c: &mut Ctx<'_, S>| {
+            if let Some(kicked) = &core.hooks.kicked {
+                kicked(c, &say);
+            }
+            c.close_saying(&say);
+        })
     }
 
     fn announces(&self) -> bool {

@@ -227,11 +227,15 @@ pub trait Service: Send + Sync {
     /// Whether the state of a connection has no bytes: as good as another one.
     fn is_stateless(&self) -> bool;
 
-    /// The user that a connection is bound to.
-    fn user_of(&self, conn: ConnId) -> Option<String>;
+    /// The user that a connection is bound to, and the rooms that it is in, sorted.
+    fn memberships(&self, conn: ConnId) -> (Option<String>, Vec<String>);
 
     /// The connections of a user.
     fn conns_of(&self, user: &str) -> Vec<ConnId>;
+
+    /// What runs in the turn of a connection that an operator closes with these
+    /// words, for [`Dispatch::run`](crate::protocol::Dispatch::run).
+    fn last_words(&self, say: &str) -> Box<dyn Any + Send>;
 
     /// Whether `draining` has anything to do.
     fn announces(&self) -> bool;

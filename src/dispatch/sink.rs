@@ -10,6 +10,8 @@ pub(super) trait Sink {
     fn close(&mut self, mode: CloseMode);
     /// Says why, where the protocol has words for it.
     fn say_code(&mut self, code: u16);
+    /// The same in words, of at most [`Words::MAX`](crate::net::Words::MAX) bytes.
+    fn say_words(&mut self, words: &str);
     fn pending(&self) -> usize;
     /// Whether anything that is sent goes anywhere.
     fn is_open(&self) -> bool;
@@ -35,6 +37,10 @@ impl Sink for Out<'_> {
         self.code = Some(code);
     }
 
+    fn say_words(&mut self, words: &str) {
+        self.words = Some(words.into());
+    }
+
     fn pending(&self) -> usize {
         self.bytes.len()
     }
@@ -57,6 +63,8 @@ impl Sink for Nowhere {
     fn close(&mut self, _: CloseMode) {}
 
     fn say_code(&mut self, _: u16) {}
+
+    fn say_words(&mut self, _: &str) {}
 
     fn pending(&self) -> usize {
         0

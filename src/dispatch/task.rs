@@ -45,6 +45,14 @@ impl<S> Drop for Task<S> {
     }
 }
 
+/// Code for a turn, as it goes through the mailbox.
+pub(super) fn boxed<S: 'static>(
+    hub: &Hub,
+    code: impl FnOnce(&mut Ctx<'_, S>) + Send + 'static,
+) -> Box<dyn Any + Send> {
+    Box::new(Task::<S>::new(hub, code))
+}
+
 /// What a connection has become, from outside of its turn.
 enum Became {
     Member(String),

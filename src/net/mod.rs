@@ -13,4 +13,4 @@ mod user;
 pub use access::Access;
 pub use id::{ConnId, NoConnId};
 pub use pool::{Pool, Vacancy};
-pub use user::UserName;
+pub use user::{UserName, Words};

@@ -15,6 +15,8 @@ pub struct Out<'a> {
     pub close: Option<CloseMode>,
     /// With which code, where the protocol has them and the handler one of its own.
     pub code: Option<u16>,
+    /// Why, beside the code: what an operator says.
+    pub words: Option<Box<str>>,
     /// Nearly always nothing.
     pub beside: Option<Box<Beside>>,
     protocol: &'a dyn Protocol,
@@ -29,6 +31,7 @@ impl<'a> Out<'a> {
             bytes,
             close: None,
             code: None,
+            words: None,
             beside: None,
             protocol,
         }

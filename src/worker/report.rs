@@ -11,6 +11,9 @@ use crate::net::ConnId;
 /// Characters of a user's name that a line has room for.
 const USER_SHOWN: usize = 20;
 
+/// Characters that it has room for of the names of rooms.
+const ROOMS_SHOWN: usize = 40;
+
 /// The connections of one worker.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Listed {
@@ -40,9 +43,17 @@ pub struct Live {
     pub queued: usize,
     /// Whom the program has bound it to.
     pub user: Option<String>,
+    /// Where it has joined: the first [`Self::ROOMS_MAX`], sorted.
+    pub rooms: Vec<String>,
 }
 
 impl Live {
+    /// Rooms that are listed of one connection.
+    pub const ROOMS_MAX: usize = 8;
+
+    /// Characters of a room's name that are listed.
+    pub const ROOM_MAX: usize = 64;
+
     /// One line for people.
     #[must_use]
     pub fn line(&self) -> String {
@@ -65,6 +76,10 @@ impl Live {
             short(self.queued as u64),
             cut(self.user.as_deref().unwrap_or("-"), USER_SHOWN),
         );
+        if !self.rooms.is_empty() {
+            line += "  ";
+            line += &cut(&self.rooms.join(" "), ROOMS_SHOWN);
+        }
         line
     }
 
@@ -82,6 +97,7 @@ impl Live {
             "bytes_acknowledged": self.bytes.map(|both| both.1),
             "bytes_queued": self.queued,
             "user": self.user,
+            "rooms": self.rooms,
         })
     }
 }

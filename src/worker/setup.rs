@@ -11,7 +11,7 @@ use crate::bus::{Bus, Shape};
 use crate::config::Config;
 use crate::dispatch::Settings;
 use crate::dispatch::service::Origin;
-use crate::net::{ConnId, UserName};
+use crate::net::{ConnId, UserName, Words};
 use crate::protocol::Protocol;
 use crate::scoreboard::{Row, Scoreboard};
 use crate::sys::channel::Channel;
@@ -121,10 +121,10 @@ pub enum Order {
     Adopt(usize, OwnedFd),
     /// Say which connections there are.
     List,
-    /// Close this connection.
-    Kick(ConnId),
-    /// Close all connections of this user.
-    KickUser(UserName),
+    /// Close this connection, whose peer is told something.
+    Kick(ConnId, Option<Words>),
+    /// Close all connections of this user, whose peers are told something.
+    KickUser(UserName, Option<Words>),
     /// Look whether the accept mutex has come.
     CheckAcceptMutex,
     /// When it drains, hand connections over this line to a worker that stays,

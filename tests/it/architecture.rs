@@ -15,6 +15,8 @@ const LAYERS: &[(&str, &str)] = &[
         "prelude app cli master worker listener web dispatch stress client body bus net protocol \
          scoreboard config log sys",
     ),
+    // The book: text and nothing else.
+    ("docs", ""),
     // What programs import; it only names what the layers below offer.
     (
         "prelude",

@@ -34,6 +34,8 @@ fn programs() -> &'static Path {
             "--example",
             "owing",
             "--example",
+            "own",
+            "--example",
             "lobby",
         ]);
         cargo.args(["--example", "rooms", "--example", "events"]);
@@ -94,7 +96,12 @@ impl Instance {
     }
 
     /// Of the program that has a table, flags and a command of its own.
-    pub(crate) fn lobby() -> Self {
+    pub(crate) fn own() -> Self {
+        Self::of(programs().join("own"), AS_ROOT, "")
+    }
+
+    /// Of the lobby of the examples.
+    pub(crate) fn example_lobby() -> Self {
         Self::of(programs().join("lobby"), AS_ROOT, "")
     }
 

@@ -53,6 +53,7 @@ mod instance;
 mod keys;
 mod listeners;
 mod load;
+mod lobby;
 mod logs;
 mod many_workers;
 mod master;

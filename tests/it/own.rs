@@ -9,10 +9,11 @@ use purlin::prelude::*;
 
 use crate::harness::{Client, comm, wait_until};
 use crate::instance::Instance;
+use crate::websocket;
 
-/// An instance of the lobby, with this for its table.
-fn lobby(app: &str) -> Instance {
-    let instance = Instance::lobby();
+/// An instance of the program, with this for its table.
+fn own(app: &str) -> Instance {
+    let instance = Instance::own();
     write(&instance, app);
     instance
 }
@@ -54,7 +55,7 @@ fn answer(instance: &Instance, id: u16) -> String {
 
 #[test]
 fn a_reload_takes_good_settings_and_refuses_bad_ones_with_their_place() {
-    let instance = lobby("motd = \"one\"\nseats = 4");
+    let instance = own("motd = \"one\"\nseats = 4");
     instance.must("start");
     assert_eq!(
         (answer(&instance, 1), answer(&instance, 2)),
@@ -95,7 +96,7 @@ fn a_reload_takes_good_settings_and_refuses_bad_ones_with_their_place() {
 
 #[test]
 fn file_environment_set_and_flag_stand_over_each_other_in_this_order() {
-    let instance = lobby("motd = \"file\"\nseats = 3");
+    let instance = own("motd = \"file\"\nseats = 3");
     let print = |env: &[(&str, &str)], arguments: &[&str]| {
         let mut command = instance.command(&["-T"]);
         let output = command.args(arguments).envs(env.iter().copied()).output();
@@ -134,7 +135,7 @@ fn file_environment_set_and_flag_stand_over_each_other_in_this_order() {
 
 #[test]
 fn a_command_of_the_program_sees_its_settings_and_says_what_is_wrong() {
-    let instance = lobby("users = \"users\"");
+    let instance = own("users = \"users\"");
     assert_eq!(ok(instance.ask(&["adduser", "ann", "--admin"])), "");
     ok(instance.ask(&["adduser", "bob"]));
     let users = fs::read_to_string(instance.path("users")).unwrap();
@@ -143,7 +144,7 @@ fn a_command_of_the_program_sees_its_settings_and_says_what_is_wrong() {
     assert_eq!(code, 1, "{said}");
     assert_eq!(
         said,
-        "lobby: app.users is empty: it names the file of users\n"
+        "own: app.users is empty: it names the file of users\n"
     );
     let (code, said) = instance.refused(&["adduser"]);
     assert_eq!(code, 64, "{said}");
@@ -155,32 +156,32 @@ fn a_command_of_the_program_sees_its_settings_and_says_what_is_wrong() {
 
 #[test]
 fn help_version_manual_and_completions_are_the_programs() {
-    let instance = lobby("");
+    let instance = own("");
     let help = ok(instance.ask(&["--help"]));
     for part in [
         "A place to meet",
         "Let somebody log in",
         "-m, --motd <TEXT>",
-        "lobby -t -c",
+        "own -t -c",
     ] {
         assert!(help.contains(part), "{part}: {help}");
     }
     let help = ok(instance.ask(&["adduser", "--help"]));
     for part in [
         "Let somebody log in",
-        "Usage: lobby adduser",
+        "Usage: own adduser",
         "May kick others",
         "--set",
     ] {
         assert!(help.contains(part), "{part}: {help}");
     }
-    assert!(ok(instance.ask(&["-v"])).starts_with("lobby 7.8.9 (purlin "));
-    assert!(ok(instance.ask(&["-V"])).starts_with("lobby 7.8.9 (purlin "));
+    assert!(ok(instance.ask(&["-v"])).starts_with("own 7.8.9 (purlin "));
+    assert!(ok(instance.ask(&["-V"])).starts_with("own 7.8.9 (purlin "));
     for (artifact, parts) in [
-        ("man", [".TH lobby 8", "7.8.9", "adduser"]),
-        ("bash", ["lobby", "adduser", "--motd"]),
-        ("zsh", ["#compdef lobby", "adduser", "--motd"]),
-        ("fish", ["complete -c lobby", "adduser", "-l motd"]),
+        ("man", [".TH own 8", "7.8.9", "adduser"]),
+        ("bash", ["own", "adduser", "--motd"]),
+        ("zsh", ["#compdef own", "adduser", "--motd"]),
+        ("fish", ["complete -c own", "adduser", "-l motd"]),
     ] {
         let mut command = std::process::Command::new(instance.program());
         let text = ok(command.args(["generate", artifact]).output().unwrap());
@@ -192,7 +193,7 @@ fn help_version_manual_and_completions_are_the_programs() {
 
 #[test]
 fn a_listener_has_functions_of_its_own_also_after_a_reload() {
-    let instance = lobby("motd = \"hi\"");
+    let instance = own("motd = \"hi\"");
     instance.must("start");
     let (mut ann, mut admin) = (Client::connect(instance.address), internal(&instance));
     ann.send(&comm(3, b"ann"));
@@ -222,7 +223,7 @@ fn a_listener_has_functions_of_its_own_also_after_a_reload() {
 
 #[test]
 fn a_file_without_a_listener_that_the_program_needs_is_refused() {
-    let instance = lobby("");
+    let instance = own("");
     instance.must("start");
     let address = instance.address;
     for (name, expected) in [
@@ -253,7 +254,7 @@ fn a_file_without_a_listener_that_the_program_needs_is_refused() {
 
 #[test]
 fn users_are_listed_and_kicked_in_every_worker() {
-    let instance = lobby("");
+    let instance = own("");
     instance.must("start");
     let output = instance.ask(&["workers", "3"]);
     assert!(output.status.success(), "{output:?}");
@@ -275,7 +276,7 @@ fn users_are_listed_and_kicked_in_every_worker() {
     let lines = ok(instance.ask(&["connections"]));
     let ends = |end: &str| lines.lines().filter(|line| line.ends_with(end)).count();
     assert_eq!(
-        (ends("  user"), ends("  ann"), ends("  böb \\u{7}")),
+        (ends("  user  rooms"), ends("  ann"), ends("  böb \\u{7}")),
         (1, 6, 1),
         "{lines}"
     );
@@ -291,6 +292,99 @@ fn users_are_listed_and_kicked_in_every_worker() {
     assert_eq!(said(&mut bob, 1, ""), "welcome");
     let (code, told) = instance.refused(&["kick"]);
     assert_eq!(code, 64, "{told}");
+}
+
+#[test]
+fn connections_are_listed_with_the_rooms_that_they_are_in() {
+    let instance = own("");
+    instance.must("start");
+    let mut bob = Client::connect(instance.address);
+    bob.send(&comm(3, b"bob"));
+    assert_eq!(said(&mut bob, 1, ""), "welcome");
+    let listed = ok(instance.ask(&["connections", "--json"]));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let one = &listed["connections"][0];
+    assert_eq!(one["user"], "bob");
+    assert_eq!(one["rooms"], serde_json::json!(["hall", "zoo"]));
+    let lines = ok(instance.ask(&["connections"]));
+    assert!(
+        lines.lines().any(|line| line.ends_with("  bob  hall zoo")),
+        "{lines}"
+    );
+}
+
+#[test]
+fn who_is_kicked_hears_why_in_every_worker_and_protocol() {
+    let instance = own("");
+    instance.must("start");
+    let output = instance.ask(&["workers", "2"]);
+    assert!(output.status.success(), "{output:?}");
+    let serve_both = || {
+        let status = instance.status();
+        let mut workers = status["workers"].as_array().unwrap().iter();
+        workers.all(|worker| worker["live"].as_u64() > Some(0))
+    };
+    let mut anns: Vec<Client> = Vec::new();
+    while !serve_both() {
+        assert!(anns.len() < 2000, "one worker has them all");
+        for _ in 0..20 {
+            let mut client = Client::connect(instance.address);
+            client.send(&comm(3, b"ann"));
+            assert_eq!(said(&mut client, 1, ""), "welcome");
+            anns.push(client);
+        }
+    }
+    let mut browser = internal(&instance);
+    browser.send(websocket::request("/ws", "").as_bytes());
+    assert!(websocket::head(&mut browser).0.starts_with("HTTP/1.1 101"));
+    let all = anns.len() + 1;
+    let longest = "wörk ".repeat(19) + "is over!!";
+    let kick = ["kick", "--user", "ann", "--say", &longest];
+    assert_eq!(
+        ok(instance.ask(&kick)),
+        format!("closed {all} connections of user ann\n")
+    );
+    for client in &mut anns {
+        assert_eq!(client.rest(), comm(5, longest.as_bytes()));
+    }
+    // In frames of its own as well, and then in the words of the protocol.
+    let push = comm(5, longest.as_bytes());
+    assert_eq!(websocket::next(&mut browser), (0x82, push));
+    let close = [&1008_u16.to_be_bytes()[..], longest.as_bytes()].concat();
+    assert_eq!(websocket::next(&mut browser), (0x88, close));
+    assert_eq!(instance.counter("connections_closed_kicked"), all as u64);
+    let mut bob = Client::connect(instance.address);
+    assert_eq!(said(&mut bob, 1, ""), "welcome");
+    let listed = ok(instance.ask(&["connections", "--json"]));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let id = listed["connections"][0]["id"].as_str().unwrap();
+    let kicked = ok(instance.ask(&["kick", id, "--say", "and you"]));
+    assert_eq!(kicked, format!("closed {id}\n"));
+    assert_eq!(bob.rest(), comm(5, b"and you"));
+    let (code, told) = instance.refused(&["kick", id, "--say", &"x".repeat(124)]);
+    assert_eq!(code, 64, "{told}");
+}
+
+/// What a worker is told used to be cut at 64 bytes, and somebody else was kicked.
+#[test]
+fn a_user_of_a_long_name_is_kicked_and_nobody_who_is_called_nearly_so() {
+    let instance = own("");
+    instance.must("start");
+    let name = "u".repeat(128);
+    let mut clients: Vec<Client> = [&name[..], &name[..54], &name[..52]]
+        .map(|name| {
+            let mut client = Client::connect(instance.address);
+            client.send(&comm(3, name.as_bytes()));
+            assert_eq!(said(&mut client, 1, ""), "welcome");
+            client
+        })
+        .into();
+    let kicked = ok(instance.ask(&["kick", "--user", &name]));
+    assert_eq!(kicked, format!("closed 1 connection of user {name}\n"));
+    assert_eq!(clients.remove(0).rest(), b"");
+    for client in &mut clients {
+        assert_eq!(said(client, 1, ""), "welcome");
+    }
 }
 
 #[test]

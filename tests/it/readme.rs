@@ -70,6 +70,35 @@ fn both_readmes_show_the_same_short_programs() {
     assert!(lines[0] <= 10 && lines[1] <= 15, "{lines:?}");
 }
 
+#[test]
+fn the_book_has_at_most_twelve_pages_of_two_screens_and_both_readmes_name_each() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs");
+    let all = fs::read_dir(folder).unwrap();
+    let names = all.map(|one| one.unwrap().file_name().into_string().unwrap());
+    let pages: Vec<String> = names.filter(|name| name.ends_with(".md")).collect();
+    assert!((1..=12).contains(&pages.len()), "{pages:?}");
+    for page in &pages {
+        let path = format!("src/docs/{page}");
+        let text = read(&path);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(text.lines().count() <= 130, "{page}");
+        // Rows of a table cannot be broken.
+        assert!(widest <= Some(240), "{page}: {widest:?}");
+        for readme in [README, CHINESE] {
+            assert!(
+                read(readme).contains(&format!("]({path})")),
+                "{readme}: {path}"
+            );
+        }
+    }
+    for readme in [README, CHINESE] {
+        for link in read(readme).split("](src/docs/").skip(1) {
+            let page = link.split(')').next().unwrap();
+            assert!(pages.iter().any(|known| known == page), "{readme}: {page}");
+        }
+    }
+}
+
 /// Builds the README's programs as a user would: a package of their own that
 /// depends on this one. It shares our target folder, so that nothing is built
 /// twice.

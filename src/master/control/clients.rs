@@ -12,6 +12,10 @@ use crate::sys::epoll::{Epoll, Interest};
 pub(in crate::master) const FIRST_TOKEN: u64 = 1 << 32;
 
 /// What a client waits for.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "operators are few, and wait for a moment"
+)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
     /// The rest of its request is awaited.

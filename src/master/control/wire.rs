@@ -8,10 +8,10 @@ use ::log::LevelFilter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::net::{ConnId, UserName};
+use crate::net::{ConnId, UserName, Words};
 
 /// Longer requests are refused.
-pub const REQUEST_MAX: usize = 1024;
+pub const REQUEST_MAX: usize = 2048;
 
 /// Exit code for a request that makes no sense (`EX_USAGE`).
 const USAGE: u8 = 64;
@@ -19,7 +19,7 @@ const USAGE: u8 = 64;
 /// What an operator can ask of the master. Over the wire, what needs a value is
 /// an object, as in `{"command":{"workers":"+1"}}`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
     /// Drain within the shutdown timeout, then exit.
     Stop,
@@ -48,11 +48,23 @@ pub enum Command {
     /// List the connections of all workers.
     Connections,
     /// Close a connection.
-    #[serde(with = "text")]
-    Kick(ConnId),
+    Kick {
+        /// Which.
+        #[serde(with = "text")]
+        id: ConnId,
+        /// What its peer is told.
+        #[serde(default, with = "some_text", skip_serializing_if = "Option::is_none")]
+        say: Option<Words>,
+    },
     /// Close all connections of a user.
-    #[serde(with = "text")]
-    KickUser(UserName),
+    KickUser {
+        /// Whose.
+        #[serde(with = "text")]
+        user: UserName,
+        /// What each of their peers is told.
+        #[serde(default, with = "some_text", skip_serializing_if = "Option::is_none")]
+        say: Option<Words>,
+    },
 }
 
 /// How many workers an operator wants.
@@ -112,6 +124,34 @@ mod text {
     }
 }
 
+/// As [`text`], of a value that is there.
+mod some_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserializer, Serializer};
+
+    use super::text;
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => text::serialize(value, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        text::deserialize(from).map(Some)
+    }
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
@@ -162,6 +202,10 @@ fn line(message: &impl Serialize) -> Vec<u8> {
 }
 
 /// What the server side waits for next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "operators are few, and wait for a moment"
+)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Progress {
     /// More of the request.
@@ -262,7 +306,7 @@ mod tests {
         ConnId::first(1, 2, 3).next()
     }
 
-    fn all() -> [(Command, &'static str); 16] {
+    fn all() -> [(Command, &'static str); 17] {
         [
             (Command::Stop, "{\"command\":\"stop\"}\n"),
             (Command::Quit, "{\"command\":\"quit\"}\n"),
@@ -291,12 +335,25 @@ mod tests {
             ),
             (Command::Connections, "{\"command\":\"connections\"}\n"),
             (
-                Command::Kick(id()),
-                "{\"command\":{\"kick\":\"1.2.3.1\"}}\n",
+                Command::Kick {
+                    id: id(),
+                    say: None,
+                },
+                "{\"command\":{\"kick\":{\"id\":\"1.2.3.1\"}}}\n",
             ),
             (
-                Command::KickUser("ann b".parse().unwrap()),
-                "{\"command\":{\"kick-user\":\"ann b\"}}\n",
+                Command::Kick {
+                    id: id(),
+                    say: "bye".parse().ok(),
+                },
+                "{\"command\":{\"kick\":{\"id\":\"1.2.3.1\",\"say\":\"bye\"}}}\n",
+            ),
+            (
+                Command::KickUser {
+                    user: "ann b".parse().unwrap(),
+                    say: "go \"home\"".parse().ok(),
+                },
+                "{\"command\":{\"kick-user\":{\"user\":\"ann b\",\"say\":\"go \\\"home\\\"\"}}}\n",
             ),
         ]
     }
@@ -328,9 +385,11 @@ mod tests {
             b"{\"command\":\"stop\",\"now\":true}\n",
             b"{\"command\":\"stop\"} {}\n",
             b"{\"command\":\"kick\"}\n",
-            b"{\"command\":{\"kick\":\"1.2.3\"}}\n",
-            b"{\"command\":{\"kick-user\":\"\"}}\n",
-            b"{\"command\":{\"kick\":\"1.2.3.4\",\"stop\":null}}\n",
+            b"{\"command\":{\"kick\":{\"id\":\"1.2.3\"}}}\n",
+            b"{\"command\":{\"kick\":{\"id\":\"1.2.3.4\",\"say\":\"a\\n\"}}}\n",
+            b"{\"command\":{\"kick\":{\"id\":\"1.2.3.4\",\"sya\":\"a\"}}}\n",
+            b"{\"command\":{\"kick-user\":{\"user\":\"\"}}}\n",
+            b"{\"command\":{\"kick\":{\"id\":\"1.2.3.4\"},\"stop\":null}}\n",
             b"{\"command\":{\"workers\":\"0\"}}\n",
             b"{\"command\":{\"workers\":\"-0\"}}\n",
             b"{\"command\":{\"workers\":\"some\"}}\n",

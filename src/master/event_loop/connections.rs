@@ -23,9 +23,9 @@ use crate::worker::{Listed, Live};
 /// How long a worker may take.
 const LISTED: Duration = Duration::from_secs(2);
 
-/// A longer list is none of ours: a connection takes some 200 bytes, and
-/// its user at most 128 characters.
-const LIST_MAX: u64 = 1 << 20;
+/// A longer list is none of ours: a connection takes some 200 bytes, its user at
+/// most 128 characters, and its rooms eight times 64.
+const LIST_MAX: u64 = 1 << 22;
 
 /// Connections that a worker lists at most.
 const LISTED_MAX: usize = 1000;
@@ -121,6 +121,10 @@ pub(in crate::master) fn parse(text: &[u8]) -> std::io::Result<Listed> {
     for one in &mut listed.live {
         one.local = plain(&one.local, LOCAL_MAX);
         one.user = (one.user.take()).map(|user| plain(&user, UserName::MAX));
+        one.rooms.truncate(Live::ROOMS_MAX);
+        for room in &mut one.rooms {
+            *room = plain(room, Live::ROOM_MAX);
+        }
     }
     Ok(listed)
 }
@@ -150,7 +154,7 @@ fn answer(pending_list: &mut PendingList) -> Response {
     let rank = |(_, live): &(usize, Live)| (std::cmp::Reverse((live.queued, live.idle)), live.id);
     pending_list.live.sort_unstable_by_key(rank);
     let mut text = format!(
-        "{:<17} {:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}  user\n",
+        "{:<17} {:<23} {:<21} {:>6} {:>6} {:>6} {:>6} {:>6}  user  rooms\n",
         "id", "peer", "local", "age", "idle", "in", "out", "queued"
     );
     for (_, live) in &pending_list.live {
@@ -204,6 +208,7 @@ mod tests {
             bytes: Some((u64::MAX, u64::MAX)),
             queued: usize::MAX,
             user: Some(local.into()),
+            rooms: vec![local.into(); 9],
         }
     }
 

@@ -12,7 +12,7 @@ use crate::master::control::{Command, Response};
 use crate::master::exit::Exit;
 use crate::master::plain::plain;
 use crate::master::workers::message::ToWorker;
-use crate::net::{ConnId, UserName};
+use crate::net::{ConnId, UserName, Words};
 use crate::sys::process::Pid;
 
 /// How long a worker may take.
@@ -28,18 +28,18 @@ pub(super) enum Whom {
 }
 
 impl Whom {
-    const fn order(self) -> ToWorker {
+    const fn order(self, say: Option<Words>) -> ToWorker {
         match self {
-            Self::Conn(id) => ToWorker::Kick(id),
-            Self::User(user) => ToWorker::KickUser(user),
+            Self::Conn(id) => ToWorker::Kick(id, say),
+            Self::User(user) => ToWorker::KickUser(user, say),
         }
     }
 
     /// What those asked who wait for it.
-    const fn command(self) -> Command {
+    const fn command(self, say: Option<Words>) -> Command {
         match self {
-            Self::Conn(id) => Command::Kick(id),
-            Self::User(user) => Command::KickUser(user),
+            Self::Conn(id) => Command::Kick { id, say },
+            Self::User(user) => Command::KickUser { user, say },
         }
     }
 }
@@ -47,6 +47,7 @@ impl Whom {
 /// Whose connections are being closed.
 pub(super) struct PendingKick {
     whom: Whom,
+    say: Option<Words>,
     /// Who has not answered.
     asked: Vec<(Pid, usize)>,
     closed: usize,
@@ -54,17 +55,19 @@ pub(super) struct PendingKick {
 }
 
 /// Asks every worker. Who asks for the same meanwhile gets the same answer.
-pub(super) fn begin(master: &mut Master<'_>, whom: Whom, now: Instant) {
-    if master.pending_kicks.iter().any(|one| one.whom == whom) {
+pub(super) fn begin(master: &mut Master<'_>, (whom, say): (Whom, Option<Words>), now: Instant) {
+    let is_it = |one: &PendingKick| (one.whom, one.say) == (whom, say);
+    if master.pending_kicks.iter().any(is_it) {
         return;
     }
     let mut asked = Vec::new();
     for member in master.workers.all() {
-        member.tell(whom.order());
+        member.tell(whom.order(say));
         asked.push((member.pid, member.number));
     }
     master.pending_kicks.push(PendingKick {
         whom,
+        say,
         asked,
         closed: 0,
         until: now + KICKED,
@@ -74,13 +77,15 @@ pub(super) fn begin(master: &mut Master<'_>, whom: Whom, now: Instant) {
 
 /// The worker `pid` has closed so many.
 pub(super) fn hear(master: &mut Master<'_>, pid: Pid, whom: Whom, count: usize) {
-    let mut pending = master.pending_kicks.iter_mut();
-    if let Some(one) = pending.find(|one| one.whom == whom)
-        && let Some(at) = one.asked.iter().position(|(asked, _)| *asked == pid)
-    {
-        one.asked.swap_remove(at);
-        // Whatever the worker says: it is shown, and nothing more.
-        one.closed = one.closed.saturating_add(count);
+    // Of two who want the same closed with other words, the first was told first.
+    for one in &mut master.pending_kicks {
+        let at = one.asked.iter().position(|(asked, _)| *asked == pid);
+        if let Some(at) = at.filter(|_| one.whom == whom) {
+            one.asked.swap_remove(at);
+            // Whatever the worker says: it is shown, and nothing more.
+            one.closed = one.closed.saturating_add(count);
+            return;
+        }
     }
 }
 
@@ -97,7 +102,7 @@ pub(super) fn look(master: &mut Master<'_>, now: Instant) {
     for one in done {
         let answer = answer(&one);
         log::info!("ordered: {}", answer.text);
-        (master.clients).answer_all(&[one.whom.command()], &answer, &master.epoll);
+        (master.clients).answer_all(&[one.whom.command(one.say)], &answer, &master.epoll);
     }
 }
 
@@ -177,6 +182,7 @@ mod tests {
         ] {
             let response = answer(&PendingKick {
                 whom: Whom::User("ann\u{7}".parse().unwrap()),
+                say: None,
                 asked: asked.to_vec(),
                 closed,
                 until: Instant::now(),

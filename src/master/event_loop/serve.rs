@@ -49,9 +49,11 @@ impl Master<'_> {
             control::Command::Workers(wanted) => self.set_workers(client, wanted)?,
             control::Command::LogLevel(level) => self.set_log_level(client, level),
             control::Command::Connections => connections::begin(self, Instant::now()),
-            control::Command::Kick(id) => kicks::begin(self, Whom::Conn(id), Instant::now()),
-            control::Command::KickUser(user) => {
-                kicks::begin(self, Whom::User(user), Instant::now())
+            control::Command::Kick { id, say } => {
+                kicks::begin(self, (Whom::Conn(id), say), Instant::now());
+            }
+            control::Command::KickUser { user, say } => {
+                kicks::begin(self, (Whom::User(user), say), Instant::now());
             }
         }
         Step::Continue(())

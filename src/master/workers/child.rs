@@ -241,7 +241,7 @@ impl Control for Orders {
     }
 
     fn order(&mut self) -> Option<Order> {
-        let mut datagram = [0; 64];
+        let mut datagram = [0; ToWorker::DATAGRAM_MAX];
         self.line.say_on();
         loop {
             self.spares.refill(self.ears.as_fd());
@@ -283,8 +283,10 @@ impl Control for Orders {
                     Some(_) | None => {}
                 },
                 Some(ToWorker::CheckAcceptMutex) => return Some(Order::CheckAcceptMutex),
-                Some(ToWorker::Kick(id)) => return Some(Order::Kick(id)),
-                Some(ToWorker::KickUser(user)) => return Some(Order::KickUser(user)),
+                Some(ToWorker::Kick(id, say)) => return Some(Order::Kick(id, say)),
+                Some(ToWorker::KickUser(user, say)) => {
+                    return Some(Order::KickUser(user, say));
+                }
                 None => log::error!("the master said something unknown"),
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::log::LevelFilter;
 
 use crate::master::cycle::SocketName;
-use crate::net::{ConnId, UserName};
+use crate::net::{ConnId, UserName, Words};
 
 /// From the master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,10 +30,10 @@ pub(in crate::master) enum ToWorker {
     LogLevel(LevelFilter),
     /// Write the connections into the file that comes along.
     List,
-    /// Close this connection.
-    Kick(ConnId),
-    /// Close the connections of this user.
-    KickUser(UserName),
+    /// Close this connection, whose peer is told something.
+    Kick(ConnId, Option<Words>),
+    /// Close the connections of this user, whose peers are told something.
+    KickUser(UserName, Option<Words>),
     /// Look at the accept mutex: it may be yours.
     CheckAcceptMutex,
     /// Accept as well from the socket that comes along, which has this name.
@@ -41,6 +41,9 @@ pub(in crate::master) enum ToWorker {
 }
 
 impl ToWorker {
+    /// Bytes of the longest: with a name, its length, and words.
+    pub(in crate::master) const DATAGRAM_MAX: usize = 32 + UserName::MAX + Words::MAX;
+
     pub(in crate::master) fn datagram(self) -> Vec<u8> {
         match self {
             Self::Refuse => b"refuse".to_vec(),
@@ -53,8 +56,13 @@ impl ToWorker {
             Self::ReopenAccess => b"reopen-access".to_vec(),
             Self::LogLevel(level) => format!("level {level}").into_bytes(),
             Self::List => b"list".to_vec(),
-            Self::Kick(id) => format!("kick {id}").into_bytes(),
-            Self::KickUser(user) => format!("kick-user {user}").into_bytes(),
+            Self::Kick(id, None) => format!("kick {id}").into_bytes(),
+            Self::Kick(id, Some(say)) => format!("kick {id} {say}").into_bytes(),
+            // A name may have any characters: its length says where it ends.
+            Self::KickUser(user, say) => {
+                let (len, say) = (user.as_str().len(), say.as_ref().map_or("", Words::as_str));
+                format!("kick-user {len} {user}{say}").into_bytes()
+            }
             Self::CheckAcceptMutex => b"check-accept-mutex".to_vec(),
             Self::Adopt((number, n)) => format!("adopt {number}.{n}").into_bytes(),
         }
@@ -84,14 +92,29 @@ impl ToWorker {
                 Some(Self::Retire(talk))
             }
             Some(("level", level)) => level.parse().ok().map(Self::LogLevel),
-            Some(("kick", id)) => id.parse().ok().map(Self::Kick),
-            Some(("kick-user", user)) => user.parse().ok().map(Self::KickUser),
+            Some(("kick", rest)) => {
+                let (id, say) = rest.split_once(' ').unwrap_or((rest, ""));
+                Some(Self::Kick(id.parse().ok()?, words(say)?))
+            }
+            Some(("kick-user", rest)) => {
+                let (len, rest) = rest.split_once(' ')?;
+                let (user, say) = rest.split_at_checked(len.parse().ok()?)?;
+                Some(Self::KickUser(user.parse().ok()?, words(say)?))
+            }
             Some(("adopt", name)) => {
                 let (number, n) = name.split_once('.')?;
                 Some(Self::Adopt((number.parse().ok()?, n.parse().ok()?)))
             }
             Some(_) => None,
         }
+    }
+}
+
+/// What a peer is told; `None`: no master says that.
+fn words(text: &str) -> Option<Option<Words>> {
+    match text {
+        "" => Some(None),
+        text => text.parse().ok().map(Some),
     }
 }
 
@@ -152,6 +175,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let id = ConnId::first(1, 2, 3);
         let user: UserName = "ann the 2nd\n".parse().unwrap();
+        let (say, longest) = ("go home, ann".parse().ok(), "u".repeat(128));
         for message in [
             ToWorker::Refuse,
             ToWorker::Drain(None),
@@ -164,12 +188,17 @@ mod tests {
             ToWorker::ReopenAccess,
             ToWorker::LogLevel(LevelFilter::Off),
             ToWorker::List,
-            ToWorker::Kick(id),
-            ToWorker::KickUser(user),
+            ToWorker::Kick(id, None),
+            ToWorker::Kick(id, say),
+            ToWorker::KickUser(user, None),
+            ToWorker::KickUser(user, say),
+            ToWorker::KickUser(longest.parse().unwrap(), longest[..123].parse().ok()),
             ToWorker::CheckAcceptMutex,
             ToWorker::Adopt((12, 3)),
         ] {
-            assert_eq!(ToWorker::parse(&message.datagram()), Some(message));
+            let datagram = message.datagram();
+            assert!(datagram.len() <= ToWorker::DATAGRAM_MAX, "{message:?}");
+            assert_eq!(ToWorker::parse(&datagram), Some(message));
         }
         for message in [
             ToMaster::Ready,
@@ -192,7 +221,10 @@ mod tests {
             b"successor",
             b"\xff",
             b"kick 1",
+            b"kick 1.2.3.0 a\nb",
             b"kick-user ",
+            b"kick-user 9 ann",
+            b"kick-user 0 ann",
             b"kicked-user 1",
             b"kicked-user x ann",
             b"level x",

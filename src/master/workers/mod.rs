@@ -66,8 +66,8 @@ impl Owed {
     fn asked(&mut self, message: ToWorker) {
         match message {
             ToWorker::List => self.lists += 1,
-            ToWorker::Kick(id) => self.kicks.push(id),
-            ToWorker::KickUser(user) => self.user_kicks.push(user),
+            ToWorker::Kick(id, _) => self.kicks.push(id),
+            ToWorker::KickUser(user, _) => self.user_kicks.push(user),
             ToWorker::Refuse
             | ToWorker::Drain(_)
             | ToWorker::Retire(_)
@@ -205,8 +205,8 @@ fn send(channel: &Channel, message: ToWorker, files: &[OwnedFd]) -> io::Result<(
         | ToWorker::Predecessor
         | ToWorker::LogLevel(_)
         | ToWorker::List
-        | ToWorker::Kick(_)
-        | ToWorker::KickUser(_)
+        | ToWorker::Kick(..)
+        | ToWorker::KickUser(..)
         | ToWorker::CheckAcceptMutex
         | ToWorker::Adopt(_) => {
             let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
@@ -297,8 +297,11 @@ mod tests {
         }
         for (order, message) in [
             (ToWorker::List, ToMaster::Listed),
-            (ToWorker::Kick(id), ToMaster::Kicked(id, true)),
-            (ToWorker::KickUser(user), ToMaster::KickedUser(user, 1)),
+            (ToWorker::Kick(id, None), ToMaster::Kicked(id, true)),
+            (
+                ToWorker::KickUser(user, None),
+                ToMaster::KickedUser(user, 1),
+            ),
         ] {
             assert_eq!(owed.said(&message), Err(Nonsense), "unasked");
             owed.asked(order);
@@ -307,7 +310,7 @@ mod tests {
             assert_eq!(owed.said(&message), Ok(()));
             assert_eq!(owed.said(&message), Err(Nonsense), "once too often");
         }
-        owed.asked(ToWorker::Kick(id));
+        owed.asked(ToWorker::Kick(id, None));
         let another = ToMaster::Kicked(id.next(), true);
         assert_eq!(owed.said(&another), Err(Nonsense));
     }

@@ -44,11 +44,14 @@ impl Code {
         Ok(Some(code))
     }
 
-    /// Appends a close frame; `None`: one without a code.
-    pub(super) fn write(code: Option<Self>, out: &mut Vec<u8>) {
-        let bytes = code.map(|code| code.0.to_be_bytes());
-        let payload = bytes.as_ref().map_or(&[][..], |bytes| &bytes[..]);
-        frame::write(Opcode::Close, payload, out);
+    /// Appends a close frame, with a reason behind the code; `None`: one without a
+    /// code, which has no reason either.
+    pub(super) fn write(code: Option<Self>, reason: Option<&str>, out: &mut Vec<u8>) {
+        let payload = code.map(|code| {
+            let reason = reason.unwrap_or_default().as_bytes();
+            [&code.0.to_be_bytes()[..], reason].concat()
+        });
+        frame::write(Opcode::Close, payload.as_deref().unwrap_or_default(), out);
     }
 }
 
@@ -122,7 +125,7 @@ mod tests {
             (Fault::TooLong("x"), 1009),
         ] {
             let mut expected = Vec::new();
-            Code::write(Some(Code(code)), &mut expected);
+            Code::write(Some(Code(code)), None, &mut expected);
             assert_eq!(Refusal::from(fault).answer, expected, "{code}");
         }
     }

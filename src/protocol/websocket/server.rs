@@ -46,6 +46,8 @@ pub(super) struct SocketServer {
     begun: Option<usize>,
     /// What the close frame will say; `None`: nothing was decided.
     last: Option<Last>,
+    /// Why, behind the code; nearly always nothing.
+    words: Option<Box<str>>,
     /// Messages are not served any more.
     deaf: bool,
 }
@@ -77,6 +79,7 @@ impl SocketServer {
             payload: Vec::new(),
             begun: None,
             last: None,
+            words: None,
             deaf: false,
         }
     }
@@ -222,8 +225,10 @@ impl SocketServer {
 
     /// A handler may have said with which code the connection ends, now or later.
     fn note_code(&mut self, turn: &mut Turn<'_>) {
-        if let Some(code) = turn.out.code.take() {
-            self.last.get_or_insert(Last::Say(Some(Code(code))));
+        let (code, words) = (turn.out.code.take(), turn.out.words.take());
+        if let (Some(code), None) = (code, self.last) {
+            self.last = Some(Last::Say(Some(Code(code))));
+            self.words = words;
         }
     }
 
@@ -309,7 +314,7 @@ impl Server for SocketServer {
         self.note_code(turn);
         let last = self.last.unwrap_or(Last::Say(Some(Code::NORMAL)));
         if let Last::Say(code) = last {
-            Code::write(code, &mut turn.out.bytes);
+            Code::write(code, self.words.as_deref(), &mut turn.out.bytes);
         }
         // Said once, whoever ends the connection after this.
         self.last = Some(Last::Silent);
@@ -324,6 +329,7 @@ impl Server for SocketServer {
         self.payload = Vec::new();
         self.begun = None;
         self.last = None;
+        self.words = None;
         self.deaf = false;
     }
 }

@@ -19,6 +19,7 @@ pub(super) mod mailbox;
 pub(super) mod outbound;
 pub(super) mod parts;
 
+use std::any::Any;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub(crate) enum Item {
     /// A handler somewhere wants the connection closed.
     /// With a code, where its protocol has such.
     Close(CloseMode, Option<u16>),
+    /// An operator wants it closed: what is to run in its turn first.
+    Kicked(Box<dyn Any + Send>),
     /// The connection is over; the last item.
     Ended,
 }
@@ -100,7 +103,7 @@ impl Item {
             | Self::Timer(_)
             | Self::Writable
             | Self::Wake => Urgency::Event,
-            Self::Close(..) | Self::Ended => Urgency::Close,
+            Self::Close(..) | Self::Kicked(_) | Self::Ended => Urgency::Close,
         }
     }
 }
@@ -425,6 +428,7 @@ mod tests {
             (Item::from(Event::Wake), Urgency::Event),
             (Item::from(Event::Reply(1, Answer::None)), Urgency::Reply),
             (Item::Close(CloseMode::Flush, None), Urgency::Close),
+            (Item::Kicked(Box::new(())), Urgency::Close),
             (Item::Ended, Urgency::Close),
         ] {
             assert_eq!(item.urgency(), urgency);

@@ -258,12 +258,16 @@ mod tests {
             true
         }
 
-        fn user_of(&self, _: ConnId) -> Option<String> {
-            None
+        fn memberships(&self, _: ConnId) -> (Option<String>, Vec<String>) {
+            (None, Vec::new())
         }
 
         fn conns_of(&self, _: &str) -> Vec<ConnId> {
             Vec::new()
+        }
+
+        fn last_words(&self, _: &str) -> Box<dyn std::any::Any + Send> {
+            Box::new(())
         }
 
         fn announces(&self) -> bool {

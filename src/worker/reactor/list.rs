@@ -2,11 +2,14 @@
 //! which alone knows them all: about a microsecond for each that is listed.
 
 use super::Reactor;
+use super::drain::Fate;
 use super::inbound::Inbound;
-use crate::net::{ConnId, UserName};
+use crate::dispatch::CloseReason;
+use crate::net::{ConnId, UserName, Words};
 use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::socket::{self, Peer};
+use crate::worker::connection::Item;
 use crate::worker::{Listed, Live};
 
 /// Connections that are listed at most.
@@ -30,6 +33,8 @@ impl Reactor<'_> {
         let live = all.into_iter().filter_map(|(queued, idle, slot)| {
             let inbound = &self.inbound[slot];
             let conn = inbound.conn()?;
+            let (user, rooms) = self.service.memberships(conn.id);
+            let rooms = rooms.iter().take(Live::ROOMS_MAX);
             Some(Live {
                 id: conn.named().name.word(),
                 peer: match conn.peer {
@@ -42,8 +47,10 @@ impl Reactor<'_> {
                 idle,
                 bytes: socket::bytes_moved(conn.socket()),
                 queued,
-                user: (self.service.user_of(conn.id))
-                    .map(|user| user.chars().take(UserName::MAX).collect()),
+                user: user.map(|user| user.chars().take(UserName::MAX).collect()),
+                rooms: rooms
+                    .map(|room| room.chars().take(Live::ROOM_MAX).collect())
+                    .collect(),
             })
         });
         let live = live.collect();
@@ -51,19 +58,30 @@ impl Reactor<'_> {
     }
 
     /// The same, of all connections of a user; tells how many those were.
-    pub(super) fn kick_user(&mut self, user: &str) -> usize {
-        let conns = self.service.conns_of(user);
-        conns.into_iter().filter(|conn| self.kick(*conn)).count()
+    pub(super) fn kick_user(&mut self, user: &str, say: Option<&Words>) -> usize {
+        let conns = self.service.conns_of(user).into_iter();
+        conns.filter(|conn| self.kick(*conn, say)).count()
     }
 
     /// Closes a connection because an operator wants it; false: nobody has
     /// that name.
-    pub(super) fn kick(&mut self, id: ConnId) -> bool {
+    pub(super) fn kick(&mut self, id: ConnId, say: Option<&Words>) -> bool {
         let mut lives = self.inbound.iter().filter_map(Inbound::conn);
         let Some(conn) = lives.find(|conn| conn.named().name == id) else {
             return false;
         };
-        self.end_connection(conn.id, CloseMode::Flush, Some(Counter::Kicked));
+        let id = conn.id;
+        // One that is on its way to another worker has no turn here any more.
+        let may_speak = conn.protocol().is_session() && self.fate(id.slot()) != Some(Fate::Offered);
+        if let Some(say) = say.filter(|_| may_speak) {
+            conn.ends_by(CloseReason::Kicked);
+            let task = self.service.last_words(say.as_str());
+            if self.shared.post(id, Item::Kicked(task)) {
+                self.shared.row.count(Counter::Kicked);
+                return true;
+            }
+        }
+        self.end_connection(id, CloseMode::Flush, Some(Counter::Kicked));
         true
     }
 }

@@ -324,12 +324,12 @@ impl<'a> Reactor<'a> {
                     let listed = self.list();
                     self.control.listed(&listed);
                 }
-                Order::Kick(id) => {
-                    let had_it = self.kick(id);
+                Order::Kick(id, say) => {
+                    let had_it = self.kick(id, say.as_ref());
                     self.control.kicked(id, had_it);
                 }
-                Order::KickUser(user) => {
-                    let count = self.kick_user(user.as_str());
+                Order::KickUser(user, say) => {
+                    let count = self.kick_user(user.as_str(), say.as_ref());
                     self.control.kicked_user(user, count);
                 }
                 Order::Refuse => self.refuse_clients(),

@@ -240,6 +240,12 @@ fn tell(shared: &Shared, server: &mut dyn Server, item: Item, turn: &mut Turn<'_
             }
             return StopReason::Close(mode);
         }
+        Item::Kicked(task) => {
+            // Whatever is owed: what an operator wants does not wait for it.
+            let _step = server.event(Event::Run(task), turn);
+            server.farewell(turn);
+            return StopReason::Close(CloseMode::Flush);
+        }
         Item::Ended => return StopReason::Ended,
         // The caller serves them.
         Item::Units(_) => return StopReason::Done,

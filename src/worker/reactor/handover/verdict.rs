@@ -351,6 +351,7 @@ fn is_full(error: &io::Error) -> bool {
 fn wish(mut waiting: Items<Item>) -> Option<CloseMode> {
     std::iter::from_fn(|| waiting.pop_front()).find_map(|item| match item {
         Item::Close(mode, _) => Some(mode),
+        Item::Kicked(_) => Some(CloseMode::Flush),
         // Of this worker's end, or of a time that the other one notes itself.
         Item::Units(_)
         | Item::Opened

@@ -14,20 +14,22 @@ const SEATS: Id = 2;
 const LOGIN: Id = 3;
 /// Answers with the name of the listener.
 const WHERE: Id = 4;
+/// What who is kicked is told.
+const KICKED: Id = 5;
 /// Of the internal listener: answers how many connections a user has.
 const COUNT: Id = 100;
 
 /// What `[app]` says.
 #[derive(Deserialize, Serialize)]
 #[serde(default)]
-struct Lobby {
+struct Own {
     motd: String,
     seats: Within<2, 64>,
     idle: Duration,
     users: Option<std::path::PathBuf>,
 }
 
-impl Default for Lobby {
+impl Default for Own {
     fn default() -> Self {
         Self {
             motd: "welcome".into(),
@@ -49,7 +51,7 @@ struct AddUser {
 }
 
 fn add_user(args: AddUser, settings: &purlin::dispatch::Settings) -> Result<(), String> {
-    let users = settings.get::<Lobby>().users.as_ref();
+    let users = settings.get::<Own>().users.as_ref();
     let users = users.ok_or("app.users is empty: it names the file of users")?;
     let file = std::fs::File::options()
         .append(true)
@@ -67,13 +69,19 @@ fn main() -> ExitCode {
         .version("7.8.9")
         .about("A place to meet")
         .single_worker()
-        .settings::<Lobby>("app")
+        .settings::<Own>("app")
         .flag("-m, --motd <TEXT>", "app.motd", "What newcomers read")
         .command("adduser", add_user)
-        .data_with(|settings| Ok::<_, String>(Motd(settings.get::<Lobby>().motd.clone())))
+        .data_with(|settings| Ok::<_, String>(Motd(settings.get::<Own>().motd.clone())))
         .on(MOTD, |c, (): ()| c.data::<Motd>().0.clone())
-        .on(SEATS, |c, (): ()| c.settings::<Lobby>().seats.to_string())
-        .on(LOGIN, |c, name: String| c.bind(&name))
+        .on(SEATS, |c, (): ()| c.settings::<Own>().seats.to_string())
+        .on(LOGIN, |c, name: String| {
+            c.bind(&name);
+            if name == "bob" {
+                c.join("zoo");
+                c.join("hall");
+            }
+        })
         .on(WHERE, |c, (): ()| {
             c.listener().unwrap_or_default().to_owned()
         })
@@ -81,7 +89,12 @@ fn main() -> ExitCode {
             l.on(COUNT, |c, user: String| {
                 c.hub().user(&user).count().to_string()
             })
-            .web(Web::new().get("/health", |_, (): ()| "fine"))
+            .web(
+                Web::<()>::new()
+                    .get("/health", |_, (): ()| "fine")
+                    .websocket("/ws", |c| c.bind("ann")),
+            )
         })
+        .kicked(|c, why| c.send(KICKED, why.to_owned()))
         .main()
 }
