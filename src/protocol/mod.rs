@@ -52,7 +52,7 @@ pub use media::Media;
 pub use message::Message;
 pub use out::Out;
 pub use push::{Push, Unsendable, Wire};
-pub use server::Server;
+pub use server::{Sent, Server};
 pub use successors::{Agreement, Chosen, Successors};
 pub use turn::Turn;
 pub use units::{BodyFile, Units};

@@ -40,6 +40,8 @@ const FAIL_PUSH: Id = 20;
 const TELL: Id = 22;
 /// Pushes the body to the connection whose name is its first line.
 const NAME: Id = 23;
+/// As LATE, and closes the others in the room `lobby` with a code.
+const CLOSE: Id = 24;
 /// What is pushed.
 const PUSH: Id = 100;
 
@@ -173,6 +175,12 @@ fn main() -> ExitCode {
             std::thread::sleep(Duration::from_millis(millis.parse()?));
             let reached = c.hub().room("lobby").except(c.conn()).send(PUSH, "lobby");
             Ok(reached.to_string())
+        })
+        .on(CLOSE, |c, millis: String| -> Result<String, Error> {
+            note("working\n");
+            std::thread::sleep(Duration::from_millis(millis.parse()?));
+            let others = c.hub().room("lobby").except(c.conn());
+            Ok(others.close_with(4001, "as asked").to_string())
         })
         .main()
 }

@@ -19,6 +19,7 @@ mod by_id;
 pub mod client;
 mod cutter;
 mod deflate;
+mod end;
 mod fault;
 mod frame;
 mod framed;

@@ -59,7 +59,7 @@ pub(crate) fn reply(
             }
         }
         kill_point(Spot::Replied);
-        shared.row.add(Counter::BytesOut, sent as u64);
+        went_out(shared, outbound, sent);
     }
     if sent < bytes.len() {
         shared.queued(conn, bytes.len() - sent);
@@ -215,7 +215,7 @@ fn put_bytes(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => failed(shared, conn, outbound, &error),
         }
-        shared.row.add(Counter::BytesOut, sent as u64);
+        went_out(shared, outbound, sent);
     }
     if sent < bytes.len() {
         shared.queued(conn, bytes.len() - sent);
@@ -229,7 +229,7 @@ fn put_file(shared: &Shared, conn: &Connection, outbound: &mut Outbound, mut par
     if outbound.is_empty() && !outbound.failed {
         shared.row.count(Counter::Writes);
         match send_part(conn.socket(), &mut part) {
-            Ok(sent) => shared.row.add(Counter::BytesOut, sent as u64),
+            Ok(sent) => went_out(shared, outbound, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => failed(shared, conn, outbound, &error),
         }
@@ -271,10 +271,16 @@ pub(crate) fn flush(
         if outbound.armed && !outbound.is_empty() {
             conn.drained(sent, shared.limits.send_rate);
         }
-        shared.row.add(Counter::BytesOut, sent as u64);
+        went_out(shared, outbound, sent);
         shared.unqueued(conn, bytes);
     }
     sent
+}
+
+/// The kernel has taken so many bytes.
+fn went_out(shared: &Shared, outbound: &mut Outbound, sent: usize) {
+    outbound.out = outbound.out.wrapping_add(sent as u64);
+    shared.row.add(Counter::BytesOut, sent as u64);
 }
 
 /// Has the sender told when there is room, exactly while bytes wait.
