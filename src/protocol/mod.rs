@@ -101,6 +101,12 @@ pub trait Protocol: Send + Sync {
         b""
     }
 
+    /// What a peer is told before it is closed because the worker has too many, or
+    /// holds too much; empty: nothing.
+    fn overloaded(&self) -> &'static [u8] {
+        b""
+    }
+
     /// How long a peer may be silent between two messages, where that is for the
     /// protocol to say and not for its heartbeat.
     fn keep_alive(&self) -> Option<Duration> {

@@ -85,6 +85,7 @@ mod watchdog;
 mod websocket;
 mod websocket_clients;
 mod websocket_ids;
+mod websocket_limits;
 mod websocket_log;
 mod websocket_moves;
 mod websocket_outgoing;

@@ -15,7 +15,7 @@ use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, More};
-use crate::sys::sync::Ordering;
+use crate::sys::sync::{Ordering, try_lock};
 use crate::worker::connection::Connection;
 use crate::worker::connection::items::Items;
 use crate::worker::connection::mailbox::FollowUp;
@@ -75,6 +75,23 @@ pub(crate) fn reply(
     }
     bytes.clear();
     true
+}
+
+/// Writes what is the last that is written, if nobody writes and nothing waits; on
+/// the reactor. False: it is not.
+pub(crate) fn last_words(shared: &Shared, conn: &Connection, words: &[u8]) -> bool {
+    let Some(mut outbound) = try_lock(&conn.outbound) else {
+        return false;
+    };
+    let is_at_rest = outbound.is_at_rest() && conn.unsent() == 0 && !conn.mailbox.is_busy();
+    if !is_at_rest || outbound.failed || outbound.held {
+        return false;
+    }
+    shared.row.count(Counter::Writes);
+    let sent = socket::send(conn.socket(), words).unwrap_or(0);
+    went_out(shared, &mut outbound, sent);
+    outbound.failed = sent > 0;
+    sent == words.len()
 }
 
 /// Moves the pushes that wait in the inbox behind what waits already. Whoever
