@@ -110,6 +110,59 @@ fn the_client_for_browsers_calls_is_pushed_to_and_comes_back() {
     assert_eq!(said, expected);
 }
 
+/// Comes back after it was told that there is too much to do, and after it was not.
+const PAUSES: &str = r#"<!DOCTYPE html><script src="/purlin.js"></script>
+<script>
+const say = what => fetch("/said/" + encodeURIComponent(what));
+let left;
+const server = purlin.connect("/ws", {
+  pauseMin: 100,
+  onclose: code => { left = [code, performance.now()]; },
+  onopen: () => left && say(left[0] + " " + Math.round(performance.now() - left[1])),
+});
+(async () => {
+  await server.call(1, "a");
+  for (const code of [4000, 1013]) {
+    await server.call(2, String(code)).catch(() => {});
+    await server.call(1, "b");
+  }
+})();
+</script>"#;
+
+#[test]
+fn the_client_for_browsers_comes_back_later_where_it_is_asked_to() {
+    if !has("chromium", "chromium") {
+        return;
+    }
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&said);
+    let web = Web::<()>::new()
+        .get("/", |_, (): ()| Html(PAUSES))
+        .get("/said/:what", move |c, (): ()| {
+            hears.lock().unwrap().push(c.param("what").into_owned());
+        })
+        .websocket("/ws", |_| ());
+    let app = App::<()>::new()
+        .on(1, |_, body: String| body)
+        .on(2, |c, code: String| {
+            let code = code.parse().expect("a number");
+            c.hub().conn(c.conn()).close_with(code, "as asked");
+        })
+        .web(web);
+    let server = Server::configured(app, &[("listener.0.protocol", "http")]).unwrap();
+    let profile = tempfile::tempdir().unwrap();
+    let browser = open(profile.path(), &format!("http://{}/", address(&server)));
+    wait_until("it was back twice", || said.lock().unwrap().len() >= 2);
+    drop(browser);
+    let said = said.lock().unwrap();
+    // Half of 100 ms, and half of sixteen times as much: at least.
+    for (said, code, least) in [(&said[0], "4000", 50), (&said[1], "1013", 800)] {
+        let (came, pause) = said.split_once(' ').unwrap();
+        assert_eq!(came, code);
+        assert!(pause.parse::<u64>().unwrap() >= least, "{said}");
+    }
+}
+
 /// Ten seconds in, then half a second on; says so, or what went wrong.
 const FILM: &str = r#"<!DOCTYPE html><video id="film" muted src="film.mp4" preload="metadata"></video>
 <script>
