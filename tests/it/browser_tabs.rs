@@ -63,12 +63,12 @@ impl Tabs {
         (both[0].as_u64().unwrap(), both[1].as_u64().unwrap())
     }
 
-    /// Each says something, which the other one hears, and nobody else.
+    /// Each says something, which the other one hears.
     fn talk(&mut self, about: &str) {
         for n in [0, 1] {
             let said = json!(format!("{about} {n}"));
-            let reached = self.run(n, &format!("server.call(TELL, {said})"));
-            assert_eq!(reached, json!("1"), "{said}");
+            // How many that reached is exact when a dead worker is reaped.
+            self.run(n, &format!("server.call(TELL, {said})"));
             wait_until("the other one hears it", || {
                 self.run(1 - n, "heard.at(-1) ?? null") == said
             });
