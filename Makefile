@@ -4,7 +4,7 @@
 CONF ?= conf/purlin.toml
 STRESS ?= --seconds 10
 
-.PHONY: build run needs test chaos chaos-quick stress loom bench bench-quick micro instructions instructions-check instructions-write deny fuzz install uninstall help
+.PHONY: build run needs test chaos chaos-quick stress loom bench bench-needs bench-quick micro instructions instructions-check instructions-write deny fuzz install uninstall help
 
 # For packages: `make install DESTDIR=... PREFIX=/usr`.
 PREFIX ?= /usr/local
@@ -70,6 +70,11 @@ loom:                 ## the concurrency models, at most three preemptions
 bench:                ## purlin, its limit, its peers; writes benches/RESULTS*.md
 	cargo bench --bench compare -- --write
 	cargo bench --bench bus
+
+# The first has 115 MB. Where they are missing, `make bench` says so and goes on.
+bench-needs:          ## npm's uWebSockets.js and ws, for the cells over WebSocket
+	mkdir -p target/tools/node
+	npm install --silent --no-fund --no-audit --prefix target/tools/node ws@8.18.3 @trufflesuite/uws-js-unofficial@20.30.0-unofficial.0
 
 # Not optimised, so that CI need not build everything again: no figures.
 bench-quick:          ## every peer and every cell once, only for errors

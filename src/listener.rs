@@ -70,6 +70,7 @@ fn requests(config: &Config, listener: &config::Listener) -> Http1 {
         Some(proxies) => http.behind(proxies),
         None => http,
     };
+    let http = http.recording_ends(keys.access_log_ends);
     match (&keys.access_log, keys.access_log_format) {
         (None, _) => http,
         (Some(_), config::AccessFormat::Combined) => http.recorded(AccessFormat::Combined),

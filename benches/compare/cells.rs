@@ -15,6 +15,7 @@ use crate::programs::Programs;
 use crate::server::{Port, Spec};
 use crate::specs::{ANNOUNCED, INLINE, POOLED, frames};
 
+mod sockets;
 mod web;
 
 /// Connections of the mixed load whose handler blocks.
@@ -96,6 +97,7 @@ pub(crate) fn all(programs: &Programs, options: &Options) -> Vec<Cell> {
     cells.push(make.memory());
     cells.push(make.calls());
     cells.extend(web::all(&make));
+    cells.extend(sockets::all(&make));
     cells
 }
 

@@ -33,6 +33,12 @@ const MANY: &[&str] = &[
 const BOTH_DEPTHS: &[&str] = &["comm-c100-d1", "comm-c100-d16"];
 const HTTP: &[&str] = &["http-c100-d1", "http-c1000-d1"];
 const FILES: &[&str] = &["http-file-64k", "http-file-1m", "http-range-16m"];
+const SOCKETS: &[&str] = &[
+    "ws-text-c100-d1",
+    "ws-text-c100-d16",
+    "ws-binary-c100-d1",
+    "ws-binary-c100-d16",
+];
 const PIPELINED: &[&str] = &["http-c100-d16"];
 const SHALLOW: &[&str] = &["comm-c100-d1"];
 const DEEP: &[&str] = &["comm-c100-d16"];
@@ -69,6 +75,10 @@ pub(crate) const GOALS: &[Goal] = &[
     goal(FILES,       Rate,    "purlin",              Some("nginx"),               AtLeast(1.0)),
     goal(&["http-log"], Rate,  "pooled, access log",  Some("pooled, no log"),      AtLeast(0.95)),
     goal(&["http-log"], Rate,  "inline, access log",  Some("inline, no log"),      AtLeast(0.95)),
+    goal(SOCKETS,     PerCpu,  "purlin inline",       Some("uWebSockets.js"),      AtLeast(1.4)),
+    goal(SOCKETS,     PerCpu,  "purlin inline",       Some("ws"),                  AtLeast(2.0)),
+    goal(SOCKETS,     PerCpu,  "purlin pooled",       Some("ws"),                  AtLeast(2.0)),
+    goal(&["ws-room"], PerCpu, "purlin",              Some("uWebSockets.js"),      AtLeast(1.2)),
     goal(&["http-memory"], Bytes, "purlin inline",    None,                        AtMost(600.0)),
 ];
 

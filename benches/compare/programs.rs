@@ -13,6 +13,8 @@ pub(crate) struct Programs {
     pub(crate) purlin: PathBuf,
     /// Everybody else: `peers`.
     pub(crate) peers: PathBuf,
+    /// What npm has installed, for servers in JavaScript.
+    pub(crate) modules: PathBuf,
     /// A folder for the files that servers over HTTP serve.
     pub(crate) www: PathBuf,
     target: PathBuf,
@@ -48,6 +50,7 @@ impl Programs {
         Ok(Self {
             purlin: target.join(profile).join("examples/bench-purlin"),
             peers: target.join("peers").join(profile).join("peers"),
+            modules: target.join("tools/node/node_modules"),
             www: target.join("bench-www"),
             target: target.into(),
             optimised,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::cores::Place;
 use crate::frame::Layout;
-use crate::load::{Asks, Get};
+use crate::load::{Asks, Get, Socket};
 use crate::programs::Programs;
 use crate::server::{Port, Spec};
 
@@ -121,6 +121,31 @@ impl Programs {
             port: Port::Given,
             place: Place::OneCore,
         }
+    }
+
+    /// purlin, asked over a WebSocket. Its frames are those of `comm`.
+    pub(crate) fn socket(&self, socket: Socket, keys: &[&str]) -> Spec {
+        let always = ["listener.0.protocol=auto", "listener.0.websocket=/ws"];
+        self.purlin_with(Asks::Socket(socket), &[&always, keys].concat())
+    }
+
+    /// A server in JavaScript, asked the same; `None`: npm has not installed `package`.
+    pub(crate) fn node(&self, design: &str, package: &str, socket: Socket) -> Option<Spec> {
+        if !self.modules.join(package).exists() {
+            return None;
+        }
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/sockets.js");
+        let modules = self.modules.display().to_string();
+        Some(Spec {
+            program: "node".into(),
+            arguments: [script, design, &modules, "{port}"]
+                .map(String::from)
+                .into(),
+            asks: Asks::Socket(socket),
+            files: Vec::new(),
+            port: Port::Given,
+            place: Place::OneCore,
+        })
     }
 
     /// Puts a file of `len` bytes where servers over HTTP find it; returns them.

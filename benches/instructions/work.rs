@@ -63,6 +63,13 @@ fn asks(address: SocketAddr, asks: &Asks) -> String {
             format!("--preset {preset} --id {id} --size {BODY} {address}")
         }
         Asks::Http(get) => format!("http://{address}{}", get.path),
+        // An echo of frames, whatever the path makes of them.
+        Asks::Socket(socket) => {
+            format!(
+                "--preset comm --id 1 --size {BODY} ws://{address}{}",
+                socket.path
+            )
+        }
     }
 }
 

@@ -318,6 +318,8 @@ table! {
         pub access_log: Option<Output> = None;
         /// How such a line looks.
         pub access_log_format: AccessFormat = AccessFormat::Combined;
+        /// Whether a WebSocket gets another one when it ends.
+        pub access_log_ends: bool = false;
     }
 }
 

@@ -64,18 +64,31 @@ pub enum Step {
 }
 
 /// What a connection becomes. Equal when it is the same one.
-#[derive(Clone)]
-pub struct Successor(pub Arc<dyn Protocol>);
+pub struct Successor {
+    /// What it speaks from now on.
+    pub protocol: Arc<dyn Protocol>,
+    /// The answer with which it became that, packed, where its end is recorded too.
+    pub recorded: Option<Box<[u8]>>,
+}
+
+impl From<Arc<dyn Protocol>> for Successor {
+    fn from(protocol: Arc<dyn Protocol>) -> Self {
+        Self {
+            protocol,
+            recorded: None,
+        }
+    }
+}
 
 impl fmt::Debug for Successor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Successor({:?})", self.0.name())
+        write!(f, "Successor({:?})", self.protocol.name())
     }
 }
 
 impl PartialEq for Successor {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.protocol, &other.protocol)
     }
 }
 

@@ -52,7 +52,7 @@ pub use media::Media;
 pub use message::Message;
 pub use out::Out;
 pub use push::{Push, Unsendable, Wire};
-pub use server::Server;
+pub use server::{Sent, Server};
 pub use successors::{Agreement, Chosen, Successors};
 pub use turn::Turn;
 pub use units::{BodyFile, Units};
@@ -98,6 +98,12 @@ pub trait Protocol: Send + Sync {
     /// What a peer is told before it is closed because its message did not come
     /// in time; empty: nothing.
     fn late(&self) -> &'static [u8] {
+        b""
+    }
+
+    /// What a peer is told before it is closed because the worker has too many, or
+    /// holds too much; empty: nothing.
+    fn overloaded(&self) -> &'static [u8] {
         b""
     }
 

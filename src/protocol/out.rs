@@ -20,6 +20,8 @@ pub struct Out<'a> {
     /// Nearly always nothing.
     pub beside: Option<Box<Beside>>,
     protocol: &'a dyn Protocol,
+    /// The message of replies that was written last: where it begins and ends.
+    replies: Option<(usize, usize)>,
 }
 
 impl<'a> Out<'a> {
@@ -34,7 +36,20 @@ impl<'a> Out<'a> {
             words: None,
             beside: None,
             protocol,
+            replies: None,
         }
+    }
+
+    /// Where the message of replies begins behind which nothing was written.
+    #[must_use]
+    pub(super) fn replies(&self) -> Option<usize> {
+        let (begin, end) = self.replies?;
+        (end == self.bytes.len()).then_some(begin)
+    }
+
+    /// What was written since `begin` is a message of replies.
+    pub(super) const fn note_replies(&mut self, begin: usize) {
+        self.replies = Some((begin, self.bytes.len()));
     }
 
     /// Appends a message that answers no request.

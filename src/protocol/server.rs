@@ -3,6 +3,23 @@
 
 use super::{Dispatch, Event, Step, Turn, Units};
 
+/// What a connection has sent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sent {
+    /// Bytes that went out.
+    pub out: u64,
+    /// Bytes that were written and wait.
+    pub left: u64,
+}
+
+impl Sent {
+    /// Bytes that were written.
+    #[must_use]
+    pub const fn written(self) -> u64 {
+        self.out.wrapping_add(self.left)
+    }
+}
+
 /// Serves the messages of one connection, in order. Used by whoever holds the
 /// connection's turn: a business thread, or the reactor for inline handlers.
 pub trait Server: Send {
@@ -44,10 +61,35 @@ pub trait Server: Send {
         let _has_no_words = turn;
     }
 
-    /// The connection is over: nothing is served or written any more, and so
-    /// many bytes that were written are not sent.
-    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
-        let _nothing_to_note = (unsent, app);
+    /// The connection became this with an answer that was recorded, of which the
+    /// last byte is the last one that was written: its end is recorded as well. The
+    /// answer is packed as for another process.
+    fn record_end(&mut self, answer: &[u8], sent: Sent) {
+        let _nobody_wants_to_know = (answer, sent);
+    }
+
+    /// Whether the end is recorded, so that the server is needed until then.
+    fn records_end(&self) -> bool {
+        false
+    }
+
+    /// What another process has to know beside the [`snapshot`](Self::snapshot) and
+    /// is longer than that; nearly always nothing.
+    fn kept(&self, sent: Sent) -> Vec<u8> {
+        let _nothing_to_keep = sent;
+        Vec::new()
+    }
+
+    /// Goes on with what another process's server [`kept`](Self::kept). False: that
+    /// cannot be read.
+    fn restore_kept(&mut self, kept: &[u8]) -> bool {
+        kept.is_empty()
+    }
+
+    /// The connection is over: nothing is served or written any more, and what is
+    /// left is not sent.
+    fn over(&mut self, sent: Sent, app: &mut dyn Dispatch) {
+        let _nothing_to_note = (sent, app);
     }
 
     /// Forgets the connection; a new one begins.

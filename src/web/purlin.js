@@ -8,7 +8,8 @@
 //
 // It speaks JSON ("purlin.json"). A body is any value that JSON has; bytes are given
 // and come as Uint8Array. It connects again by itself, after a pause that doubles up
-// to 30 s and is cut at random, so that not all clients come back at once. A call
+// to 30 s and is cut at random, so that not all clients come back at once; it begins
+// anew when the server has said something, and longer when it has too much to do. A call
 // that has no answer when its connection ends fails: nobody knows whether it was
 // served. One that is made while there is no connection waits for the next.
 (() => {
@@ -20,6 +21,9 @@
     return btoa(text);
   };
   const decode = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+
+  // The first pause where the server has too much to do: doubled so often.
+  const LATER = 4;
 
   class PurlinError extends Error {
     constructor(code, text) {
@@ -105,7 +109,6 @@
       const socket = new WebSocket(this.url, "purlin.json");
       this.socket = socket;
       socket.onopen = () => {
-        this.failures = 0;
         const waiting = this.waiting;
         this.waiting = [];
         for (const { seq, text } of waiting) this.put(seq, text);
@@ -114,9 +117,14 @@
         }
         this.onopen?.();
       };
-      socket.onmessage = ({ data }) => this.take(JSON.parse(data));
+      socket.onmessage = ({ data }) => {
+        this.failures = 0;
+        this.take(JSON.parse(data));
+      };
       socket.onclose = ({ code, reason }) => {
         clearInterval(this.beat);
+        // "Try again later."
+        if (code === 1013) this.failures = Math.max(this.failures, LATER);
         this.fail("the connection ended", call => call.sent);
         this.onclose?.(code, reason);
         if (!this.ended) this.timer = setTimeout(() => this.open(), this.pause());

@@ -202,9 +202,15 @@ fn no_request_fails(proxy: impl FnOnce(&Path, &str) -> Proxy) {
 }
 
 /// A WebSocket of a page of `front.example:8080`, opened through `proxy`.
-fn a_socket_is_opened(proxy: impl FnOnce(&Path, &str) -> Proxy) {
+fn a_socket_is_opened(proxy: impl Fn(&Path, &str) -> Proxy) {
+    for protocol in ["http", "auto"] {
+        a_socket_is_opened_on(protocol, &proxy);
+    }
+}
+
+fn a_socket_is_opened_on(protocol: &str, proxy: impl FnOnce(&Path, &str) -> Proxy) {
     let keys = [
-        ("listener.0.protocol", "http"),
+        ("listener.0.protocol", protocol),
         ("listener.0.websocket", "/ws"),
     ];
     let daemon = Daemon::start(&keys);

@@ -3,53 +3,22 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use purlin::Server;
 use purlin::prelude::*;
 
 use crate::daemon::Daemon;
+use crate::devtools::{Browser, chromium};
 use crate::harness::{address, has, wait_until};
 
-/// Chromium without a window, ended with all its processes.
-struct Browser(Child);
-
-impl Browser {
-    /// Opens a page; what it writes goes nowhere.
-    fn open(profile: &Path, url: &str) -> Self {
-        let mut command = chromium(profile);
-        command.args(["--remote-debugging-port=0", url]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.process_group(0).spawn().unwrap())
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let group = Pid::from_raw(i32::try_from(self.0.id()).expect("a pid"));
-        // Gone already is as good.
-        let _gone = killpg(group, Signal::SIGKILL);
-        let _waited = self.0.wait();
-    }
-}
-
-fn chromium(profile: &Path) -> Command {
-    let mut command = Command::new("chromium");
-    command.args([
-        "--headless",
-        // Its own walls need rights that a test may not have.
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--autoplay-policy=no-user-gesture-required",
-    ]);
-    command.arg(format!("--user-data-dir={}", profile.display()));
-    command.env("HOME", profile);
-    command
+/// Opens a page; what it writes goes nowhere.
+fn open(profile: &Path, url: &str) -> Browser {
+    let mut command = chromium(profile);
+    command.args(["--remote-debugging-port=0", url]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Browser(command.process_group(0).spawn().unwrap())
 }
 
 #[test]
@@ -124,7 +93,7 @@ fn the_client_for_browsers_calls_is_pushed_to_and_comes_back() {
         .web(web);
     let server = Server::configured(app, &[("listener.0.protocol", "http")]).unwrap();
     let profile = tempfile::tempdir().unwrap();
-    let browser = Browser::open(profile.path(), &format!("http://{}/", address(&server)));
+    let browser = open(profile.path(), &format!("http://{}/", address(&server)));
     wait_until("the page has said all", || said.lock().unwrap().len() >= 7);
     drop(browser);
     let mut said = said.lock().unwrap().clone();
@@ -139,6 +108,59 @@ fn the_client_for_browsers_calls_is_pushed_to_and_comes_back() {
         "sum 42",
     ];
     assert_eq!(said, expected);
+}
+
+/// Comes back after it was told that there is too much to do, and after it was not.
+const PAUSES: &str = r#"<!DOCTYPE html><script src="/purlin.js"></script>
+<script>
+const say = what => fetch("/said/" + encodeURIComponent(what));
+let left;
+const server = purlin.connect("/ws", {
+  pauseMin: 100,
+  onclose: code => { left = [code, performance.now()]; },
+  onopen: () => left && say(left[0] + " " + Math.round(performance.now() - left[1])),
+});
+(async () => {
+  await server.call(1, "a");
+  for (const code of [4000, 1013]) {
+    await server.call(2, String(code)).catch(() => {});
+    await server.call(1, "b");
+  }
+})();
+</script>"#;
+
+#[test]
+fn the_client_for_browsers_comes_back_later_where_it_is_asked_to() {
+    if !has("chromium", "chromium") {
+        return;
+    }
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&said);
+    let web = Web::<()>::new()
+        .get("/", |_, (): ()| Html(PAUSES))
+        .get("/said/:what", move |c, (): ()| {
+            hears.lock().unwrap().push(c.param("what").into_owned());
+        })
+        .websocket("/ws", |_| ());
+    let app = App::<()>::new()
+        .on(1, |_, body: String| body)
+        .on(2, |c, code: String| {
+            let code = code.parse().expect("a number");
+            c.hub().conn(c.conn()).close_with(code, "as asked");
+        })
+        .web(web);
+    let server = Server::configured(app, &[("listener.0.protocol", "http")]).unwrap();
+    let profile = tempfile::tempdir().unwrap();
+    let browser = open(profile.path(), &format!("http://{}/", address(&server)));
+    wait_until("it was back twice", || said.lock().unwrap().len() >= 2);
+    drop(browser);
+    let said = said.lock().unwrap();
+    // Half of 100 ms, and half of sixteen times as much: at least.
+    for (said, code, least) in [(&said[0], "4000", 50), (&said[1], "1013", 800)] {
+        let (came, pause) = said.split_once(' ').unwrap();
+        assert_eq!(came, code);
+        assert!(pause.parse::<u64>().unwrap() >= least, "{said}");
+    }
 }
 
 /// Ten seconds in, then half a second on; says so, or what went wrong.
@@ -202,7 +224,7 @@ fn a_film_is_played_and_sought() {
     let server = Server::configured(App::new().web(web), &keys).unwrap();
     let profile = tempfile::tempdir().unwrap();
     let url = format!("http://{}/", address(&server));
-    let browser = Browser::open(profile.path(), &url);
+    let browser = open(profile.path(), &url);
     wait_until("the film was played", || !said.lock().unwrap().is_empty());
     drop(browser);
     assert_eq!(said.lock().unwrap()[0], "played 30 of 40 320");

@@ -10,6 +10,7 @@ fn the_wire_is_the_same_in_every_accept_mode_and_with_edges() {
             .args(["bad_input::", "flow::", "daemon::", "silence::", "flood::"])
             .args(["slow::a_message", "slow::who_never", "slow::slow_clients"])
             .args(["websocket::", "websocket_ids::", "websocket_packed::"])
+            .arg("websocket_limits::")
             // Of the daemon, which does not hear of the mode; or long.
             .args(["--skip", "reload", "--skip", "bombs", "--skip", "memory"])
             .args(["--skip", "autobahn", "--skip", "thousand"])

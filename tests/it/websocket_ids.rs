@@ -31,6 +31,31 @@ fn one(client: &mut Client) -> (u32, u32, Vec<u8>) {
     (word(4), word(8), payload[16..].to_vec())
 }
 
+/// The next so many frames, in however many messages.
+fn replies(client: &mut Client, count: usize) -> Vec<(u32, u32, Vec<u8>)> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.extend(frames(client));
+    }
+    assert_eq!(all.len(), count);
+    all
+}
+
+/// All frames of the next message.
+fn frames(client: &mut Client) -> Vec<(u32, u32, Vec<u8>)> {
+    let (first, payload) = next(client);
+    assert_eq!(first, 0x82, "{payload:?}");
+    let (mut all, mut rest) = (Vec::new(), &payload[..]);
+    while !rest.is_empty() {
+        let word = |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().expect("four"));
+        let (frame, behind) = rest.split_at(16 + word(0) as usize);
+        assert_eq!(frame, rpc(word(4), word(8), &frame[16..]));
+        all.push((word(4), word(8), frame[16..].to_vec()));
+        rest = behind;
+    }
+    all
+}
+
 fn offering(server: &Server, path: &str, offer: &str) -> (Client, String) {
     let mut client = Client::to(server);
     let field = format!("Sec-WebSocket-Protocol: {offer}\r\n");
@@ -62,6 +87,10 @@ fn app() -> App<u32> {
                 std::thread::spawn(move || replier.send("at last"));
             })
         })
+        .on_inline(12, |c, text: String| {
+            c.send(9, "push");
+            text
+        })
         .on(10, |c, (): ()| c.close())
         .on(13, |c, code: String| {
             c.close_with(code.parse().expect("a number"));
@@ -76,14 +105,13 @@ fn binary_messages_carry_one_or_more_frames_to_the_handlers_by_id() {
     let mut client = open(&server, "/ws");
     let two = [rpc(1, 5, b"a"), rpc(3, 6, b"ann")].concat();
     client.send(&frame(0x82, &two));
-    assert_eq!(one(&mut client), (1, 5, b"a".to_vec()));
-    assert_eq!(one(&mut client), (3, 6, b"hello ann".to_vec()));
+    let both = [(1, 5, b"a".to_vec()), (3, 6, b"hello ann".to_vec())];
+    assert_eq!(replies(&mut client, 2), both);
     // However the message is framed.
     let (a, b) = two.split_at(11);
     client.send(&[frame(0x02, a), frame(0x89, b"?"), frame(0x80, b)].concat());
     assert_eq!(next(&mut client), (0x8a, b"?".to_vec()));
-    assert_eq!(one(&mut client), (1, 5, b"a".to_vec()));
-    assert_eq!(one(&mut client), (3, 6, b"hello ann".to_vec()));
+    assert_eq!(replies(&mut client, 2), both);
     // A long body, many at once.
     let long = vec![b'x'; 20_000];
     let many: Vec<u8> = (0..50)
@@ -91,14 +119,62 @@ fn binary_messages_carry_one_or_more_frames_to_the_handlers_by_id() {
         .collect();
     let mut writer = client.0.try_clone().expect("a descriptor");
     let writes = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &many));
-    for n in 0..50 {
-        assert_eq!(one(&mut client), (1, n, long.clone()));
+    for (n, reply) in (0..).zip(replies(&mut client, 50)) {
+        assert_eq!(reply, (1, n, long.clone()));
     }
     writes.join().expect("no panic").expect("written");
     // The state is that of a session, and frames beside it have their own.
     for n in 1..4_u32 {
         client.send(&frame(0x82, &rpc(7, n, b"")));
         assert_eq!(one(&mut client), (7, n, n.to_string().into_bytes()));
+    }
+}
+
+/// The handlers are all inline: one read is one turn.
+#[test]
+fn the_replies_of_a_turn_are_in_one_message_and_a_push_is_in_none_of_them() {
+    let server = serve_with(app(), KEYS);
+    let mut client = open(&server, "/ws");
+    let echo = |n| rpc(1, n, b"a");
+    // In one message and the next.
+    let asked = [
+        frame(0x82, &[echo(1), echo(2)].concat()),
+        frame(0x82, &echo(3)),
+        frame(0x82, &[rpc(12, 4, b"b"), echo(5)].concat()),
+    ];
+    client.send(&asked.concat());
+    let reply = |n| (1, n, b"a".to_vec());
+    assert_eq!(frames(&mut client), [reply(1), reply(2), reply(3)]);
+    assert_eq!(frames(&mut client), [(9, 0, b"push".to_vec())]);
+    assert_eq!(frames(&mut client), [(12, 4, b"b".to_vec()), reply(5)]);
+    // Nobody waits for the last of very many.
+    let long: Vec<u8> = (0..40)
+        .flat_map(|n| frame(0x82, &rpc(1, n, &[b'x'; 1000])))
+        .collect();
+    client.send(&long);
+    let mut came = 0;
+    while came < 40 {
+        let message = frames(&mut client);
+        assert!(message.len() <= 17, "{} in one", message.len());
+        for (id, n, body) in message {
+            assert_eq!((id, n, body.len()), (1, came, 1000));
+            came += 1;
+        }
+    }
+}
+
+/// By its length one message would tell of one reply what stands in the other.
+#[test]
+fn replies_that_may_be_compressed_are_messages_of_their_own() {
+    let keys = [KEYS, &[("websocket.compression", "true")]].concat();
+    let server = serve_with(app(), &keys);
+    let mut client = Client::to(&server);
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    client.send(request("/ws", offer).as_bytes());
+    assert!(head(&mut client).1.contains("permessage-deflate"));
+    client.send(&frame(0x82, &[rpc(1, 1, b"a"), rpc(1, 2, b"a")].concat()));
+    for n in 1..3 {
+        assert_eq!(one(&mut client), (1, n, b"a".to_vec()));
     }
 }
 
@@ -330,9 +406,14 @@ fn a_format_without_sequence_answers_in_order_in_one_message_and_the_next() {
     let comm = crate::harness::comm;
     let both = [comm(8, b""), comm(3, b"ann")].concat();
     client.send(&[frame(0x82, &both), frame(0x82, &comm(1, b"x"))].concat());
-    for expected in [comm(8, b"at last"), comm(3, b"hello ann"), comm(1, b"x")] {
-        assert_eq!(next(&mut client), (0x82, expected));
+    let expected = [comm(8, b"at last"), comm(3, b"hello ann"), comm(1, b"x")].concat();
+    let mut came = Vec::new();
+    while came.len() < expected.len() {
+        let (first, payload) = next(&mut client);
+        assert_eq!(first, 0x82);
+        came.extend(payload);
     }
+    assert_eq!(came, expected);
 }
 
 #[test]

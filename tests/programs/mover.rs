@@ -47,6 +47,8 @@ const BIND_ONLY: Id = 24;
 const MEMBERS: Id = 25;
 /// Answers how many are in the room that the body names.
 const COUNT: Id = 26;
+/// As LATE, and closes the others in the room `lobby` with a code.
+const CLOSE: Id = 27;
 /// What is pushed.
 const PUSH: Id = 100;
 
@@ -200,6 +202,12 @@ fn main() -> ExitCode {
             std::thread::sleep(Duration::from_millis(millis.parse()?));
             let reached = c.hub().room("lobby").except(c.conn()).send(PUSH, "lobby");
             Ok(reached.to_string())
+        })
+        .on(CLOSE, |c, millis: String| -> Result<String, Error> {
+            note("working\n");
+            std::thread::sleep(Duration::from_millis(millis.parse()?));
+            let others = c.hub().room("lobby").except(c.conn());
+            Ok(others.close_with(4001, "as asked").to_string())
         })
         .main()
 }

@@ -1,9 +1,12 @@
-//! What a server is asked: frames of which each is different, or one request
-//! over HTTP again and again.
+//! What a server is asked: frames or messages of which each is different, or one
+//! request over HTTP again and again.
 
+use std::net::TcpStream;
 use std::sync::Arc;
 
+use super::socket::{Socket, bare, masked};
 use super::{BODY, SLOW};
+use crate::Failure;
 use crate::frame::Layout;
 
 /// What is asked.
@@ -18,6 +21,8 @@ pub(crate) enum Asks {
     },
     /// A resource.
     Http(Arc<Get>),
+    /// Echoes over a WebSocket.
+    Socket(Socket),
 }
 
 /// A request over HTTP, and what has to come back.
@@ -47,6 +52,18 @@ impl Get {
 }
 
 impl Asks {
+    /// Whatever has to be said on a new connection before anything is asked.
+    ///
+    /// # Errors
+    ///
+    /// The server does not agree.
+    pub(super) fn begin(&self, stream: &TcpStream) -> Result<(), Failure> {
+        match self {
+            Self::Frames { .. } | Self::Http(_) => Ok(()),
+            Self::Socket(socket) => socket.open(stream),
+        }
+    }
+
     /// Appends the request of `connection` in its `turn`. A frame is like no
     /// other connection's and no other turn's.
     pub(crate) fn request(&self, connection: usize, turn: usize, out: &mut Vec<u8>) {
@@ -58,6 +75,22 @@ impl Asks {
                 layout.encode(*id, sequence, &body, out);
             }
             Self::Http(get) => out.extend_from_slice(get.request.as_bytes()),
+            Self::Socket(socket) => {
+                let (first, payload) = socket.message(connection, turn);
+                masked(first, &payload, out);
+            }
+        }
+    }
+
+    /// Appends the reply to that request, where it can be known.
+    pub(super) fn reply(&self, connection: usize, turn: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Frames { .. } => self.request(connection, turn, out),
+            Self::Http(_) => {}
+            Self::Socket(socket) => {
+                let (first, payload) = socket.answer(connection, turn);
+                bare(first, &payload, out);
+            }
         }
     }
 
@@ -69,6 +102,7 @@ impl Asks {
                 id: SLOW,
             },
             Self::Http(get) => Self::Http(Arc::clone(get)),
+            Self::Socket(socket) => Self::Socket(*socket),
         }
     }
 }

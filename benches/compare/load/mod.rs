@@ -4,6 +4,7 @@
 //! closed  every connection has `depth` requests in flight: the highest rate
 //! open    requests at times fixed in advance, whatever the server does
 //! churn   connect, one request, close
+//! room    each member says something, and hears what all of them said
 //! ```
 //!
 //! A load is open for all the rounds of a cell; between its turns nothing is
@@ -15,6 +16,8 @@ mod closed;
 mod open;
 mod reply;
 pub(crate) mod ring;
+mod room;
+mod socket;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -25,6 +28,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 pub(crate) use asks::{Asks, Get};
 pub(crate) use closed::Closed;
 pub(crate) use ring::{exchange, probe};
+pub(crate) use socket::{Says, Socket};
 
 use crate::Failure;
 
@@ -69,6 +73,8 @@ pub(crate) enum Shape {
     Open { connections: usize, rate: u32 },
     /// New connections for one request each, `at_once` of them at a time.
     Churn { at_once: usize },
+    /// Each of `members` says something, which all of them hear.
+    Room { members: usize },
 }
 
 /// What came back.
@@ -92,6 +98,7 @@ pub(crate) enum Load {
     Closed(closed::Closed),
     Open(open::Open),
     Churn(churn::Churn),
+    Room(room::Room),
 }
 
 impl Load {
@@ -111,6 +118,7 @@ impl Load {
                 Self::Open(open::Open::connect(target, connections, rate)?)
             }
             Shape::Churn { at_once } => Self::Churn(churn::Churn::new(target, at_once)?),
+            Shape::Room { members } => Self::Room(room::Room::enter(target, members)?),
         })
     }
 
@@ -124,6 +132,7 @@ impl Load {
             Self::Closed(load) => load.resume(),
             Self::Open(load) => load.run_for(WARM, &mut Tally::default()),
             Self::Churn(load) => load.run_for(WARM, &mut Tally::default()),
+            Self::Room(load) => load.run_for(WARM, &mut Tally::default()),
         }
     }
 
@@ -137,6 +146,7 @@ impl Load {
             Self::Closed(load) => load.run_for(time, tally),
             Self::Open(load) => load.run_for(time, tally),
             Self::Churn(load) => load.run_for(time, tally),
+            Self::Room(load) => load.run_for(time, tally),
         }
     }
 
@@ -149,7 +159,7 @@ impl Load {
         match self {
             Self::Closed(load) => load.pause(),
             // These end each run with nothing in flight.
-            Self::Open(_) | Self::Churn(_) => Ok(()),
+            Self::Open(_) | Self::Churn(_) | Self::Room(_) => Ok(()),
         }
     }
 }

@@ -47,15 +47,20 @@ impl Connection {
         let stream = TcpStream::connect(target.address)
             .map_err(|error| format!("connection {name} to {}: {error}", target.address))?;
         stream.set_nodelay(true)?;
+        target.asks.begin(&stream)?;
         let different = depth + 1;
-        let mut ring = Vec::new();
+        let (mut ring, mut echoes) = (Vec::new(), Vec::new());
         for turn in 0..different + depth {
             target.asks.request(name, turn % different, &mut ring);
         }
         let request = ring.len() / (different + depth);
         let period = different * request;
+        (0..different).for_each(|turn| target.asks.reply(name, turn, &mut echoes));
         let replies = match &target.asks {
-            Asks::Frames { .. } => Replies::exact(ring[..period].into(), request),
+            Asks::Frames { .. } | Asks::Socket(_) => {
+                let len = echoes.len() / different;
+                Replies::exact(echoes.into(), len)
+            }
             Asks::Http(get) => Replies::learn(&stream, get)?,
         };
         stream.set_nonblocking(true)?;
@@ -145,17 +150,19 @@ pub(crate) fn probe(target: &Target) -> Result<(), Failure> {
 /// The server does not answer, or not rightly.
 pub(crate) fn exchange(target: &Target, name: usize) -> Result<TcpStream, Failure> {
     let mut stream = TcpStream::connect(target.address)?;
-    let mut request = Vec::new();
+    target.asks.begin(&stream)?;
+    let (mut request, mut expected) = (Vec::new(), Vec::new());
     target.asks.request(name, 0, &mut request);
+    target.asks.reply(name, 0, &mut expected);
     if let Asks::Http(get) = &target.asks {
         Replies::learn(&stream, get)?;
         return Ok(stream);
     }
     stream.set_read_timeout(Some(PROBE))?;
     stream.write_all(&request)?;
-    let mut reply = vec![0; request.len()];
+    let mut reply = vec![0; expected.len()];
     stream.read_exact(&mut reply)?;
-    same(&reply, &request)?;
+    same(&reply, &expected)?;
     Ok(stream)
 }
 
@@ -170,6 +177,7 @@ pub(super) fn first(target: &Target, name: usize) -> Result<(Vec<u8>, Replies), 
     let replies = match &target.asks {
         Asks::Frames { .. } => Replies::exact(request.as_slice().into(), request.len()),
         Asks::Http(get) => Replies::learn(&TcpStream::connect(target.address)?, get)?,
+        Asks::Socket(_) => return Err("a WebSocket does not come and go".into()),
     };
     Ok((request, replies))
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::layout::Layout;
 use super::plain::{ErrorBody, Frame, encode};
-use crate::protocol::{Refusal, Units, Unsendable};
+use crate::protocol::{Out, Refusal, Units, Unsendable};
 
 /// A frame format. Implemented here; a program's own is a
 /// [`Codec`](super::Codec).
@@ -65,6 +65,21 @@ pub trait Format: fmt::Debug + Send + Sync + 'static {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Unsendable>;
+
+    /// Appends a reply. Where messages hold several, it may join those before it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::encode`].
+    #[inline(always)]
+    fn reply(
+        &self,
+        to: Request<Self::Echo>,
+        body: &[u8],
+        out: &mut Out<'_>,
+    ) -> Result<(), Unsendable> {
+        self.encode(to, body, &mut out.bytes)
+    }
 
     /// Appends the answer to a request that failed; `false` when the format has
     /// no words for it.

@@ -80,7 +80,7 @@ impl<F: Format> FrameServer<F> {
                     id: id.or(to.id),
                     ..to
                 };
-                let written = self.format.encode(reply, body, &mut out.bytes);
+                let written = self.format.reply(reply, body, out);
                 written
                     .err()
                     .and_then(|error| self.cannot_say(to, error, out))

@@ -7,7 +7,7 @@ use super::date::http_date;
 use super::response::{Response, reason};
 use super::source::Stream;
 use super::stream_writer::{Framing, StreamWriter};
-use crate::protocol::{FilePart, Out};
+use crate::protocol::{FilePart, Out, Successor};
 
 /// What of the request its response must know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,6 +29,8 @@ pub(super) struct Asked {
 pub(super) enum Written {
     /// All of it; the connection goes on, or not.
     Whole { keeps: bool },
+    /// All of it; the connection goes on as this.
+    Becomes(Successor),
     /// Its head: the content follows, bit by bit.
     Head(StreamWriter),
 }
@@ -67,6 +69,12 @@ impl Response {
             (true, _) => {}
         }
         bytes.extend_from_slice(b"\r\n");
+        // Only a client that wants a close has said that it asks no more.
+        if let Some(successor) = self.becomes
+            && keeps
+        {
+            return Written::Becomes(successor);
+        }
         if asked.head || bare {
             return Written::Whole { keeps };
         }

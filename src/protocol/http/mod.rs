@@ -84,6 +84,7 @@ impl Http1 {
             proxies: None,
             spooling,
             access: None,
+            ends: false,
             root: None,
             successors: None,
         }))
@@ -137,6 +138,13 @@ impl Http1 {
     #[must_use]
     pub fn recorded(mut self, format: AccessFormat) -> Self {
         Arc::make_mut(&mut self.0).access = Some(format);
+        self
+    }
+
+    /// A connection that becomes something else is recorded once more at its end.
+    #[must_use]
+    pub fn recording_ends(mut self, ends: bool) -> Self {
+        Arc::make_mut(&mut self.0).ends = ends;
         self
     }
 }

@@ -16,9 +16,9 @@ pub struct Sending {
     request: Option<Kept>,
     /// Whom a proxy asked for.
     client: Option<IpAddr>,
-    status: u16,
+    pub(in crate::protocol) status: u16,
     /// Bytes behind the head of the answer, as far as they are written.
-    pub(super) bytes: u64,
+    pub(in crate::protocol) bytes: u64,
     /// When the request was looked at first, in microseconds.
     since: u64,
     id: Box<str>,
@@ -103,9 +103,14 @@ impl Sending {
     /// What another worker needs to write the line.
     #[must_use]
     pub fn pack(&self) -> Vec<u8> {
+        self.pack_with(self.bytes)
+    }
+
+    /// The same, with another count of bytes.
+    pub(in crate::protocol) fn pack_with(&self, bytes: u64) -> Vec<u8> {
         let format = [u8::from(self.format == AccessFormat::Json)];
         let client = self.client.map(|client| client.to_string());
-        let (status, bytes) = (self.status.to_le_bytes(), self.bytes.to_le_bytes());
+        let (status, bytes) = (self.status.to_le_bytes(), bytes.to_le_bytes());
         let since = self.since.to_le_bytes();
         let kept = self.request.as_ref();
         let fields: [Option<&[u8]>; FIELDS] = [

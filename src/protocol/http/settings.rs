@@ -20,6 +20,8 @@ pub(super) struct Settings {
     pub(super) proxies: Option<Proxies>,
     /// How each answer is recorded, if it is.
     pub(super) access: Option<AccessFormat>,
+    /// What a connection becomes is recorded once more when it ends.
+    pub(super) ends: bool,
     pub(super) root: Option<Arc<dyn Root>>,
     /// What its connections may become.
     pub(super) successors: Option<Arc<dyn Successors>>,

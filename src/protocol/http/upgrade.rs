@@ -7,7 +7,7 @@ use sha1_smol::Sha1;
 use super::response::Response;
 use super::scan::trim;
 use super::{Head, Request};
-use crate::protocol::{Agreement, Chosen, Error, Successor, Successors};
+use crate::protocol::{Agreement, Chosen, Error, Successors};
 use crate::scoreboard::Counter;
 
 /// What is hashed behind the client's key.
@@ -146,7 +146,7 @@ impl<'a> Upgrade<'a> {
         if let Some(agreed) = agreed {
             response.field("Sec-WebSocket-Extensions", agreed.answer.as_bytes());
         }
-        response.becomes = Some(Successor(protocol));
+        response.becomes = Some(protocol.into());
     }
 }
 

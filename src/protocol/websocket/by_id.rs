@@ -13,7 +13,7 @@ use super::writer::Writer;
 use crate::protocol::frame::{Format, FrameCutter, FrameServer};
 use crate::protocol::{
     Answer, CloseMode, Cutter, Dispatch, Error, Event, Lane, Media, Out, Push, Refusal, Route,
-    Server, Step, Then, Turn, Units,
+    Sent, Server, Step, Then, Turn, Units,
 };
 
 /// A payload up to this is lent to its handler, a longer one shared.
@@ -293,8 +293,8 @@ impl<F: Format> Speaker for ByIdSpeaker<F> {
         self.frames.restore(snapshot);
     }
 
-    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
-        self.frames.over(unsent, app);
+    fn over(&mut self, sent: Sent, app: &mut dyn Dispatch) {
+        self.frames.over(sent, app);
     }
 
     fn reset(&mut self) {

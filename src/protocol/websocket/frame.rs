@@ -252,6 +252,24 @@ pub(super) fn write_with<T, E>(
     Ok(written)
 }
 
+/// More was appended to the last message of `out`, which begins at `begin` and is
+/// not compressed.
+pub(super) fn lengthen(begin: usize, out: &mut Vec<u8>) {
+    let old = match out[begin + 1] {
+        126 => 4,
+        127 => HEAD_MAX,
+        _ => 2,
+    };
+    let len = out.len() - begin - old;
+    let (mut head, new) = head(Opcode::Binary, false, len);
+    head[0] = out[begin];
+    if new == old {
+        out[begin..begin + new].copy_from_slice(&head[..new]);
+    } else {
+        out.splice(begin..begin + old, head[..new].iter().copied());
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -315,6 +333,23 @@ mod tests {
             unmask(&text[..cut], mask, 0, &mut out);
             unmask(&text[cut..], mask, cut, &mut out);
             assert_eq!(out, slow, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_grows_is_the_one_that_it_would_have_been() {
+        for opcode in [Opcode::Text, Opcode::Binary] {
+            let mut grown = b"before".to_vec();
+            write(opcode, b"", &mut grown);
+            let mut payload = Vec::new();
+            for more in [0, 1, 124, 1, 65_409, 1, 70_000] {
+                payload.resize(payload.len() + more, 7);
+                grown.resize(grown.len() + more, 7);
+                lengthen(6, &mut grown);
+                let mut whole = b"before".to_vec();
+                write(opcode, &payload, &mut whole);
+                assert!(grown == whole, "{} bytes", payload.len());
+            }
         }
     }
 

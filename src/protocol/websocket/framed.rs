@@ -1,12 +1,18 @@
 //! A frame format within binary messages: what it writes is a message of its own,
 //! what it reads stands in one already.
 
-use super::frame::Opcode;
+use super::frame::{self, Opcode};
 use super::writer::Writer;
 use crate::protocol::frame::{Format, Request};
-use crate::protocol::{Refusal, Units, Unsendable};
+use crate::protocol::{Out, Refusal, Units, Unsendable};
 
-/// Frames of `F`, each written as one message.
+/// Bytes of a message up to which replies are put into one: a peer has the first of
+/// them only when it has the last.
+const JOINED_MAX: usize = 16 * 1024;
+
+/// Frames of `F`, each written as one message, but for the replies of a turn: as no
+/// other stands between them, one message has them all. Where messages are
+/// compressed, none does: its length would tell one reply from what stands beside it.
 #[derive(Debug)]
 pub(super) struct Framed<F> {
     pub(super) format: F,
@@ -58,6 +64,30 @@ impl<F: Format> Format for Framed<F> {
     ) -> Result<(), Unsendable> {
         self.writer
             .write_with(Opcode::Binary, out, |out| self.format.encode(to, body, out))
+    }
+
+    fn reply(
+        &self,
+        to: Request<F::Echo>,
+        body: &[u8],
+        out: &mut Out<'_>,
+    ) -> Result<(), Unsendable> {
+        let end = out.bytes.len();
+        let fits = |begin: &usize| end - begin + body.len() <= JOINED_MAX;
+        let before = out.replies().filter(|_| !self.writer.packs()).filter(fits);
+        let begin = match before {
+            Some(begin) => {
+                self.format.encode(to, body, &mut out.bytes)?;
+                frame::lengthen(begin, &mut out.bytes);
+                begin
+            }
+            None => {
+                self.encode(to, body, &mut out.bytes)?;
+                end
+            }
+        };
+        out.note_replies(begin);
+        Ok(())
     }
 
     fn encode_error(

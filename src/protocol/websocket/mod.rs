@@ -19,6 +19,7 @@ mod by_id;
 pub mod client;
 mod cutter;
 mod deflate;
+mod end;
 mod fault;
 mod frame;
 mod framed;
@@ -173,6 +174,10 @@ impl<F: Format> Protocol for MessagesById<F> {
     fn late(&self) -> &'static [u8] {
         LATE
     }
+
+    fn overloaded(&self) -> &'static [u8] {
+        OVERLOADED
+    }
 }
 
 /// What the names of protocols without ids begin with.
@@ -180,6 +185,9 @@ const RAW: &str = "websocket messages ";
 
 /// What a peer is told whose message did not come in time.
 const LATE: &[u8] = b"\x88\x02\x03\xf0";
+
+/// What a peer is told for which there is no room: to try again later.
+const OVERLOADED: &[u8] = b"\x88\x02\x03\xf5";
 
 impl Protocol for RawMessages {
     fn cutter(&self) -> Box<dyn Cutter> {
@@ -208,6 +216,10 @@ impl Protocol for RawMessages {
 
     fn late(&self) -> &'static [u8] {
         LATE
+    }
+
+    fn overloaded(&self) -> &'static [u8] {
+        OVERLOADED
     }
 }
 

@@ -7,7 +7,7 @@ use super::frame::Opcode;
 use super::speaker::{Incoming, Served, Speaker};
 use super::writer::Writer;
 use crate::protocol::{
-    Answer, CloseMode, Dispatch, Event, Lane, Listening, Media, Message, Out, Step, Turn,
+    Answer, CloseMode, Dispatch, Event, Lane, Listening, Media, Message, Out, Sent, Step, Turn,
 };
 
 /// Where the messages of a connection go.
@@ -194,7 +194,7 @@ impl Speaker for RawSpeaker {
 
     fn restore(&mut self, _: u32) {}
 
-    fn over(&mut self, _: u64, _: &mut dyn Dispatch) {}
+    fn over(&mut self, _: Sent, _: &mut dyn Dispatch) {}
 
     fn reset(&mut self) {
         self.owed = None;

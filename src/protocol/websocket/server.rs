@@ -4,11 +4,12 @@
 use std::cell::Cell;
 
 use super::deflate;
+use super::end::End;
 use super::fault::{Code, Fault};
 use super::frame::{self, Header, Opcode};
 use super::speaker::{Incoming, Served, Speaker};
 use super::writer::Counts;
-use crate::protocol::{CloseMode, Dispatch, Event, Refusal, Server, Step, Turn, Units};
+use crate::protocol::{CloseMode, Dispatch, Event, Refusal, Sent, Server, Step, Turn, Units};
 use crate::scoreboard::Counter;
 
 /// A ping of ours.
@@ -50,6 +51,8 @@ pub(super) struct SocketServer {
     words: Option<Box<str>>,
     /// Messages are not served any more.
     deaf: bool,
+    /// Its end is recorded.
+    end: Option<End>,
 }
 
 /// The close frame that ends a connection.
@@ -81,6 +84,7 @@ impl SocketServer {
             last: None,
             words: None,
             deaf: false,
+            end: None,
         }
     }
 
@@ -239,12 +243,15 @@ impl SocketServer {
                 self.farewell(turn);
                 step
             }
-            Step::Refuse(refusal) if refusal.answer.is_empty() => Step::Refuse(Refusal {
-                answer: POLICY,
-                ..refusal
-            }),
-            Step::Refuse(_)
-            | Step::Close(CloseMode::Abort)
+            Step::Refuse(refusal) => {
+                let is_said = !refusal.answer.is_empty();
+                let answer = if is_said { refusal.answer } else { POLICY };
+                if let (Some(end), [_, _, code @ ..]) = (&mut self.end, answer) {
+                    end.said(Code::read(code).ok().flatten());
+                }
+                Step::Refuse(Refusal { answer, ..refusal })
+            }
+            Step::Close(CloseMode::Abort)
             | Step::Next
             | Step::NotInline
             | Step::AwaitReply
@@ -298,7 +305,8 @@ impl Server for SocketServer {
     }
 
     fn is_idle(&self) -> bool {
-        self.speaker.is_idle() && self.begun.is_none() && self.last.is_none() && !self.deaf
+        let is_between = self.begun.is_none() && self.last.is_none() && !self.deaf;
+        is_between && self.end.is_none() && self.speaker.is_idle()
     }
 
     fn snapshot(&self) -> Option<u32> {
@@ -315,13 +323,38 @@ impl Server for SocketServer {
         let last = self.last.unwrap_or(Last::Say(Some(Code::NORMAL)));
         if let Last::Say(code) = last {
             Code::write(code, self.words.as_deref(), &mut turn.out.bytes);
+            if let Some(end) = &mut self.end {
+                end.said(code);
+            }
         }
         // Said once, whoever ends the connection after this.
         self.last = Some(Last::Silent);
     }
 
-    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
-        self.speaker.over(unsent, app);
+    fn record_end(&mut self, answer: &[u8], sent: Sent) {
+        self.end = End::new(answer, sent);
+    }
+
+    fn records_end(&self) -> bool {
+        self.end.is_some()
+    }
+
+    fn kept(&self, sent: Sent) -> Vec<u8> {
+        self.end
+            .as_ref()
+            .map_or_else(Vec::new, |end| end.pack(sent))
+    }
+
+    fn restore_kept(&mut self, kept: &[u8]) -> bool {
+        self.end = End::unpack(kept);
+        self.end.is_some() || kept.is_empty()
+    }
+
+    fn over(&mut self, sent: Sent, app: &mut dyn Dispatch) {
+        self.speaker.over(sent, app);
+        if let Some(end) = self.end.take() {
+            end.record(sent, app);
+        }
     }
 
     fn reset(&mut self) {
@@ -331,5 +364,6 @@ impl Server for SocketServer {
         self.last = None;
         self.words = None;
         self.deaf = false;
+        self.end = None;
     }
 }

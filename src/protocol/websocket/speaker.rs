@@ -2,7 +2,7 @@
 //! frames of RFC 6455.
 
 use super::fault::{Code, Fault};
-use crate::protocol::{Dispatch, Event, Step, Turn};
+use crate::protocol::{Dispatch, Event, Sent, Step, Turn};
 
 /// A whole message.
 pub(super) struct Incoming<'a> {
@@ -75,7 +75,7 @@ pub(super) trait Speaker: Send {
     fn restore(&mut self, snapshot: u32);
 
     /// As [`Server::over`](crate::protocol::Server::over).
-    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch);
+    fn over(&mut self, sent: Sent, app: &mut dyn Dispatch);
 
     /// As [`Server::reset`](crate::protocol::Server::reset).
     fn reset(&mut self);

@@ -44,6 +44,11 @@ impl Writer {
         self.0.as_ref().map(|packing| packing.window)
     }
 
+    /// Whether it compresses.
+    pub(super) const fn packs(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Where it counts what it compresses.
     pub(super) fn counts(&self) -> Option<&Counts> {
         self.0.as_ref().map(|packing| &packing.counts)

@@ -16,7 +16,7 @@ use std::{fmt, io};
 
 use bytes::{Buf, Bytes};
 
-use crate::protocol::{FilePart, Receipt};
+use crate::protocol::{self, FilePart, Receipt};
 use crate::sys::socket::{self, More};
 
 /// Pieces that go out with one system call.
@@ -40,6 +40,8 @@ pub(crate) struct Outbound {
     /// A write has failed, and the reactor was asked to end the connection: no
     /// other is tried.
     pub(crate) failed: bool,
+    /// Bytes that went out.
+    pub(crate) out: u64,
 }
 
 #[derive(Default)]
@@ -140,6 +142,14 @@ impl Outbound {
                 queue.receipts.push_back((at, receipt));
                 queue.complete_receipts();
             }
+        }
+    }
+
+    /// What went out, and what waits.
+    pub(crate) fn sent(&self) -> protocol::Sent {
+        protocol::Sent {
+            out: self.out,
+            left: self.left(),
         }
     }
 

@@ -113,6 +113,26 @@ impl Reactor<'_> {
         self.leave(conn, watched);
     }
 
+    /// As [`Self::end_connection`], at once: there are too many, or too much is held.
+    /// A peer whose protocol has words for that is told, if nothing is before them.
+    pub(super) fn end_for_room(&mut self, id: ConnId, counter: Counter) {
+        let inbound = self.inbound.get(id.slot());
+        let conn = inbound.and_then(|inbound| inbound.find(id));
+        let is_told = conn.is_some_and(|conn| {
+            let words = conn.protocol().overloaded();
+            let is_told = !words.is_empty() && turn::write::last_words(self.shared, &conn, words);
+            // Nobody waits for its end: somebody else waits for its place.
+            conn.peer_done.fetch_or(is_told, Ordering::SeqCst);
+            is_told
+        });
+        let mode = if is_told {
+            CloseMode::Done
+        } else {
+            CloseMode::Abort
+        };
+        self.end_connection(id, mode, Some(counter));
+    }
+
     fn count_end(&self, conn: &Connection, counter: Option<Counter>) {
         let row = &self.shared.row;
         row.count(Counter::Closed);

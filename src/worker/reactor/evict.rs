@@ -11,7 +11,6 @@
 use super::Reactor;
 use super::inbound::Inbound;
 use crate::net::ConnId;
-use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::clock::millis;
 use crate::sys::sync::Ordering;
@@ -79,7 +78,7 @@ impl Reactor<'_> {
             };
             match list.find(when, all, since) {
                 Found::This(id) => {
-                    self.end_connection(id, CloseMode::Abort, Some(Counter::MadeRoom));
+                    self.end_for_room(id, Counter::MadeRoom);
                     break;
                 }
                 Found::NotBefore(at) => again = again.min(at),

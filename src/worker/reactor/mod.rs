@@ -40,7 +40,6 @@ use super::turn::lend::Lender;
 use crate::config::Yield;
 use crate::dispatch::service::Service;
 use crate::net::ConnId;
-use crate::protocol::CloseMode;
 use crate::scoreboard::Counter;
 use crate::sys::clock::coarse_millis;
 use crate::sys::epoll::{Epoll, Event, Events, Interest};
@@ -407,7 +406,7 @@ impl<'a> Reactor<'a> {
             .filter(|(held, _)| *held > 0)
             .max();
         if let Some((_, id)) = largest {
-            self.end_connection(id, CloseMode::Abort, Some(Counter::BufferedOverflow));
+            self.end_for_room(id, Counter::BufferedOverflow);
         }
     }
 }

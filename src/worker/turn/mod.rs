@@ -305,7 +305,7 @@ pub(crate) fn finish(
         StopReason::Refuse(refusal) => refuse(shared, conn, parts, &refusal),
         StopReason::Become(successor) => {
             consumed(shared, done);
-            become_other(conn, parts, &successor);
+            become_other(conn, parts, successor);
             let mut left = left;
             left.push_front(Item::Opened);
             conn.mailbox.requeue(done, high, left).into()
@@ -333,9 +333,14 @@ pub(crate) fn finish(
 
 /// The connection speaks something else from now on, which what is written behind
 /// its last answer is of. Nobody reads it meanwhile.
-fn become_other(conn: &Connection, parts: &mut Parts, successor: &Successor) {
-    conn.turn_into(&successor.0);
-    parts.server = successor.0.server();
+fn become_other(conn: &Connection, parts: &mut Parts, successor: Successor) {
+    let Successor { protocol, recorded } = successor;
+    conn.turn_into(&protocol);
+    parts.server = protocol.server();
+    if let Some(answer) = recorded {
+        let sent = lock(&conn.outbound).sent();
+        parts.server.record_end(&answer, sent);
+    }
     parts.app.upgrade();
 }
 
@@ -375,7 +380,7 @@ fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refus
 fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode) -> TurnEnd {
     let (dropped, after) = conn.mailbox.close();
     drop(dropped);
-    if mode == CloseMode::Done {
+    if mode == CloseMode::Done && !parts.server.records_end() {
         // It has said its last, so that it may go back to the free list.
         parts.server.reset();
     }
@@ -401,14 +406,14 @@ fn close(shared: &Shared, conn: &Connection, parts: &mut Parts, mode: CloseMode)
 /// The last turn: nothing can be written any more; the user says good-bye, and
 /// the recycler takes over.
 fn end(shared: &Shared, conn: &Arc<Connection>, parts: &mut Parts) {
-    let (left, unsent) = {
+    let (sent, unsent) = {
         let mut outbound = lock(&conn.outbound);
         // The connection is dead: they are counted as such.
         write::take_last_pushes(shared, conn, &mut outbound);
-        (outbound.left(), outbound.clear())
+        (outbound.sent(), outbound.clear())
     };
     abandon(shared, &*parts.server);
-    parts.server.over(left, &mut *parts.app);
+    parts.server.over(sent, &mut *parts.app);
     if conn.is_opened() {
         parts.app.leave(conn.close_reason());
     } else {

@@ -15,7 +15,7 @@ use crate::sys::clock::{coarse_millis, millis};
 use crate::sys::epoll::Interest;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::socket::{self, More};
-use crate::sys::sync::Ordering;
+use crate::sys::sync::{Ordering, try_lock};
 use crate::worker::connection::Connection;
 use crate::worker::connection::items::Items;
 use crate::worker::connection::mailbox::FollowUp;
@@ -59,7 +59,7 @@ pub(crate) fn reply(
             }
         }
         kill_point(Spot::Replied);
-        shared.row.add(Counter::BytesOut, sent as u64);
+        went_out(shared, outbound, sent);
     }
     if sent < bytes.len() {
         shared.queued(conn, bytes.len() - sent);
@@ -75,6 +75,23 @@ pub(crate) fn reply(
     }
     bytes.clear();
     true
+}
+
+/// Writes what is the last that is written, if nobody writes and nothing waits; on
+/// the reactor. False: it is not.
+pub(crate) fn last_words(shared: &Shared, conn: &Connection, words: &[u8]) -> bool {
+    let Some(mut outbound) = try_lock(&conn.outbound) else {
+        return false;
+    };
+    let is_at_rest = outbound.is_at_rest() && conn.unsent() == 0 && !conn.mailbox.is_busy();
+    if !is_at_rest || outbound.failed || outbound.held {
+        return false;
+    }
+    shared.row.count(Counter::Writes);
+    let sent = socket::send(conn.socket(), words).unwrap_or(0);
+    went_out(shared, &mut outbound, sent);
+    outbound.failed = sent > 0;
+    sent == words.len()
 }
 
 /// Moves the pushes that wait in the inbox behind what waits already. Whoever
@@ -215,7 +232,7 @@ fn put_bytes(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => failed(shared, conn, outbound, &error),
         }
-        shared.row.add(Counter::BytesOut, sent as u64);
+        went_out(shared, outbound, sent);
     }
     if sent < bytes.len() {
         shared.queued(conn, bytes.len() - sent);
@@ -229,7 +246,7 @@ fn put_file(shared: &Shared, conn: &Connection, outbound: &mut Outbound, mut par
     if outbound.is_empty() && !outbound.failed {
         shared.row.count(Counter::Writes);
         match send_part(conn.socket(), &mut part) {
-            Ok(sent) => shared.row.add(Counter::BytesOut, sent as u64),
+            Ok(sent) => went_out(shared, outbound, sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => failed(shared, conn, outbound, &error),
         }
@@ -271,10 +288,16 @@ pub(crate) fn flush(
         if outbound.armed && !outbound.is_empty() {
             conn.drained(sent, shared.limits.send_rate);
         }
-        shared.row.add(Counter::BytesOut, sent as u64);
+        went_out(shared, outbound, sent);
         shared.unqueued(conn, bytes);
     }
     sent
+}
+
+/// The kernel has taken so many bytes.
+fn went_out(shared: &Shared, outbound: &mut Outbound, sent: usize) {
+    outbound.out = outbound.out.wrapping_add(sent as u64);
+    shared.row.add(Counter::BytesOut, sent as u64);
 }
 
 /// Has the sender told when there is room, exactly while bytes wait.

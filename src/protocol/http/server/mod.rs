@@ -17,7 +17,7 @@ use crate::protocol::http::request::Request;
 use crate::protocol::http::response::Served;
 use crate::protocol::http::settings::Settings;
 use crate::protocol::{
-    Answer, CloseMode, Dispatch, Error, Event, Lane, Refusal, Server, Step, Turn, Units,
+    Answer, CloseMode, Dispatch, Error, Event, Lane, Refusal, Sent, Server, Step, Turn, Units,
 };
 use bodies::Body;
 use streaming::Owed;
@@ -258,8 +258,8 @@ impl Server for HttpServer {
         !remembers && !self.leaves && !self.deaf
     }
 
-    fn over(&mut self, unsent: u64, app: &mut dyn Dispatch) {
-        self.cut(unsent, app);
+    fn over(&mut self, sent: Sent, app: &mut dyn Dispatch) {
+        self.cut(sent.left, app);
     }
 
     fn reset(&mut self) {

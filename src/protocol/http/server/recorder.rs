@@ -59,6 +59,10 @@ impl HttpServer {
         let sending = || Sending::new(&access, format, asked.since);
         match &mut written {
             Written::Head(stream) => stream.sending = Some(Box::new(sending())),
+            Written::Becomes(successor) => {
+                successor.recorded = (self.settings.ends).then(|| sending().pack().into());
+                turn.app.record(&access, format);
+            }
             Written::Whole { .. } if in_memory || access.bytes == 0 => {
                 turn.app.record(&access, format);
             }

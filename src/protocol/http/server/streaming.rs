@@ -31,15 +31,11 @@ impl HttpServer {
         &mut self,
         head: Option<&Head<'_>>,
         asked: Asked,
-        mut response: Response,
+        response: Response,
         turn: &mut Turn<'_>,
     ) -> Option<Step> {
-        let becomes = response.becomes.take();
         match self.answer(|| head.map(Shown::of), asked, response, turn) {
-            // Only a client that wants a close has said that it asks no more.
-            Written::Whole { keeps: true } if let Some(successor) = becomes => {
-                Some(Step::Become(successor))
-            }
+            Written::Becomes(successor) => Some(Step::Become(successor)),
             Written::Whole { keeps: false } if !asked.keeps && !self.leaves => {
                 self.responded(Some(CloseMode::Done), turn)
             }

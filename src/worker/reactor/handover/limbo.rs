@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use super::message::Wish;
 use super::receive::Arrival;
 use crate::bus::Read;
-use crate::protocol::CloseMode;
 use crate::sys::channel::Channel;
 use crate::worker::reactor::Reactor;
 use crate::worker::reactor::drain::Fate;
@@ -22,7 +22,7 @@ pub(in crate::worker) struct Predecessor {
 pub(super) struct Limbo {
     pub(super) arrival: Arrival,
     /// What came for it meanwhile, in its order.
-    pub(super) rests: Vec<(Vec<u8>, Option<CloseMode>)>,
+    pub(super) rests: Vec<(Vec<u8>, Option<Wish>)>,
 }
 
 impl Reactor<'_> {

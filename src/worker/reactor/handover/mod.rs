@@ -66,6 +66,8 @@
 
 mod clocks;
 mod limbo;
+mod message;
+mod offer;
 mod output;
 mod pack;
 mod receive;

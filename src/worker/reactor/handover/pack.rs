@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::clocks::MovedClocks;
 use super::output::Output;
 use super::record::{PART, Record};
-use crate::dispatch::handover::{CannotMove, MovedState, State};
+use crate::dispatch::handover::{CannotMove, State};
 use crate::dispatch::service::Service;
 use crate::scoreboard::Counter;
 use crate::sys::sync::{Ordering, try_lock};
@@ -121,14 +121,15 @@ pub(super) fn pack(
     if outbound.failed || outbound.flush_then_close != closes {
         return Err(NotPacked::Busy);
     }
-    let (rest, luggage) = match &*parts {
+    let (rest, kept, luggage) = match &*parts {
         // A request stands alone, and none comes any more.
-        Some(_) if closes && !conn.protocol().is_session() => (0, MovedState::default()),
+        Some(_) if closes && !conn.protocol().is_session() => Default::default(),
         Some(parts) => (
             parts.server.snapshot().ok_or(NotPacked::Busy)?,
+            parts.server.kept(outbound.sent()),
             parts.app.pack()?,
         ),
-        None => (0, MovedState::default()),
+        None => Default::default(),
     };
     if matches!(&luggage.state, State::Bytes { bytes, .. } if bytes.len() > PART) {
         return Err(NotPacked::Never(Counter::NotHandedSize));
@@ -144,6 +145,7 @@ pub(super) fn pack(
         peer: conn.peer,
         clocks: MovedClocks::snapshot(conn, inbound.meter),
         rest,
+        kept,
         luggage,
         partial,
         output: (!output.is_empty()).then_some(output),
@@ -180,7 +182,8 @@ fn take_unsent(
 pub(super) fn unpack(service: &dyn Service, conn: &mut Connection, record: &Record) -> bool {
     let (luggage, is_session) = (&record.luggage, conn.protocol().is_session());
     let is_member = luggage.user.is_some() || !luggage.rooms.is_empty();
-    let remembers = is_member || record.rest != 0 || !luggage.timers.is_empty();
+    let is_kept = record.rest != 0 || !record.kept.is_empty();
+    let remembers = is_member || is_kept || !luggage.timers.is_empty();
     if luggage.state == State::Empty && !remembers {
         // What has begun elsewhere cannot begin anew.
         return !is_session || !record.clocks.has_begun() || service.is_stateless();
@@ -192,7 +195,8 @@ pub(super) fn unpack(service: &dyn Service, conn: &mut Connection, record: &Reco
     parts.server.restore(record.rest);
     let (id, peer, origin) = (conn.named(), conn.peer, conn.origin);
     let state = &luggage.state;
-    let unpacked = (parts.app).unpack(id, peer, origin, is_session, state);
+    let unpacked = parts.server.restore_kept(&record.kept)
+        && (parts.app).unpack(id, peer, origin, is_session, state);
     *own_parts(conn) = unpacked.then_some(parts);
     unpacked
 }
@@ -206,6 +210,7 @@ pub(super) fn own_parts(conn: &mut Connection) -> &mut Option<Box<Parts>> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::dispatch::handover::MovedState;
     use crate::protocol::Protocol;
     use crate::protocol::frame::{Frames, Layout};
     use crate::scoreboard::Row;

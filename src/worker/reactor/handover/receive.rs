@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::limbo::{Limbo, Predecessor};
+use super::message::{Message, Reason, Verdict, Wish};
 use super::output::Output;
 use super::pack::{own_parts, unpack};
-use super::record::{Message, Reason, Record, Verdict};
+use super::record::Record;
 use crate::dispatch::CloseReason;
 use crate::net::per_ip::Hash;
 use crate::net::{ConnId, Vacancy};
@@ -380,7 +381,7 @@ impl Reactor<'_> {
     }
 
     /// What came for a connection while it moved.
-    pub(super) fn take_rest(&mut self, id: ConnId, pushes: Vec<u8>, close: Option<CloseMode>) {
+    pub(super) fn take_rest(&mut self, id: ConnId, pushes: Vec<u8>, close: Option<Wish>) {
         let shared = self.shared;
         let Some(conn) = shared.pool.find(id) else {
             return shared.row.count(Counter::Stale);
@@ -391,10 +392,10 @@ impl Reactor<'_> {
             shared.to_sender.call();
         }
         match close {
-            Some(CloseMode::Flush | CloseMode::Done) => {
-                let _closes_already = shared.post(id, Item::Close(CloseMode::Flush, None));
+            Some((CloseMode::Flush | CloseMode::Done, code)) => {
+                let _closes_already = shared.post(id, Item::Close(CloseMode::Flush, code));
             }
-            Some(CloseMode::Abort) => self.end_connection(id, CloseMode::Abort, None),
+            Some((CloseMode::Abort, _)) => self.end_connection(id, CloseMode::Abort, None),
             None => {}
         }
     }

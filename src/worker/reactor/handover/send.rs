@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use super::offer::Offer;
 use super::pack::{self, Files, NotPacked, Origin, Packed};
-use super::record::{Offer, Record};
+use super::record::Record;
 use crate::protocol::{CloseMode, Protocol};
 use crate::scoreboard::Counter;
 use crate::sys::channel::Channel;

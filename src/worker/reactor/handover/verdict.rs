@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::record::{Message, OFFER, RECORD, Reason, Verdict};
+use super::message::{Message, Reason, Verdict, Wish};
+use super::record::{OFFER, RECORD};
 use super::send::{Line, Offered};
 use crate::net::ConnId;
 use crate::protocol::CloseMode;
@@ -32,7 +33,7 @@ struct Given {
     /// What came for it on the way, as it goes over the wire.
     held: Vec<Bytes>,
     /// Somebody wanted it closed on the way.
-    close: Option<CloseMode>,
+    close: Option<Wish>,
 }
 
 /// How long a worker that stays may not read before nothing is passed on to it.
@@ -236,7 +237,7 @@ impl Reactor<'_> {
             counter
                 .into_iter()
                 .for_each(|counter| shared.row.count(counter));
-            mode
+            (mode, None)
         });
         shared.to_recycler.post(ToRecycler::Left(conn));
         Given {
@@ -348,10 +349,10 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Whether somebody wanted the connection closed.
-fn wish(mut waiting: Items<Item>) -> Option<CloseMode> {
+fn wish(mut waiting: Items<Item>) -> Option<Wish> {
     std::iter::from_fn(|| waiting.pop_front()).find_map(|item| match item {
-        Item::Close(mode, _) => Some(mode),
-        Item::Kicked(_) => Some(CloseMode::Flush),
+        Item::Close(mode, code) => Some((mode, code)),
+        Item::Kicked(_) => Some((CloseMode::Flush, None)),
         // Of this worker's end, or of a time that the other one notes itself.
         Item::Units(_)
         | Item::Opened
