@@ -12,6 +12,7 @@
 //! counted, logged with the message id and answered with error 500.
 
 mod arrivals;
+mod ask;
 mod catch_panic;
 mod close_reason;
 mod core;

@@ -302,12 +302,7 @@ fn a_program_of_one_worker_refuses_more() {
         let server = Server::configured(app(), &[("workers", workers)]).unwrap();
         assert_eq!(server.read(Counter::Live), 0);
     }
-    let instance = Instance::own();
-    instance.write(&format!(
-        "user = \"root\"\nallow_root = true\n[[listener]]\naddress = \"{}\"\n\
-         [[listener]]\naddress = \"127.0.0.77:0\"\nname = \"internal\"\n",
-        instance.address
-    ));
+    let instance = Instance::owing("");
     instance.must("start");
     assert_eq!(instance.workers().len(), 1, "auto is one");
     let (code, text) = instance.refused(&["workers", "2"]);

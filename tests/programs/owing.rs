@@ -47,5 +47,6 @@ fn main() -> ExitCode {
                     c.events_of(&["lobby"], |_, _| Some("said"))
                 }),
         )
+        .single_worker()
         .main()
 }

@@ -68,7 +68,6 @@ fn main() -> ExitCode {
     App::<()>::new()
         .version("7.8.9")
         .about("A place to meet")
-        .single_worker()
         .settings::<Own>("app")
         .flag("-m, --motd <TEXT>", "app.motd", "What newcomers read")
         .command("adduser", add_user)
