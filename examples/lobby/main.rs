@@ -9,14 +9,14 @@
 //! JOIN    "chess"             -> how many are in it; ENTERED {"room", "user"} for the others
 //! SAY     {"room", "text"}    -> SAID {"room", "user", "text"} for all in it
 //! LEAVE   "chess"
-//! MEMBERS "chess"             -> how many; MEMBER {"room", "user"} for each
+//! MEMBERS "chess"             -> ["ann", "bob"]: who is in it
 //! PLAY                        -> "wait", then PAIRED "bob"
 //! MOVE    "e4"                -> MOVED "e4" for the other player
 //! QUIT                        -> LEFT for the other player
 //! ```
 //!
-//! All hear ONLINE and OFFLINE "bob", and NOTICE "…"; KICKED "why" is the last that
-//! somebody hears. Over HTTP the same port has `/events` (who comes and goes, as
+//! All hear ONLINE and OFFLINE "bob", NOTICE "…", and LOOK when something of it was lost
+//! on its way between workers; KICKED "why" is the last that somebody hears. Over HTTP the same port has `/events` (who comes and goes, as
 //! server-sent events), `/pictures/USER` and, for browsers, `/ws`.
 //!
 //! ```text
@@ -48,6 +48,7 @@ const KICKED: Id = 2;
 const ONLINE: Id = 3;
 const OFFLINE: Id = 4;
 const NOTICE: Id = 5;
+const LOOK: Id = 6;
 const TELL: Id = 10;
 const TOLD: Id = 11;
 const IS_HERE: Id = 12;
@@ -58,7 +59,6 @@ const SAY: Id = 23;
 const SAID: Id = 24;
 const LEAVE: Id = 25;
 const MEMBERS: Id = 26;
-const MEMBER: Id = 27;
 const PLAY: Id = 30;
 const PAIRED: Id = 31;
 const MOVE: Id = 32;
@@ -124,9 +124,9 @@ fn main() -> ExitCode {
                 .on(MOVE, games::make_move)
                 .on(QUIT, |c, (): ()| games::quit(c))
         })
-        .on_tell(rooms::ROLL, rooms::roll)
         .on_tell(games::SEEK, games::seek)
         .on_tell(games::PAIR, games::pair)
+        .missed(|hub, _| _ = hub.room(HALL).send(LOOK, ""))
         .timer(games::UNPAIRED, games::unpaired)
         .web(web.get("/events", players::events))
         .listener("admin", |l| l.web(admin::web()))

@@ -7,7 +7,7 @@ use std::io::Write;
 use purlin::dispatch::Settings;
 use purlin::prelude::*;
 
-use crate::{HALL, KICKED, Lobby, OFFLINE, ONLINE, TOLD, counts};
+use crate::{HALL, KICKED, LOOK, Lobby, OFFLINE, ONLINE, TOLD, counts};
 
 /// Let a player log in
 #[derive(clap::Args)]
@@ -71,23 +71,13 @@ pub(crate) fn login(c: &mut Ctx<()>, Json(m): Json<Login>) -> Result<String, Err
         return Err(Error::new(401, "no such player, or another secret"));
     }
     let is_new = !is_here(c.hub(), &m.user);
-    take_over(c, &m.user);
+    c.bind_only(&m.user, KICKED, "you have logged in elsewhere");
     c.join(HALL);
     if is_new {
         c.hub().room(HALL).except(c.conn()).send(ONLINE, m.user);
     }
     counts::count(c.hub(), "logins");
     Ok(c.settings::<Lobby>().motd.clone())
-}
-
-/// The player is here from now on, and nowhere else: an earlier login is told why,
-/// and closed. Of two that come at the same time to two workers both may stay, until
-/// the next one.
-fn take_over(c: &mut Ctx<()>, user: &str) {
-    let earlier = c.hub().user(user).except(c.conn());
-    earlier.send(KICKED, "you have logged in elsewhere");
-    earlier.close("logged in elsewhere");
-    c.bind(user);
 }
 
 pub(crate) fn is_here(hub: &Hub, user: &str) -> bool {
@@ -130,6 +120,7 @@ pub(crate) fn events(c: &mut Http<()>, (): ()) -> Stream {
         let kind = match id {
             ONLINE => "online",
             OFFLINE => "offline",
+            LOOK => "look",
             _ => "notice",
         };
         Some(Event::new(String::from_utf8_lossy(text)).named(kind))

@@ -1,13 +1,14 @@
 //! Rooms: which there are, who is in them, and what is said there. The hub counts
 //! and reaches the members of all workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use purlin::prelude::*;
 
-use crate::{ENTERED, Lobby, MEMBER, SAID, players};
+use crate::{ENTERED, Lobby, SAID, players};
 
-pub(crate) const ROLL: &str = "roll";
+/// More than there are in any room, of which `room_max` is 1000 at most.
+const MOST: usize = 10_000;
 
 /// What the hub calls a room: no name of a room is one of the lobby's own.
 pub(crate) fn key(room: &str) -> String {
@@ -70,28 +71,9 @@ pub(crate) fn say(c: &mut Ctx<()>, Json(Say { room, text }): Json<Say>) -> Resul
     Ok(())
 }
 
-/// Answers how many there are, and has each of them say who it is.
-pub(crate) fn members(c: &mut Ctx<()>, room: String) -> Json<usize> {
-    tell_members(c.hub(), &room, c.conn());
-    Json(c.hub().room(&key(&room)).count())
-}
-
-/// Has the members of a room, of whatever worker, tell `asker` that they are in it.
-fn tell_members(hub: &Hub, room: &str, asker: ConnId) {
-    hub.tell(ROLL, format!("{asker} {room}"));
-}
-
-/// Somebody wants to know who is in a room: the members of this worker say so.
-pub(crate) fn roll(hub: &Hub, text: &Bytes) {
-    let text = String::from_utf8_lossy(text);
-    if let Some((asker, room)) = text.split_once(' ')
-        && let Ok(asker) = asker.parse()
-    {
-        let (all, room) = (key(room), room.to_owned());
-        hub.room(&all).run(move |c: &mut Ctx<()>| {
-            let user = players::name(c);
-            let asker = c.hub().conn(asker);
-            asker.send(MEMBER, Json(Inside { room, user }));
-        });
-    }
+/// Who is in a room, sorted.
+pub(crate) fn members(c: &mut Ctx<()>, room: String) -> Json<BTreeSet<String>> {
+    let members = c.hub().room(&key(&room)).members(None, MOST);
+    let users = members.all.into_iter().filter_map(|one| one.user);
+    Json(users.collect())
 }

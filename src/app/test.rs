@@ -484,6 +484,8 @@ impl Place {
         let service: Arc<dyn Service> = Arc::new(core);
         for (job, period) in service.periods().into_iter().enumerate() {
             world.lock().add(period, Due::Tick(place, job, period));
+            // Its period counts from here.
+            let _not_yet = service.is_wanted(job);
         }
         if let Some(member) = member {
             world.listen(member, Arc::downgrade(&service));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::App;
-use crate::dispatch::{Hub, Periodic};
+use crate::dispatch::{Ctx, Hub, Periodic};
 
 impl<S: 'static> App<S> {
     /// Runs `f` in every worker when one says [`Hub::tell`] under this topic: on the
@@ -120,6 +120,58 @@ impl<S: 'static> App<S> {
             name: Some(name.to_owned()),
             run: Arc::new(f),
         });
+        self
+    }
+
+    /// Runs `f` when a connection goes on in this worker that was another's, over a
+    /// reload or an upgrade: before its first message here, on a business thread and in
+    /// its turn, as [`App::opened`], which does not run for it. Its state, user and rooms
+    /// are there. What a worker keeps of connections in its [data](App::data) it puts
+    /// there again here; what `f` returns is dropped.
+    ///
+    /// It runs once in each worker that the connection comes to, and never where it was
+    /// accepted. If it panics the connection is closed, served nothing more, and its
+    /// `closed` runs.
+    ///
+    /// ```
+    /// use std::collections::BTreeSet;
+    /// use std::sync::Mutex;
+    ///
+    /// use purlin::prelude::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Here(Mutex<BTreeSet<String>>);
+    ///
+    /// fn enter(c: &Ctx<()>) {
+    ///     let here = c.data::<Here>();
+    ///     here.0.lock().unwrap().extend(c.user());
+    /// }
+    ///
+    /// let app = App::<()>::new()
+    ///     .data(|| Ok::<_, String>(Here::default()))
+    ///     .on(1, |c, user: String| {
+    ///         c.bind(&user);
+    ///         enter(c);
+    ///     })
+    ///     .on(2, |c, (): ()| Json(c.data::<Here>().0.lock().unwrap().clone()))
+    ///     .arrived(|c| enter(c));
+    /// let mut test = app.test();
+    /// let ann = test.connect();
+    /// test.send(ann, 1, "ann");
+    /// assert_eq!(test.call(ann, 2, ()).unwrap(), r#"["ann"]"#);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it was registered before.
+    #[must_use]
+    #[track_caller]
+    pub fn arrived<R>(mut self, f: impl Fn(&mut Ctx<'_, S>) -> R + Send + Sync + 'static) -> Self {
+        assert!(
+            self.hooks.arrived.is_none(),
+            "`arrived` was registered before"
+        );
+        self.hooks.arrived = Some(Arc::new(move |ctx| drop(f(ctx))));
         self
     }
 

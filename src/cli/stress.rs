@@ -22,6 +22,7 @@ pub(super) fn run(options: &Options) -> Result<(), Ending> {
 fn exit(error: &StressError) -> Exit {
     match error {
         StressError::Usage(_) => Exit::Usage,
+        StressError::First(_) => Exit::Failed,
         StressError::Connect(..) => Exit::Unavailable,
         StressError::Descriptors { .. } | StressError::Plot(..) => Exit::Permission,
         StressError::System(..) => Exit::Internal,

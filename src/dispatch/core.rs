@@ -37,6 +37,8 @@ pub struct Periodic {
 pub struct Hooks<S> {
     /// At the start of a connection, before its first message.
     pub opened: Option<OnConn<S>>,
+    /// When it goes on here, having come from another worker.
+    pub arrived: Option<OnConn<S>>,
     /// At its end.
     pub closed: Option<OnConn<S>>,
     /// Timers of connections, by name.
@@ -63,6 +65,7 @@ impl<S> Default for Hooks<S> {
     fn default() -> Self {
         Self {
             opened: None,
+            arrived: None,
             closed: None,
             timers: Vec::new(),
             every: Vec::new(),
@@ -81,6 +84,7 @@ impl<S> Clone for Hooks<S> {
     fn clone(&self) -> Self {
         Self {
             opened: self.opened.clone(),
+            arrived: self.arrived.clone(),
             closed: self.closed.clone(),
             timers: self.timers.clone(),
             every: self.every.clone(),

@@ -233,6 +233,11 @@ pub trait Service: Send + Sync {
     /// The connections of a user.
     fn conns_of(&self, user: &str) -> Vec<ConnId>;
 
+    /// What runs in the turn of a connection that has come from another worker, before
+    /// its messages here, for [`Dispatch::run`](crate::protocol::Dispatch::run);
+    /// `None`: nothing does.
+    fn arrival(&self) -> Option<Box<dyn Any + Send>>;
+
     /// What runs in the turn of a connection that an operator closes with these
     /// words, for [`Dispatch::run`](crate::protocol::Dispatch::run).
     fn last_words(&self, say: &str) -> Box<dyn Any + Send>;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::asks::{Asks, Owed};
-use super::fault::Fault;
+use super::fault::{Fault, Kind};
 use super::load::Load;
 use super::stats::Ledger;
 use crate::sys::socket;
@@ -30,6 +30,16 @@ impl Request {
     }
 }
 
+/// What a connection waits for before it asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// The answer to its greeting.
+    Greeting,
+    /// The reply to what it sends before all requests.
+    First,
+    Ready,
+}
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -37,8 +47,7 @@ pub(super) struct Connection {
     client: u32,
     /// When connecting began, until the first request is sent.
     opened: Option<Instant>,
-    /// What was sent first was answered.
-    greeted: bool,
+    stage: Stage,
     /// Encoded, and not yet taken by the kernel.
     out: Vec<u8>,
     /// The beginning of a reply whose rest has not come.
@@ -61,6 +70,8 @@ pub(super) struct Read {
     /// Requests that got an error frame, or a status that is none of the right
     /// ones.
     pub(super) errors: Vec<Fault>,
+    /// The server wants nothing of what is sent first, in words: no load makes sense.
+    pub(super) refused: Option<String>,
     /// What has to be sent for what came: answers to signs of life.
     pub(super) answer: Vec<u8>,
     /// The server said that nothing more will come.
@@ -69,13 +80,17 @@ pub(super) struct Read {
 
 impl Connection {
     pub(super) fn new(socket: OwnedFd, client: u32, opened: Instant, asks: &Asks) -> Self {
-        let greeting = asks.greeting();
+        let mut out = asks.greeting().to_vec();
+        let stage = match out.is_empty() {
+            true => begin(asks, client, &mut out),
+            false => Stage::Greeting,
+        };
         Self {
             socket,
             client,
             opened: Some(opened),
-            greeted: greeting.is_empty(),
-            out: greeting.to_vec(),
+            stage,
+            out,
             partial: Vec::new(),
             owed: Owed::default(),
             issued: 0,
@@ -93,14 +108,23 @@ impl Connection {
     }
 
     /// Whether requests may be sent.
-    pub(super) const fn is_greeted(&self) -> bool {
-        self.greeted
+    pub(super) fn is_greeted(&self) -> bool {
+        self.stage == Stage::Ready
     }
 
-    /// Whether its greeting has waited for an answer longer than `timeout`.
-    pub(super) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
-        let opened = self.opened.filter(|_| !self.greeted);
-        opened.is_some_and(|opened| now.saturating_duration_since(opened) > timeout)
+    /// What it waits for before it asks, in words.
+    pub(super) const fn awaits(&self) -> Option<&'static str> {
+        match self.stage {
+            Stage::Greeting => Some("answer to the request for a WebSocket"),
+            Stage::First => Some("reply to --first"),
+            Stage::Ready => None,
+        }
+    }
+
+    /// For what it has waited longer than `timeout`.
+    pub(super) fn overdue(&self, now: Instant, timeout: Duration) -> Option<&'static str> {
+        let waited = now.saturating_duration_since(self.opened?);
+        self.awaits().filter(|_| waited > timeout)
     }
 
     /// When connecting began, once.
@@ -186,7 +210,7 @@ impl Connection {
             Err(error) => return Err(error),
         };
         let mut fresh = &scratch[..read.bytes];
-        if !self.greeted {
+        if self.stage == Stage::Greeting {
             self.partial.extend_from_slice(fresh);
             match load.asks.greeted(&self.partial) {
                 Ok(None) => return Ok(read),
@@ -196,7 +220,30 @@ impl Connection {
                     return Ok(read);
                 }
             }
-            self.greeted = true;
+            self.stage = begin(&load.asks, client, &mut self.out);
+            fresh = &[];
+        }
+        if self.stage == Stage::First {
+            self.partial.extend_from_slice(fresh);
+            let looked = load.asks.first_reply(owed, &self.partial, &mut read);
+            self.out.append(&mut read.answer);
+            match looked {
+                Ok((used, has_come)) => {
+                    self.partial.drain(..used);
+                    if !has_come {
+                        return Ok(read);
+                    }
+                }
+                Err(fault) if fault.kind == Kind::ErrorFrame => {
+                    read.refused = Some(fault.detail);
+                    return Ok(read);
+                }
+                Err(fault) => {
+                    read.fatal = Some(fault);
+                    return Ok(read);
+                }
+            }
+            self.stage = Stage::Ready;
             fresh = &[];
         }
         if self.partial.is_empty() {
@@ -214,6 +261,15 @@ impl Connection {
         }
         self.out.append(&mut read.answer);
         Ok(read)
+    }
+}
+
+/// Puts what is sent before all requests into `out`; what is waited for then.
+fn begin(asks: &Asks, client: u32, out: &mut Vec<u8>) -> Stage {
+    asks.first(client, out);
+    match out.is_empty() {
+        true => Stage::Ready,
+        false => Stage::First,
     }
 }
 

@@ -13,6 +13,8 @@ pub enum StressError {
     Usage(String),
     /// Not one connection could be made: start the server.
     Connect(Address, io::Error),
+    /// The server answered what is sent first with an error: correct that.
+    First(String),
     /// More descriptors are needed than this process may open: raise the limit.
     Descriptors {
         /// Connections that were asked for.
@@ -31,7 +33,7 @@ pub enum StressError {
 impl fmt::Display for StressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) => f.write_str(text),
+            Self::Usage(text) | Self::First(text) => f.write_str(text),
             Self::Connect(address, error) => {
                 write!(f, "connect to {address}: {error}")?;
                 let nobody = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
@@ -59,7 +61,7 @@ impl fmt::Display for StressError {
 impl std::error::Error for StressError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Usage(_) | Self::Descriptors { .. } => None,
+            Self::Usage(_) | Self::First(_) | Self::Descriptors { .. } => None,
             Self::Connect(_, error) | Self::Plot(_, error) | Self::System(_, error) => Some(error),
         }
     }

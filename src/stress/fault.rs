@@ -118,7 +118,7 @@ pub(super) fn difference(expected: &[u8], found: &[u8]) -> String {
         format!("{} bytes instead of {}", found.len(), expected.len())
     };
     format!(
-        "{lengths}, differing from offset {at:#06x}\n    sent     {from:#06x} {}\n    received {from:#06x} {}",
+        "{lengths}, differing from offset {at:#06x}\n    expected {from:#06x} {}\n    received {from:#06x} {}",
         line(expected),
         line(found)
     )
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(lines[0], "40 bytes, differing from offset 0x0021");
         assert_eq!(
             lines[1],
-            "    sent     0x0020  20 [21] 22  23  24  25  26  27"
+            "    expected 0x0020  20 [21] 22  23  24  25  26  27"
         );
         assert_eq!(
             lines[2],

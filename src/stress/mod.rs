@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - Every frame carries a body that no other one has, and its reply is compared
-//!   with it byte for byte: a reply that is lost, doubled, swapped or changed is
+//!   with it byte for byte, unless bodies are given (`--body`, `--expect`): a reply that is lost, doubled, swapped or changed is
 //!   an error, never a latency. Over HTTP, where a reply is what the server likes,
 //!   it has to be whole, in its turn, and of a right status.
 //! - In the open loop a latency counts from the moment the schedule names, not
@@ -22,6 +22,7 @@ mod bodies;
 mod connection;
 mod engine;
 mod error;
+mod exchange;
 mod fault;
 mod json;
 mod lane;

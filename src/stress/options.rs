@@ -8,6 +8,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::StressError;
 use super::asks::{Asks, Frames, Socket};
+use super::exchange::ExchangeOptions;
 use super::load::{End, Load, Pace};
 use super::request::RequestOptions;
 use super::url::{Place, Url, found};
@@ -39,6 +40,8 @@ Examples:
   purlin stress --connections 1000 --depth 16    sixteen in flight on each of a thousand
   purlin stress --rate 60000/s --plot load.html  open loop, with curves to look at
   purlin stress --churn 1 --count 60000          sixty thousand short connections
+  purlin stress --first 1:@login.json --id 7 --body move --expect ok
+                                                 a handler that wants a login
   purlin stress http://127.0.0.1:7000/           a page over HTTP, on kept connections
   purlin stress unix:/run/app.sock --http /      the same over a Unix socket
   purlin stress ws://127.0.0.1:7000/ws           frames in the messages of a WebSocket
@@ -60,6 +63,9 @@ pub struct Options {
     #[command(flatten)]
     pub(super) request: RequestOptions,
 
+    #[command(flatten)]
+    exchange: ExchangeOptions,
+
     /// Format of the frames, by its name as in `frame` of the configuration
     /// [default: comm]
     #[arg(long, hide_possible_values = true)]
@@ -71,7 +77,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE.toml", conflicts_with = "preset")]
     pub(super) layout: Option<PathBuf>,
 
-    /// Message id of a handler that answers with the same bytes [default: 1]
+    /// Message id of a handler, which answers with the same bytes unless --expect says
+    /// what else [default: 1]
     #[arg(long)]
     pub(super) id: Option<u32>,
 
@@ -247,16 +254,7 @@ impl Options {
             if let Some(option) = self.request.given() {
                 return Err(format!("{option} has no meaning without --http"));
             }
-            let frames = match &self.layout {
-                Some(file) => {
-                    let name = file.display().to_string();
-                    Frames::with_format(name, layout(file)?, self.id, size)?
-                }
-                None => {
-                    let preset = self.preset.as_deref().unwrap_or(PRESETS[0]);
-                    Frames::new(preset, self.id, size)?
-                }
-            };
+            let frames = self.frames(size)?;
             if let Some(Place::Socket(url)) = &self.address {
                 let address = found(&url.address())?;
                 return Ok((address, Asks::Socket(Socket::new(url, frames))));
@@ -274,6 +272,27 @@ impl Options {
         Ok((address, Asks::Http(http)))
     }
 
+    /// The frames that are sent, with bodies of `size` bytes unless one is given.
+    fn frames(&self, size: usize) -> Result<Frames, String> {
+        let body = self.request.body()?;
+        if body.is_some() && (self.size.is_some() || self.table || self.classic) {
+            return Err("--body is of one size: leave out --size, --table, --classic".into());
+        }
+        let size = body.as_ref().map_or(size, Vec::len);
+        let frames = match &self.layout {
+            Some(file) => {
+                let name = file.display().to_string();
+                Frames::with_format(name, layout(file)?, self.id, size)?
+            }
+            None => {
+                let preset = self.preset.as_deref().unwrap_or(PRESETS[0]);
+                Frames::new(preset, self.id, size)?
+            }
+        };
+        let exchange = self.exchange.exchange(body, frames.id.is_some())?;
+        frames.saying(exchange)
+    }
+
     /// The first option that is there, and has a meaning for frames alone.
     fn of_frames(&self) -> Option<&'static str> {
         [
@@ -285,6 +304,7 @@ impl Options {
         ]
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))
+        .or_else(|| self.exchange.given())
     }
 }
 
@@ -424,6 +444,14 @@ pub(super) mod tests {
             ("http://127.0.0.1/ --classic", "--classic has no meaning"),
             ("--http / --id 3", "cannot be used with"),
             ("-H A:b", "--header has no meaning without --http"),
+            ("--http / --expect a", "--expect has no meaning over HTTP"),
+            ("--http / --first 1:a", "--first has no meaning over HTTP"),
+            ("--first a", "--first a: expected ID:TEXT"),
+            ("--first 65535:a", "message id 65535 is that of errors"),
+            ("--first 65536:a", "--first: message id 65536 is over"),
+            ("--first 1:@/nowhere/x", "--first @/nowhere/x: No such file"),
+            ("--expect @/nowhere/x", "--expect @/nowhere/x: No such file"),
+            ("--body a --size 1", "--body is of one size"),
             ("--http / -H A", "a field of one line"),
             ("--http / -H Content-Length:5", "follows from --body"),
             ("--http / -m CONNECT", "expected a method"),

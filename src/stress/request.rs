@@ -22,11 +22,12 @@ pub(super) struct RequestOptions {
     #[arg(short = 'm', long, short_alias = 'X', value_parser = method)]
     method: Option<String>,
 
-    /// HTTP: body of each request
+    /// Body of each request [default: none over HTTP; of frames as many bytes as
+    /// --size, different ones in each]
     #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
     body: Option<String>,
 
-    /// HTTP: the same from a file
+    /// The same from a file
     #[arg(long, value_name = "FILE")]
     body_file: Option<PathBuf>,
 
@@ -44,23 +45,33 @@ impl RequestOptions {
     /// The file cannot be read, or has been named without need; the words for
     /// the operator.
     pub(super) fn asks(&self, url: &Url, address: &Address) -> Result<Http, String> {
-        let body = match (&self.body, &self.body_file) {
-            (Some(text), _) => text.clone().into_bytes(),
-            (None, Some(path)) => {
-                fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))?
-            }
-            (None, None) => Vec::new(),
-        };
-        let has_body = self.body.is_some() || self.body_file.is_some();
-        let usual = if has_body { "POST" } else { "GET" };
+        let body = self.body()?;
+        let usual = if body.is_some() { "POST" } else { "GET" };
         Ok(Http::new(HttpRequest {
             method: self.method.clone().unwrap_or_else(|| usual.to_owned()),
             target: url.target.clone(),
             host: url.host(address),
             fields: self.fields.clone(),
-            body,
+            body: body.unwrap_or_default(),
             statuses: self.statuses.clone(),
         }))
+    }
+
+    /// The body of each request, if one is given.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read; in words.
+    pub(super) fn body(&self) -> Result<Option<Vec<u8>>, String> {
+        match (&self.body, &self.body_file) {
+            (Some(text), _) => Ok(Some(text.clone().into_bytes())),
+            (None, Some(path)) => {
+                let read = fs::read(path);
+                read.map(Some)
+                    .map_err(|error| format!("read {}: {error}", path.display()))
+            }
+            (None, None) => Ok(None),
+        }
     }
 
     /// The first of them that is there, and has no meaning without a URL.
@@ -68,8 +79,6 @@ impl RequestOptions {
         [
             (!self.fields.is_empty(), "--header"),
             (self.method.is_some(), "--method"),
-            (self.body.is_some(), "--body"),
-            (self.body_file.is_some(), "--body-file"),
             (!self.statuses.is_empty(), "--status"),
         ]
         .into_iter()

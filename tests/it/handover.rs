@@ -43,6 +43,13 @@ fn hooks(instance: &Instance, name: &str) -> usize {
     hooks.lines().filter(|line| *line == name).count()
 }
 
+/// What `arrived` saw each time: the user, the rooms, the state.
+fn arrivals(instance: &Instance) -> Vec<String> {
+    let hooks = fs::read_to_string(instance.path("hooks")).unwrap_or_default();
+    let arrived = |line: &str| line.strip_prefix("arrived ").map(str::to_owned);
+    hooks.lines().filter_map(arrived).collect()
+}
+
 /// Reloads again and again under idle clients in the room `lobby`.
 fn over_reloads(top: &str, count: usize, reloads: usize) {
     let instance = Instance::mover(top);
@@ -54,6 +61,14 @@ fn over_reloads(top: &str, count: usize, reloads: usize) {
             assert_eq!(say(client), u32::try_from(n + 1).ok());
         }
     }
+    // Once a move, and with all that they had.
+    let mut arrivals = arrivals(&instance);
+    arrivals.sort_unstable();
+    let mut expected: Vec<String> = (0..reloads)
+        .flat_map(|said| (0..count).map(move |n| format!("guest {n} [\"lobby\"] {said}")))
+        .collect();
+    expected.sort_unstable();
+    assert!(arrivals == expected, "{} arrivals", arrivals.len());
     assert_eq!(instance.counter("connections_closed"), 0);
     assert_eq!(instance.counter("connections_live"), count as u64);
     let moved = (count * reloads) as u64;
@@ -437,6 +452,38 @@ fn a_full_worker_takes_what_fits_and_the_rest_ends_as_ever() {
     assert_eq!(instance.counter("connections_live"), 8);
     clients.drain(..).for_each(drop);
     assert_eq!(late.comm(), (1, b"late".to_vec()));
+}
+
+#[test]
+fn what_arrived_says_comes_before_what_was_partly_received() {
+    let instance = Instance::mover("workers = 1");
+    instance.must("start");
+    let mut client = guests(&instance, 1).remove(0);
+    assert_eq!(client.call(12, b"greeted").1, b"greeted");
+    let says = comm(10, b"");
+    client.send(&says[..3]);
+    reload(&instance, 1);
+    assert_eq!(client.comm(), (PUSH, b"arrived".to_vec()));
+    client.send(&says[3..]);
+    assert_eq!(client.comm(), (10, b"1".to_vec()));
+    // Who came in here has not come from elsewhere.
+    let _new = guests(&instance, 3);
+    assert_eq!(arrivals(&instance), ["greeted [\"lobby\"] 0"]);
+}
+
+#[test]
+fn who_arrives_in_a_panic_is_closed_and_served_nothing() {
+    let instance = Instance::mover("workers = 1");
+    instance.must("start");
+    let mut clients = guests(&instance, 2);
+    assert_eq!(clients[0].call(12, b"feared").1, b"feared");
+    let says = comm(10, b"");
+    clients[0].send(&says[..3]);
+    reload(&instance, 1);
+    assert_eq!(clients[0].rest(), b"");
+    wait_until("it was closed", || hooks(&instance, "closed") == 1);
+    assert_eq!(say(&mut clients[1]), Some(1));
+    assert_eq!(instance.counter("messages_panicked"), 1);
 }
 
 #[test]

@@ -27,7 +27,6 @@ const SAY: u16 = 23;
 const SAID: u16 = 24;
 const LEAVE: u16 = 25;
 const MEMBERS: u16 = 26;
-const MEMBER: u16 = 27;
 const PLAY: u16 = 30;
 const PAIRED: u16 = 31;
 const MOVE: u16 = 32;
@@ -170,6 +169,40 @@ fn who_logs_in_is_seen_and_an_earlier_login_goes() {
     });
 }
 
+/// Each of them has bound itself before it knows of the other.
+#[test]
+fn of_two_logins_at_the_same_time_one_stays() {
+    on_one_and_two(|lobby| {
+        let m = json!({ "user": "ann", "secret": "1234" }).to_string();
+        for _ in 0..5 {
+            let mut both = [0, 1].map(|worker| lobby.connect(worker));
+            for client in &mut both {
+                client.send(&comm(LOGIN, m.as_bytes()));
+            }
+            wait_until("one of them stays", || lobby.connections().len() == 1);
+            let stays = lobby.connections()[0]["peer"].clone();
+            for mut client in both {
+                if client.0.local_addr().unwrap().to_string() == stays.as_str().unwrap() {
+                    client.send(&comm(IS_HERE, b"ann"));
+                    let answer = std::iter::repeat_with(|| client.comm())
+                        .find(|(id, _)| ![LOGIN, ONLINE].contains(id));
+                    assert_eq!(answer.unwrap(), (IS_HERE, b"true".to_vec()));
+                } else {
+                    let heard = client.rest();
+                    let why = comm(KICKED, b"you have logged in elsewhere");
+                    for word in [comm(LOGIN, b"hello"), why] {
+                        assert!(
+                            heard.windows(word.len()).any(|part| part == word),
+                            "{heard:?}"
+                        );
+                    }
+                }
+            }
+            wait_until("she has left", || lobby.connections().is_empty());
+        }
+    });
+}
+
 #[test]
 fn letters_and_rooms_reach_players_of_all_workers() {
     on_one_and_two(|lobby| {
@@ -204,22 +237,11 @@ fn letters_and_rooms_reach_players_of_all_workers() {
         let mut cid = lobby.player("cid", 0);
         assert_eq!(refused(&mut cid, JOIN, "chess"), 409, "full");
         assert_eq!(refused(&mut cid, JOIN, "waiting"), 404);
-        cid.send(&comm(MEMBERS, b"chess"));
-        let (mut told, mut names) = (None, Vec::new());
-        while told.is_none() || names.len() < 2 {
-            match cid.comm() {
-                (MEMBERS, count) => told = Some(count),
-                (MEMBER, one) => names.push(String::from_utf8(one).unwrap()),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(told.unwrap(), b"2");
-        let mut names: Vec<Value> = names
-            .iter()
-            .map(|one| object(one)["user"].clone())
-            .collect();
-        names.sort_by_key(ToString::to_string);
-        assert_eq!(names, ["ann", "bob"]);
+        assert_eq!(
+            object(&call(&mut cid, MEMBERS, "chess")),
+            json!(["ann", "bob"])
+        );
+        assert_eq!(object(&call(&mut cid, MEMBERS, "go")), json!([]));
         bob.send(&comm(LEAVE, b"chess"));
         wait_until("the place is free", || {
             cid.call(JOIN, b"chess") == (JOIN, b"2".to_vec())

@@ -82,6 +82,8 @@ mod starters;
 mod stops;
 mod stress;
 #[cfg(feature = "stress")]
+mod stress_exchange;
+#[cfg(feature = "stress")]
 mod stress_http;
 mod tasks;
 mod upgrade;

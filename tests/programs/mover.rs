@@ -1,7 +1,7 @@
 //! The program that the tests of handing over start: its connections have a
 //! state that goes along, a user and rooms.
 //!
-//! Files in the working directory: a line for each run of `opened` and `closed`,
+//! Files in the working directory: a line for each run of `opened`, `arrived` and `closed`,
 //! and of a handler that works, goes into `hooks`, one for each run of a job that one
 //! worker runs for all into `runs`; `slow_hand_over` and `slow_take_over`, looked at by each
 //! worker as it starts, hold the milliseconds that one state takes, or `never`.
@@ -93,6 +93,17 @@ fn note(what: &str) {
     note_in("hooks", what);
 }
 
+/// Notes who has come; who is called `greeted` is told so, and `feared` makes it panic.
+fn arrived(c: &mut Ctx<'_, Guest>) {
+    let user = c.user().unwrap_or_default();
+    note(&format!("arrived {user} {:?} {}\n", c.rooms(), c.said));
+    match user.as_str() {
+        "greeted" => c.send(PUSH, "arrived"),
+        "feared" => panic!("nobody is to come in"),
+        _ => {}
+    }
+}
+
 fn note_in(file: &str, what: &str) {
     let file = OpenOptions::new().create(true).append(true).open(file);
     let _noted = file.map(|mut file| file.write_all(what.as_bytes()));
@@ -121,6 +132,7 @@ fn main() -> ExitCode {
             note_in("runs", &format!("{fence} {}\n", std::process::id()));
         })
         .opened(|_| note("opened\n"))
+        .arrived(arrived)
         .closed(|_| note("closed\n"))
         .timer("push", |c| {
             let user = c.user().unwrap_or_default();

@@ -9,6 +9,7 @@ use super::unreadable;
 use crate::protocol::frame::{AnyFormat, ErrorBody, Message};
 use crate::stress::bodies::Bodies;
 use crate::stress::connection::{Read, Request};
+use crate::stress::exchange::Exchange;
 use crate::stress::fault::{Fault, Kind, difference};
 use crate::stress::stats::Ledger;
 
@@ -22,7 +23,22 @@ pub(in crate::stress) struct Frames {
     /// Bytes of each body.
     pub(in crate::stress) size: usize,
     bodies: Arc<Bodies>,
+    /// What takes their place.
+    body: Option<Arc<[u8]>>,
+    /// What replies hold, if not what their requests do.
+    expect: Option<Arc<[u8]>>,
+    first: Option<First>,
 }
+
+/// What each connection sends before anything else.
+#[derive(Clone, Debug)]
+struct First {
+    id: Option<u32>,
+    frame: Arc<[u8]>,
+}
+
+/// The number of what is sent first.
+const FIRST: u32 = 1;
 
 impl Frames {
     /// Frames of `preset` with bodies of `size` bytes. Where there are ids,
@@ -81,7 +97,78 @@ impl Frames {
             id,
             size,
             bodies: Arc::new(bodies),
+            body: None,
+            expect: None,
+            first: None,
         })
+    }
+
+    /// The same frames, which say this.
+    ///
+    /// # Errors
+    ///
+    /// They cannot; the words for the operator.
+    pub(in crate::stress) fn saying(mut self, exchange: Exchange) -> Result<Self, String> {
+        let Exchange {
+            first,
+            body,
+            expect,
+        } = exchange;
+        if let Some(body) = &body {
+            written(&self.format, self.id, body)?;
+        }
+        if let Some((id, body)) = first {
+            if id.is_some() && id == self.format.error_id() {
+                let id = id.unwrap_or_default();
+                return Err(format!(
+                    "--first: message id {id} is that of errors in this format"
+                ));
+            }
+            let frame = written(&self.format, id, &body);
+            let frame = frame.map_err(|error| format!("--first: {error}"))?.into();
+            self.first = Some(First { id, frame });
+        }
+        (self.body, self.expect) = (body.map(Arc::from), expect.map(Arc::from));
+        Ok(self)
+    }
+
+    /// What a connection sends before anything else; nearly always nothing.
+    pub(super) fn first(&self) -> &[u8] {
+        self.first.as_ref().map_or(&[], |first| &first.frame)
+    }
+
+    /// Looks for the reply to [`Self::first`] in `bytes`, which begin with a frame;
+    /// returns how many of them are done with, and whether it is among these. What else
+    /// comes before it is a push.
+    ///
+    /// # Errors
+    ///
+    /// An error answers it, or something that is no frame.
+    pub(super) fn first_reply(&self, bytes: &[u8]) -> Result<(usize, bool), Fault> {
+        let id = self.first.as_ref().and_then(|first| first.id);
+        let fault = |kind, detail: String| Fault { kind, detail };
+        let mut used = 0;
+        loop {
+            let (total, message) = match self.format.read(&bytes[used..]) {
+                Ok(None) => return Ok((used, false)),
+                Ok(Some(frame)) => frame,
+                Err(refusal) => {
+                    let detail = format!("the reply to --first: {}", refusal.detail);
+                    return Err(fault(Kind::Unreadable, detail));
+                }
+            };
+            used += total;
+            let is_numbered = self.format.is_ordered() || message.sequence == FIRST;
+            let is_error = message.id.is_some() && message.id == self.format.error_id();
+            match (is_numbered, is_error) {
+                (true, true) => {
+                    let text = error_text(&message.body);
+                    return Err(fault(Kind::ErrorFrame, format!("--first: {text}")));
+                }
+                (true, false) if message.id == id => return Ok((used, true)),
+                (true | false, _) => {}
+            }
+        }
     }
 
     /// Requests that can be in flight on a connection, each with a number of its
@@ -101,7 +188,7 @@ impl Frames {
         spare: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) {
-        self.bodies.write(client, request.turn, spare);
+        self.say(client, request.turn, spare);
         let message = Message {
             id: self.id,
             sequence: request.sequence(self.format.sequence_max()),
@@ -111,6 +198,25 @@ impl Frames {
         self.format
             .write(&message, out)
             .expect("`new` wrote one like it");
+    }
+
+    /// Puts the body of request `turn` of `client` into `into`.
+    fn say(&self, client: u32, turn: u64, into: &mut Vec<u8>) {
+        match &self.body {
+            Some(body) => {
+                into.clear();
+                into.extend_from_slice(body);
+            }
+            None => self.bodies.write(client, turn, into),
+        }
+    }
+
+    /// Whether a right reply to that request says this.
+    fn is_right(&self, client: u32, turn: u64, found: &[u8]) -> bool {
+        match self.expect.as_ref().or(self.body.as_ref()) {
+            Some(expected) => found == &**expected,
+            None => self.bodies.is(client, turn, found),
+        }
     }
 
     /// Compares the whole frames of `bytes`; returns how many bytes these are.
@@ -187,9 +293,12 @@ impl Frames {
                 "request {turn}: reply has id {found}, not {wanted}"
             )));
         }
-        if !self.bodies.is(client, turn, &message.body) {
+        if !self.is_right(client, turn, &message.body) {
             let mut expected = Vec::new();
-            self.bodies.write(client, turn, &mut expected);
+            match &self.expect {
+                Some(body) => expected.extend_from_slice(body),
+                None => self.say(client, turn, &mut expected),
+            }
             let difference = difference(&expected, &message.body);
             return Err(wrong(format!("request {turn}: body of {difference}")));
         }
@@ -213,9 +322,16 @@ impl Frames {
                 "does the listener speak `{preset}`, and does the program answer frames without \
                  an id (`App::otherwise`)? The built-in daemon does not"
             )),
-            Kind::ErrorFrame => {
-                Some("name the id of a handler that answers with the same bytes by --id".into())
-            }
+            Kind::ErrorFrame => Some(
+                "name the id of a handler that answers with the same bytes by --id, or with what \
+                 by --expect; if it wants a login before, that is --first"
+                    .into(),
+            ),
+            Kind::Wrong if self.expect.is_none() => Some(
+                "replies are to say what their requests do; if they say something else, name it \
+                 by --expect"
+                    .into(),
+            ),
             Kind::Connect | Kind::Wrong | Kind::Status | Kind::Timeout | Kind::Unsent => None,
         }
     }
@@ -236,7 +352,7 @@ fn written(format: &AnyFormat, id: Option<u32>, body: &[u8]) -> Result<Vec<u8>, 
     let mut frame = Vec::new();
     let message = Message {
         id,
-        sequence: 1,
+        sequence: FIRST,
         echo: None,
         body: Cow::Borrowed(body),
     };

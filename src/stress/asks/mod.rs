@@ -65,6 +65,34 @@ impl Asks {
         }
     }
 
+    /// Appends to `out` what is sent then, before all requests; nearly always nothing.
+    pub(super) fn first(&self, client: u32, out: &mut Vec<u8>) {
+        match self {
+            Self::Frames(frames) => out.extend_from_slice(frames.first()),
+            Self::Socket(socket) => socket.first(client, out),
+            Self::Http(_) => {}
+        }
+    }
+
+    /// Looks for its reply in `bytes`; how many of them are done with, and whether it
+    /// has come.
+    ///
+    /// # Errors
+    ///
+    /// It is an error, or none.
+    pub(super) fn first_reply(
+        &self,
+        owed: &mut Owed,
+        bytes: &[u8],
+        read: &mut Read,
+    ) -> Result<(usize, bool), Fault> {
+        match self {
+            Self::Frames(frames) => frames.first_reply(bytes),
+            Self::Socket(socket) => socket.first_reply(owed, bytes, read),
+            Self::Http(_) => Ok((0, true)),
+        }
+    }
+
     /// The frames that are asked for, if any are.
     pub(super) const fn frames(&self) -> Option<&Frames> {
         match self {

@@ -47,6 +47,37 @@ impl Socket {
         })
     }
 
+    /// Appends what a connection sends before all other frames, if it does.
+    pub(super) fn first(&self, client: u32, out: &mut Vec<u8>) {
+        let first = self.frames.first();
+        if !first.is_empty() {
+            client::write(first, client.to_le_bytes(), out);
+        }
+    }
+
+    /// Looks for its reply in `bytes`; how many of them are done with, and whether it
+    /// has come.
+    pub(super) fn first_reply(
+        &self,
+        owed: &mut Owed,
+        bytes: &[u8],
+        read: &mut Read,
+    ) -> Result<(usize, bool), Fault> {
+        let Messages {
+            reading,
+            masks,
+            plain,
+        } = &mut owed.messages;
+        let came = reading.read(bytes, masks, plain, &mut read.answer);
+        let (used, has_come) = self.frames.first_reply(plain)?;
+        plain.drain(..used);
+        let used = came.map_err(|end| Fault {
+            kind: Kind::Lost,
+            detail: format!("the reply to --first: {end}"),
+        })?;
+        Ok((used, has_come))
+    }
+
     pub(super) fn write(
         &self,
         client: u32,

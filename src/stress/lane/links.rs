@@ -163,15 +163,14 @@ impl Lane<'_> {
                         self.not_opened(at, io::ErrorKind::TimedOut.into(), now)?;
                     }
                 }
-                Link::Open(connection) if connection.is_overdue(now, timeout) => {
-                    let fault = Fault {
-                        kind: Kind::Connect,
-                        detail: format!("no answer to the request for a WebSocket in {timeout:?}"),
-                    };
-                    self.lose(at, Some(&fault), now);
-                }
                 Link::Open(connection) => {
-                    if let Some(request) = connection.take_overdue(now, timeout) {
+                    if let Some(what) = connection.overdue(now, timeout) {
+                        let fault = Fault {
+                            kind: Kind::Connect,
+                            detail: format!("no {what} in {timeout:?}"),
+                        };
+                        self.lose(at, Some(&fault), now);
+                    } else if let Some(request) = connection.take_overdue(now, timeout) {
                         self.owed -= 1;
                         let fault = Fault {
                             kind: Kind::Timeout,

@@ -79,6 +79,8 @@ pub(super) struct Lane<'a> {
     /// Faults since the last good reply, and when that was.
     failures: usize,
     last_good: Instant,
+    /// Why the server refused what is sent first.
+    refused: Option<String>,
     swept: Instant,
     /// The kernel waits to the microsecond.
     exact: bool,
@@ -128,6 +130,7 @@ impl<'a> Lane<'a> {
             stats: Stats::new(with_timeline),
             failures: 0,
             last_good: now,
+            refused: None,
             swept: now,
             exact: true,
             ready: Vec::with_capacity(EVENTS),
@@ -203,6 +206,9 @@ impl<'a> Lane<'a> {
             .map_err(|error| StressError::System("wait for events", error))?;
         for n in 0..self.ready.len() {
             self.obey(self.ready[n])?;
+        }
+        if let Some(why) = self.refused.take() {
+            return Err(StressError::First(why));
         }
         let progress = self.shared.progress(self.number);
         progress.set(self.stats.replies, self.stats.faults.total());

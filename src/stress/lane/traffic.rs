@@ -108,6 +108,10 @@ impl Lane<'_> {
             self.failures = 0;
             self.last_good = now;
         }
+        if let Some(why) = read.refused {
+            self.refused = Some(why);
+            return self.shared.end();
+        }
         let client = self.client(at);
         for fault in &read.errors {
             self.stats.faults.add(client, fault);
@@ -148,6 +152,7 @@ impl Lane<'_> {
         let Link::Open(connection) = &mut self.slots[at].link else {
             return;
         };
+        let awaits = connection.awaits();
         let oldest = connection.take_oldest();
         let fault = oldest.map(|request| {
             self.owed -= 1;
@@ -160,6 +165,12 @@ impl Lane<'_> {
                 kind: Kind::Lost,
                 detail: format!("request {}: {what}", request.turn),
             }
+        });
+        let fault = fault.or_else(|| {
+            awaits.map(|what| Fault {
+                kind: Kind::Connect,
+                detail: format!("the connection ended before the {what}: {error}"),
+            })
         });
         self.lose(at, fault.as_ref(), now);
     }

@@ -286,6 +286,10 @@ mod tests {
             Vec::new()
         }
 
+        fn arrival(&self) -> Option<Box<dyn std::any::Any + Send>> {
+            None
+        }
+
         fn last_words(&self, _: &str) -> Box<dyn std::any::Any + Send> {
             Box::new(())
         }

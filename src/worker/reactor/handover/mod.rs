@@ -23,7 +23,8 @@
 //!   address, and the state, if that has no bytes or is a
 //!   [`Handover`](crate::dispatch::Handover). Its name
 //!   ([`ConnId`](crate::net::ConnId)) is another one afterwards. `opened` and
-//!   `closed` do not run.
+//!   `closed` do not run; `arrived` does, behind the handlers of the one that leaves
+//!   and before those of the one that stays.
 //! - What the client sends meanwhile stays in the socket, which nobody reads:
 //!   nothing is lost, nothing comes twice.
 //! - A push, of whatever worker, by name, room or user, reaches it once. The one

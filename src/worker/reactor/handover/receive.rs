@@ -337,6 +337,10 @@ impl Reactor<'_> {
         if let Some(parts) = &mut *lock(&conn.turn) {
             parts.app.rejoin(&record.luggage);
         }
+        let closes = record.output.as_ref().is_some_and(|output| output.closes);
+        if protocol.is_session() && !closes {
+            self.greet_arrival(&conn);
+        }
         // Its deadlines may be near: the heartbeat thread finds out.
         self.shared.heartbeat.watch(slot, self.now);
         self.shared.buffered(unsent);
@@ -350,6 +354,14 @@ impl Reactor<'_> {
         }
         if let Some(output) = &record.output {
             self.send_on(&conn, output);
+        }
+    }
+
+    /// Has `arrived` run, if there is one: before what was received and not served,
+    /// which is cut behind this.
+    fn greet_arrival(&mut self, conn: &Arc<Connection>) {
+        if let Some(arrival) = self.service.arrival() {
+            self.post_event(conn, Event::Run(arrival));
         }
     }
 
