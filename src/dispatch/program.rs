@@ -113,7 +113,7 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
     fn arrival(&self) -> Option<Box<dyn Any + Send>> {
         let arrived = Arc::clone(self.hooks.arrived.as_ref()?);
         let row = self.hub.row().clone();
-        Some(task::boxed(&self.hub, move |c: &mut Ctx<'_, S>| {
+        Some(task::hook(&self.hub, move |c: &mut Ctx<'_, S>| {
             let ran = guard(&row, || "`arrived`".to_owned(), || arrived(c));
             if ran.is_none() {
                 // As `opened`: what it made is half made.

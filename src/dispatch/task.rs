@@ -23,6 +23,8 @@ type Code<S> = Box<dyn FnOnce(&mut Ctx<'_, S>) + Send>;
 struct Task<S> {
     hub: Hub,
     code: Option<Code<S>>,
+    /// Somebody asked for it, and is told by a counter that it was dropped.
+    was_asked_for: bool,
 }
 
 impl<S> Task<S> {
@@ -30,6 +32,7 @@ impl<S> Task<S> {
         Self {
             hub: hub.clone(),
             code: Some(Box::new(code)),
+            was_asked_for: true,
         }
     }
 }
@@ -37,12 +40,24 @@ impl<S> Task<S> {
 impl<S> Drop for Task<S> {
     fn drop(&mut self) {
         if let Some(code) = self.code.take() {
-            self.hub.row().count(Counter::Stale);
+            if self.was_asked_for {
+                self.hub.row().count(Counter::Stale);
+            }
             // What it holds is the user's, and this thread the event loop's, too.
             let what = || "`drop` of what was to run in a connection's turn".to_owned();
             guard(self.hub.row(), what, || drop(code));
         }
     }
+}
+
+/// As [`boxed`], of what nobody asked for: a connection that ends before is no loss.
+pub(super) fn hook<S: 'static>(
+    hub: &Hub,
+    code: impl FnOnce(&mut Ctx<'_, S>) + Send + 'static,
+) -> Box<dyn Any + Send> {
+    let mut task = Task::<S>::new(hub, code);
+    task.was_asked_for = false;
+    Box::new(task)
 }
 
 /// Code for a turn, as it goes through the mailbox.
