@@ -162,6 +162,19 @@ impl Member {
         self.bus.ticket()
     }
 
+    /// A connection comes with a ticket that was drawn before: by workers of another
+    /// program, perhaps, which counted by themselves.
+    pub fn has_ticket(&self, ticket: u64) {
+        self.bus.has_ticket(ticket);
+    }
+
+    /// Bytes of a message that finds room for a reader who keeps up, however small the
+    /// rings are.
+    #[must_use]
+    pub const fn spare(&self) -> usize {
+        self.waiting_max / 2
+    }
+
     pub(super) const fn bus(&self) -> &Bus {
         &self.bus
     }
@@ -842,6 +855,16 @@ mod tests {
         );
         host.bus.bury(2);
         assert_eq!(bodies(&one), [b"at last".to_vec()]);
+    }
+
+    #[test]
+    fn tickets_rise_behind_those_that_others_bring() {
+        let host = Host::new();
+        let [one, two] = [0, 1].map(|row| host.member(row, 0));
+        assert!(one.ticket() < two.ticket());
+        one.has_ticket(1_000_000);
+        one.has_ticket(7);
+        assert_eq!(two.ticket(), 1_000_001);
     }
 
     #[test]

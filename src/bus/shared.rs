@@ -203,6 +203,11 @@ impl Bus {
         self.words()[Head::Ticket as usize].fetch_add(1, Ordering::SeqCst) + 1
     }
 
+    /// Somebody has this one, from another bus perhaps: those that follow are larger.
+    pub(super) fn has_ticket(&self, ticket: u64) {
+        self.words()[Head::Ticket as usize].fetch_max(ticket, Ordering::SeqCst);
+    }
+
     /// The words of a lease, below [`LEASES`](super::shape::LEASES).
     pub(super) fn lease(&self, at: usize) -> &[AtomicU64] {
         let start = Head::Leases as usize + at * LINE;

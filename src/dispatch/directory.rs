@@ -197,23 +197,22 @@ impl Directory {
     /// From now on `conn` is (also) `user`, and nobody else, with a ticket that is
     /// younger than any other. False: it was before.
     pub(super) fn bind(&self, conn: ConnId, user: &str) -> bool {
-        let mut inner = self.lock();
-        let ticket = self.draw();
-        self.bind_as(&mut inner, conn, user, ticket)
+        self.bind_as(conn, user, || self.draw()).0
     }
 
     /// As [`Self::bind`]; gives the ticket.
     pub(super) fn bind_only(&self, conn: ConnId, user: &str) -> u64 {
-        let mut inner = self.lock();
-        // Within the lock: of two, the second finds the first one bound.
-        let ticket = self.draw();
-        self.bind_as(&mut inner, conn, user, ticket);
-        ticket
+        self.bind_as(conn, user, || self.draw()).1
     }
 
-    /// As [`Self::bind`], of one that drew its ticket elsewhere.
+    /// As [`Self::bind`], of one that drew its ticket elsewhere. Whoever draws one from
+    /// now on is younger, also where the two have counted by themselves.
     pub(super) fn rebind(&self, conn: ConnId, user: &str, ticket: u64) {
-        self.bind_as(&mut self.lock(), conn, user, ticket);
+        match &self.bus {
+            Some(bus) => bus.has_ticket(ticket),
+            None => _ = self.ticket.fetch_max(ticket, Ordering::SeqCst),
+        }
+        self.bind_as(conn, user, || ticket);
     }
 
     fn draw(&self) -> u64 {
@@ -221,20 +220,25 @@ impl Directory {
         self.bus.as_ref().map_or_else(alone, |bus| bus.ticket())
     }
 
-    fn bind_as(&self, inner: &mut Inner, conn: ConnId, user: &str, ticket: u64) -> bool {
+    /// Whether it is new, and the ticket. That is drawn when this worker can be reached
+    /// for the user: whoever draws a younger one, in any worker, finds this connection.
+    /// And within the lock: nobody sees the connection without it.
+    fn bind_as(&self, conn: ConnId, user: &str, ticket: impl FnOnce() -> u64) -> (bool, u64) {
+        let inner = &mut *self.lock();
         let member = inner.members.entry(conn).or_default();
-        member.ticket = ticket;
         let before = member.user.replace(user.to_owned());
         let is_new = before.as_deref() != Some(user);
         if is_new {
             self.entered(Interest::User(user));
             inner.users.entry(user.to_owned()).or_default().insert(conn);
         }
+        member.ticket = ticket();
+        let ticket = member.ticket;
         if let Some(before) = before.filter(|_| is_new) {
             take_out(&mut inner.users, &before, conn);
             self.left(Interest::User(&before));
         }
-        is_new
+        (is_new, ticket)
     }
 
     /// The connection has ended: takes it out of everything, and gives what
@@ -290,6 +294,21 @@ impl Directory {
             ticket: member.ticket,
             rooms: sorted(member.rooms.clone()),
         })
+    }
+
+    /// As [`Self::memberships`], with the first `most` rooms by name alone.
+    pub(super) fn outline(&self, conn: ConnId, most: usize) -> (Option<String>, Vec<String>) {
+        let inner = self.lock();
+        let Some(member) = inner.members.get(&conn) else {
+            return (None, Vec::new());
+        };
+        let mut rooms: Vec<&String> = member.rooms.iter().collect();
+        if rooms.len() > most {
+            rooms.select_nth_unstable(most);
+            rooms.truncate(most);
+        }
+        rooms.sort_unstable();
+        (member.user.clone(), rooms.into_iter().cloned().collect())
     }
 
     /// Connections of `user` whose tickets are older than this one.
@@ -382,6 +401,8 @@ mod tests {
 
     use super::Heard;
     use super::*;
+    use crate::bus::{Bus, Deed, Kind, Outgoing, Shape, Whom};
+    use crate::scoreboard::Scoreboard;
 
     fn conn(slot: usize) -> ConnId {
         ConnId::first(0, 0, slot)
@@ -446,7 +467,7 @@ mod tests {
     fn who_bound_himself_last_is_the_youngest() {
         let directory = Directory::default();
         directory.bind(conn(0), "ann");
-        directory.rebind(conn(1), "ann", 0);
+        directory.rebind(conn(1), "ann", 1_000_000);
         let ticket = directory.bind_only(conn(2), "ann");
         let mut older = directory.older("ann", ticket);
         older.sort_unstable();
@@ -455,6 +476,61 @@ mod tests {
         directory.bind(conn(0), "ann");
         assert_eq!(directory.older("ann", ticket), [conn(1)]);
         assert!(directory.older("bob", u64::MAX).is_empty());
+    }
+
+    /// Of two who log in at the same time in two workers one would not find the other,
+    /// if tickets were drawn before.
+    #[test]
+    fn who_draws_a_ticket_is_found_by_who_draws_the_next_one() {
+        const NAMES: usize = 64;
+        let (rows, ring) = (2, 1 << 12);
+        let (bus, board) = (
+            Bus::new(Shape {
+                rows,
+                ring,
+                names: NAMES,
+            })
+            .unwrap(),
+            Scoreboard::new(rows).unwrap(),
+        );
+        let [here, elsewhere] = [0_u8, 1].map(|row| {
+            let counted = board.row(row.into());
+            bus::Member::new(&bus, row, 0, counted, 1 << 12)
+        });
+        let reached = |user| {
+            let sent = elsewhere.publish(&Outgoing {
+                kind: Kind::Do(Deed::Supplant, Whom::User),
+                to: Interest::User(user),
+                topic: "",
+                except: None,
+                id: 1,
+                form: 0,
+                body: b"",
+            });
+            sent.reached
+        };
+        let directory = Directory::new(Some(Arc::new(here)));
+        assert_eq!(reached("ann"), 0);
+        directory.bind_as(conn(0), "ann", || {
+            assert_eq!(reached("ann"), 1);
+            1
+        });
+    }
+
+    #[test]
+    fn an_outline_has_the_first_rooms() {
+        let directory = Directory::default();
+        assert_eq!(directory.outline(conn(0), 2), (None, Vec::new()));
+        for room in ["c", "a", "d", "b"] {
+            directory.join(conn(0), room);
+        }
+        directory.bind(conn(0), "ann");
+        let ann = || Some("ann".to_owned());
+        assert_eq!(
+            directory.outline(conn(0), 2),
+            (ann(), ["a", "b"].map(str::to_owned).into())
+        );
+        assert_eq!(directory.outline(conn(0), 8).1.len(), 4);
     }
 
     #[test]
