@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hub::Hub;
 use super::target::{Target, Who};
-use crate::bus::Message;
+use crate::bus::{self, Message};
 use crate::net::ConnId;
 
 /// Names and connections on a page at most.
@@ -96,15 +96,14 @@ impl<K: Ord + Clone, V> Part<K, V> {
         }
     }
 
-    /// No more than so many bytes, as [`Group`]s and [`Member`]s take them.
-    fn bounded(mut self, bytes: impl Fn(&K, &V) -> usize) -> Self {
-        let mut room = ANSWER;
+    /// No more than so many bytes, but one of them at least: who asks goes on behind it.
+    fn bounded(mut self, mut room: usize, bytes: impl Fn(&K, &V) -> usize) -> Self {
         let mut fits = |(key, value): (&K, &V)| {
             let bytes = bytes(key, value);
             room = room.saturating_sub(bytes);
             room > 0
         };
-        let fitting = self.of.iter().take_while(|one| fits(*one)).count();
+        let fitting = self.of.iter().take_while(|one| fits(*one)).count().max(1);
         while self.of.len() > fitting {
             self.of.pop_last();
             self.has_more = true;
@@ -181,11 +180,21 @@ fn members_of(target: &Target<'_>, after: Option<u64>, max: usize) -> Members {
     let users = hub.directory().users_of(&slots);
     let of = part.of.into_keys().zip(users).collect();
     let has_more = part.has_more;
-    Part { of, has_more }.bounded(|_, user| 64 + user.as_ref().map_or(0, String::len))
+    Part { of, has_more }
 }
 
 fn groups_of(all: Vec<(String, usize)>, after: Option<&String>, max: usize) -> Groups {
-    Part::first(all.into_iter(), after, max).bounded(|name, _| 64 + name.len())
+    Part::first(all.into_iter(), after, max)
+}
+
+/// Bytes of a name as JSON has it, and of what stands beside it.
+fn written(name: &str) -> usize {
+    let bytes = name.bytes().map(|byte| match byte {
+        0..b' ' => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    });
+    64 + bytes.sum::<usize>()
 }
 
 fn group((name, count): (String, usize)) -> Group {
@@ -277,7 +286,12 @@ impl Hub {
         let Ok(question) = serde_json::from_slice(&message.body) else {
             return;
         };
-        let directory = self.directory();
+        let (directory, room) = (self.directory(), self.bus().map_or(0, bus::Member::spare));
+        let room = room.min(ANSWER);
+        let groups = |all, after: Option<String>, max: usize| {
+            let part = groups_of(all, after.as_ref(), max.min(PAGE));
+            serde_json::to_vec(&part.bounded(room, |name, _| written(name)))
+        };
         let answer = match question {
             Question::Members(whose, after, max) => {
                 let who = match &whose {
@@ -291,16 +305,12 @@ impl Hub {
                     who,
                     except: None,
                 };
-                serde_json::to_vec(&members_of(&target, after, max.min(PAGE + 1)))
+                let part = members_of(&target, after, max.min(PAGE + 1));
+                let bytes = |user: &Option<String>| written(user.as_deref().unwrap_or_default());
+                serde_json::to_vec(&part.bounded(room, |_, user| bytes(user)))
             }
-            Question::Rooms(after, max) => {
-                let all = directory.room_sizes();
-                serde_json::to_vec(&groups_of(all, after.as_ref(), max.min(PAGE)))
-            }
-            Question::Users(after, max) => {
-                let all = directory.user_sizes();
-                serde_json::to_vec(&groups_of(all, after.as_ref(), max.min(PAGE)))
-            }
+            Question::Rooms(after, max) => groups(directory.room_sizes(), after, max),
+            Question::Users(after, max) => groups(directory.user_sizes(), after, max),
         };
         if let Ok(answer) = answer {
             self.answer(message, &answer);
@@ -349,9 +359,15 @@ mod tests {
 
     #[test]
     fn an_answer_is_cut_where_it_becomes_too_large() {
-        let names = (0..10_000).map(|n| (format!("{n:0255}"), 1));
-        let part = groups_of(names.collect(), None, PAGE);
-        assert!(part.has_more && part.of.len() > 6000);
-        assert!(serde_json::to_vec(&part).unwrap().len() < ANSWER + 1000);
+        for (fill, least) in [("0", 6000), ("\u{1}", 1000)] {
+            let names = (0..10_000).map(|n| (format!("{n:05}{}", fill.repeat(250)), 1));
+            let part = groups_of(names.collect(), None, PAGE);
+            let part = part.bounded(ANSWER, |name, _| written(name));
+            assert!(part.has_more && part.of.len() > least, "{}", part.of.len());
+            assert!(serde_json::to_vec(&part).unwrap().len() <= ANSWER);
+        }
+        let names = vec![("a".repeat(5000), 1), ("b".to_owned(), 1)];
+        let part = groups_of(names, None, PAGE).bounded(1000, |name, _| written(name));
+        assert!(part.has_more && part.of.len() == 1, "who asks gets on");
     }
 }

@@ -101,9 +101,8 @@ impl<S: Default + Send + 'static> Service for Arc<Core<S>> {
         size_of::<S>() == 0
     }
 
-    fn memberships(&self, conn: ConnId) -> (Option<String>, Vec<String>) {
-        let of = self.hub.directory().memberships(conn);
-        (of.user, of.rooms)
+    fn outline(&self, conn: ConnId, most: usize) -> (Option<String>, Vec<String>) {
+        self.hub.directory().outline(conn, most)
     }
 
     fn conns_of(&self, user: &str) -> Vec<ConnId> {

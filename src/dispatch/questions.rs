@@ -37,7 +37,10 @@ impl Questions {
     /// An answer that nobody waits for any more is dropped.
     pub(super) fn answered(&self, message: &Message) {
         let waiting = self.waiting.lock().expect("nothing under this lock panics");
-        if let Some(sender) = waiting.get(&message.id) {
+        let sender = waiting.get(&message.id).cloned();
+        // To wake who waits is a system call.
+        drop(waiting);
+        if let Some(sender) = sender {
             let _gone = sender.send((message.origin, message.body.clone()));
         }
     }

@@ -227,8 +227,9 @@ pub trait Service: Send + Sync {
     /// Whether the state of a connection has no bytes: as good as another one.
     fn is_stateless(&self) -> bool;
 
-    /// The user that a connection is bound to, and the rooms that it is in, sorted.
-    fn memberships(&self, conn: ConnId) -> (Option<String>, Vec<String>);
+    /// The user that a connection is bound to, and the first `most` of its rooms by
+    /// name.
+    fn outline(&self, conn: ConnId, most: usize) -> (Option<String>, Vec<String>);
 
     /// The connections of a user.
     fn conns_of(&self, user: &str) -> Vec<ConnId>;
