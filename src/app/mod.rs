@@ -385,8 +385,9 @@ impl<S: Default + Send + 'static> App<S> {
     /// its reason. `closed` sees [`CloseReason::Kicked`](crate::dispatch::CloseReason::Kicked).
     ///
     /// It waits for no reply that was put off, but for the handler that runs. Requests
-    /// over HTTP have no state and are closed without it; so are all by a `kick` that
-    /// says nothing.
+    /// over HTTP have no state and are closed without it; so is a connection whose
+    /// `opened` has not run yet, or that changes its worker at that moment, and so are
+    /// all by a `kick` that says nothing.
     ///
     /// ```
     /// use purlin::prelude::*;

@@ -10,6 +10,8 @@ pub struct Sent {
     pub out: u64,
     /// Bytes that were written and wait.
     pub left: u64,
+    /// The last of it were [`Protocol::overloaded`](super::Protocol::overloaded).
+    pub overloaded: bool,
 }
 
 impl Sent {

@@ -153,3 +153,24 @@ fn nobody_asks_for_ends_and_there_are_none() {
         "{lines:?}"
     );
 }
+
+/// Written past its server, by whoever takes its place away.
+#[test]
+fn who_makes_room_has_ended_with_1013() {
+    let instance = started(
+        "access_log_format = \"json\"\naccess_log_ends = true\n\
+         [worker]\nconnections_max = 4\n[limits]\nmake_room = \"50ms\"\n",
+    );
+    let mut slow: Vec<Client> = ["a", "b", "c", "d"].map(|id| opened(&instance, id)).into();
+    let whole = frame(0x82, &comm(1, b"drips"));
+    slow.iter_mut().for_each(|client| client.send(&whole[..5]));
+    wait_until("all have begun", || {
+        instance.counter("bytes_buffered") == 20
+    });
+    let mut honest = Client::connect(instance.address);
+    assert_eq!(honest.call(1, b"a"), (1, b"a".to_vec()));
+    wait_until("its end is recorded", || lines(&instance).len() == 5);
+    let last: Value = serde_json::from_str(&lines(&instance)[4]).unwrap();
+    assert_eq!(last["status"], json!(1013), "{last}");
+    assert_eq!(last["bytes"], json!(ECHO + 4));
+}

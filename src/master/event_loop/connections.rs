@@ -121,10 +121,9 @@ pub(in crate::master) fn parse(text: &[u8]) -> std::io::Result<Listed> {
     for one in &mut listed.live {
         one.local = plain(&one.local, LOCAL_MAX);
         one.user = (one.user.take()).map(|user| plain(&user, UserName::MAX));
-        one.rooms.truncate(Live::ROOMS_MAX);
-        for room in &mut one.rooms {
-            *room = plain(room, Live::ROOM_MAX);
-        }
+        // Nothing is kept of as many as a worker may say.
+        let rooms = one.rooms.iter().take(Live::ROOMS_MAX);
+        one.rooms = rooms.map(|room| plain(room, Live::ROOM_MAX)).collect();
     }
     Ok(listed)
 }

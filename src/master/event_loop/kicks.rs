@@ -62,7 +62,10 @@ pub(super) fn begin(master: &mut Master<'_>, (whom, say): (Whom, Option<Words>),
     }
     let mut asked = Vec::new();
     for member in master.workers.all() {
-        member.tell(whom.order(say));
+        // One that reads nothing does not answer either.
+        if member.reads() {
+            member.tell(whom.order(say));
+        }
         asked.push((member.pid, member.number));
     }
     master.pending_kicks.push(PendingKick {

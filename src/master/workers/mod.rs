@@ -22,6 +22,10 @@ use line::MasterEnd;
 use message::{ToMaster, ToWorker};
 use outbox::Nonsense;
 
+/// Messages that may wait for a worker before it gets none of those that others can
+/// answer as well.
+const UNSENT: usize = 64;
+
 /// A living worker, or one that was not buried yet.
 pub(in crate::master) struct WorkerProcess {
     pub(in crate::master) pid: Pid,
@@ -128,6 +132,11 @@ impl WorkerProcess {
     /// Tells the worker something, now or as soon as it listens again.
     pub(in crate::master) fn tell(&mut self, message: ToWorker) {
         self.hand(message, Vec::new());
+    }
+
+    /// Whether it takes what it is told: little of that waits.
+    pub(in crate::master) fn reads(&self) -> bool {
+        self.unsent.len() < UNSENT
     }
 
     /// Gives the worker one end of a line, with what it is for.

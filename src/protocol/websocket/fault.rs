@@ -12,6 +12,7 @@ pub(super) struct Code(pub(super) u16);
 impl Code {
     /// The purpose of the connection is fulfilled.
     pub(super) const NORMAL: Self = Self(1000);
+    pub(super) const OVERLOADED: Self = Self(1013);
     /// The worker ends.
     pub(super) const AWAY: Self = Self(1001);
     /// A handler failed where nothing else can say so.

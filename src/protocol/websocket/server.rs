@@ -352,7 +352,10 @@ impl Server for SocketServer {
 
     fn over(&mut self, sent: Sent, app: &mut dyn Dispatch) {
         self.speaker.over(sent, app);
-        if let Some(end) = self.end.take() {
+        if let Some(mut end) = self.end.take() {
+            if sent.overloaded {
+                end.said(Some(Code::OVERLOADED));
+            }
             end.record(sent, app);
         }
     }

@@ -42,6 +42,8 @@ pub(crate) struct Outbound {
     pub(crate) failed: bool,
     /// Bytes that went out.
     pub(crate) out: u64,
+    /// The last of them said that there is too much to do.
+    pub(crate) overloaded: bool,
 }
 
 #[derive(Default)]
@@ -150,6 +152,7 @@ impl Outbound {
         protocol::Sent {
             out: self.out,
             left: self.left(),
+            overloaded: self.overloaded,
         }
     }
 

@@ -121,8 +121,10 @@ impl Reactor<'_> {
         let is_told = conn.is_some_and(|conn| {
             let words = conn.protocol().overloaded();
             let is_told = !words.is_empty() && turn::write::last_words(self.shared, &conn, words);
-            // Nobody waits for its end: somebody else waits for its place.
-            conn.peer_done.fetch_or(is_told, Ordering::SeqCst);
+            // Where somebody else waits for its place nobody waits for its end, though
+            // what it still sends then takes the words away from it.
+            let at_once = is_told && counter == Counter::MadeRoom;
+            conn.peer_done.fetch_or(at_once, Ordering::SeqCst);
             is_told
         });
         let mode = if is_told {
@@ -278,7 +280,7 @@ mod tests {
             true
         }
 
-        fn memberships(&self, _: ConnId) -> (Option<String>, Vec<String>) {
+        fn outline(&self, _: ConnId, _: usize) -> (Option<String>, Vec<String>) {
             (None, Vec::new())
         }
 

@@ -33,8 +33,7 @@ impl Reactor<'_> {
         let live = all.into_iter().filter_map(|(queued, idle, slot)| {
             let inbound = &self.inbound[slot];
             let conn = inbound.conn()?;
-            let (user, rooms) = self.service.memberships(conn.id);
-            let rooms = rooms.iter().take(Live::ROOMS_MAX);
+            let (user, rooms) = self.service.outline(conn.id, Live::ROOMS_MAX);
             Some(Live {
                 id: conn.named().name.word(),
                 peer: match conn.peer {
@@ -49,6 +48,7 @@ impl Reactor<'_> {
                 queued,
                 user: user.map(|user| user.chars().take(UserName::MAX).collect()),
                 rooms: rooms
+                    .iter()
                     .map(|room| room.chars().take(Live::ROOM_MAX).collect())
                     .collect(),
             })
@@ -68,16 +68,18 @@ impl Reactor<'_> {
     pub(super) fn kick(&mut self, id: ConnId, say: Option<&Words>) -> bool {
         let mut lives = self.inbound.iter().filter_map(Inbound::conn);
         let Some(conn) = lives.find(|conn| conn.named().name == id) else {
-            return false;
+            return self.kick_from_limbo(id);
         };
         let id = conn.id;
         // One that is on its way to another worker has no turn here any more.
-        let may_speak = conn.protocol().is_session() && self.fate(id.slot()) != Some(Fate::Offered);
+        let may_speak = conn.protocol().is_session()
+            && conn.is_opened()
+            && self.fate(id.slot()) != Some(Fate::Offered);
         if let Some(say) = say.filter(|_| may_speak) {
             conn.ends_by(CloseReason::Kicked);
             let task = self.service.last_words(say.as_str());
+            // Counted in its turn: who is kicked twice before ends once.
             if self.shared.post(id, Item::Kicked(task)) {
-                self.shared.row.count(Counter::Kicked);
                 return true;
             }
         }

@@ -241,6 +241,7 @@ fn tell(shared: &Shared, server: &mut dyn Server, item: Item, turn: &mut Turn<'_
             return StopReason::Close(mode);
         }
         Item::Kicked(task) => {
+            shared.row.count(Counter::Kicked);
             // Whatever is owed: what an operator wants does not wait for it.
             let _step = server.event(Event::Run(task), turn);
             server.farewell(turn);

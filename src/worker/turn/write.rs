@@ -91,7 +91,8 @@ pub(crate) fn last_words(shared: &Shared, conn: &Connection, words: &[u8]) -> bo
     let sent = socket::send(conn.socket(), words).unwrap_or(0);
     went_out(shared, &mut outbound, sent);
     outbound.failed = sent > 0;
-    sent == words.len()
+    outbound.overloaded = sent == words.len();
+    outbound.overloaded
 }
 
 /// Moves the pushes that wait in the inbox behind what waits already. Whoever

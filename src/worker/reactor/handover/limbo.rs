@@ -6,6 +6,9 @@ use std::sync::Arc;
 use super::message::Wish;
 use super::receive::Arrival;
 use crate::bus::Read;
+use crate::net::ConnId;
+use crate::protocol::CloseMode;
+use crate::scoreboard::Counter;
 use crate::sys::channel::Channel;
 use crate::worker::reactor::Reactor;
 use crate::worker::reactor::drain::Fate;
@@ -26,6 +29,19 @@ pub(super) struct Limbo {
 }
 
 impl Reactor<'_> {
+    /// An operator closes a connection that the other worker may be passing on still;
+    /// false: there is none of that name.
+    pub(in crate::worker) fn kick_from_limbo(&mut self, name: ConnId) -> bool {
+        let mut limbo = self.predecessors.iter_mut().flat_map(|one| &mut one.limbo);
+        let is_it = |one: &&mut Limbo| one.arrival.record.name == Some(name);
+        let Some(one) = limbo.find(is_it) else {
+            return false;
+        };
+        one.rests.push((Vec::new(), Some((CloseMode::Flush, None))));
+        self.shared.row.count(Counter::Kicked);
+        true
+    }
+
     /// This worker leaves: what was offered and not answered stays where it is.
     pub(in crate::worker) fn take_no_more(&mut self) {
         let waits = |one: &Predecessor| !one.limbo.is_empty();
