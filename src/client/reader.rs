@@ -18,6 +18,8 @@ use crate::sys::socket::{self, Ready, Wanted};
 const READ: usize = 64 << 10;
 /// Longest wait for nothing in particular; any length will do.
 const QUIET: Duration = Duration::from_secs(3_600);
+/// How long a server may take for what it was sent before its user closed.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Ends what depends on the reader, however that ends: nobody would read the
 /// replies.
@@ -126,6 +128,9 @@ fn live(shared: &Shared, link: &Arc<Link>, early: Vec<u8>) -> (ClientError, bool
         Ok(()) => reading.run(),
         Err(why) => why,
     };
+    if matches!(why, Why::Closed) {
+        reading.leave();
+    }
     shared.end(link, &why);
     let (was_open, refused) = shared.after_greeting();
     let why = shared.take_end().unwrap_or(why);
@@ -216,6 +221,45 @@ impl<'a> Reading<'a> {
                 return why;
             }
             self.beat();
+        }
+    }
+
+    /// The user has closed: what was taken from him goes out, then our end, and what the
+    /// server says until its own is for nobody. Else the kernel would meet that with a
+    /// reset, which takes away from the server what it has not read.
+    fn leave(&mut self) {
+        let until = Instant::now() + LEAVE_WITHIN;
+        let mut is_out = false;
+        loop {
+            let wanted = match self.link.flush(true) {
+                Flushed::Gone if is_out => Wanted::Read,
+                Flushed::Gone => {
+                    is_out = true;
+                    socket::finish(&self.link.socket);
+                    Wanted::Read
+                }
+                Flushed::Stuck => Wanted::Both,
+                Flushed::Broken(_) => return,
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            let bell = &*self.shared.bell;
+            let Ok(ready) = socket::wait(&self.link.socket, wanted, bell, left) else {
+                return;
+            };
+            if ready.bell {
+                self.shared.bell.hush();
+            }
+            if left.is_zero() || (ready.socket && self.is_over()) {
+                return;
+            }
+        }
+    }
+
+    /// Drops what has come; whether nothing more will.
+    fn is_over(&mut self) -> bool {
+        match socket::receive(&self.link.socket, &mut self.into) {
+            Ok(len) => len == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }
     }
 

@@ -270,3 +270,26 @@ fn clones_are_one_client_that_lives_as_long_as_one_of_them() {
         told.try_recv() == Err(mpsc::TryRecvError::Disconnected)
     });
 }
+
+/// Whoever sends and leaves at once has said it.
+#[test]
+fn what_was_sent_before_the_last_clone_went_arrives() {
+    const TIMES: usize = 200;
+    for preset in ["comm", "rpc"] {
+        let (tell, told) = mpsc::channel();
+        let app = App::<()>::new().on(ECHO, move |_, body: Bytes| {
+            let _listens = tell.send(body.len());
+        });
+        let server = serve_with(app, &[("listener.0.frame", preset)]);
+        for _ in 0..TIMES {
+            let client = Client::builder(address(&server).to_string()).preset(preset);
+            let client = client.connect().unwrap();
+            client.send(ECHO, vec![7; 10_000]).unwrap();
+            drop(client);
+        }
+        for n in 0..TIMES {
+            let heard = told.recv_timeout(PATIENCE);
+            assert_eq!(heard, Ok(10_000), "{preset}: {n} of {TIMES} came");
+        }
+    }
+}
