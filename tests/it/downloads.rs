@@ -9,8 +9,11 @@ use std::net::Shutdown;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
+use crate::daemon::children;
 use crate::harness::{Client, either, wait_until};
-use crate::instance::{Instance, lives};
+use crate::instance::{Instance, lives, signal};
 
 /// Bytes of the file: more than any socket holds.
 const LEN: usize = 48 << 20;
@@ -326,6 +329,68 @@ fn an_upload_a_stream_and_an_answer_that_comes_later_arrive_whole_over_reloads()
     assert!(first.iter().all(|pid| !now.contains(pid)));
 }
 
+/// Nor over upgrades: masters that drain wait for those before them.
+#[test]
+fn they_arrive_whole_over_reloads_and_several_upgrades() {
+    let instance = web("generations_max = 6\n[limits]\nreply_max = \"1h\"");
+    let mut stayers = Stayers::come(&instance);
+    let (reloads, upgrades, time) = match seconds() {
+        Some(seconds) => (20, 3, seconds),
+        None => either((2, 2, Duration::ZERO), (6, 2, Duration::from_secs(40))),
+    };
+    let mut masters = Vec::new();
+    let changes = reloads + upgrades;
+    for change in 0..changes {
+        let until = Instant::now() + time / changes;
+        if change * upgrades % changes < upgrades {
+            masters.extend(instance.master());
+            instance.must("upgrade");
+        } else {
+            instance.must("reload");
+        }
+        while {
+            stayers.go_on();
+            Instant::now() < until
+        } {
+            let next = Instant::now() + Duration::from_millis(500);
+            wait_until("it is time for more", || Instant::now() >= next);
+        }
+    }
+    assert_eq!(masters.len(), usize::try_from(upgrades).unwrap());
+    assert!(masters.iter().all(|one| lives(*one)));
+    let status = String::from_utf8(instance.ask(&["status"]).stdout).unwrap();
+    let last = masters.last().unwrap();
+    let drains = format!("master {last}, which it replaced, drains: 3 connections (");
+    assert!(status.contains(&drains), "{status}");
+    stayers.arrive(&instance);
+    wait_until("the old ones have left", || {
+        instance.serves_with(2) && !masters.iter().any(|one| lives(*one))
+    });
+}
+
+/// The workers of the first one are in places that nobody may give away.
+#[test]
+fn a_master_that_dies_between_two_others_harms_neither() {
+    let instance = web("[limits]\nreply_max = \"1h\"");
+    let mut stayers = Stayers::come(&instance);
+    let first = instance.master().unwrap();
+    instance.must("upgrade");
+    let second = instance.master().unwrap();
+    instance.must("upgrade");
+    // The third master is its child.
+    wait_until("its workers have left", || children(second).len() == 1);
+    signal(second, Signal::SIGKILL);
+    wait_until("it is gone", || !lives(second));
+    for _ in 0..4 {
+        reload(&instance);
+        stayers.go_on();
+    }
+    assert!(lives(first));
+    stayers.arrive(&instance);
+    wait_until("it has left", || !lives(first));
+    instance.upgraded();
+}
+
 #[test]
 fn a_reload_is_refused_with_who_holds_its_place_and_force_ends_them() {
     let instance = web("generations_max = 2");
@@ -361,8 +426,8 @@ fn a_reload_is_refused_with_who_holds_its_place_and_force_ends_them() {
 }
 
 #[test]
-fn while_an_old_master_drains_the_next_change_is_refused_and_force_ends_it() {
-    let instance = web("");
+fn an_old_master_that_drains_takes_a_place_and_force_ends_it() {
+    let instance = web("generations_max = 2");
     let mut stayers = Stayers::come(&instance);
     let old = instance.master().unwrap();
     instance.must("upgrade");

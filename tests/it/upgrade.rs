@@ -390,7 +390,8 @@ fn a_new_master_that_is_killed_later_takes_its_workers_along_as_any_master() {
 /// A client that does not leave keeps the old one draining.
 #[test]
 fn while_the_old_one_drains_the_new_one_obeys_and_stop_ends_both() {
-    let top = "workers = 2\nhandover = false\n[worker]\ndrain_idle = \"0s\"";
+    let top = "workers = 2\ngenerations_max = 2\nhandover = false\n[worker]\ndrain_idle = \"0s\"\n\
+               [heartbeat]\nfirst_message = \"0s\"\n[limits]\nreceive_rate = \"0B\"";
     let instance = Instance::started(top);
     let mut slow = Client::connect(instance.address);
     // Half a frame: it may still come.

@@ -40,20 +40,18 @@ impl Master<'_> {
                 format!("generation {generation}, worker pid {pid}, still drains: {does}")
             })
             .collect();
-        if let Some((pid, does)) = self
-            .old_master
-            .as_ref()
-            .map(|one| one.pid)
-            .zip(self.old_master_holds())
-        {
+        if let Some((old_master, does)) = self.old_master.as_ref().zip(self.old_master_holds()) {
+            let pid = old_master.pid;
+            let others = match old_master.lives().count() {
+                0 | 1 => "",
+                _ => ", with those before it",
+            };
             who.push(format!(
-                "master pid {pid}, which the last upgrade replaced, still drains: {does}"
+                "master pid {pid}, which the last upgrade replaced, still drains{others}: {does}"
             ));
         }
         let who = who.join("; ");
-        format!(
-            "{who} (generations_max is {max}, and an old master is to be gone before the next reload or upgrade)"
-        )
+        format!("{who} (generations_max is {max}; what the masters before drain counts)")
     }
 }
 

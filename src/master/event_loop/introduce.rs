@@ -7,6 +7,7 @@
 use super::Master;
 use crate::log;
 use crate::master::supervisor::{Generation, Stage};
+use crate::master::upgrade::words::{ToOldMaster, give};
 use crate::master::workers::message::ToWorker;
 use crate::sys::channel::Channel;
 use crate::sys::process::Pid;
@@ -70,12 +71,20 @@ impl Master<'_> {
     }
 
     /// Another master's worker of this generation is at the other end of
-    /// `line`: the worker that is to have it is one of ours.
+    /// `line`: the worker that is to have it is one of ours, or of those of the
+    /// master before, who are counted behind ours.
     pub(super) fn give_successor(&mut self, number: usize, generation: u64, line: Channel) {
         let ours: Vec<Pid> = (self.supervisor.status())
             .filter(|slot| matches!(slot.stage, Stage::Serving | Stage::Draining))
             .filter_map(|slot| slot.pid)
             .collect();
+        if let Some(number) = number.checked_sub(ours.len())
+            && let Some(old_master) = &self.old_master
+        {
+            let further = ToOldMaster::Successor { number, generation };
+            give(&old_master.line, &further, Some(&line));
+            return;
+        }
         let chosen = ours.get(number % ours.len().max(1)).copied();
         if let Some(member) = chosen.and_then(|pid| self.workers.with_pid(pid)) {
             member.give(ToWorker::Successor(generation), line);

@@ -38,6 +38,7 @@ use super::exit::Ending;
 use super::pid_file::PidFile;
 use super::plan::Plan;
 use super::supervisor::{Action, Command, Event, SlotId, Supervisor};
+use super::upgrade::inheritance::LIVES_MAX;
 use super::upgrade::life_pipe::LifePipe;
 use super::upgrade::links::{NewMaster, OldMaster};
 use super::watchdog::{Periods, Watch};
@@ -71,9 +72,12 @@ const RAW_LINES: u64 = 1 << 13;
 /// The line to a new program, and the end of all that it starts.
 const NEW_MASTER: u64 = 1 << 16;
 const NEW_LIFE: u64 = NEW_MASTER + 1;
-/// The line to the old one, and the end of it and its workers.
+/// The line to the old one, and the end of it and its workers, and of those of each
+/// before it.
 const OLD_MASTER: u64 = NEW_MASTER + 2;
 const OLD_LIFE: u64 = NEW_MASTER + 3;
+/// Behind the last of these.
+const OLD_LIVES: u64 = OLD_LIFE + LIVES_MAX as u64;
 
 /// How soon something is tried again that the kernel had no room for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -265,7 +269,7 @@ impl<'a> Master<'a> {
                 NEW_MASTER => self.hear_new_master()?,
                 NEW_LIFE => self.new_life_ended()?,
                 OLD_MASTER => self.hear_old_master()?,
-                OLD_LIFE => self.old_life_ended()?,
+                life @ OLD_LIFE..OLD_LIVES => self.old_life_ended(life - OLD_LIFE)?,
                 client if client >= FIRST_TOKEN => self.serve(client)?,
                 raw if raw >= RAW_LINES => self.standard_errors.hear(raw, &self.epoll),
                 worker if worker >= WORKER_END => self.line_ended(slot_of(worker - WORKER_END))?,
@@ -385,6 +389,7 @@ impl<'a> Master<'a> {
             Action::TellReady => self.tell_ready(),
             Action::Rule => return ControlFlow::Continue(self.rule()),
             Action::HurryOldMaster { by } => self.hurry_old_master(by),
+            Action::TellDrains { generations, rows } => self.tell_drains(generations, rows),
             Action::Exit => return ControlFlow::Break(Leave::Gone),
         }
         ControlFlow::Continue(None)

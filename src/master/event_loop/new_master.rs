@@ -8,10 +8,10 @@ use super::{Master, NEW_LIFE, NEW_MASTER, Step};
 use crate::log;
 use crate::master::control::{self, Response};
 use crate::master::exit::{Ending, Exit};
-use crate::master::supervisor::{Command, Event, NewMasterEvent, Rows, Setback, SlotId};
+use crate::master::supervisor::{Command, Event, NewMasterEvent, Refusal, Rows, Setback, SlotId};
 use crate::master::upgrade::inheritance::Bequest;
 use crate::master::upgrade::life_pipe::LifePipe;
-use crate::master::upgrade::links::NewMaster;
+use crate::master::upgrade::links::{NewMaster, OldMaster};
 use crate::master::upgrade::words::{Heard, ToNewMaster, ToOldMaster, hear, tell};
 use crate::net::accept_mutex::Owner;
 use crate::sys::channel::Channel;
@@ -31,10 +31,12 @@ impl Master<'_> {
             self.refuse(client, &Ending::refused(&refusal));
             return Step::Continue(());
         }
-        if self.supervisor.has_old_master() && !force {
-            let text = self.upgrade_refused();
-            log::error!("{text}");
-            self.refuse(client, &Ending::new(Exit::Running, text));
+        let names_itself = |old_master: &OldMaster| old_master.notifier.is_some();
+        if self.old_master.as_ref().is_some_and(names_itself) {
+            // The service manager would not hear of the next one.
+            let refusal = Refusal::Upgrading;
+            log::error!("upgrade refused: {refusal}");
+            self.refuse(client, &Ending::refused(&refusal));
             return Step::Continue(());
         }
         log::info!("ordered: upgrade");
@@ -57,6 +59,8 @@ impl Master<'_> {
         let event = match self.try_launch() {
             Ok((new_master, pid)) => {
                 log::info!("upgrade: the new binary is pid {pid}");
+                // Before that has workers.
+                self.tell_old_master(&ToOldMaster::Replaced);
                 self.new_master = Some(new_master);
                 NewMasterEvent::Launched { pid }
             }
@@ -85,7 +89,10 @@ impl Master<'_> {
         let shared = self.board.descriptors();
         let shared = shared.ok_or("the shared memory has no descriptor")?;
         let before = cycle.as_before();
-        let ours = self.supervisor.rows();
+        // Also those of masters that are older still.
+        let taken = self.supervisor.rows();
+        let older = self.old_master.iter().flat_map(OldMaster::lives);
+        let lives = [self.life_pipe.end()].into_iter().chain(older);
         let bequest = Bequest {
             line: &theirs,
             pid_file: self.pid_file.as_fd(),
@@ -93,12 +100,12 @@ impl Master<'_> {
             has_control_file: control.has_file(),
             shared,
             bus: self.bus.file(),
-            life: self.life_pipe.end(),
+            lives: lives.collect(),
             life_pipe: &life_pipe,
             listeners: before.listeners,
             files: before.files,
             sockets: cycle.sockets.all().collect(),
-            taken: ours,
+            taken,
             epochs: &epochs,
             generation: self.supervisor.newest(),
             started_with: cycle.config.started_with(),
@@ -124,10 +131,11 @@ impl Master<'_> {
             line,
             life,
             epochs,
-            ours,
+            taken,
             used: Rows::default(),
             last_words: None,
             was_promoted: false,
+            is_replaced: false,
         };
         Ok((new_master, pid))
     }
@@ -141,7 +149,13 @@ impl Master<'_> {
                 Heard::Word(ToOldMaster::Ready) => NewMasterEvent::Ready,
                 Heard::Word(ToOldMaster::TookOver) => NewMasterEvent::TookOver,
                 Heard::Word(ToOldMaster::Wake { row }) => {
-                    self.wake(row);
+                    if !self.wake(row) {
+                        self.have_woken_before(row);
+                    }
+                    continue;
+                }
+                Heard::Word(ToOldMaster::Replaced) => {
+                    new_master.is_replaced = true;
                     continue;
                 }
                 Heard::Word(ToOldMaster::Hurry(millis)) => NewMasterEvent::Hurry {
@@ -177,9 +191,11 @@ impl Master<'_> {
             let _deleted_before = self.epoll.delete(&new_master.line);
             let changed = new_master.epochs.iter().enumerate().filter(|(row, epoch)| {
                 let row = u8::try_from(*row).expect("there are at most 255 rows");
-                let is_ours = new_master.ours.contains(SlotId(row.into()));
-                !is_ours && self.accept_mutex.occupant(row).epoch != **epoch
+                let was_taken = new_master.taken.contains(SlotId(row.into()));
+                !was_taken && self.accept_mutex.occupant(row).epoch != **epoch
             });
+            // In those rows are another master's by now, which lives.
+            let changed = changed.filter(|_| !new_master.is_replaced);
             used = changed.map(|(row, _)| SlotId(row)).collect();
             new_master.used = used;
         }
@@ -301,6 +317,11 @@ impl Master<'_> {
 
     pub(super) fn tell_new_master_to_end(&mut self) {
         self.tell_new_master(&ToNewMaster::End);
+    }
+
+    pub(super) fn tell_drains(&self, generations: usize, rows: Rows) {
+        let rows = rows.iter().map(|slot| slot.0).collect();
+        self.tell_new_master(&ToNewMaster::Drains { generations, rows });
     }
 
     /// The last word of a master that was replaced.

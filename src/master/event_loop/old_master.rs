@@ -29,7 +29,16 @@ impl Master<'_> {
                 }
                 Heard::Word(ToNewMaster::Named) => self.be_named(),
                 Heard::Word(ToNewMaster::Wake { row }) => {
-                    self.wake(row);
+                    if !self.wake(row) && self.supervisor.is_replaced() {
+                        self.tell_new_master(&ToNewMaster::Wake { row });
+                    }
+                }
+                Heard::Word(ToNewMaster::Drains { generations, rows }) => {
+                    let rows = rows.into_iter().filter(|row| *row < 256);
+                    let rows = rows.map(SlotId).collect();
+                    old_master.taken.keep(rows);
+                    let drains = OldMasterEvent::Drains { generations, rows };
+                    self.supervise(Event::OldMaster(drains))?;
                 }
                 Heard::Word(ToNewMaster::End) => {
                     let text = "the old binary rolled the upgrade back".to_owned();
@@ -77,13 +86,15 @@ impl Master<'_> {
         old_master.files.clear();
     }
 
-    /// The old master and all of its workers are gone.
-    pub(super) fn old_life_ended(&mut self) -> Step {
+    /// The old master and all of its workers are gone, or the `number`th before it
+    /// and its own.
+    pub(super) fn old_life_ended(&mut self, number: u64) -> Step {
         self.hear_old_master()?;
-        let Some(old_master) = self.old_master.take() else {
-            return Step::Continue(());
+        let epoll = &self.epoll;
+        let is_last = |old_master: &mut OldMaster| old_master.life_ended(number, epoll);
+        let Some(old_master) = self.old_master.take_if(is_last) else {
+            return self.chain_broke(number);
         };
-        let _registered = self.epoll.delete(&old_master.life);
         let _deleted_before = self.epoll.delete(&*old_master.line);
         let rows = old_master.taken;
         // What it did not live to do, if it was killed.
@@ -92,7 +103,21 @@ impl Master<'_> {
             "the master before this one, pid {}, is gone",
             old_master.pid
         );
-        self.supervise(Event::OldMaster(OldMasterEvent::Left { rows }))
+        self.supervise(Event::OldMaster(OldMasterEvent::Left))
+    }
+
+    /// The old master died before those before it: nobody says how much these drain.
+    fn chain_broke(&mut self, number: u64) -> Step {
+        let Some(old_master) = self.old_master.as_ref().filter(|_| number == 0) else {
+            return Step::Continue(());
+        };
+        let (generations, rows) = (old_master.lives().count(), old_master.taken);
+        let pid = old_master.pid;
+        log::error!("the master before this one, pid {pid}, died before {generations} others");
+        self.supervise(Event::OldMaster(OldMasterEvent::Drains {
+            generations,
+            rows,
+        }))
     }
 
     pub(super) fn tell_ready(&mut self) {
@@ -147,12 +172,20 @@ impl Master<'_> {
 
     /// Has the other master wake its worker in this row.
     pub(super) fn have_woken(&self, row: usize) {
-        let is_its = |old_master: &OldMaster| old_master.taken.contains(SlotId(row));
-        if self.old_master.as_ref().is_some_and(is_its) {
-            self.tell_old_master(&ToOldMaster::Wake { row });
-        } else {
+        if !self.have_woken_before(row) {
             self.tell_new_master(&ToNewMaster::Wake { row });
         }
+    }
+
+    /// Has the old master wake its worker in this row, or the one before it, if it is
+    /// theirs.
+    pub(super) fn have_woken_before(&self, row: usize) -> bool {
+        let is_its = |old_master: &OldMaster| old_master.taken.contains(SlotId(row));
+        let is_theirs = self.old_master.as_ref().is_some_and(is_its);
+        if is_theirs {
+            self.tell_old_master(&ToOldMaster::Wake { row });
+        }
+        is_theirs
     }
 
     pub(super) fn hurry_old_master(&mut self, by: Instant) {
@@ -167,7 +200,7 @@ impl Master<'_> {
         }
     }
 
-    fn tell_old_master(&self, word: &ToOldMaster) {
+    pub(super) fn tell_old_master(&self, word: &ToOldMaster) {
         if let Some(old_master) = &self.old_master {
             tell(&old_master.line, word);
         }

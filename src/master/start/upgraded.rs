@@ -126,7 +126,7 @@ fn open<'a>(
     let old_master = OldMaster {
         pid: inheritance.old_master,
         line: inheritance.line,
-        life: inheritance.life,
+        lives: inheritance.lives.into_iter().map(Some).collect(),
         workers,
         taken,
         files: inheritance.files,

@@ -89,8 +89,12 @@ pub enum OldMasterEvent {
     /// Its end of the line was closed: it is gone.
     Silent,
     /// It and all of its workers are gone.
-    Left {
-        /// The rows that are free now.
+    Left,
+    /// It is replaced, and this drains there and at those before it.
+    Drains {
+        /// One for each of these masters at least.
+        generations: usize,
+        /// Where their workers are.
         rows: Rows,
     },
 }
@@ -206,6 +210,13 @@ pub enum Action {
     HurryOldMaster {
         /// When this master ends at the latest.
         by: Instant,
+    },
+    /// Tell the master that rules what drains here and before.
+    TellDrains {
+        /// One for each of these masters at least.
+        generations: usize,
+        /// Where their workers are.
+        rows: Rows,
     },
     /// Everybody is gone and was buried; the master may leave.
     Exit,

@@ -65,16 +65,22 @@ impl Supervisor {
         if self.may_change().is_err() || self.incoming.is_some() {
             return;
         }
-        // It is the oldest.
-        self.hurry_old_master(now);
+        if self.has_no_room() {
+            // It is the oldest.
+            self.hurry_old_master(now);
+        }
         self.cut_the_oldest_short(now);
     }
 
     /// Whether another generation would be one too many: what makes progress is
-    /// never cut for it. The master before this one leaves room for none.
+    /// never cut for it, and those of the masters before this one count.
     pub(super) fn has_no_room(&self) -> bool {
-        let is_replacing = self.has_old_master && !self.is_new_master();
-        is_replacing || self.draining().len() > self.draining_max()
+        self.drain_in_all() > self.draining_max()
+    }
+
+    /// Generations that drain, here and at the masters before this one.
+    pub(super) fn drain_in_all(&self) -> usize {
+        self.draining().len() + self.drain_elsewhere()
     }
 
     /// Starts the new generation once it is not one too many.
@@ -102,7 +108,7 @@ impl Supervisor {
     }
 
     /// The generations of which nobody is wanted any more.
-    fn draining(&self) -> BTreeSet<Generation> {
+    pub(super) fn draining(&self) -> BTreeSet<Generation> {
         self.occupied()
             .filter(|(_, slot)| !slot.is_wanted())
             .map(|(_, slot)| slot.generation)

@@ -52,7 +52,7 @@ use crate::sys::process::{Cause, Pid};
 use backoff::{Backoff, Jitter};
 use generations::Postponed;
 use slot::{Leave, Slot, State};
-use upgrade::{Reign, Upgrade};
+use upgrade::{OldMaster, Reign, Upgrade};
 
 /// The limits that the supervisor keeps.
 #[derive(Clone, Copy, Debug)]
@@ -106,10 +106,12 @@ pub struct Supervisor {
     newest: Generation,
     upgrade: Upgrade,
     reign: Reign,
-    /// Whether the master before this one is not gone yet.
-    has_old_master: bool,
-    /// Rows of workers that are not ours.
+    /// The master before this one, until it is gone.
+    old_master: Option<OldMaster>,
+    /// Rows of workers of a new program that did not become the master.
     reserved: Rows,
+    /// Generations and rows that the master behind this one was told to drain here.
+    drains_told: (usize, Rows),
     jitter: Jitter,
     /// What [`Self::on_event`] is about to return.
     actions: Vec<Action>,
@@ -130,8 +132,9 @@ impl Supervisor {
             newest: Generation(0),
             upgrade: Upgrade::None,
             reign: Reign::Ruling,
-            has_old_master: false,
+            old_master: None,
             reserved: Rows::default(),
+            drains_told: (1, Rows::default()),
             jitter: Jitter(policy.seed),
             actions: Vec::new(),
         }
@@ -187,6 +190,7 @@ impl Supervisor {
         self.start_postponed(now);
         self.carry_upgrade_on(now);
         self.take_over_if_ready(now);
+        self.tell_what_drains();
         if matches!(self.phase, Phase::Stopping(_)) && self.is_empty(now) {
             self.phase = Phase::Exited;
             self.actions.push(Action::Exit);
@@ -408,8 +412,9 @@ impl Supervisor {
     }
 
     fn free_rows(&self) -> impl Iterator<Item = usize> {
+        let strangers = self.strangers();
         let is_free =
-            |&index: &usize| self.slots[index].is_none() && !self.reserved.contains(SlotId(index));
+            move |&index: &usize| self.slots[index].is_none() && !strangers.contains(SlotId(index));
         (0..self.slots.len()).filter(is_free)
     }
 

@@ -302,6 +302,7 @@ impl World {
                     self.exited = true;
                 }
                 Action::Bury(_)
+                | Action::TellDrains { .. }
                 | Action::CutShort { .. }
                 | Action::ReloadFailed { .. }
                 | Action::ReloadRefused(_) => {}

@@ -33,6 +33,11 @@ impl Rows {
         self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a &= !b);
     }
 
+    /// Takes all out that are not in `other`.
+    pub fn keep(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a &= b);
+    }
+
     /// Those that it holds, in order.
     pub fn iter(self) -> impl Iterator<Item = SlotId> {
         (0..256)
@@ -63,5 +68,7 @@ mod tests {
         let found: Vec<usize> = rows.iter().map(|slot| slot.0).collect();
         assert_eq!(found, [1, 63, 64, 255]);
         assert!(!rows.contains(SlotId(1000)));
+        rows.keep(of(&[2, 63, 255]));
+        assert_eq!(rows, of(&[63, 255]));
     }
 }

@@ -21,9 +21,11 @@
 //!   they are.
 //! - A new master rules when it was told to, or when nobody else is left to.
 //! - No two workers are ever in one row: the new master is given the rows that
-//!   the old master does not use, the old master takes no further ones
-//!   meanwhile, and rows of processes that nobody here is the parent of are
-//!   left alone until told free.
+//!   neither the old master uses nor those before it, the old master takes no
+//!   further ones meanwhile, and rows of processes that nobody here is the parent
+//!   of are left alone until told free.
+//! - Masters that drain are a chain: each waits for the one before it, and tells
+//!   the one behind it how many generations drain from it on.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -66,6 +68,15 @@ pub(super) enum Upgrade {
     Done {
         pid: Pid,
     },
+}
+
+/// What is known of the master before this one, and of those before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OldMaster {
+    /// Where their workers are.
+    rows: Rows,
+    /// How many of their generations drain.
+    drains: usize,
 }
 
 /// Whether this master rules.
@@ -113,9 +124,11 @@ impl Supervisor {
     pub fn new_master(policy: Policy, generation: Generation, taken: Rows) -> Self {
         Self {
             newest: generation,
-            reserved: taken,
             reign: Reign::Starting { alone: false },
-            has_old_master: true,
+            old_master: Some(OldMaster {
+                rows: taken,
+                drains: 1,
+            }),
             ..Self::new(policy)
         }
     }
@@ -145,7 +158,35 @@ impl Supervisor {
     /// Whether the master before this one still drains.
     #[must_use]
     pub fn has_old_master(&self) -> bool {
-        self.has_old_master
+        self.old_master.is_some()
+    }
+
+    /// Rows of workers that are not ours.
+    pub(super) fn strangers(&self) -> Rows {
+        let mut rows = self.old_master.map_or(Rows::default(), |one| one.rows);
+        rows.add(self.reserved);
+        rows
+    }
+
+    /// Generations that drain at the masters before this one. While it does not
+    /// rule, they serve.
+    pub(super) fn drain_elsewhere(&self) -> usize {
+        let one = self.old_master.filter(|_| !self.is_new_master());
+        one.map_or(0, |one| one.drains)
+    }
+
+    /// Has the master that rules count what drains here. A master that only waits for
+    /// those before it takes a place as well: else there would be ever more of them.
+    pub(super) fn tell_what_drains(&mut self) {
+        let drains = (
+            self.draining().len().max(1) + self.drain_elsewhere(),
+            self.rows(),
+        );
+        if self.is_replaced() && drains != self.drains_told {
+            self.drains_told = drains;
+            let (generations, rows) = drains;
+            self.actions.push(Action::TellDrains { generations, rows });
+        }
     }
 
     /// The process that is being started as the next master, or is it.
@@ -195,16 +236,19 @@ impl Supervisor {
         if self.incoming.is_some() {
             return Err(Refusal::Busy);
         }
-        if !self.has_old_master && self.reserved != Rows::default() {
+        if self.reserved != Rows::default() {
             return Err(Refusal::RollingBack);
         }
         Ok(())
     }
 
-    /// The rows that this master's workers use or will use.
+    /// The rows that workers use or will use: this master's, and those of the
+    /// masters before it.
     #[must_use]
     pub fn rows(&self) -> Rows {
-        self.occupied().map(|(id, _)| id).collect()
+        let mut rows = self.strangers();
+        rows.add(self.occupied().map(|(id, _)| id).collect());
+        rows
     }
 
     /// The last generation that was begun.
@@ -251,12 +295,22 @@ impl Supervisor {
                 self.actions.push(Action::Resign { pid });
                 self.leave_all(Leave::Replaced, now);
                 self.phase = Phase::Stopping(None);
+                // What it was told at its start, or counts for it.
+                self.drains_told = (1, self.rows());
             }
             (NewMasterEvent::Gone { cause, used }, _) => self.new_master_gone(cause, used),
             (NewMasterEvent::Hurry { by }, Upgrade::Done { .. }) => {
                 for index in 0..self.slots.len() {
                     self.dismiss(SlotId(index), Leave::By(Some(by)), now);
                 }
+                self.hurry_old_master(by);
+                // As a stop: one that follows at once is the same.
+                self.stop_ordered = Some(now);
+                self.phase = match self.phase {
+                    Phase::Stopping(Some(before)) => Phase::Stopping(Some(before.min(by))),
+                    Phase::Running | Phase::Stopping(None) => Phase::Stopping(Some(by)),
+                    Phase::Exited => Phase::Exited,
+                };
             }
             // Late words of one that is being ended, or nonsense.
             (_, _) => {}
@@ -359,9 +413,13 @@ impl Supervisor {
                 self.reign = Reign::Starting { alone: true };
             }
             (OldMasterEvent::Ended, Reign::Starting { .. } | Reign::Ready) => self.stop(now),
-            (OldMasterEvent::Left { rows }, _) => {
-                self.has_old_master = false;
-                self.reserved.remove(rows);
+            (OldMasterEvent::Left, _) => self.old_master = None,
+            (OldMasterEvent::Drains { generations, rows }, _) => {
+                if let Some(old_master) = &mut self.old_master {
+                    old_master.drains = generations;
+                    // Rows that it never had are not its to give.
+                    old_master.rows.keep(rows);
+                }
             }
             (OldMasterEvent::Promoted | OldMasterEvent::Ended | OldMasterEvent::Silent, _) => {}
         }
@@ -387,7 +445,7 @@ impl Supervisor {
     /// An old master that drains ends with its new one: at the same time at the
     /// latest.
     pub(super) fn hurry_old_master(&mut self, by: Instant) {
-        if self.has_old_master && self.reign == Reign::Ruling {
+        if self.has_old_master() && self.reign == Reign::Ruling {
             self.actions.push(Action::HurryOldMaster { by });
         }
     }
@@ -397,7 +455,7 @@ impl Supervisor {
         let Phase::Stopping(by) = self.phase else {
             return None;
         };
-        let waits = self.has_old_master && self.reign == Reign::Ruling;
+        let waits = self.has_old_master() && self.reign == Reign::Ruling;
         waits.then(|| by.map(|by| by + 2 * KILL_GRACE))
     }
 
@@ -543,7 +601,11 @@ mod tests {
         assert_eq!(play.new_master(NewMasterEvent::TookOver), expected);
         assert_eq!(play.supervisor.next_deadline(), None, "as long as it takes");
         assert!(play.supervisor.is_replaced());
-        assert_eq!(play.exited(100).len(), 1, "buried, not replaced");
+        let drains = |rows| Action::TellDrains {
+            generations: 1,
+            rows,
+        };
+        assert_eq!(play.exited(100)[1..], [drains(rows(&[1]))], "not replaced");
         // Even when the new master dies.
         assert_eq!(play.gone(&[3]), []);
         assert_eq!(play.exited(101).last(), Some(&Action::Exit));
@@ -715,15 +777,12 @@ mod tests {
             Action::TellReady,
         ];
         assert_eq!(actions, expected);
-        assert_eq!(play.supervisor.rows(), rows(&[1, 3]));
+        assert_eq!(play.supervisor.rows(), rows(&[0, 1, 2, 3]));
         assert_eq!(play.supervisor.may_change(), Err(Refusal::Upgrading));
         let promoted = play.tell(Event::OldMaster(OldMasterEvent::Promoted));
         assert_eq!(promoted, [Action::Rule]);
         assert_eq!(play.supervisor.may_change(), Ok(()));
-        let left = OldMasterEvent::Left {
-            rows: rows(&[0, 2]),
-        };
-        play.tell(Event::OldMaster(left));
+        play.tell(Event::OldMaster(OldMasterEvent::Left));
         assert_eq!(play.supervisor.may_upgrade(), Ok(()));
     }
 
@@ -734,9 +793,30 @@ mod tests {
         play
     }
 
-    #[test]
-    fn while_an_old_master_drains_an_upgrade_and_a_reload_wait_and_are_refused() {
+    /// As [`replaced`], and so much drains at the old master that nothing more may.
+    fn full() -> Play {
         let mut play = replaced();
+        let (generations, rows) = (POLICY.generations_max - 1, rows(&[0, 2]));
+        let drains = OldMasterEvent::Drains { generations, rows };
+        play.tell(Event::OldMaster(drains));
+        play
+    }
+
+    #[test]
+    fn what_an_old_master_drains_counts_and_one_too_many_is_refused() {
+        let reload = Event::Ordered(Command::NewGeneration { workers: 1 });
+        let mut play = replaced();
+        assert_ne!(
+            play.tell(reload),
+            [],
+            "there is room beside the one it drains"
+        );
+        assert_eq!(
+            replaced().tell(Event::Ordered(Command::Upgrade)),
+            [Action::Launch]
+        );
+
+        let mut play = full();
         assert_eq!(play.tell(Event::Ordered(Command::Upgrade)), [], "it waits");
         let by = Some(play.now + ROOM_WITHIN);
         assert_eq!(play.supervisor.next_deadline(), by);
@@ -745,25 +825,24 @@ mod tests {
         assert_eq!(play.supervisor.may_change(), Ok(()));
         assert_eq!(play.supervisor.next_deadline(), None);
 
-        let reload = Event::Ordered(Command::NewGeneration { workers: 1 });
-        assert_eq!(play.tell(reload), [], "however many may live");
+        assert_eq!(play.tell(reload), []);
         let (generation, reason) = (Generation(9), Failure::NoGenerationLeft);
         let refused = Action::ReloadFailed { generation, reason };
         assert_eq!(play.wait(ROOM_WITHIN), [refused]);
 
         assert_eq!(play.tell(reload), []);
-        let rows = rows(&[0, 2]);
-        let started = play.tell(Event::OldMaster(OldMasterEvent::Left { rows }));
-        assert!(!started.is_empty(), "it has left");
+        let (generations, rows) = (POLICY.generations_max - 2, rows(&[2, 7]));
+        let drains = OldMasterEvent::Drains { generations, rows };
+        let started = play.tell(Event::OldMaster(drains));
+        assert_ne!(started, [], "one of them has left");
+        let left: Rows = [2].map(SlotId).into_iter().collect();
+        assert_eq!(play.supervisor.strangers(), left, "7 was never theirs");
     }
 
     #[test]
-    fn an_upgrade_begins_when_the_old_master_has_left_or_was_made_to() {
-        let left = OldMasterEvent::Left {
-            rows: rows(&[0, 2]),
-        };
+    fn an_upgrade_begins_when_there_is_room_or_it_was_made() {
         for force in [false, true] {
-            let mut play = replaced();
+            let mut play = full();
             let made = match force {
                 true => vec![Action::HurryOldMaster { by: play.now }],
                 false => Vec::new(),
@@ -771,14 +850,77 @@ mod tests {
             let hurried = force.then(|| play.tell(Event::Ordered(Command::MakeRoom)));
             assert_eq!(hurried.unwrap_or_default(), made);
             assert_eq!(play.tell(Event::Ordered(Command::Upgrade)), []);
-            let launched = play.tell(Event::OldMaster(left));
+            let launched = play.tell(Event::OldMaster(OldMasterEvent::Left));
             assert_eq!(launched, [Action::Launch]);
         }
+        let mut play = replaced();
+        assert_eq!(
+            play.tell(Event::Ordered(Command::MakeRoom)),
+            [],
+            "there is room"
+        );
+    }
+
+    /// Between an old master and the one that rules.
+    fn between() -> Play {
+        let mut play = replaced();
+        assert_eq!(play.supervisor.rows(), rows(&[0, 1, 2, 3]), "given on");
+        play.tell(Event::Ordered(Command::Upgrade));
+        let pid = the_new_master();
+        for event in [
+            NewMasterEvent::Launched { pid },
+            NewMasterEvent::Listens,
+            NewMasterEvent::Ready,
+        ] {
+            play.new_master(event);
+        }
+        let told = play.new_master(NewMasterEvent::TookOver);
+        let (generations, rows) = (2, rows(&[0, 1, 2, 3]));
+        let drains = Action::TellDrains { generations, rows };
+        assert_eq!(
+            told.last(),
+            Some(&drains),
+            "its own and that of the old one"
+        );
+        play
+    }
+
+    #[test]
+    fn masters_that_drain_wait_for_those_before_them() {
+        let mut play = between();
+        play.exited(100);
+        let tells = |generations, rows| Action::TellDrains { generations, rows };
+        let told = play.exited(101);
+        // Its own place it keeps as long as it is there.
+        assert_eq!(told[1..], [tells(2, rows(&[0, 2]))]);
+        assert_eq!(play.supervisor.next_deadline(), None, "as long as it takes");
+        let (generations, rows) = (3, rows(&[2]));
+        let drains = OldMasterEvent::Drains { generations, rows };
+        let told = play.tell(Event::OldMaster(drains));
+        assert_eq!(told, [tells(4, rows)]);
+        let left = play.tell(Event::OldMaster(OldMasterEvent::Left));
+        assert_eq!(left.last(), Some(&Action::Exit));
+    }
+
+    #[test]
+    fn who_hurries_a_master_that_drains_hurries_those_before_it() {
+        let mut play = between();
+        let by = play.now + SECOND;
+        let hurried = play.new_master(NewMasterEvent::Hurry { by });
+        assert_eq!(hurried.last(), Some(&Action::HurryOldMaster { by }));
+        play.exited(100);
+        assert_ne!(play.exited(101).last(), Some(&Action::Exit));
+        let late = play.supervisor.next_deadline().unwrap();
+        assert_eq!(
+            play.wait(late - play.now),
+            [Action::Exit],
+            "it does not come"
+        );
     }
 
     #[test]
     fn an_upgrade_that_waits_ends_with_its_master() {
-        let mut play = replaced();
+        let mut play = full();
         play.tell(Event::Ordered(Command::Upgrade));
         let actions = play.tell(Event::Ordered(Command::Stop));
         let over = Action::UpgradeFailed(Setback::Overruled);
@@ -828,9 +970,7 @@ mod tests {
             play.exited(100);
             assert_eq!(play.exited(101).len(), 1, "the old master lives");
             if waits {
-                let left = Event::OldMaster(OldMasterEvent::Left {
-                    rows: rows(&[0, 2]),
-                });
+                let left = Event::OldMaster(OldMasterEvent::Left);
                 assert_eq!(play.tell(left), [Action::Exit]);
             } else {
                 let late = play.supervisor.next_deadline().unwrap();

@@ -28,6 +28,12 @@ const NAME: &str = "PURLIN_UPGRADE";
 
 /// Changes when an older binary could not go on with what is written.
 const VERSION: u32 = 1;
+/// The same, where masters before the old one drain still.
+const VERSION_OF_CHAIN: u32 = 2;
+
+/// Masters that live at a time, but for the new one: each has a generation at
+/// least, of which there are six at most.
+pub(in crate::master) const LIVES_MAX: usize = 8;
 
 /// The inheritance as it is written.
 #[derive(Debug, Deserialize, Serialize)]
@@ -51,6 +57,9 @@ struct Written {
     /// The end of the old master's life pipe.
     #[serde(rename = "elders")]
     old_life: RawFd,
+    /// Those of the masters before it that drain still.
+    #[serde(default)]
+    older_lives: Vec<RawFd>,
     /// Both ends of the new master's.
     #[serde(rename = "family")]
     life_pipe: (RawFd, RawFd),
@@ -88,7 +97,7 @@ impl Written {
     /// named twice, which would have two owners, or is none of its giving.
     fn parse(text: &str) -> io::Result<Self> {
         let written: Self = serde_json::from_str(text)?;
-        if written.version != VERSION {
+        if ![VERSION, VERSION_OF_CHAIN].contains(&written.version) {
             let version = written.version;
             let text = format!("version {version} of an upgrade, expected {VERSION}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
@@ -98,6 +107,10 @@ impl Written {
         let is_standard = numbers.first().is_some_and(|lowest| *lowest <= 2);
         if is_standard || numbers.windows(2).any(|pair| pair[0] == pair[1]) {
             let text = "descriptors that no old master names";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        if written.older_lives.len() >= LIVES_MAX {
+            let text = "more masters than generations_max allows";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(written)
@@ -115,6 +128,7 @@ impl Written {
             writer,
         ];
         let mut all = fixed.to_vec();
+        all.extend(&self.older_lives);
         all.extend(self.ledger);
         all.extend(self.bus);
         all.extend(&self.bells);
@@ -142,7 +156,8 @@ pub(in crate::master) struct Bequest<'a> {
     pub(in crate::master) has_control_file: bool,
     pub(in crate::master) shared: Descriptors<BorrowedFd<'a>>,
     pub(in crate::master) bus: Option<BorrowedFd<'a>>,
-    pub(in crate::master) life: BorrowedFd<'a>,
+    /// Of this master, then of those before it that drain still.
+    pub(in crate::master) lives: Vec<BorrowedFd<'a>>,
     pub(in crate::master) life_pipe: &'a LifePipe,
     pub(in crate::master) listeners: Vec<Vec<(&'a Address, BorrowedFd<'a>)>>,
     pub(in crate::master) files: &'a [SocketFile],
@@ -161,13 +176,17 @@ impl Bequest<'_> {
     /// A path is no text.
     pub(in crate::master) fn variable(&self) -> io::Result<(&'static str, OsString)> {
         let raw = |one: &BorrowedFd<'_>| one.as_raw_fd();
+        let (old_life, older_lives) = self.lives.split_first().expect("a master has its own");
         let set = |set: &Vec<(&Address, BorrowedFd<'_>)>| {
             let set = set.iter();
             set.map(|(address, socket)| (address.to_string(), raw(socket)))
                 .collect()
         };
         let written = Written {
-            version: VERSION,
+            version: match older_lives {
+                [] => VERSION,
+                [..] => VERSION_OF_CHAIN,
+            },
             line: self.line.as_fd().as_raw_fd(),
             pid_file: raw(&self.pid_file),
             control: raw(&self.control),
@@ -176,7 +195,8 @@ impl Bequest<'_> {
             ledger: Some(raw(&self.shared.ledger)),
             bus: self.bus.as_ref().map(raw),
             bells: self.shared.bells.iter().map(raw).collect(),
-            old_life: raw(&self.life),
+            old_life: raw(old_life),
+            older_lives: older_lives.iter().map(raw).collect(),
             life_pipe: (
                 self.life_pipe.reader.as_raw_fd(),
                 self.life_pipe.writer.as_raw_fd(),
@@ -203,10 +223,10 @@ impl Bequest<'_> {
             self.control,
             self.shared.memory,
             self.shared.ledger,
-            self.life,
             self.life_pipe.reader.as_fd(),
             self.life_pipe.writer.as_fd(),
         ];
+        all.extend(&self.lives);
         all.extend(&self.shared.bells);
         all.extend(self.bus);
         all.extend(self.listeners.iter().flatten().map(|(_, socket)| *socket));
@@ -226,7 +246,7 @@ pub(in crate::master) struct Inheritance {
     pub(in crate::master) shared: Option<Descriptors<OwnedFd>>,
     /// `None`: the old binary has none.
     pub(in crate::master) bus: Option<OwnedFd>,
-    pub(in crate::master) life: OwnedFd,
+    pub(in crate::master) lives: Vec<OwnedFd>,
     pub(in crate::master) life_pipe: LifePipe,
     pub(in crate::master) listeners: Vec<Vec<(Address, OwnedFd)>>,
     pub(in crate::master) files: Vec<SocketFile>,
@@ -289,6 +309,7 @@ impl Inheritance {
         };
         let set = |set: Vec<_>| set.into_iter().map(socket).collect::<io::Result<_>>();
         let (reader, writer) = written.life_pipe;
+        let lives = [written.old_life].into_iter().chain(written.older_lives);
         Ok(Self {
             line: Rc::new(exec::adopt(written.line)?.into()),
             pid_file: exec::adopt(written.pid_file)?,
@@ -296,7 +317,7 @@ impl Inheritance {
             has_control_file: written.has_control_file,
             shared,
             bus: written.bus.map(exec::adopt).transpose()?,
-            life: exec::adopt(written.old_life)?,
+            lives: lives.map(exec::adopt).collect::<io::Result<_>>()?,
             life_pipe: LifePipe {
                 reader: exec::adopt(reader)?,
                 writer: exec::adopt(writer)?,
@@ -367,6 +388,7 @@ mod tests {
         });
         let read = Inheritance::read(&text.to_string()).unwrap();
         assert_eq!((read.old_master, read.generation), (77, Generation(1)));
+        assert_eq!(read.lives.len(), 1);
         assert_eq!(read.listeners[0].len(), 1);
     }
 
@@ -387,7 +409,7 @@ mod tests {
                 bells: vec![file, file],
             },
             bus: Some(file),
-            life: file,
+            lives: vec![file, file],
             life_pipe: &life_pipe,
             listeners: vec![vec![(&address, file)]],
             files: &[],
@@ -399,7 +421,9 @@ mod tests {
         };
         let (_, text) = bequest.variable().unwrap();
         let written: Written = serde_json::from_str(text.to_str().unwrap()).unwrap();
-        assert_eq!(bequest.descriptors().len(), 8 + 2 + 1 + 1 + 1);
+        assert_eq!(bequest.descriptors().len(), 7 + 2 + 2 + 1 + 1 + 1);
+        assert_eq!(written.older_lives, [file.as_raw_fd()]);
+        assert_eq!(written.version, VERSION_OF_CHAIN);
         assert_eq!(written.line, line.as_fd().as_raw_fd());
         assert_eq!(written.listeners[0][0].0, "127.0.0.1:0");
         assert_eq!((written.taken, written.generation), (vec![3], 4));

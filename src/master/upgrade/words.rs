@@ -30,6 +30,12 @@ pub(in crate::master) enum ToNewMaster {
     End,
     /// Wake the worker of this row: the accept mutex may be its own.
     Wake { row: usize },
+    /// So many generations drain at the old master and at those before it, with their
+    /// workers in these rows.
+    Drains {
+        generations: usize,
+        rows: Vec<usize>,
+    },
     /// All of the old master's workers are gone. What was counted in all.
     Left(Vec<(String, u64)>),
 }
@@ -48,6 +54,8 @@ pub(in crate::master) enum ToOldMaster {
     Failed(String),
     /// Wake the worker of this row: the accept mutex may be its own.
     Wake { row: usize },
+    /// Yet another master is started: where its workers are not, others may be.
+    Replaced,
     /// It is ending: have left within so many milliseconds.
     Hurry(u64),
     /// A line to a worker of this generation comes along, for one of the old
@@ -132,6 +140,10 @@ mod tests {
             ToNewMaster::Named,
             ToNewMaster::Wake { row: 3 },
             ToNewMaster::End,
+            ToNewMaster::Drains {
+                generations: 2,
+                rows: vec![0, 254],
+            },
             ToNewMaster::Left(counted),
         ];
         for word in &words {
