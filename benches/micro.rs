@@ -62,6 +62,7 @@ fn codec(criterion: &mut Criterion) {
         group.bench_function(format!("serve/{preset}"), |bencher| {
             bencher.iter(|| {
                 let mut turn = Turn {
+                    clients: &(),
                     lane: Lane::Inline,
                     out: Out::new(std::mem::take(&mut replies), &protocol),
                     app: &mut echo,

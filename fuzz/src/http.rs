@@ -49,6 +49,7 @@ fn serve(mut seed: u64, stream: &[u8], limits: Limits) -> (Vec<Seen>, Option<u16
     let (mut cutter, mut server) = (protocol.cutter(), protocol.server());
     let mut handlers = Handlers::default();
     let mut turn = Turn {
+        clients: &(),
         lane: Lane::Pool,
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,

@@ -286,6 +286,7 @@ fn serve(packed: &[u8]) -> Result<Vec<u8>, u16> {
     assert_eq!(cutter.cut(&stream).units, stream.len());
     let mut app = Takes::default();
     let mut turn = Turn {
+        clients: &(),
         lane: Lane::Pool,
         out: Out::new(Vec::new(), &*protocol),
         app: &mut app,

@@ -191,6 +191,7 @@ fn serve(mut seed: u64, stream: &[u8]) -> Meaning {
         let units = Bytes::copy_from_slice(&stream[at..at + cut.units]);
         at += cut.units;
         let mut turn = Turn {
+            clients: &(),
             lane: Lane::Pool,
             out: Out::new(Vec::new(), &*protocol),
             app: &mut app,

@@ -117,6 +117,7 @@ impl<S: Default + Send + 'static> Test<S> {
         assert_eq!(cutter.cut(&request).units, request.len(), "one request");
         let mut turn = Turn {
             lane: Lane::Pool,
+            clients: &(),
             out: Out::new(Vec::new(), &protocol),
             app: dispatch(&mut *dispatcher),
             budget: &mut Budget::unlimited(),

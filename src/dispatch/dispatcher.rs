@@ -249,7 +249,8 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         current.state = is_session.then(make).flatten();
     }
 
-    fn upgrade(&mut self) {
+    fn upgrade(&mut self, peer: Peer) {
+        self.current.peer = peer;
         self.current.become_session(&self.core);
     }
 

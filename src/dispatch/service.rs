@@ -11,6 +11,7 @@ use crate::bus::Read;
 use crate::net::ConnId;
 use crate::protocol::frame::Codecs;
 use crate::protocol::{Answer, CloseMode, Media};
+use crate::sys::socket::Peer;
 
 /// Reaches connections of this worker from any thread. Implemented by `worker`,
 /// and by the fake worker of `app.test()`.
@@ -272,8 +273,8 @@ pub trait Dispatcher: crate::protocol::Dispatch {
     fn counted(&mut self);
 
     /// The connection becomes a session, with the state that the request made which
-    /// asked for that, or a new one.
-    fn upgrade(&mut self);
+    /// asked for that, or a new one. It is this `peer`'s, whoever asked.
+    fn upgrade(&mut self, peer: Peer);
 
     /// Whether nothing of the connection is in the dispatcher: another may take
     /// it, and this connection any other dispatcher.

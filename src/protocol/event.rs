@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Answer, Error, Protocol};
@@ -69,6 +70,8 @@ pub struct Successor {
     pub protocol: Arc<dyn Protocol>,
     /// The answer with which it became that, packed, where its end is recorded too.
     pub recorded: Option<Box<[u8]>>,
+    /// Whose it is, where a proxy has named him: nobody else's from now on.
+    pub client: Option<IpAddr>,
 }
 
 impl From<Arc<dyn Protocol>> for Successor {
@@ -76,6 +79,7 @@ impl From<Arc<dyn Protocol>> for Successor {
         Self {
             protocol,
             recorded: None,
+            client: None,
         }
     }
 }

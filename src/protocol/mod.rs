@@ -54,7 +54,7 @@ pub use out::Out;
 pub use push::{Push, Unsendable, Wire};
 pub use server::{Sent, Server};
 pub use successors::{Agreement, Chosen, Successors};
-pub use turn::Turn;
+pub use turn::{Clients, Turn};
 pub use units::{BodyFile, Units};
 
 use crate::scoreboard::Row;

@@ -38,6 +38,12 @@ pub trait Server: Send {
         0
     }
 
+    /// Whether every request that has begun is answered, as far as it was said whom
+    /// each was from.
+    fn is_between(&self) -> bool {
+        false
+    }
+
     /// Whether it remembers nothing of its connection, so that another one may
     /// serve the next turn, and this one another connection. An idle server
     /// has no other answer to [`Event::Eof`] than a close, and may not be asked.

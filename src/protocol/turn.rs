@@ -1,6 +1,22 @@
 //! A connection's turn, as its holder lends it to a server.
 
+use std::net::IpAddr;
+
 use super::{Budget, Dispatch, Lane, Out};
+
+/// Whom a proxy asks for, and what each of them may have.
+pub trait Clients {
+    /// A request of `client` is looked at, twice if the reactor leaves it to others;
+    /// `None`: it names nobody. False: he has as much as he may.
+    fn admit(&self, client: Option<IpAddr>) -> bool;
+}
+
+/// Nobody is counted.
+impl Clients for () {
+    fn admit(&self, _: Option<IpAddr>) -> bool {
+        true
+    }
+}
 
 /// What the holder of a turn lends to a server.
 pub struct Turn<'a> {
@@ -8,6 +24,8 @@ pub struct Turn<'a> {
     pub lane: Lane,
     /// What will be written, with one system call unless there are files in it.
     pub out: Out<'a>,
+    /// Whom its requests are from.
+    pub clients: &'a dyn Clients,
     /// The handlers.
     pub app: &'a mut dyn Dispatch,
     /// Says when to stop, and counts what was served.

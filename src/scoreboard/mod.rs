@@ -357,6 +357,9 @@ counters! {
     MessagesMoved = "messages_handed_over",
     /// Bytes of other workers that waited to be read when this one last looked.
     BusLag = "bus_lag" (gauge),
+    /// Connections of proxies closed because the client whom a request named had
+    /// `connections_per_ip` already.
+    HttpPerIp = "connections_closed_http_per_ip",
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

@@ -224,7 +224,7 @@ impl Shared {
         what: fmt::Arguments<'_>,
     ) {
         if let Some(suppressed) = self.faults.admit(counter as usize, coarse_millis()) {
-            let (id, peer, name) = (conn.named().name, conn.peer, counter.name());
+            let (id, peer, name) = (conn.named().name, conn.peer(), counter.name());
             log::warn!("serve {peer} as {id}: {what} ({name}){suppressed}");
         }
     }

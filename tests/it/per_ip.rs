@@ -16,6 +16,8 @@ use purlin::scoreboard::Counter;
 
 use crate::daemon::Daemon;
 use crate::harness::{Client, address, comm, wait_for, wait_until};
+use crate::http::response;
+use crate::websocket;
 
 /// A client that got in, as its reply shows; `None`: it was turned away.
 pub(crate) fn try_connect(to: SocketAddr) -> Option<Client> {
@@ -282,4 +284,71 @@ fn lists_let_in_and_shut_out() {
         assert_eq!(server.read(Counter::RefusedDenied), u64::from(!expected));
         assert_eq!(server.read(Counter::Accepted), u64::from(expected));
     }
+}
+
+/// What clients of a proxy hold, each by its name: requests in progress, and sockets
+/// for good.
+#[test]
+fn clients_whom_a_proxy_names_are_limited_by_what_they_hold() {
+    let web = Web::<()>::new()
+        .post("/body", |_, body: Bytes| body)
+        .get("/inline", |_, (): ()| "inline")
+        .messages("/who", |c, _: Message| c.peer().to_string());
+    let server = Server::configured(
+        App::<()>::new().web(web),
+        &[
+            ("listener.0.protocol", "http"),
+            ("listener.0.trusted", "127.0.0.0/8"),
+            ("http.client_from", "x-forwarded-for"),
+            ("limits.connections_per_ip", "2"),
+        ],
+    )
+    .unwrap();
+    let by = |client: &str| format!("X-Forwarded-For: 9.9.9.9, {client}\r\n");
+    let get = |client: &str| format!("GET /inline HTTP/1.1\r\nHost: x\r\n{}\r\n", by(client));
+    let is_served = |one: &mut Client, client: &str| {
+        one.send(get(client).as_bytes());
+        let (head, _) = response(one);
+        let status = head.split(' ').nth(1).unwrap().to_owned();
+        assert!(["200", "429"].contains(&&*status), "{head}");
+        status == "200"
+    };
+    let (ann, bob) = ("192.0.2.1", "192.0.2.2");
+    // Connections that are kept are nobody's while nothing is asked.
+    let mut kept = [(); 5].map(|()| Client::to(&server));
+    for one in &mut kept {
+        assert!(is_served(one, ann));
+    }
+    let mut uploads = [(); 2].map(|()| Client::to(&server));
+    let upload = format!(
+        "POST /body HTTP/1.1\r\nHost: x\r\n{}Expect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+        by(ann)
+    );
+    for one in &mut uploads {
+        one.send(upload.as_bytes());
+        assert_eq!(one.exactly(25), b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    let [one, another, ..] = &mut kept;
+    assert!(!is_served(one, ann), "she has two in progress");
+    one.until_closed();
+    assert!(is_served(another, bob));
+    wait_for(&server, Counter::HttpPerIp, 1);
+    uploads[0].send(b"body");
+    assert!(response(&mut uploads[0]).0.starts_with("HTTP/1.1 200 "));
+    assert!(is_served(another, ann), "one is answered");
+
+    let socket = |client: &str| {
+        let mut one = Client::to(&server);
+        one.send(websocket::request("/who", &by(client)).as_bytes());
+        let (status, _) = websocket::head(&mut one);
+        status.contains(" 101 ").then_some(one)
+    };
+    let mut sockets: Vec<Client> = (0..2).map_while(|_| socket(bob)).collect();
+    assert_eq!(sockets.len(), 2);
+    sockets[1].send(&websocket::frame(0x81, b"who?"));
+    assert_eq!(websocket::next(&mut sockets[1]).1, b"192.0.2.2:0");
+    assert!(socket(bob).is_none() && socket(ann).is_some());
+    assert!(!is_served(another, bob), "they stay his");
+    drop(sockets.pop());
+    wait_until("one has gone", || socket(bob).is_some());
 }

@@ -10,7 +10,7 @@
 //!
 //! Each worker has a table of its own. The lower bits of an address's hash name
 //! a bucket of 16 words, in any of which the address may be; no address is
-//! stored twice. The worker's reactor adds, it and the recycler take away, nobody
+//! stored twice. One thread of the worker adds at a time, any may take away, nobody
 //! else writes; the master clears the table of a worker that it reaped. So what a
 //! killed worker had counted is gone with it.
 //!
@@ -86,7 +86,7 @@ impl<T: Tables> PerIp<T> {
         }
     }
 
-    /// Counts one more connection. The reactor calls it.
+    /// Counts one more connection. By one thread at a time.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl<T: Tables> PerIp<T> {
 
     /// Counts a connection that another worker has counted so far, and whose
     /// count that one takes back afterwards: for a moment it counts twice, so
-    /// the limit is not asked. The reactor calls it.
+    /// the limit is not asked. As [`admit`](Self::admit), by one at a time.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl<T: Tables> PerIp<T> {
                     (word, 0, address.tag() | 1)
                 }
             };
-            // Fails when the recycler has taken one away meanwhile.
+            // Fails when somebody has taken one away meanwhile.
             if swap(word, seen, next) {
                 return Ok(());
             }

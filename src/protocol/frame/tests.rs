@@ -111,6 +111,7 @@ fn serve_on(
     let mut handlers = Handlers::default();
     let mut turn = Turn {
         lane,
+        clients: &(),
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
         budget: &mut Budget::unlimited(),
@@ -383,6 +384,7 @@ fn an_error_is_a_frame_where_the_format_has_one_and_the_end_elsewhere() {
     let mut handlers = Handlers::default();
     let mut turn = Turn {
         lane: Lane::Pool,
+        clients: &(),
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
         budget: &mut Budget::unlimited(),
@@ -477,6 +479,7 @@ fn a_turn_that_is_over_stops_behind_a_message() {
         let mut handlers = Handlers::default();
         let mut turn = Turn {
             lane: Lane::Pool,
+            clients: &(),
             out: Out::new(Vec::new(), &protocol),
             app: &mut handlers,
             budget: &mut Budget::new(max, u64::MAX, || 0),
@@ -704,6 +707,7 @@ fn a_close_waits_for_the_reply_that_its_own_handler_put_off() {
         let (_, mut server) = protocol.open();
         let mut turn = Turn {
             lane: Lane::Pool,
+            clients: &(),
             out: Out::new(Vec::new(), &protocol),
             app: &mut CloseLater,
             budget: &mut Budget::unlimited(),
@@ -734,6 +738,7 @@ fn after_an_end_of_file_messages_are_still_served_while_replies_are_owed() {
     let mut handlers = Handlers::default();
     let mut turn = Turn {
         lane: Lane::Pool,
+        clients: &(),
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
         budget: &mut Budget::unlimited(),

@@ -1,5 +1,7 @@
 //! What is wrong with a request, and what its sender is told before the close.
 
+use std::net::IpAddr;
+
 use crate::protocol::Refusal;
 use crate::scoreboard::Counter;
 
@@ -24,6 +26,8 @@ pub(super) enum Bad {
     NotAllowed,
     /// The lists of the listener do not let its client in.
     Denied,
+    /// Its client has as many requests in progress as an address may have connections.
+    TooMany,
     /// The chunks of the body have more beside their data than a head may have.
     Extensions,
     /// The peer ended its stream within a body.
@@ -55,6 +59,7 @@ impl Bad {
             Self::Syntax(_) => answer!("400 Bad Request", 16),
             Self::NoLength => answer!("411 Length Required", 20),
             Self::Denied => answer!("403 Forbidden", 14),
+            Self::TooMany => answer!("429 Too Many Requests", 22),
             Self::NotAllowed => answer!("405 Method Not Allowed", 23),
             Self::BodyTooLong | Self::Extensions => answer!("413 Content Too Large", 22),
             Self::LineTooLong => answer!("414 URI Too Long", 17),
@@ -77,6 +82,7 @@ impl Bad {
                 Counter::HttpUnsupported
             }
             Self::Denied => Counter::HttpDenied,
+            Self::TooMany => Counter::HttpPerIp,
             Self::Truncated => Counter::Truncated,
             Self::Http2 => Counter::SpokeHttp2,
             Self::Tls => Counter::SpokeTls,
@@ -95,6 +101,7 @@ impl Bad {
             Self::Expectation => "an expectation other than 100-continue",
             Self::Method => "a method that nobody here knows",
             Self::Denied => "a client, named by its proxy, that the listener's lists do not let in",
+            Self::TooMany => "a client, named by its proxy, over limits.connections_per_ip",
             Self::NotAllowed => "TRACE or CONNECT, which are not allowed here",
             Self::Extensions => "chunk extensions over http.head_max",
             Self::Truncated => "an end-of-file in the middle of a request body",
@@ -116,6 +123,16 @@ pub(super) fn unknown_method(method: &str) -> Refusal {
         detail: format!("`{name}`, a method that nobody here knows"),
         ..Refusal::from(Bad::Method)
     }
+}
+
+/// A client whom a proxy named has as much as he may.
+pub(super) fn too_many(client: Option<IpAddr>) -> Refusal {
+    let refusal = Refusal::from(Bad::TooMany);
+    let detail = match client {
+        Some(client) => format!("{}: {client}", refusal.detail),
+        None => refusal.detail,
+    };
+    Refusal { detail, ..refusal }
 }
 
 impl From<Bad> for Refusal {
@@ -145,6 +162,7 @@ mod tests {
             Bad::NoLength,
             Bad::NotAllowed,
             Bad::Denied,
+            Bad::TooMany,
             Bad::BodyTooLong,
             Bad::LineTooLong,
             Bad::HeadTooLong,

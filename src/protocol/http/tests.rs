@@ -141,6 +141,7 @@ fn serve(parts: &[&[u8]], limits: Limits) -> Came {
     let mut handlers = Handlers::default();
     let mut turn = Turn {
         lane: Lane::Pool,
+        clients: &(),
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
         budget: &mut Budget::unlimited(),
@@ -883,6 +884,7 @@ fn turn(lane: Lane, units: &[&str], events: Vec<Event>) -> (String, Vec<usize>, 
     let mut handlers = Handlers::default();
     let mut turn = Turn {
         lane,
+        clients: &(),
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
         budget: &mut Budget::unlimited(),
@@ -1005,6 +1007,7 @@ fn a_drain_is_told_with_the_next_response() {
     let mut handlers = Handlers::default();
     let mut turn = Turn {
         lane: Lane::Pool,
+        clients: &(),
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
         budget: &mut Budget::unlimited(),
@@ -1107,6 +1110,7 @@ fn counted(parts: &[&[u8]]) -> (usize, usize) {
     let (mut budget, mut received) = (Budget::unlimited(), 0);
     let mut turn = Turn {
         lane: Lane::Pool,
+        clients: &(),
         out: Out::new(Vec::new(), &protocol),
         app: &mut handlers,
         budget: &mut budget,
@@ -1212,6 +1216,7 @@ fn what_is_not_answered_is_not_served_and_an_error_is_an_answer() {
         let (mut handlers, mut budget) = (Handlers::default(), Budget::unlimited());
         let mut turn = Turn {
             lane: Lane::Pool,
+            clients: &(),
             out: Out::new(Vec::new(), &protocol),
             app: &mut handlers,
             budget: &mut budget,

@@ -115,6 +115,7 @@ fn play_on(protocol: &dyn Protocol, stream: &[u8], size: usize) -> Came {
         let mut budget = Budget::unlimited();
         let mut turn = Turn {
             lane: Lane::Pool,
+            clients: &(),
             out: Out::new(Vec::new(), protocol),
             app: &mut app,
             budget: &mut budget,
@@ -298,6 +299,7 @@ fn the_ends_of_a_connection_have_their_codes_behind_what_is_owed() {
         let (mut app, mut budget) = (Echo::default(), Budget::unlimited());
         let mut turn = Turn {
             lane: Lane::Pool,
+            clients: &(),
             out: Out::new(Vec::new(), &*protocol),
             app: &mut app,
             budget: &mut budget,

@@ -7,6 +7,7 @@
 //! connection any more, so who has borrowed it may go on with it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use crate::protocol::Protocol;
@@ -20,6 +21,8 @@ const _: () = assert!(size_of::<Became>() <= 16);
 
 struct Link {
     protocol: Arc<dyn Protocol>,
+    /// Whose the connection is from here on; `None`: whose it was.
+    client: Option<IpAddr>,
     next: Became,
 }
 
@@ -38,10 +41,20 @@ impl Became {
         Some(&last.protocol)
     }
 
-    /// It speaks `protocol` from now on.
-    pub(super) fn push(&self, protocol: Arc<dyn Protocol>) {
+    /// Whose it became; `None`: nobody else's than at first.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        let links = std::iter::successors(self.0.get(), |link| link.next.0.get());
+        links.filter_map(|link| link.client).last()
+    }
+
+    /// It speaks `protocol` from now on, with `client`, if that is somebody else.
+    pub(super) fn push(&self, protocol: Arc<dyn Protocol>, client: Option<IpAddr>) {
         let next = Self::nothing();
-        let mut new = Box::new(Link { protocol, next });
+        let mut new = Box::new(Link {
+            protocol,
+            client,
+            next,
+        });
         let mut end = self;
         while let Err(refused) = end.0.set(new) {
             new = refused;
@@ -79,7 +92,7 @@ mod tests {
         let protocols = protocols();
         let mut borrowed = Vec::new();
         for protocol in &protocols {
-            became.push(Arc::clone(protocol));
+            became.push(Arc::clone(protocol), None);
             let last = became.last().unwrap();
             assert!(Arc::ptr_eq(last, protocol));
             borrowed.push(last);
@@ -90,6 +103,18 @@ mod tests {
         }
         drop(became);
         assert!(protocols.iter().all(|one| Arc::strong_count(one) == 1));
+    }
+
+    #[test]
+    fn the_last_client_that_was_named_is_whose_it_is() {
+        let (became, protocols) = (Became::nothing(), protocols());
+        let client = "203.0.113.7".parse().ok();
+        let mut seen = Vec::new();
+        for (protocol, named) in protocols.iter().zip([None, client, None]) {
+            became.push(Arc::clone(protocol), named);
+            seen.push(became.client());
+        }
+        assert_eq!(seen, [None, client, client]);
     }
 
     #[test]
@@ -109,7 +134,7 @@ mod tests {
             });
             for protocol in &protocols {
                 thread::yield_now();
-                became.push(Arc::clone(protocol));
+                became.push(Arc::clone(protocol), None);
             }
             looks.join().unwrap();
         });

@@ -2,9 +2,9 @@
 //!
 //! | part | who |
 //! |---|---|
-//! | `fd`, `id`, `peer`, `protocol`, `origin`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
+//! | `fd`, `id`, `accepted_from`, `protocol`, `origin`, `opened` | set by the reactor before anybody else can find the connection, cleared by the recycler when nobody can: read freely |
 //! | `became` | grows by who holds the turn: read freely |
-//! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted`, `close_reason` | atomic words, anyone |
+//! | `heard`, `clocks`, `queued`, `in_file`, `dead`, `counted`, `counts_requests`, `close_reason` | atomic words, anyone |
 //! | `is_opened` | an atomic word: set by who holds the turn, or before anybody finds it |
 //! | `mailbox` | a leaf lock, never held over a system call |
 //! | `turn` | locked only by who moved the mailbox to `Running`: never contended |
@@ -21,6 +21,7 @@ pub(super) mod parts;
 
 use std::any::Any;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -112,7 +113,7 @@ impl Item {
 pub(crate) struct Connection {
     pub(crate) fd: Option<OwnedFd>,
     pub(crate) id: ConnId,
-    pub(crate) peer: Peer,
+    pub(crate) accepted_from: Peer,
     /// What it was called where it was accepted, as a word; [`u64::MAX`]: here.
     name: u64,
     /// What it is counted under; 0: it is not.
@@ -132,6 +133,8 @@ pub(crate) struct Connection {
     /// A file is among what waits to be sent; its bytes are not in `queued`,
     /// because they are not in memory. Changed under the lock of `outbound`.
     pub(crate) in_file: AtomicBool,
+    /// It is counted for the client of a request, not for its own.
+    counts_requests: AtomicBool,
     /// `opened` has run to its end, or there is none: `closed` is owed to it.
     /// Those that are no sessions have neither.
     is_opened: AtomicBool,
@@ -156,7 +159,7 @@ impl Connection {
         Self {
             fd: None,
             id: ConnId::first(0, 0, 0),
-            peer: Peer::Unix,
+            accepted_from: Peer::Unix,
             name: u64::MAX,
             counted: AtomicU64::new(0),
             protocol: None,
@@ -167,6 +170,7 @@ impl Connection {
             clocks: Clocks::new(),
             queued: AtomicUsize::new(0),
             in_file: AtomicBool::new(false),
+            counts_requests: AtomicBool::new(false),
             is_opened: AtomicBool::new(false),
             close_reason: AtomicU32::new(0),
             is_session: AtomicBool::new(false),
@@ -195,9 +199,22 @@ impl Connection {
             .expect("a connection that can be found speaks something")
     }
 
-    /// Speaks `protocol` from now on; it may have become something before.
-    pub(crate) fn turn_into(&self, protocol: &Arc<dyn Protocol>) {
-        self.became.push(Arc::clone(protocol));
+    /// Speaks `protocol` from now on; it may have become something before. `client`:
+    /// whose it is by that, if somebody else's.
+    pub(crate) fn turn_into(&self, protocol: &Arc<dyn Protocol>, client: Option<IpAddr>) {
+        self.became.push(Arc::clone(protocol), client);
+        if client.is_some() {
+            self.counts_requests.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The other end, or the client that it has become a proxy's word for; then the
+    /// port is 0.
+    pub(crate) fn peer(&self) -> Peer {
+        let client = self.became.client();
+        client.map_or(self.accepted_from, |client| {
+            Peer::Tcp(SocketAddr::new(client, 0))
+        })
     }
 
     /// Is counted under `address` from now on.
@@ -211,6 +228,24 @@ impl Connection {
     pub(crate) fn uncount(&self) -> Option<Hash> {
         let word = self.counted.swap(0, Ordering::Relaxed);
         (word != 0).then(|| Hash::from_word(word))
+    }
+
+    /// Whether it is counted under `address`.
+    pub(crate) fn is_counted(&self, address: Hash) -> bool {
+        self.counted.load(Ordering::Relaxed) == address.word()
+    }
+
+    /// A request is counted under `address`, until it is answered.
+    pub(crate) fn count_request(&self, address: Hash) {
+        self.counted.store(address.word(), Ordering::Relaxed);
+        self.counts_requests.store(true, Ordering::Relaxed);
+    }
+
+    /// What its request was counted under, if one is. For its turns.
+    pub(crate) fn uncount_request(&self) -> Option<Hash> {
+        let counts = self.counts_requests.load(Ordering::Relaxed);
+        counts.then(|| self.counts_requests.store(false, Ordering::Relaxed));
+        counts.then(|| self.uncount()).flatten()
     }
 
     /// `opened` has run to its end, or there is none: `closed` will run.
@@ -350,6 +385,7 @@ impl Connection {
         self.clocks = Clocks::new();
         self.queued.store(0, Ordering::Relaxed);
         self.in_file.store(false, Ordering::Relaxed);
+        self.counts_requests.store(false, Ordering::Relaxed);
         self.is_opened.store(false, Ordering::Relaxed);
         self.close_reason.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
@@ -364,7 +400,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({} of {})", self.id, self.peer)
+        write!(f, "Connection({} of {})", self.id, self.peer())
     }
 }
 

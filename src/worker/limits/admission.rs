@@ -18,6 +18,7 @@ use crate::net::per_ip::{Hash, Key, PerIp, Refused};
 use crate::scoreboard::{Addresses, Counter, Row};
 use crate::sys::network::Network;
 use crate::sys::socket::Peer;
+use crate::sys::sync::{Mutex, lock};
 
 /// Whom one listener lets in.
 #[derive(Clone, Debug)]
@@ -92,10 +93,17 @@ fn address(peer: Peer) -> Option<IpAddr> {
     }
 }
 
+/// Whether a proxy has named him: then nobody knows his port.
+fn is_named(peer: Peer) -> bool {
+    matches!(peer, Peer::Tcp(address) if address.port() == 0)
+}
+
 /// What holds for each address, on all listeners.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     per_ip: Option<(Key, PerIp<Addresses>)>,
+    /// Held by who adds: the reactor, and turns for clients of proxies.
+    adds: Mutex<()>,
     rate: Option<(Key, AcceptRate, Addresses)>,
 }
 
@@ -115,6 +123,7 @@ impl Admission {
         let key = Key(words.key());
         let rate = AcceptRate::new(per_second.max(1), limits.accept_burst_per_ip);
         Ok(Self {
+            adds: Mutex::default(),
             per_ip: (max > 0).then(|| (key, PerIp::new(words.clone(), max))),
             rate: (per_second > 0).then(|| (key, rate, words.clone())),
         })
@@ -151,6 +160,7 @@ impl Admission {
             return Ok(None);
         };
         let hash = key.hash(address);
+        let _one_adds = lock(&self.adds);
         match per_ip.admit(hash) {
             Ok(()) => Ok(Some(hash)),
             Err(Refused::Limit) => Err(Counter::RefusedPerIp),
@@ -165,15 +175,28 @@ impl Admission {
     ///
     /// Under which name it is counted when its address cannot be.
     pub(crate) fn adopt(&self, entrance: &Entrance, peer: Peer) -> Result<Option<Hash>, Counter> {
-        let address = address(peer).filter(|address| !entrance.is_proxy(*address));
+        let counts = |address: &IpAddr| is_named(peer) || !entrance.is_proxy(*address);
+        let address = address(peer).filter(counts);
         let Some((address, (key, per_ip))) = address.zip(self.per_ip.as_ref()) else {
             return Ok(None);
         };
         let hash = key.hash(address);
+        let _one_adds = lock(&self.adds);
         match per_ip.adopt(hash) {
             Ok(()) => Ok(Some(hash)),
             Err(Refused::Limit | Refused::Full) => Err(Counter::RefusedUncounted),
         }
+    }
+
+    /// Under which word a client is counted; `None`: nobody is.
+    pub(crate) fn word_of(&self, client: IpAddr) -> Option<Hash> {
+        self.per_ip.as_ref().map(|(key, _)| key.hash(client))
+    }
+
+    /// Counts one more under `address`. False: there are as many as may be. Any thread.
+    pub(crate) fn add(&self, address: Hash) -> bool {
+        let _one_adds = lock(&self.adds);
+        (self.per_ip.as_ref()).is_none_or(|(_, per_ip)| per_ip.admit(address).is_ok())
     }
 
     /// A connection that was let in is closed. Any thread.

@@ -267,7 +267,7 @@ impl Reactor<'_> {
             return false;
         }
         let before = Arc::clone(conn.protocol());
-        conn.turn_into(protocol);
+        conn.turn_into(protocol, None);
         self.shared.session_came(conn);
         *lock(&conn.turn) = None;
         let mut unfinished = self.cutters.acquire(protocol, false);
@@ -350,7 +350,7 @@ impl Listened {
         let conn = vacancy.tenant();
         conn.fd = Some(socket);
         conn.id = id;
-        conn.peer = peer;
+        conn.accepted_from = peer;
         conn.protocol = Some(self.protocol);
         conn.origin = self.origin;
         conn.count(address);

@@ -146,13 +146,13 @@ impl Reactor<'_> {
             );
             if counter == Counter::KeepAliveTimeout {
                 // Each browser that is left open ends so: nobody's fault.
-                let (peer, id, name) = (conn.peer, conn.named().name, counter.name());
+                let (peer, id, name) = (conn.peer(), conn.named().name, counter.name());
                 let reason = counter.reason();
                 log::debug!("serve {peer} as {id}: {reason}; connection closed ({name})");
             } else if is_told {
                 let reason = counter.reason();
                 let name = conn.named().name;
-                self.shared.peer_fault(name, conn.peer, counter, reason);
+                self.shared.peer_fault(name, conn.peer(), counter, reason);
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::worker::connection::parts::Parts;
 use crate::worker::connection::{Connection, Item};
 use crate::worker::reactor::Reactor;
 use crate::worker::reactor::flood_guard::Admitted;
+use crate::worker::turn::guests::Guests;
 use crate::worker::turn::{self, StopReason, TurnEnd, TurnRun};
 
 impl Reactor<'_> {
@@ -36,9 +37,11 @@ impl Reactor<'_> {
             .unwrap_or_else(|| self.lender.acquire(shared, self.service, conn));
         let mut budget = turn::inline_budget(shared);
         let mut done = 0;
+        let clients = Guests { shared, conn };
         let why = loop {
             let mut turn = Turn {
                 lane: Lane::Inline,
+                clients: &clients,
                 out: Out::new(std::mem::take(&mut self.buffer), &**conn.protocol()),
                 app: &mut *parts.app,
                 budget: &mut budget,
@@ -53,6 +56,7 @@ impl Reactor<'_> {
             // `Over` does not tell who may serve the rest: this turn, or the pool.
             let goes_on = step == Step::Next && done < units;
             let why = StopReason::from_step(step, done < units);
+            clients.leave_if_answered(&*parts.server, &why);
             turn::write_turn(
                 shared,
                 conn,

@@ -36,7 +36,7 @@ impl Reactor<'_> {
             let (user, rooms) = self.service.outline(conn.id, Live::ROOMS_MAX);
             Some(Live {
                 id: conn.named().name.word(),
-                peer: match conn.peer {
+                peer: match conn.peer() {
                     Peer::Tcp(peer) => Some(peer),
                     Peer::Unix => None,
                 },

@@ -34,9 +34,12 @@ impl Lender {
                 app: service.dispatcher(),
             })
         });
-        parts
-            .app
-            .take(conn.named(), conn.peer, conn.origin, protocol.is_session());
+        parts.app.take(
+            conn.named(),
+            conn.peer(),
+            conn.origin,
+            protocol.is_session(),
+        );
         parts
     }
 

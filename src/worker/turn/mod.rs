@@ -3,11 +3,13 @@
 //! Used by business threads for everything and by the reactor for handlers
 //! that do not block. Whoever calls has moved the mailbox to `Running`.
 
+pub(super) mod guests;
 pub(super) mod lend;
 pub(super) mod write;
 
 use std::sync::Arc;
 
+use self::guests::Guests;
 use super::connection::items::Items;
 use super::connection::mailbox::{FollowUp, Urgency, Wait};
 use super::connection::outbound::Outbound;
@@ -147,8 +149,10 @@ pub(crate) fn run(
 ) -> TurnRun {
     let (mut done, before) = (0, budget.messages());
     let mut why = StopReason::Done;
+    let clients = Guests { shared, conn };
     let mut turn = Turn {
         lane: Lane::Pool,
+        clients: &clients,
         out: Out::new(std::mem::take(buffer), &**conn.protocol()),
         app: &mut *parts.app,
         budget: &mut *budget,
@@ -190,13 +194,13 @@ pub(crate) fn run(
     }
     *buffer = turn.out.bytes;
     let beside = turn.out.beside;
+    clients.leave_if_answered(&*parts.server, &why);
     served(shared, conn, done, budget.messages() - before);
     if spoke {
         conn.clocks.spoken.store(coarse_millis(), Ordering::Relaxed);
     }
-    if has_opened && parts.app.has_opened() {
-        conn.opened_it();
-    }
+    has_opened &= parts.app.has_opened();
+    has_opened.then(|| conn.opened_it());
     parts.app.counted();
     TurnRun {
         done,
@@ -335,14 +339,18 @@ pub(crate) fn finish(
 /// The connection speaks something else from now on, which what is written behind
 /// its last answer is of. Nobody reads it meanwhile.
 fn become_other(conn: &Connection, parts: &mut Parts, successor: Successor) {
-    let Successor { protocol, recorded } = successor;
-    conn.turn_into(&protocol);
+    let Successor {
+        protocol,
+        recorded,
+        client,
+    } = successor;
+    conn.turn_into(&protocol, client);
     parts.server = protocol.server();
     if let Some(answer) = recorded {
         let sent = lock(&conn.outbound).sent();
         parts.server.record_end(&answer, sent);
     }
-    parts.app.upgrade();
+    parts.app.upgrade(conn.peer());
 }
 
 /// The turn waits; `done` bytes are done, and these items are `left`.
@@ -367,7 +375,7 @@ fn refuse(shared: &Shared, conn: &Connection, parts: &mut Parts, refusal: &Refus
     conn.ends_by(CloseReason::of(refusal.counter));
     shared.row.count(refusal.counter);
     let name = conn.named().name;
-    shared.peer_fault(name, conn.peer, refusal.counter, &refusal.detail);
+    shared.peer_fault(name, conn.peer(), refusal.counter, &refusal.detail);
     {
         let outbound = &mut lock(&conn.outbound);
         write::append_last_pushes(shared, conn, outbound);

@@ -78,6 +78,9 @@ impl HttpServer {
         let (head, meaning) = self.read(bytes, &mut room)?;
         refuse::allowed(&head)?;
         let client = self.client(&head, turn)?;
+        if self.settings.proxies.is_some() && !turn.clients.admit(client) {
+            return Err(Stop::Refuse(refusal::too_many(client)));
+        }
         let behind = units.slice(meaning.len..bytes.len());
         let max = self.settings.limits.body;
         let Some(body) = self.whole(behind, meaning.length, max) else {
@@ -251,6 +254,10 @@ impl Server for HttpServer {
 
     fn owes(&self) -> usize {
         usize::from(matches!(self.owed.as_deref(), Some(Owed::Answer { .. })))
+    }
+
+    fn is_between(&self) -> bool {
+        self.upload.is_none() && self.owed.is_none()
     }
 
     fn is_idle(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::protocol::http::head::{self, Head};
 use crate::protocol::http::response::Response;
 use crate::protocol::http::source::Fill;
 use crate::protocol::http::stream_writer::StreamWriter;
-use crate::protocol::{Answer, CloseMode, Lane, Step, Turn};
+use crate::protocol::{Answer, CloseMode, Lane, Step, Successor, Turn};
 
 /// What is owed to a client.
 #[derive(Debug)]
@@ -35,7 +35,13 @@ impl HttpServer {
         turn: &mut Turn<'_>,
     ) -> Option<Step> {
         match self.answer(|| head.map(Shown::of), asked, response, turn) {
-            Written::Becomes(successor) => Some(Step::Become(successor)),
+            Written::Becomes(successor) => {
+                let client = asked.client;
+                Some(Step::Become(Successor {
+                    client,
+                    ..successor
+                }))
+            }
             Written::Whole { keeps: false } if !asked.keeps && !self.leaves => {
                 self.responded(Some(CloseMode::Done), turn)
             }
@@ -307,6 +313,7 @@ mod tests {
         let mut event = None;
         loop {
             let mut turn = Turn {
+                clients: &(),
                 lane: if came.steps.is_empty() {
                     lane
                 } else {

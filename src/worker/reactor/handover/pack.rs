@@ -142,7 +142,7 @@ pub(super) fn pack(
     let record = Box::new(Record {
         listener: origin.listener,
         protocol: origin.protocol,
-        peer: conn.peer,
+        peer: conn.peer(),
         clocks: MovedClocks::snapshot(conn, inbound.meter),
         rest,
         kept,
@@ -193,7 +193,7 @@ pub(super) fn unpack(service: &dyn Service, conn: &mut Connection, record: &Reco
         app: service.dispatcher(),
     });
     parts.server.restore(record.rest);
-    let (id, peer, origin) = (conn.named(), conn.peer, conn.origin);
+    let (id, peer, origin) = (conn.named(), conn.peer(), conn.origin);
     let state = &luggage.state;
     let unpacked = parts.server.restore_kept(&record.kept)
         && (parts.app).unpack(id, peer, origin, is_session, state);

@@ -198,7 +198,7 @@ impl Reactor<'_> {
         let socket = descriptors.remove(0);
         let conn = listened.prepare(&mut vacancy, socket, record.peer, address);
         if !Arc::ptr_eq(&protocol, &listening.protocol) {
-            conn.turn_into(&protocol);
+            conn.turn_into(&protocol, None);
         }
         conn.keep_name(record.name.unwrap_or(conn.id));
         record.clocks.restore(conn, record.partial.len());
@@ -230,7 +230,7 @@ impl Reactor<'_> {
     fn unpack_output(&self, conn: &mut Connection, output: &Output, files: Vec<OwnedFd>) -> usize {
         let mut app = self.service.dispatcher();
         // For its name in the access log.
-        app.take(conn.named(), conn.peer, conn.origin, false);
+        app.take(conn.named(), conn.peer(), conn.origin, false);
         let unsent = output.unpack(conn, files, &mut *app);
         app.vacate();
         let (limits, begins) = (&self.shared.limits, conn.mailbox.begin_inline());
