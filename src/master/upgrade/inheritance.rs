@@ -69,6 +69,9 @@ struct Written {
     started_with: Vec<(String, String)>,
     #[serde(rename = "elder")]
     old_master: i32,
+    /// Where figures are shown; `None` before they were, and where they are not.
+    #[serde(default)]
+    admin: Option<RawFd>,
 }
 
 impl Inheritance {
@@ -117,6 +120,7 @@ impl Written {
         let mut all = fixed.to_vec();
         all.extend(self.ledger);
         all.extend(self.bus);
+        all.extend(self.admin);
         all.extend(&self.bells);
         all.extend(self.listeners.iter().flatten().map(|(_, number)| number));
         all.extend(self.sockets.iter().map(|(_, number)| number));
@@ -151,6 +155,7 @@ pub(in crate::master) struct Bequest<'a> {
     pub(in crate::master) epochs: &'a [u16],
     pub(in crate::master) generation: Generation,
     pub(in crate::master) started_with: Vec<(String, String)>,
+    pub(in crate::master) admin: Option<BorrowedFd<'a>>,
 }
 
 impl Bequest<'_> {
@@ -191,6 +196,7 @@ impl Bequest<'_> {
             generation: self.generation.0,
             started_with: self.started_with.clone(),
             old_master: crate::sys::process::Pid::own().raw(),
+            admin: self.admin.as_ref().map(raw),
         };
         Ok((NAME, serde_json::to_string(&written)?.into()))
     }
@@ -209,6 +215,7 @@ impl Bequest<'_> {
         ];
         all.extend(&self.shared.bells);
         all.extend(self.bus);
+        all.extend(self.admin);
         all.extend(self.listeners.iter().flatten().map(|(_, socket)| *socket));
         all.extend(self.sockets.iter().map(|(_, socket)| *socket));
         all
@@ -236,6 +243,7 @@ pub(in crate::master) struct Inheritance {
     pub(in crate::master) generation: Generation,
     pub(in crate::master) started_with: Vec<(String, String)>,
     pub(in crate::master) old_master: i32,
+    pub(in crate::master) admin: Option<OwnedFd>,
 }
 
 impl Inheritance {
@@ -324,6 +332,7 @@ impl Inheritance {
             generation: Generation(written.generation),
             started_with: written.started_with,
             old_master: written.old_master,
+            admin: written.admin.map(exec::adopt).transpose()?,
         })
     }
 }
@@ -396,6 +405,7 @@ mod tests {
             epochs: &[1, 2],
             generation: Generation(4),
             started_with: vec![("accept".into(), "\"mutex\"".into())],
+            admin: None,
         };
         let (_, text) = bequest.variable().unwrap();
         let written: Written = serde_json::from_str(text.to_str().unwrap()).unwrap();
