@@ -54,7 +54,7 @@ chaos-quick:          ## every scenario of the chaos table, shortly; two minutes
 # folder of its own, and it ends with the shell, whatever happens.
 stress: build         ## ten seconds of load on a server of its own
 	@own=$$(mktemp -d target/stress.XXXXXX); \
-	target/release/purlin run --set listener.0.address=127.0.0.1:0 \
+	target/release/purlin run --set listener.0.address=127.0.0.1:0 --set admin.address= \
 	    --set pid_file=$$own/pid --set control_socket=$$own/ctl 2>$$own/log & server=$$!; \
 	trap 'kill $$server; wait $$server; rm -r $$own' EXIT; trap : INT; \
 	until address=$$(sed -n 's/.*listening on //p' $$own/log) && [ -n "$$address" ]; do \

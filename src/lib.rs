@@ -43,6 +43,8 @@
 //! cli         arguments -> commands, exit codes
 //! master      event loop, supervisor, workers, cycle,
 //!             control socket, upgrade, pid file      (decides when processes run)
+//! admin       figures, health and the status page,
+//!             by a process of their own              (shows, decides nothing)
 //! worker      reactor, threads, turns, queues,
 //!             connections, limits, handover          (decides when code runs)
 //! listener    what is spoken on which address
@@ -134,6 +136,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("purlin runs on Linux only: it is built on epoll, signalfd and memfd");
 
+#[doc(hidden)]
+pub mod admin;
 pub mod app;
 pub mod body;
 #[doc(hidden)]

@@ -46,6 +46,7 @@ needs zsync zsync
 needs /usr/sbin/nginx nginx-light
 needs /usr/lib/nginx/modules/ngx_nchan_module.so libnginx-mod-nchan
 needs /usr/bin/redis-server redis-server
+needs promtool prometheus
 needs ip iproute2
 needs setpriv util-linux
 # What counts.

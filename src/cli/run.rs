@@ -8,6 +8,7 @@ use super::doctor;
 use super::suspicions::suspicions;
 use super::{Arguments, Command, Exit, Extensions, build, environment, version};
 use super::{task, watch};
+use crate::admin;
 use crate::config::Config;
 use crate::listener;
 use crate::master::{self, Ending, Plan};
@@ -27,6 +28,9 @@ const NO_STRESS: &str = "built without the load tool; build it with `cargo build
 /// Refuses (70) when the process has threads already: signals would kill it.
 #[must_use]
 pub fn main(program: &str, own: &Extensions, application: &dyn Application) -> Exit {
+    if admin::is_offered() {
+        return serve_admin(program);
+    }
     let env = environment();
     // Before titles overwrite the arguments.
     let program_file = Program::own();
@@ -47,6 +51,15 @@ pub fn main(program: &str, own: &Extensions, application: &dyn Application) -> E
             exit
         }
     }
+}
+
+/// This process was started by a master, to show what it knows.
+fn serve_admin(program: &str) -> Exit {
+    let Err(text) = admin::run() else {
+        return Exit::Ok;
+    };
+    let _nobody_listens = writeln!(io::stderr(), "{program}: admin: {text}");
+    Exit::Internal
 }
 
 fn obey(

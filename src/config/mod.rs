@@ -24,6 +24,7 @@ mod elsewhere;
 mod flood;
 mod format;
 mod hex;
+mod hosts;
 mod layout;
 mod load;
 mod media_types;
@@ -49,6 +50,7 @@ pub use self::choices::{
 };
 pub use self::flood::{Flood, FloodAction};
 pub use self::hex::Hex;
+pub use self::hosts::HostNames;
 pub use self::layout::{
     Checksum, ConstantField, Counts, Covers, CrcField, EchoField, Endian, Field, FrameLayout,
     Framing, LengthField, TrailerFields,
@@ -74,6 +76,9 @@ const START_KEYS: &[&str] = &[
     "control_socket",
     "bus.ring",
     "bus.names",
+    "admin.address",
+    "admin.hosts",
+    "admin.ids_max",
 ];
 
 const KIB: usize = 1 << 10;
@@ -140,6 +145,8 @@ table! {
         pub websocket: WebSocket = WebSocket::default();
         /// `[bus]`.
         pub bus: Bus = Bus::default();
+        /// `[admin]`.
+        pub admin: Admin = Admin::default();
         /// `[log]`.
         pub log: Log = Log::default();
         /// The tables of the program.
@@ -348,6 +355,18 @@ table! {
 }
 
 table! {
+    /// Where figures, health and the status page are shown.
+    pub struct Admin {
+        /// Where to listen; `None`: nowhere.
+        pub address: Option<Address> = Some(Address::Tcp(([127, 0, 0, 1], 7090).into()));
+        /// Names by which it may be asked, beside addresses and localhost.
+        pub hosts: HostNames = HostNames::default();
+        /// Message ids that have figures of their own; the rest is `other`.
+        pub ids_max: u16 = 50, in 1..=1000;
+    }
+}
+
+table! {
     /// What is logged, how and where.
     pub struct Log {
         /// Lines below this level are not written.
@@ -369,6 +388,7 @@ const TABLES: &[&str] = &[
     "http",
     "websocket",
     "bus",
+    "admin",
     "log",
 ];
 
@@ -384,6 +404,7 @@ impl Config {
             "http" => &mut self.http,
             "websocket" => &mut self.websocket,
             "bus" => &mut self.bus,
+            "admin" => &mut self.admin,
             "log" => &mut self.log,
             listener => {
                 let mut indices = 0..self.listener.len();
@@ -405,6 +426,7 @@ impl Config {
             &self.http,
             &self.websocket,
             &self.bus,
+            &self.admin,
             &self.log,
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);

@@ -281,6 +281,30 @@ impl Value for Address {
     }
 }
 
+/// An address; empty for none.
+impl Value for Option<Address> {
+    type Limits = ();
+
+    fn read(given: &Given<'_>, limits: &()) -> Result<Self, Refusal> {
+        if given.text() == Some("") {
+            return Ok(None);
+        }
+        let read = Address::read(given, limits).map(Some);
+        read.map_err(|refusal| match refusal {
+            Refusal::MustBe(_) => Self::refusal(limits),
+            inside @ Refusal::Inside(..) => inside,
+        })
+    }
+
+    fn limits((): &()) -> String {
+        format!("{}, or empty for none", Address::limits(&()))
+    }
+
+    fn write(&self) -> String {
+        self.as_ref().map_or(quoted(""), Value::write)
+    }
+}
+
 impl Value for log::LevelFilter {
     type Limits = ();
 

@@ -21,6 +21,7 @@ pub mod pid_file;
 pub mod supervisor;
 pub mod untrusted;
 
+mod admin;
 mod cycle;
 mod daemon;
 mod event_loop;

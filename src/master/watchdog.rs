@@ -145,6 +145,11 @@ impl Watch {
         }
     }
 
+    /// Whether it was stopped and did not go on since.
+    pub(super) fn is_stopped(&self, pid: Pid) -> bool {
+        self.stopped.contains(&pid)
+    }
+
     /// Begins to count anew for `pid`: it has a reason not to go on.
     pub(super) fn spare(&mut self, pid: Pid) {
         self.seen.retain(|seen| seen.pid != pid);

@@ -26,6 +26,7 @@ use super::activity::ACTIVITIES_WORDS;
 use super::addresses::{Addresses, Region};
 use super::ledger::Ledger;
 use super::{ASLEEP, BUCKET, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
+use crate::sys::clock::wall_millis;
 use crate::sys::eventfd::Bell;
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::memory::SharedWords;
@@ -38,6 +39,9 @@ const MUTEX: usize = 2;
 const TABLE: usize = 4;
 const ROWS: usize = LINE_WORDS;
 
+/// Stands among the counts for the time since when there are any.
+const CREATED: &str = "created";
+
 /// All shared words and bells of a server. A clone is the same scoreboard.
 #[derive(Clone, Debug)]
 pub struct Scoreboard {
@@ -45,6 +49,15 @@ pub struct Scoreboard {
     ledger: Ledger,
     bells: Arc<[Bell]>,
     region: Region,
+}
+
+/// For the process that shows what is counted: it can change none of it.
+#[derive(Debug)]
+pub struct ReadOnly<T> {
+    /// The words that workers write.
+    pub memory: T,
+    /// Those that masters alone write.
+    pub ledger: T,
 }
 
 /// What the next program has to inherit for [`Scoreboard::inherit`].
@@ -95,9 +108,11 @@ impl Scoreboard {
         words[TABLE].store(region.size as u64, Ordering::Relaxed);
         words[LAYOUT].store(layout(), Ordering::Relaxed);
         words[0].store(MAGIC, Ordering::Release);
+        let ledger = Ledger::new(rows)?;
+        ledger.created().store(wall_millis(), Ordering::Relaxed);
         Ok(Self {
             words: Arc::new(words),
-            ledger: Ledger::new(rows)?,
+            ledger,
             bells: (0..rows).map(|_| Bell::new()).collect::<io::Result<_>>()?,
             region,
         })
@@ -117,19 +132,9 @@ impl Scoreboard {
         } = shared;
         let words = SharedWords::inherit(memory)?;
         let rows = bells.len();
-        let header = |at: usize| words.get(at).map(|word| word.load(Ordering::Acquire));
-        if header(0) != Some(MAGIC)
-            || header(LAYOUT) != Some(layout())
-            || !(1..=255).contains(&rows)
-        {
+        let Some(region) = Self::region(&words, rows) else {
             return Ok(None);
-        }
-        let table = header(TABLE).and_then(|table| usize::try_from(table).ok());
-        let region = Region::of_size(activities(rows, rows), table.unwrap_or(0));
-        let expected = activities(rows, rows).saturating_add(region.len(rows));
-        if words.len() != expected || !region.size.is_power_of_two() {
-            return Ok(None);
-        }
+        };
         let Some(ledger) = Ledger::inherit(ledger, rows)? else {
             return Ok(None);
         };
@@ -141,6 +146,20 @@ impl Scoreboard {
         }))
     }
 
+    /// Where addresses are counted in words of so many rows; `None`: they have
+    /// another meaning.
+    fn region(words: &SharedWords, rows: usize) -> Option<Region> {
+        let header = |at: usize| words.get(at).map(|word| word.load(Ordering::Acquire));
+        let is_ours = header(0) == Some(MAGIC) && header(LAYOUT) == Some(layout());
+        if !is_ours || !(1..=255).contains(&rows) {
+            return None;
+        }
+        let table = usize::try_from(header(TABLE)?).ok()?;
+        let region = Region::of_size(activities(rows, rows), table);
+        let expected = activities(rows, rows).saturating_add(region.len(rows));
+        (words.len() == expected && region.size.is_power_of_two()).then_some(region)
+    }
+
     /// What the next program has to inherit; `None` in a worker, which has not
     /// all of it.
     #[must_use]
@@ -150,6 +169,43 @@ impl Scoreboard {
             ledger: self.ledger.file()?,
             bells: self.bells.iter().map(Bell::as_fd).collect(),
         })
+    }
+
+    /// What a process has to be given for [`Self::watch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedWords::read_only`].
+    pub fn read_only(&self) -> io::Result<ReadOnly<OwnedFd>> {
+        Ok(ReadOnly {
+            memory: self.words.read_only()?,
+            ledger: self.ledger.read_only()?,
+        })
+    }
+
+    /// The scoreboard of another process, to look at: whoever stores there ends. It
+    /// has no bells.
+    ///
+    /// # Errors
+    ///
+    /// It is none of this binary's.
+    pub fn watch(shared: ReadOnly<OwnedFd>) -> io::Result<Self> {
+        let words = SharedWords::inherit_reader(shared.memory)?;
+        let ledger = Ledger::inherit_reader(shared.ledger)?;
+        let region = Self::region(&words, ledger.rows());
+        let region = region.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self {
+            words: Arc::new(words),
+            ledger,
+            bells: Arc::new([]),
+            region,
+        })
+    }
+
+    /// When counting began, in milliseconds since 1970.
+    #[must_use]
+    pub fn created(&self) -> u64 {
+        self.ledger.created().load(Ordering::Relaxed)
     }
 
     /// The same scoreboard for a worker: what masters alone write it can read.
@@ -168,7 +224,7 @@ impl Scoreboard {
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.bells.len()
+        self.ledger.rows()
     }
 
     /// The counters of row `n`.
@@ -331,6 +387,11 @@ impl Scoreboard {
     pub fn add(&self, counted: &[(String, u64)]) {
         for (name, count) in counted {
             let mut all = Counter::ALL.iter();
+            if name == CREATED && *count > 0 {
+                // What they count began before us.
+                self.ledger.created().fetch_min(*count, Ordering::Relaxed);
+                continue;
+            }
             let known = all.find(|counter| counter.name() == name && !counter.is_gauge());
             if let Some(&counter) = known {
                 let total = self.ledger.total(counter);
@@ -347,6 +408,13 @@ impl Scoreboard {
         counters
             .map(|(counter, count)| (counter.name().to_owned(), count))
             .collect()
+    }
+
+    /// As [`Self::counted`], with the time since when: for a program that takes over.
+    #[must_use]
+    pub fn bequeathed(&self) -> Vec<(String, u64)> {
+        let created = (CREATED.to_owned(), self.created());
+        self.counted().into_iter().chain([created]).collect()
     }
 
     /// Every counter of the server: the dead and the living together. Counters
@@ -674,6 +742,9 @@ mod tests {
         new.row(0).add(Counter::Handled, 1);
         let counted = old.counted();
         assert_eq!(counted, [("messages_handled".to_owned(), 7)]);
+        old.ledger.created().store(5, Ordering::Relaxed);
+        new.add(&old.bequeathed()[1..]);
+        assert_eq!(new.created(), 5);
         new.add(&counted);
         new.add(&[("unheard_of".into(), 1), ("connections_live".into(), 9)]);
         assert_eq!(total(&new, Counter::Handled), 8);

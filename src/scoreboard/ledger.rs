@@ -1,10 +1,10 @@
 //! What masters alone write: the totals of the dead, and who is in which row.
 //!
 //! ```text
-//! word 0       8        ...          ...
-//! +----------+--------+----~~~----+----------------+
-//! | sequence | totals |           | epochs of rows |
-//! +----------+--------+----~~~----+----------------+
+//! word 0       1         8        ...          ...
+//! +----------+---------+--------+----~~~----+----------------+
+//! | sequence | created | totals |           | epochs of rows |
+//! +----------+---------+--------+----~~~----+----------------+
 //! ```
 //!
 //! A memory of its own, because a worker is not trusted: it has this one for
@@ -26,6 +26,7 @@ use super::{Counter, LINE_WORDS};
 use crate::sys::memory::SharedWords;
 
 const SEQUENCE: usize = 0;
+const CREATED: usize = 1;
 const TOTALS: usize = LINE_WORDS;
 const EPOCHS: usize = (TOTALS + Counter::ALL.len()).next_multiple_of(LINE_WORDS);
 
@@ -57,6 +58,38 @@ impl Ledger {
         let words = SharedWords::inherit(file)?;
         let is_it = words.len() == EPOCHS + rows;
         Ok(is_it.then(|| Self(Arc::new(words))))
+    }
+
+    /// That of another process, for reading alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedWords::inherit`].
+    pub(super) fn inherit_reader(file: OwnedFd) -> io::Result<Self> {
+        let words = SharedWords::inherit_reader(file)?;
+        if words.len() <= EPOCHS {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(Self(Arc::new(words)))
+    }
+
+    /// For how many rows it is.
+    pub(super) fn rows(&self) -> usize {
+        self.0.len() - EPOCHS
+    }
+
+    /// Its file for [`Self::inherit_reader`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedWords::read_only`].
+    pub(super) fn read_only(&self) -> io::Result<OwnedFd> {
+        self.0.read_only()
+    }
+
+    /// When the first of its masters made it, in milliseconds since 1970.
+    pub(super) fn created(&self) -> &AtomicU64 {
+        &self.0[CREATED]
     }
 
     /// The same for a process that must not write it: a write there ends it.

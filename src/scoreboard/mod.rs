@@ -14,10 +14,12 @@ pub mod activity;
 mod addresses;
 mod board;
 mod ledger;
+mod metric;
 mod timings;
 
 pub use addresses::{Addresses, BUCKET};
-pub use board::{Descriptors, Scoreboard};
+pub use board::{Descriptors, ReadOnly, Scoreboard};
+pub use metric::{Group, Metric};
 pub use timings::Timing;
 
 use ledger::Ledger;
@@ -26,9 +28,19 @@ use timings::TIMINGS_WORDS;
 macro_rules! counters {
     (@is_gauge) => { false };
     (@is_gauge gauge) => { true };
-    ($($(#[doc = $help:literal])+ $name:ident = $text:literal $(($kind:ident))?,)+) => {
+    (@label) => { None };
+    (@label $label:ident $value:literal) => { Some((stringify!($label), $value)) };
+    (@family $text:literal) => { $text };
+    (@family $text:literal $family:literal) => { $family };
+    ($(
+        $(#[doc = $help:literal])+
+        $name:ident = $text:literal $(($kind:ident))?
+            $(as $family:literal $([$label:ident $value:literal])?)?,
+    )+) => {
         /// Everything that a worker counts. One line here gives a counter its
-        /// name, its help text, its shared word and its line in every report.
+        /// name, its help text, its shared word and its line in every report; what
+        /// stands behind `as` is its metric where that has another name, or shares
+        /// one with others and differs from them by a label.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         pub enum Counter { $($(#[doc = $help])+ $name,)+ }
 
@@ -46,6 +58,15 @@ macro_rules! counters {
             #[must_use]
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$name => concat!($($help),+).trim_ascii(),)+ }
+            }
+
+            /// What it is as a metric.
+            #[must_use]
+            pub const fn metric(self) -> Metric {
+                match self { $(Self::$name => Metric {
+                    family: counters!(@family $text $($family)?),
+                    label: counters!(@label $($($label $value)?)?),
+                },)+ }
             }
 
             /// The reason in the help of a counter of refused connections, for
@@ -70,9 +91,9 @@ counters! {
     /// Connections accepted.
     Accepted = "connections_accepted",
     /// Connections open now.
-    Live = "connections_live" (gauge),
+    Live = "connections_live" (gauge) as "connections",
     /// Connections closed, whoever asked.
-    Closed = "connections_closed",
+    Closed = "connections_closed" as "connections_ended",
     /// Connections that ended in an error of the network.
     Broken = "connections_broken",
     /// Times that epoll said of a listener that somebody waits there.
@@ -86,102 +107,102 @@ counters! {
     /// Times that the bell of the accept mutex woke this worker.
     TurnWakes = "accept_turn_wakes",
     /// Times that accepting paused because the connection pool was full.
-    PoolFull = "accept_paused_pool_full",
+    PoolFull = "accept_paused_pool_full" as "accept_paused" [reason "pool_full"],
     /// Times that accepting paused because descriptors ran out.
-    OutOfDescriptors = "accept_paused_out_of_descriptors",
+    OutOfDescriptors = "accept_paused_out_of_descriptors" as "accept_paused" [reason "out_of_descriptors"],
     /// Connections that the operating system could not register.
-    AcceptFailed = "connections_refused",
+    AcceptFailed = "connections_refused" as "connections_refused" [reason "system"],
     /// Connections refused because the lists of the listener do not let their
     /// address in.
-    RefusedDenied = "connections_refused_denied",
+    RefusedDenied = "connections_refused_denied" as "connections_refused" [reason "denied"],
     /// Connections refused because their address had `connections_per_ip`
     /// already.
-    RefusedPerIp = "connections_refused_per_ip",
+    RefusedPerIp = "connections_refused_per_ip" as "connections_refused" [reason "per_ip"],
     /// Connections refused because the table had no room to count their
     /// address.
-    RefusedUncounted = "connections_refused_per_ip_table_full",
+    RefusedUncounted = "connections_refused_per_ip_table_full" as "connections_refused" [reason "per_ip_table_full"],
     /// Connections refused because their address opened more than
     /// `accept_rate_per_ip`.
-    RefusedRate = "connections_refused_accept_rate_per_ip",
+    RefusedRate = "connections_refused_accept_rate_per_ip" as "connections_refused" [reason "accept_rate_per_ip"],
     /// Connections refused because they did not come from a trusted proxy.
-    RefusedUntrusted = "connections_refused_proxy_untrusted",
+    RefusedUntrusted = "connections_refused_proxy_untrusted" as "connections_refused" [reason "proxy_untrusted"],
     /// Connections refused because what came in place of a PROXY header is
     /// none.
-    RefusedHeader = "connections_refused_proxy_malformed",
+    RefusedHeader = "connections_refused_proxy_malformed" as "connections_refused" [reason "proxy_malformed"],
     /// Connections refused because no whole PROXY header came in time.
-    RefusedLate = "connections_refused_proxy_timeout",
+    RefusedLate = "connections_refused_proxy_timeout" as "connections_refused" [reason "proxy_timeout"],
     /// Connections that their proxy ended before it had sent a whole header.
     EndedBeforeHeader = "connections_ended_before_proxy_header",
     /// Connections closed because no message came in time after the first byte
     /// was awaited.
-    FirstMessageTimeout = "connections_closed_first_message_timeout",
+    FirstMessageTimeout = "connections_closed_first_message_timeout" as "connections_closed" [reason "first_message_timeout"],
     /// Connections closed because nothing proved in time that the peer lives.
-    HeartbeatTimeout = "connections_closed_heartbeat_timeout",
+    HeartbeatTimeout = "connections_closed_heartbeat_timeout" as "connections_closed" [reason "heartbeat_timeout"],
     /// Connections closed because no message went either way for too long.
-    IdleTimeout = "connections_closed_idle_timeout",
+    IdleTimeout = "connections_closed_idle_timeout" as "connections_closed" [reason "idle_timeout"],
     /// Connections closed because a message arrived more slowly than
     /// `receive_rate`.
-    ReceiveTooSlow = "connections_closed_receive_rate",
+    ReceiveTooSlow = "connections_closed_receive_rate" as "connections_closed" [reason "receive_rate"],
     /// Connections closed because the peer took nothing of what waited for it.
-    SendStalled = "connections_closed_send_stall",
+    SendStalled = "connections_closed_send_stall" as "connections_closed" [reason "send_stall"],
     /// Connections closed in a full pool because they kept the server waiting
     /// for longest.
-    MadeRoom = "connections_closed_make_room",
+    MadeRoom = "connections_closed_make_room" as "connections_closed" [reason "make_room"],
     /// Connections closed because a frame claimed more than the limit.
-    TooLong = "connections_closed_frame_too_long",
+    TooLong = "connections_closed_frame_too_long" as "connections_closed" [reason "frame_too_long"],
     /// Connections closed because a frame claimed less than its header, or a
     /// negative length.
-    TooShort = "connections_closed_frame_too_short",
+    TooShort = "connections_closed_frame_too_short" as "connections_closed" [reason "frame_too_short"],
     /// Connections closed because a checksum was wrong.
-    BadChecksum = "connections_closed_bad_checksum",
+    BadChecksum = "connections_closed_bad_checksum" as "connections_closed" [reason "bad_checksum"],
     /// Connections closed because the peer spoke HTTP to a frame port.
-    SpokeHttp = "connections_closed_spoke_http",
+    SpokeHttp = "connections_closed_spoke_http" as "connections_closed" [reason "spoke_http"],
     /// Connections closed because the peer spoke TLS to a plain port.
-    SpokeTls = "connections_closed_spoke_tls",
+    SpokeTls = "connections_closed_spoke_tls" as "connections_closed" [reason "spoke_tls"],
     /// Connections closed because the peer spoke HTTP/2.
-    SpokeHttp2 = "connections_closed_spoke_http2",
+    SpokeHttp2 = "connections_closed_spoke_http2" as "connections_closed" [reason "spoke_http2"],
     /// Connections closed because a request was no HTTP, or could be read in
     /// two ways.
-    HttpBadRequest = "connections_closed_http_bad_request",
+    HttpBadRequest = "connections_closed_http_bad_request" as "connections_closed" [reason "http_bad_request"],
     /// Connections closed because the head of a request was over a limit.
-    HttpHeadTooLong = "connections_closed_http_head_too_long",
+    HttpHeadTooLong = "connections_closed_http_head_too_long" as "connections_closed" [reason "http_head_too_long"],
     /// Connections closed because the body of a request was over
     /// `http.body_max`.
-    HttpBodyTooLong = "connections_closed_http_body_too_long",
+    HttpBodyTooLong = "connections_closed_http_body_too_long" as "connections_closed" [reason "http_body_too_long"],
     /// Connections closed because of a version or a transfer coding that is not
     /// served.
-    HttpUnsupported = "connections_closed_http_unsupported",
+    HttpUnsupported = "connections_closed_http_unsupported" as "connections_closed" [reason "http_unsupported"],
     /// Connections closed because a message had an id that no handler claimed.
-    UnknownId = "connections_closed_unknown_id",
+    UnknownId = "connections_closed_unknown_id" as "connections_closed" [reason "unknown_id"],
     /// Connections closed by handlers or through the hub.
-    ClosedByHandler = "connections_closed_by_handler",
+    ClosedByHandler = "connections_closed_by_handler" as "connections_closed" [reason "by_handler"],
     /// Connections closed because an operator wanted it.
-    Kicked = "connections_closed_kicked",
+    Kicked = "connections_closed_kicked" as "connections_closed" [reason "kicked"],
     /// Connections closed because their unsent pushes passed `outbound_max`.
-    OutboundOverflow = "connections_closed_outbound_max",
+    OutboundOverflow = "connections_closed_outbound_max" as "connections_closed" [reason "outbound_max"],
     /// Connections closed because the worker's buffers passed `buffered_max`.
-    BufferedOverflow = "connections_closed_buffered_max",
+    BufferedOverflow = "connections_closed_buffered_max" as "connections_closed" [reason "buffered_max"],
     /// Connections closed because they sent more messages than `flood` allows.
-    Flooded = "connections_closed_flood",
+    Flooded = "connections_closed_flood" as "connections_closed" [reason "flood"],
     /// Messages dropped because there were more than `flood` allows.
-    FloodDropped = "messages_dropped_flood",
+    FloodDropped = "messages_dropped_flood" as "messages_dropped" [reason "flood"],
     /// Times that a connection was not read for a while because of `flood`.
     FloodDelayed = "reads_delayed_flood",
     /// Connections closed by an end-of-file in the middle of a message.
-    Truncated = "connections_closed_truncated",
+    Truncated = "connections_closed_truncated" as "connections_closed" [reason "truncated"],
     /// Connections closed because a file was shorter than announced, or could
     /// not be read.
-    FileCut = "connections_closed_file_cut",
+    FileCut = "connections_closed_file_cut" as "connections_closed" [reason "file_cut"],
     /// Connections reset because the source of a streamed response failed or
     /// panicked.
-    StreamsFailed = "connections_closed_stream_failed",
+    StreamsFailed = "connections_closed_stream_failed" as "connections_closed" [reason "stream_failed"],
     /// Messages that arrived whole and were let in.
     Received = "messages_received",
     /// Messages that business threads served, by a handler or by a rule.
     ServedByPool = "messages_served_by_pool",
     /// Messages that arrived whole and were not served, because their
     /// connection ended.
-    Dropped = "messages_dropped",
+    Dropped = "messages_dropped" as "messages_dropped" [reason "connection_ended"],
     /// Connections that went on in another worker.
     HandedOver = "connections_handed_over",
     /// Connections that another worker had before.
@@ -191,23 +212,23 @@ counters! {
     HandoverUndone = "connections_handover_undone",
     /// Connections not handed over because their state cannot go along, or
     /// could not be read.
-    NotHandedState = "connections_not_handed_over_state",
+    NotHandedState = "connections_not_handed_over_state" as "connections_not_handed_over" [reason "state"],
     /// Connections not handed over because a timer of theirs waited.
-    NotHandedTimer = "connections_not_handed_over_timer",
+    NotHandedTimer = "connections_not_handed_over_timer" as "connections_not_handed_over" [reason "timer"],
     /// Connections not handed over because too much of a message or of their
     /// state was there.
-    NotHandedSize = "connections_not_handed_over_size",
+    NotHandedSize = "connections_not_handed_over_size" as "connections_not_handed_over" [reason "size"],
     /// Connections not handed over because their listener is gone, or speaks
     /// something else now.
-    NotHandedListener = "connections_not_handed_over_listener",
+    NotHandedListener = "connections_not_handed_over_listener" as "connections_not_handed_over" [reason "listener"],
     /// Connections not handed over because the lists of the listener no longer
     /// let their address in.
-    NotHandedDenied = "connections_not_handed_over_denied",
+    NotHandedDenied = "connections_not_handed_over_denied" as "connections_not_handed_over" [reason "denied"],
     /// Connections not handed over because the other worker had no room.
-    NotHandedFull = "connections_not_handed_over_full",
+    NotHandedFull = "connections_not_handed_over_full" as "connections_not_handed_over" [reason "full"],
     /// Connections not handed over because they were busy for as long as the
     /// drain waited.
-    NotHandedBusy = "connections_not_handed_over_busy",
+    NotHandedBusy = "connections_not_handed_over_busy" as "connections_not_handed_over" [reason "busy"],
     /// Messages that reached a handler.
     Handled = "messages_handled",
     /// Messages handled on the event loop.
@@ -238,11 +259,11 @@ counters! {
     /// Lines of the access log that the disk was too slow for.
     AccessLost = "access_log_lines_lost",
     /// Bytes received.
-    BytesIn = "bytes_received",
+    BytesIn = "bytes_received" as "received_bytes",
     /// Bytes sent.
-    BytesOut = "bytes_sent",
+    BytesOut = "bytes_sent" as "sent_bytes",
     /// Bytes held now in partial frames, mailboxes and outbound queues.
-    Buffered = "bytes_buffered" (gauge),
+    Buffered = "bytes_buffered" (gauge) as "buffered_bytes",
     /// System calls that read from connections.
     Reads = "reads",
     /// System calls that wrote to connections.
@@ -251,11 +272,11 @@ counters! {
     Loops = "reactor_loops",
     /// Milliseconds that the event loop was busy, in whole ticks of the coarse
     /// clock.
-    LoopBusy = "reactor_busy_milliseconds",
+    LoopBusy = "reactor_busy_milliseconds" as "reactor_busy_seconds",
     /// Turns of the event loop that took over 10 ms, and not over 100 ms.
-    LoopLate = "reactor_turns_10_to_100_ms",
+    LoopLate = "reactor_turns_10_to_100_ms" as "reactor_slow_turns" [over "0.01"],
     /// Turns of the event loop that took over 100 ms.
-    LoopVeryLate = "reactor_turns_over_100_ms",
+    LoopVeryLate = "reactor_turns_over_100_ms" as "reactor_slow_turns" [over "0.1"],
     /// Times that a sleeping business thread was woken.
     Wakes = "business_wakes",
     /// Times that the reactor yielded its core after handing work over.
@@ -286,9 +307,9 @@ counters! {
     /// Times that the master put the word of the accept mutex right.
     MutexRepaired = "accept_mutex_repaired",
     /// Connections closed because constant bytes of a frame were others.
-    BadConstant = "connections_closed_bad_constant",
+    BadConstant = "connections_closed_bad_constant" as "connections_closed" [reason "bad_constant"],
     /// Connections closed because what came was no frame of its format.
-    Malformed = "connections_closed_malformed_frame",
+    Malformed = "connections_closed_malformed_frame" as "connections_closed" [reason "malformed_frame"],
     /// Connections that ended with their worker: it died, or cut them at the end
     /// of a drain.
     EndedWithWorker = "connections_ended_with_worker",
@@ -302,29 +323,29 @@ counters! {
     RepliesOverdue = "replies_overdue",
     /// Connections closed because no further request came within
     /// `http.keep_alive`.
-    KeepAliveTimeout = "connections_closed_keep_alive",
+    KeepAliveTimeout = "connections_closed_keep_alive" as "connections_closed" [reason "keep_alive"],
     /// Connections closed because the lists of the listener do not let the client
     /// in whom a proxy named.
-    HttpDenied = "connections_closed_http_denied",
+    HttpDenied = "connections_closed_http_denied" as "connections_closed" [reason "http_denied"],
     /// Connections of a worker that drains to which a file is sent.
-    LeavingFiles = "draining_files" (gauge),
+    LeavingFiles = "draining_files" (gauge) as "draining_connections" [waits_for "files"],
     /// Connections of a worker that drains to which a response is streamed.
-    LeavingStreams = "draining_streams" (gauge),
+    LeavingStreams = "draining_streams" (gauge) as "draining_connections" [waits_for "streams"],
     /// Connections of a worker that drains of which a message arrives.
-    LeavingUploads = "draining_uploads" (gauge),
+    LeavingUploads = "draining_uploads" (gauge) as "draining_connections" [waits_for "uploads"],
     /// Connections of a worker that drains which wait for an answer.
-    LeavingReplies = "draining_replies" (gauge),
+    LeavingReplies = "draining_replies" (gauge) as "draining_connections" [waits_for "replies"],
     /// Connections that became a WebSocket.
     WsOpened = "websockets_opened",
     /// Upgrades to WebSocket refused because the page is of another origin.
-    WsOrigin = "websockets_refused_origin",
+    WsOrigin = "websockets_refused_origin" as "websockets_refused" [reason "origin"],
     /// Connections closed because what came over WebSocket is against its rules.
-    WsProtocol = "connections_closed_websocket_protocol",
+    WsProtocol = "connections_closed_websocket_protocol" as "connections_closed" [reason "websocket_protocol"],
     /// Connections closed because a text over WebSocket was no UTF-8.
-    WsText = "connections_closed_websocket_text",
+    WsText = "connections_closed_websocket_text" as "connections_closed" [reason "websocket_text"],
     /// Connections closed because a message over WebSocket was over
     /// `websocket.message_max`, or came in too many frames.
-    WsTooLong = "connections_closed_websocket_too_long",
+    WsTooLong = "connections_closed_websocket_too_long" as "connections_closed" [reason "websocket_too_long"],
     /// Messages to connections of other workers, or to their programs.
     BusPublished = "bus_published",
     /// Messages of other workers that were read.
@@ -339,27 +360,35 @@ counters! {
     /// Times that what another worker wrote was not understood, and left out.
     BusBroken = "bus_broken",
     /// Bytes that wait for workers which read slowly.
-    BusBacklog = "bus_backlog" (gauge),
+    BusBacklog = "bus_backlog" (gauge) as "bus_backlog_bytes",
     /// Connections closed because a compressed message over WebSocket could not be
     /// read.
-    WsPacked = "connections_closed_websocket_compression",
+    WsPacked = "connections_closed_websocket_compression" as "connections_closed" [reason "websocket_compression"],
     /// Messages that came compressed over WebSocket.
     WsInflated = "websocket_messages_inflated",
     /// Messages that were compressed to go out over WebSocket, a push to many once;
     /// those that stayed as they were because they got no shorter count.
     WsDeflated = "websocket_messages_deflated",
     /// Bytes of these before.
-    WsDeflatedFrom = "websocket_bytes_before_deflate",
+    WsDeflatedFrom = "websocket_bytes_before_deflate" as "websocket_deflate_input_bytes",
     /// Bytes of these as they went out.
-    WsDeflatedTo = "websocket_bytes_after_deflate",
+    WsDeflatedTo = "websocket_bytes_after_deflate" as "websocket_deflate_output_bytes",
     /// Messages that were not served and went along with their connection to another
     /// worker, which received them once more.
     MessagesMoved = "messages_handed_over",
     /// Bytes of other workers that waited to be read when this one last looked.
-    BusLag = "bus_lag" (gauge),
+    BusLag = "bus_lag" (gauge) as "bus_lag_bytes",
+    /// Workers that a signal ended, and that were replaced if the server went on.
+    RestartsSignal = "worker_restarts_signal" as "worker_restarts" [reason "signal"],
+    /// Workers that ended by themselves with an error.
+    RestartsExit = "worker_restarts_exit" as "worker_restarts" [reason "exit"],
+    /// Reloads that were put in force.
+    ReloadsDone = "reloads_succeeded" as "reloads" [result "success"],
+    /// Reloads that changed nothing, because something was wrong.
+    ReloadsFailed = "reloads_failed" as "reloads" [result "failure"],
     /// Connections of proxies closed because the client whom a request named had
     /// `connections_per_ip` already.
-    HttpPerIp = "connections_closed_http_per_ip",
+    HttpPerIp = "connections_closed_http_per_ip" as "connections_closed" [reason "http_per_ip"],
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

@@ -39,6 +39,15 @@ pub fn wall_seconds() -> u64 {
     u64::try_from(now.tv_sec()).unwrap_or(0)
 }
 
+/// The same in milliseconds.
+#[must_use]
+pub fn wall_millis() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE)
+        .expect("every Linux since 2.6.32 has the coarse clock");
+    let millis = u64::try_from(now.tv_nsec()).unwrap_or(0) / 1_000_000;
+    u64::try_from(now.tv_sec()).unwrap_or(0) * 1000 + millis
+}
+
 /// Milliseconds, at least one: a period of zero would never sleep.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {

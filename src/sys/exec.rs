@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{self, Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -66,14 +66,42 @@ impl Program {
         command.args(&self.arguments).process_group(0);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         let _closed_again = LeftOpen::new(keep)?;
-        #[allow(
-            clippy::zombie_processes,
-            reason = "whoever starts it collects all of its children"
-        )]
-        let child = command.spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::new);
-        Ok(pid.expect("the kernel's process ids are positive"))
+        started(command)
     }
+}
+
+/// Starts the file that runs now once more, whatever is at its path by then, beside
+/// this process: called `name`, without arguments, with `variable` for its only
+/// environment. The descriptors of `keep` stay open in it, under the same numbers,
+/// and standard error if `is_heard`; nothing else of this process goes along.
+///
+/// # Errors
+///
+/// There is no `/proc`, or no process can be started: nothing was.
+pub fn start_again(
+    name: &str,
+    variable: (&str, &OsStr),
+    keep: &[BorrowedFd<'_>],
+    is_heard: bool,
+) -> io::Result<Pid> {
+    let mut command = Command::new(RUNNING);
+    command.arg0(name).env_clear().env(variable.0, variable.1);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    if !is_heard {
+        command.stderr(Stdio::null());
+    }
+    let _closed_again = LeftOpen::new(keep)?;
+    started(command)
+}
+
+fn started(mut command: Command) -> io::Result<Pid> {
+    #[allow(
+        clippy::zombie_processes,
+        reason = "whoever starts it collects all of its children"
+    )]
+    let child = command.spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::new);
+    Ok(pid.expect("the kernel's process ids are positive"))
 }
 
 /// The path under which the running program was called; that of the running

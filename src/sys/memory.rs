@@ -116,13 +116,38 @@ impl SharedWords {
     ///
     /// When `/proc` is not mounted; those of `mmap`.
     pub fn reader(&self) -> io::Result<Self> {
-        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         // An open file of its own, for reading: a mapping of the one that can be
         // written could be made writable.
-        let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let file = self.read_only()?;
         Ok(Self {
             start: Self::map_as(file.as_fd(), self.len, ProtFlags::PROT_READ)?,
             len: self.len,
+            file: None,
+        })
+    }
+
+    /// Their file once more, open for reading alone: for another program, and for
+    /// [`Self::inherit_reader`] there.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` is not mounted, or they have no file.
+    pub fn read_only(&self) -> io::Result<OwnedFd> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?.into())
+    }
+
+    /// As [`Self::inherit`], of a file that is open for reading alone: a store there
+    /// ends the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::inherit`].
+    pub fn inherit_reader(file: OwnedFd) -> io::Result<Self> {
+        let len = Self::len_of(&file)?;
+        Ok(Self {
+            start: Self::map_as(file.as_fd(), len, ProtFlags::PROT_READ)?,
+            len,
             file: None,
         })
     }
@@ -135,15 +160,21 @@ impl SharedWords {
     /// `InvalidInput` when it is another file, or could be shrunk under us.
     /// Otherwise those of `mmap`.
     pub fn inherit(file: OwnedFd) -> io::Result<Self> {
-        let seals = fcntl(&file, FcntlArg::F_GET_SEALS)?;
-        let len = usize::try_from(nix::sys::stat::fstat(&file)?.st_size).unwrap_or(0);
+        let len = Self::len_of(&file)?;
+        Self::map(file, len)
+    }
+
+    /// How many words are in a file that is ours.
+    fn len_of(file: &OwnedFd) -> io::Result<usize> {
+        let seals = fcntl(file, FcntlArg::F_GET_SEALS)?;
+        let len = usize::try_from(nix::sys::stat::fstat(file)?.st_size).unwrap_or(0);
         let is_ours = SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK)
             && len > 0
             && len.is_multiple_of(size_of::<AtomicU64>());
         if !is_ours {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        Self::map(file, len / size_of::<AtomicU64>())
+        Ok(len / size_of::<AtomicU64>())
     }
 
     /// Sets `words` to 0 and gives their memory back, for everybody who maps

@@ -126,6 +126,16 @@ impl Identity {
         Ok(Self { name, user, group })
     }
 
+    /// That of these numbers, without the user's further groups.
+    #[must_use]
+    pub const fn of_numbers((user, group): (u32, u32)) -> Self {
+        Self {
+            name: None,
+            user: Uid::from_raw(user),
+            group: Gid::from_raw(group),
+        }
+    }
+
     /// The kernel's numbers of user and group.
     #[must_use]
     pub fn numbers(&self) -> (u32, u32) {

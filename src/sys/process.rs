@@ -223,6 +223,12 @@ pub fn kill(pid: Pid) -> io::Result<()> {
     send_to(pid, nix::sys::signal::SIGKILL)
 }
 
+/// Ends a child at once, and waits until it has ended.
+pub fn end(child: Pid) {
+    let _gone = kill(child);
+    let _reaped = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child.0), None);
+}
+
 /// Ends all processes of the group that `pid` leads, if it leads one.
 pub fn kill_group(pid: Pid) {
     let group = nix::unistd::Pid::from_raw(pid.raw());

@@ -12,8 +12,8 @@ use crate::source::{self, Token};
 const LAYERS: &[(&str, &str)] = &[
     (
         "main",
-        "prelude app cli master worker listener web dispatch stress client body bus net protocol \
-         scoreboard config log sys",
+        "prelude app cli master admin worker listener web dispatch stress client body bus net \
+         protocol scoreboard config log sys",
     ),
     // The book: text and nothing else.
     ("docs", ""),
@@ -24,16 +24,21 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "app",
-        "cli master worker listener web dispatch stress client body bus net protocol \
+        "cli master admin worker listener web dispatch stress client body bus net protocol \
          scoreboard config log sys",
     ),
     (
         "cli",
-        "master worker listener dispatch stress client net protocol scoreboard config log sys",
+        "master admin worker listener dispatch stress client net protocol scoreboard config log sys",
     ),
     (
         "master",
-        "worker listener bus net scoreboard config log sys",
+        "admin worker listener bus net scoreboard config log sys",
+    ),
+    // Figures and health: the server's own code, and no way to change anything.
+    (
+        "admin",
+        "worker listener web dispatch body net protocol scoreboard config log sys",
     ),
     (
         "worker",

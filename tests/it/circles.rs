@@ -45,6 +45,7 @@ const FOLDERS: &[(&str, &[(&str, &str)])] = &[
             ("control", "cycle"),
             ("workers", "cycle exit supervisor"),
             ("plan", "cycle exit supervisor"),
+            ("admin", "cycle exit"),
             ("cycle", "exit supervisor"),
             ("pid_file", "exit"),
             ("exit", "supervisor"),

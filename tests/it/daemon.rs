@@ -81,6 +81,10 @@ impl Daemon {
         }
     }
 
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
@@ -149,14 +153,21 @@ impl Drop for Daemon {
     }
 }
 
-/// The living children of a process.
+/// The living children of a process, but for the one that shows the figures.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let pids = text
         .split_whitespace()
         .map(|pid| pid.parse().expect("a pid"));
+    let pids = pids.filter(|pid| !is_admin(*pid));
     pids.collect()
+}
+
+/// Whether it is the process that shows the figures, by its title.
+pub(crate) fn is_admin(pid: u32) -> bool {
+    let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    title.trim_end_matches(['\0', ' ']).ends_with(": admin")
 }
 
 /// Reads the log until the daemon serves; gives where it listens.

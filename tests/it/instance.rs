@@ -69,6 +69,8 @@ pub(crate) struct Instance {
     program: PathBuf,
     /// The first lines of the configuration.
     basis: &'static str,
+    /// Whether figures are shown where the configuration says.
+    has_admin: bool,
     folder: tempfile::TempDir,
     pub(crate) address: SocketAddr,
 }
@@ -120,6 +122,18 @@ impl Instance {
         Self::of(program.to_path_buf(), "", top)
     }
 
+    /// As [`Self::new`], with an admin listener on a free port.
+    pub(crate) fn with_admin(top: &str) -> Self {
+        Self::new(top).showing(top)
+    }
+
+    /// The same instance, with an admin listener on a free port.
+    pub(crate) fn showing(mut self, top: &str) -> Self {
+        self.has_admin = true;
+        self.configure(top);
+        self
+    }
+
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
@@ -133,6 +147,7 @@ impl Instance {
         let instance = Self {
             program,
             basis,
+            has_admin: false,
             folder,
             address,
         };
@@ -149,8 +164,14 @@ impl Instance {
 
     pub(crate) fn configure(&self, top: &str) {
         let (address, basis) = (self.address, self.basis);
-        let text =
-            format!("{top}\n{basis}[[listener]]\naddress = \"{address}\"\n[log]\nfile = \"log\"\n");
+        let admin = if self.has_admin {
+            "[admin]\naddress = \"127.0.0.1:0\"\n"
+        } else {
+            ""
+        };
+        let text = format!(
+            "{top}\n{basis}[[listener]]\naddress = \"{address}\"\n[log]\nfile = \"log\"\n{admin}"
+        );
         fs::write(self.path("conf"), text).unwrap();
     }
 
@@ -162,6 +183,9 @@ impl Instance {
         let mut command = Command::new(&self.program);
         command.args(arguments).args(["-c", "conf"]);
         command.current_dir(self.folder.path());
+        if self.has_admin {
+            command.env_remove("PURLIN__ADMIN__ADDRESS");
+        }
         command
     }
 

@@ -7,6 +7,7 @@
 
 mod accept_mutex;
 mod access_log;
+mod admin;
 mod architecture;
 mod bad_input;
 mod becomes;

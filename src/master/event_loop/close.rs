@@ -37,6 +37,7 @@ impl Master<'_> {
 
     /// The last things: nobody else is left, but for another master perhaps.
     pub(super) fn close(mut self) -> Result<(), Ending> {
+        self.end_admin();
         let stopped = Response::new(Exit::Ok as u8, "stopped");
         let asked = [control::Command::Stop, control::Command::Quit];
         let counted = self.board.counted().into_iter();

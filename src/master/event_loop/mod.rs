@@ -2,6 +2,7 @@
 //! each worker. What they say goes to the supervisor; what it decides is done
 //! here. Nothing here waits for anybody.
 
+mod admin;
 mod close;
 pub(super) mod connections;
 mod files;
@@ -29,6 +30,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::admin::{Admin, AdminListener};
 use super::control::ControlSocket;
 use super::control::clients::{Clients, FIRST_TOKEN};
 use super::cycle::Cycle;
@@ -45,6 +47,7 @@ use super::watchdog::{Periods, Watch};
 use super::workers::Workers;
 use super::workers::child::ForkedWorker;
 use super::workers::message::ToWorker;
+use crate::admin::Reload;
 use crate::bus::Bus;
 use crate::log::{self, Limiter};
 use crate::net::accept_mutex::AcceptMutex;
@@ -52,6 +55,7 @@ use crate::scoreboard::Scoreboard;
 use crate::sys::epoll::{Epoll, Events, Interest};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signals;
+use admin::Times;
 use connections::PendingList;
 use kicks::PendingKick;
 use operate::Awaited;
@@ -109,6 +113,7 @@ pub(in crate::master) struct Resources {
     pub(in crate::master) notifier: Notifier,
     pub(in crate::master) pid_file: PidFile,
     pub(in crate::master) life_pipe: LifePipe,
+    pub(in crate::master) admin: AdminListener,
 }
 
 /// Everything of the master's.
@@ -171,6 +176,12 @@ pub(in crate::master) struct Master<'a> {
     control: Option<ControlSocket>,
     /// Whether the control socket is in the epoll.
     is_listening: bool,
+    /// Where figures are shown; taken for as long as it is asked.
+    admin: Option<Admin>,
+    times: Times,
+    last_reload: Option<Reload>,
+    /// Whether a generation of this master's has served.
+    has_served: bool,
 }
 
 impl<'a> Master<'a> {
@@ -190,6 +201,8 @@ impl<'a> Master<'a> {
         if let Some(old_master) = &old_master {
             old_master.listen(&epoll, (OLD_MASTER, OLD_LIFE))?;
         }
+        let admin = Admin::new(resources.admin)?;
+        let born = Instant::now();
         let words = MasterWords::new(resources.board.clone());
         Ok(Self {
             plan,
@@ -221,7 +234,7 @@ impl<'a> Master<'a> {
             report: None,
             last_words: None,
             result: Ok(()),
-            born: Instant::now(),
+            born,
             pid_file: resources.pid_file,
             life_pipe: resources.life_pipe,
             new_master: None,
@@ -229,6 +242,10 @@ impl<'a> Master<'a> {
             signals,
             control: Some(resources.control),
             is_listening,
+            admin: Some(admin),
+            times: Times::begin(born),
+            last_reload: None,
+            has_served: false,
         })
     }
 
@@ -262,6 +279,9 @@ impl<'a> Master<'a> {
                 return self.supervise(Event::Ordered(Command::Stop));
             }
         };
+        if !tokens.is_empty() {
+            self.has_news();
+        }
         for token in tokens {
             match token {
                 SIGNAL => self.take_signals()?,
@@ -290,10 +310,12 @@ impl<'a> Master<'a> {
         self.standard_errors.turn(now, &self.epoll);
         if self.supervisor.next_deadline().is_some_and(|at| at <= now) {
             self.supervise(Event::Tick)?;
+            self.has_news();
         }
         if std::mem::take(&mut self.again) && self.incoming.is_none() {
             self.reload(None, false)?;
         }
+        self.keep_admin(now);
         Step::Continue(())
     }
 
@@ -308,6 +330,7 @@ impl<'a> Master<'a> {
             self.next_look(),
             self.standard_errors.next_deadline(),
             self.refuse_by,
+            self.next_of_admin(),
             Some(self.files_at),
             retry,
         ];

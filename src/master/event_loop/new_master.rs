@@ -109,6 +109,10 @@ impl Master<'_> {
             epochs: &epochs,
             generation: self.supervisor.newest(),
             started_with: cycle.config.started_with(),
+            admin: self
+                .admin
+                .as_ref()
+                .and_then(|admin| admin.listener.socket()),
         };
         let mut variables = self.notifier.variables();
         variables.push(bequest.variable().map_err(failed)?);
@@ -246,11 +250,15 @@ impl Master<'_> {
             let _registered = self.epoll.delete(control);
             self.is_listening = false;
         }
+        // What it has shown is not more than what the new one begins with.
+        if let Some(admin) = &mut self.admin {
+            admin.end();
+        }
         if let Some(new_master) = &mut self.new_master {
             new_master.was_promoted = true;
             tell(
                 &new_master.line,
-                &ToNewMaster::TakeOver(self.board.counted()),
+                &ToNewMaster::TakeOver(self.board.bequeathed()),
             );
         }
     }
@@ -266,6 +274,9 @@ impl Master<'_> {
         self.tell_new_master(&ToNewMaster::Named);
         // Whoever connects is the new master's.
         self.control = None;
+        if let Some(admin) = &mut self.admin {
+            admin.give_up();
+        }
         let text = format!(
             "upgraded: the master is pid {pid}; pid {} drains",
             Pid::own()

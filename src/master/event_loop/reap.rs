@@ -3,6 +3,7 @@
 
 use super::{Master, Step};
 use crate::log;
+use crate::master::admin::Admin;
 use crate::master::supervisor::Event;
 use crate::sys::clock::coarse_millis;
 use crate::sys::fault::{Spot, kill_point};
@@ -52,7 +53,8 @@ impl Master<'_> {
             return Vec::new();
         }
         let workers = self.supervisor.status().filter_map(|slot| slot.pid);
-        let all = workers.chain(self.supervisor.successor());
+        let admin = self.admin.as_ref().and_then(Admin::pid);
+        let all = workers.chain(self.supervisor.successor()).chain(admin);
         let is_told = |pid: &Pid| reaped.changes.iter().any(|(told, _)| told == pid);
         all.filter(|pid| !is_told(pid)).collect()
     }
@@ -61,12 +63,17 @@ impl Master<'_> {
         if self.supervisor.successor() == Some(pid) {
             return self.new_master_ended(cause);
         }
+        if self.admin_is(pid) {
+            self.admin.iter_mut().for_each(|admin| admin.ended(cause));
+            return Step::Continue(());
+        }
         kill_point(Spot::Reaped);
         // What it said last may not have been read yet.
         if let Some(slot) = self.workers.with_pid(pid).map(|member| member.slot) {
             self.hear(slot)?;
             self.hear_last_lines(pid, cause);
             self.tell_of_death(pid, cause);
+            self.count_death(cause);
         }
         self.supervise(Event::Exited { pid, cause })
     }

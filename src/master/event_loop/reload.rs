@@ -50,6 +50,7 @@ impl Master<'_> {
                 self.notifier
                     .ready(&format!("reload refused: {}", ending.text));
                 log::error!("reload refused, nothing was changed: {}", ending.text);
+                self.note_reload(false);
                 self.refuse(client, &ending);
                 return Step::Continue(());
             }
@@ -155,6 +156,7 @@ impl Master<'_> {
     }
 
     pub(super) fn reload_done(&mut self, generation: Generation) {
+        self.note_generation();
         let workers = self.wanted;
         let text = format!("generation {} serves: {workers} workers", generation.0);
         if let Some(Cycle { limits, .. }) = &self.current {
@@ -179,6 +181,7 @@ impl Master<'_> {
         reason: Failure,
     ) -> Option<Event> {
         self.drop_incoming();
+        self.note_reload(false);
         let ending = self.explain(generation, reason);
         log::error!("{}", ending.text);
         let response = Response::new(ending.exit as u8, ending.text.clone());
@@ -230,6 +233,7 @@ impl Master<'_> {
 
     pub(super) fn reload_refused(&mut self, refusal: Refusal) {
         self.drop_incoming();
+        self.note_reload(false);
         log::error!("reload refused, nothing was changed: {refusal}");
         self.notifier.ready(&format!("reload refused: {refusal}"));
         let Ending { exit, text } = Ending::refused(&refusal);

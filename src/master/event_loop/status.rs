@@ -29,7 +29,9 @@ impl Master<'_> {
         let file = file.map(|file| format!("configured by {}\n", file.display()));
         let listeners = listeners.iter();
         let listeners = listeners.map(|listener| format!("listening on {listener}\n"));
-        file.into_iter().chain(listeners).collect()
+        let admin = (self.admin.as_ref()).and_then(|admin| admin.listener.place());
+        let admin = admin.map(|admin| format!("{admin}\n"));
+        file.into_iter().chain(listeners).chain(admin).collect()
     }
 
     /// What becomes of the masters before and behind this one.
@@ -103,6 +105,7 @@ impl Master<'_> {
                 "replaces": old_master,
                 "accept": accept,
                 "listeners": listeners,
+                "admin": self.admin_address(),
                 "workers": workers,
                 "counters": totals,
                 "slowest": slowest.iter().map(numbers).collect::<Vec<_>>(),

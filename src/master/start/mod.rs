@@ -5,6 +5,7 @@ mod upgraded;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use super::admin::AdminListener;
 use super::control::ControlSocket;
 use super::cycle::inherited::Sockets;
 use super::cycle::{Cycle, settings};
@@ -108,6 +109,7 @@ struct Made {
     bus: Bus,
     notifier: Notifier,
     life_pipe: LifePipe,
+    admin: AdminListener,
 }
 
 impl Made {
@@ -119,6 +121,7 @@ impl Made {
             notifier: self.notifier,
             pid_file,
             life_pipe: self.life_pipe,
+            admin: self.admin,
         }
     }
 }
@@ -127,9 +130,11 @@ impl Made {
 fn prepare(plan: &Plan<'_>, config: Config, handed: Handed) -> Result<(Cycle, Made), Ending> {
     let sockets = Sockets::new(handed.sockets);
     let cycle = Cycle::prepare(config, plan.basis(), None, sockets, BIND)?;
+    let admin = AdminListener::bind(&cycle.config).inspect_err(|_| cycle.unlink_but(&[]))?;
     let control = match control_socket(&cycle.config, plan.is_daemon) {
         Ok(control) => control,
         Err(ending) => {
+            admin.remove();
             cycle.unlink_but(&[]);
             return Err(ending);
         }
@@ -147,6 +152,7 @@ fn prepare(plan: &Plan<'_>, config: Config, handed: Handed) -> Result<(Cycle, Ma
     let (bus, board, life_pipe) = match shared {
         Ok(made) => made,
         Err(ending) => {
+            admin.remove();
             control.remove();
             cycle.unlink_but(&[]);
             return Err(ending);
@@ -161,6 +167,7 @@ fn prepare(plan: &Plan<'_>, config: Config, handed: Handed) -> Result<(Cycle, Ma
         bus,
         notifier,
         life_pipe,
+        admin,
     };
     Ok((cycle, made))
 }
@@ -228,6 +235,7 @@ fn serve(
         Err(ending) => {
             resources.pid_file.remove();
             resources.control.remove();
+            resources.admin.remove();
             Err(ending)
         }
     };

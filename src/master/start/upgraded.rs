@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::own_bus;
 use crate::bus::Bus;
 use crate::log;
+use crate::master::admin::AdminListener;
 use crate::master::control::ControlSocket;
 use crate::master::cycle::inherited::Sockets;
 use crate::master::cycle::{Cycle, settings};
@@ -136,7 +137,9 @@ fn open<'a>(
         is_silent: false,
         introduced: Vec::new(),
     };
+    let admin = AdminListener::inherit(&cycle.config, inheritance.admin);
     let resources = Resources {
+        admin,
         control,
         board,
         bus,

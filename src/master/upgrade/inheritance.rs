@@ -78,6 +78,9 @@ struct Written {
     started_with: Vec<(String, String)>,
     #[serde(rename = "elder")]
     old_master: i32,
+    /// Where figures are shown; `None` before they were, and where they are not.
+    #[serde(default)]
+    admin: Option<RawFd>,
 }
 
 impl Inheritance {
@@ -131,6 +134,7 @@ impl Written {
         all.extend(&self.older_lives);
         all.extend(self.ledger);
         all.extend(self.bus);
+        all.extend(self.admin);
         all.extend(&self.bells);
         all.extend(self.listeners.iter().flatten().map(|(_, number)| number));
         all.extend(self.sockets.iter().map(|(_, number)| number));
@@ -166,6 +170,7 @@ pub(in crate::master) struct Bequest<'a> {
     pub(in crate::master) epochs: &'a [u16],
     pub(in crate::master) generation: Generation,
     pub(in crate::master) started_with: Vec<(String, String)>,
+    pub(in crate::master) admin: Option<BorrowedFd<'a>>,
 }
 
 impl Bequest<'_> {
@@ -211,6 +216,7 @@ impl Bequest<'_> {
             generation: self.generation.0,
             started_with: self.started_with.clone(),
             old_master: crate::sys::process::Pid::own().raw(),
+            admin: self.admin.as_ref().map(raw),
         };
         Ok((NAME, serde_json::to_string(&written)?.into()))
     }
@@ -229,6 +235,7 @@ impl Bequest<'_> {
         all.extend(&self.lives);
         all.extend(&self.shared.bells);
         all.extend(self.bus);
+        all.extend(self.admin);
         all.extend(self.listeners.iter().flatten().map(|(_, socket)| *socket));
         all.extend(self.sockets.iter().map(|(_, socket)| *socket));
         all
@@ -256,6 +263,7 @@ pub(in crate::master) struct Inheritance {
     pub(in crate::master) generation: Generation,
     pub(in crate::master) started_with: Vec<(String, String)>,
     pub(in crate::master) old_master: i32,
+    pub(in crate::master) admin: Option<OwnedFd>,
 }
 
 impl Inheritance {
@@ -345,6 +353,7 @@ impl Inheritance {
             generation: Generation(written.generation),
             started_with: written.started_with,
             old_master: written.old_master,
+            admin: written.admin.map(exec::adopt).transpose()?,
         })
     }
 }
@@ -418,6 +427,7 @@ mod tests {
             epochs: &[1, 2],
             generation: Generation(4),
             started_with: vec![("accept".into(), "\"mutex\"".into())],
+            admin: None,
         };
         let (_, text) = bequest.variable().unwrap();
         let written: Written = serde_json::from_str(text.to_str().unwrap()).unwrap();

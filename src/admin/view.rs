@@ -1,0 +1,133 @@
+//! What there is to see, at one moment.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::facts::{Facts, Reader, Worker};
+use crate::net::accept_mutex::AcceptMutex;
+use crate::scoreboard::{Counter, Row, Scoreboard};
+use crate::sys::clock::wall_millis;
+
+/// How long an event loop that does not wait may be in one turn and be said to go
+/// on.
+const ADVANCES: Duration = Duration::from_secs(3);
+
+/// Where everything is read.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) board: Scoreboard,
+    pub(super) facts: Reader,
+    /// Turns of each row's loop, and when there were as many first.
+    turns: Mutex<HashMap<usize, (u64, Instant)>>,
+}
+
+/// One moment.
+pub(super) struct View<'a> {
+    pub(super) source: &'a Source,
+    /// `None`: the master has said nothing yet.
+    pub(super) facts: Option<Facts>,
+    pub(super) totals: Vec<(Counter, u64)>,
+    /// In seconds since 1970.
+    pub(super) now: f64,
+}
+
+impl Source {
+    pub(super) fn new(board: Scoreboard, facts: Reader) -> Self {
+        let turns = Mutex::default();
+        Self {
+            board,
+            facts,
+            turns,
+        }
+    }
+
+    pub(super) fn look(&self) -> View<'_> {
+        View {
+            source: self,
+            facts: self.facts.read(),
+            totals: self.board.totals(),
+            now: seconds(wall_millis()),
+        }
+    }
+
+    /// Whose worker holds the accept mutex.
+    pub(super) fn row_that_accepts(&self) -> Option<usize> {
+        let holder = AcceptMutex::new(self.board.clone()).holder()?;
+        Some(holder.row.into())
+    }
+
+    /// Since when counters count, in seconds since 1970.
+    pub(super) fn created(&self) -> f64 {
+        seconds(self.board.created())
+    }
+
+    /// Takes note of how far each loop is.
+    pub(super) fn note(&self, now: Instant) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in 0..self.board.rows() {
+            let loops = self.board.row(row).read(Counter::Loops);
+            let noted = turns.entry(row).or_insert((loops, now));
+            if noted.0 != loops {
+                *noted = (loops, now);
+            }
+        }
+    }
+
+    /// Whether the worker's event loop goes on: it waits, or its turns are not all the
+    /// same one.
+    pub(super) fn advances(&self, worker: &Worker, now: Instant) -> bool {
+        if worker.is_stopped || worker.row >= self.board.rows() {
+            return false;
+        }
+        let row = self.board.row(worker.row);
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |noted: &&(u64, Instant)| noted.0 == row.read(Counter::Loops);
+        let noted = turns.get(&worker.row).filter(is_same);
+        row.is_asleep() || noted.is_none_or(|(_, since)| now < *since + ADVANCES)
+    }
+}
+
+impl View<'_> {
+    pub(super) fn workers(&self) -> &[Worker] {
+        self.facts.as_ref().map_or(&[], |facts| &facts.workers)
+    }
+
+    /// The counters of a worker, if it says a row that there is.
+    pub(super) fn row(&self, worker: &Worker) -> Option<Row> {
+        let board = &self.source.board;
+        (worker.row < board.rows()).then(|| board.row(worker.row))
+    }
+
+    pub(super) fn total(&self, wanted: Counter) -> u64 {
+        let found = self.totals.iter().find(|(counter, _)| *counter == wanted);
+        found.map_or(0, |(_, value)| *value)
+    }
+}
+
+/// Messages that came and were not served yet.
+pub(super) fn waiting(row: &Row) -> u64 {
+    let done = [
+        Counter::HandledInline,
+        Counter::ServedByPool,
+        Counter::Dropped,
+        Counter::MessagesMoved,
+    ];
+    let done = done.into_iter().map(|counter| row.read(counter));
+    let done = done.fold(0, u64::saturating_add);
+    row.read(Counter::Received).saturating_sub(done)
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "thirty years are a millionth of what is exact"
+)]
+pub(super) fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+/// A count in the unit of its metric.
+#[allow(clippy::cast_precision_loss, reason = "for people and for charts")]
+pub(super) fn in_unit(counter: Counter, value: u64) -> f64 {
+    value as f64 / f64::from(counter.per_unit())
+}
