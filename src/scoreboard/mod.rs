@@ -357,6 +357,14 @@ counters! {
     MessagesMoved = "messages_handed_over",
     /// Bytes of other workers that waited to be read when this one last looked.
     BusLag = "bus_lag" (gauge),
+    /// Connections to Redis that nobody uses now.
+    RedisIdle = "redis_connections_idle" (gauge),
+    /// Connections to Redis that are used or being made.
+    RedisBusy = "redis_connections_busy" (gauge),
+    /// Connections to Redis that broke, or could not be made, and are not mended yet.
+    RedisBroken = "redis_connections_broken" (gauge),
+    /// Commands that wait for a connection to Redis.
+    RedisWaiting = "redis_waiting" (gauge),
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.
