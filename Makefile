@@ -15,7 +15,7 @@ BINARY ?= target/release/purlin
 SKIPPED = $${CARGO_TARGET_DIR:-target}/tmp/skipped
 
 build:                ## the daemon, optimised
-	cargo build --release --features stress
+	cargo build --release --features full
 
 run: build            ## in the foreground, on the shipped configuration
 	target/release/purlin run -c $(CONF)
@@ -29,8 +29,8 @@ test:                 ## formatting, lints, documentation, tests, models
 	cargo fmt --check --manifest-path benches/peers/Cargo.toml
 	cargo clippy --all-targets -- --deny warnings
 	cargo clippy --all-targets --all-features -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --features stress
-	cargo test --features stress
+	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --features full
+	cargo test --features full
 	cargo test --features failpoints --test faults
 	@$(MAKE) --no-print-directory loom
 	@if [ -s $(SKIPPED) ]; then \
@@ -155,7 +155,7 @@ ADD_USER = id purlin >/dev/null 2>&1 || useradd --system --user-group --no-creat
     --home-dir /nonexistent --shell /usr/sbin/nologin purlin
 
 $(BINARY):
-	cargo build --release --features stress
+	cargo build --release --features full
 
 # A configuration that is there already is somebody's, and is kept.
 install: $(BINARY)    ## binary, unit, configuration, manual, completions

@@ -23,6 +23,8 @@
 //! | be reached by browsers over WebSocket | [`Web::websocket`](web::Web::websocket), [`Web::messages`](web::Web::messages) |
 //! | test a program without a socket | [`App::test`], [`Test`](app::Test) |
 //! | run a server inside of a program or a test | [`Server`] |
+//! | keep rows in a file (feature `sqlite`) | `App::database`, `sqlite` |
+//! | ask Redis (feature `redis`) | `App::redis`, `redis` |
 //! | ask a server | [`Client`](client::Client) |
 //!
 //! The [book](docs) tells it in order, from the first server to what moves over a
@@ -52,6 +54,8 @@
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
 //! stress      the load tool, behind the feature of this name
 //! client      blocking client on the same codec
+//! redis       a pool of connections, behind the feature of this name
+//! sqlite      a database in a file, behind the feature of this name
 //! body        typed bodies, replies, errors
 //! config      the file that is the manual
 //! bus         what one worker says to the others     (rings in shared memory)
@@ -160,8 +164,12 @@ pub mod net;
 pub mod prelude;
 #[doc(hidden)]
 pub mod protocol;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[doc(hidden)]
 pub mod scoreboard;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 #[cfg(feature = "stress")]
 pub mod stress;
 #[doc(hidden)]

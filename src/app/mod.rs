@@ -6,6 +6,8 @@ mod listener;
 mod own;
 mod requests;
 mod server;
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+mod stores;
 mod test;
 mod workers;
 mod world;
@@ -22,8 +24,7 @@ use crate::body::{Answer, Error, FromBody, Id, IntoReply, Raw, Reply};
 use crate::cli::Extensions;
 use crate::dispatch::service::WorkerContext;
 use crate::dispatch::{
-    Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Periodic, Router, Settings, needs,
-    wrapped,
+    Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Periodic, Router, needs, wrapped,
 };
 use crate::protocol::frame::{Codec, Codecs};
 use crate::web::Web;
@@ -34,7 +35,7 @@ pub use requests::Answered;
 pub use server::{Server, SpawnError};
 pub use test::{Test, TestConn};
 
-type MakeData = Box<dyn Fn(&mut Data, &Settings) -> Result<(), String> + Send + Sync>;
+type MakeData = Box<dyn Fn(&mut Data, &WorkerContext) -> Result<(), String> + Send + Sync>;
 type OnStart = Box<dyn Fn(&Hub) -> Result<(), String> + Send + Sync>;
 
 /// A program: functions by message id, and what runs around them.
@@ -68,6 +69,8 @@ pub struct App<S> {
     codecs: Codecs,
     own: Extensions,
     listeners: Vec<Listener<S>>,
+    /// It needs its data folder.
+    keeps_files: bool,
 }
 
 /// A handler, and where in the program it was registered.
@@ -133,6 +136,7 @@ impl<S: Default + Send + 'static> App<S> {
             codecs: Codecs::default(),
             own: Extensions::default(),
             listeners: Vec::new(),
+            keeps_files: false,
         }
     }
 
@@ -577,7 +581,7 @@ impl<S: Default + Send + 'static> App<S> {
     fn core(&self, worker: WorkerContext) -> Result<Arc<Core<S>>, String> {
         let mut data = Data::default();
         for make in &self.data {
-            fenced("`data`", || make(&mut data, &worker.settings))?;
+            fenced("`data`", || make(&mut data, &worker))?;
         }
         let listeners = self.handlers(&worker);
         let timers = self.hooks.timers.iter().map(|(name, _)| name.clone());

@@ -95,8 +95,8 @@ impl<S: Default + Send + 'static> App<S> {
         T: Send + Sync + 'static,
         E: std::fmt::Display,
     {
-        self.data.push(Box::new(move |data, settings| {
-            data.insert(make(settings).map_err(|error| error.to_string())?);
+        self.data.push(Box::new(move |data, worker| {
+            data.insert(make(&worker.settings).map_err(|error| error.to_string())?);
             Ok(())
         }));
         self

@@ -360,6 +360,10 @@ impl<S: Default + Send + 'static> Application for App<S> {
         self.route_name(number)
     }
 
+    fn keeps_files(&self) -> bool {
+        self.keeps_files
+    }
+
     fn codecs(&self) -> &Codecs {
         &self.codecs
     }

@@ -42,6 +42,7 @@ mod workers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::choices::{
@@ -65,6 +66,7 @@ pub use self::own::{Claims, OwnValue, Size, Within};
 pub use self::place::{ConfigError, FilePlace, Place};
 use self::table::{Table, table};
 pub use self::workers::Workers;
+use crate::sys::data_folder::DataFolder;
 use crate::sys::network::Network;
 use crate::sys::socket::Address;
 
@@ -129,6 +131,9 @@ table! {
         pub pid_file: Option<PathBuf> = Some("purlin.pid".into());
         /// Where the command line reaches the master. `None`: nowhere.
         pub control_socket: Option<PathBuf> = Some("purlin.ctl".into());
+        /// Where programs keep what outlives them. `None`: that of the service
+        /// manager, or else `data`.
+        pub data_folder: Option<PathBuf> = None;
     }
     beside {
         /// `[[listener]]`: at least one.
@@ -147,6 +152,8 @@ table! {
         pub bus: Bus = Bus::default();
         /// `[admin]`.
         pub admin: Admin = Admin::default();
+        /// `[redis]`.
+        pub redis: Redis = Redis::default();
         /// `[log]`.
         pub log: Log = Log::default();
         /// The tables of the program.
@@ -367,6 +374,30 @@ table! {
 }
 
 table! {
+    /// The Redis server of programs that have one.
+    pub struct Redis {
+        /// Where it is; `None`: there is none.
+        pub url: Option<String> = None;
+        /// A file with the password. `None`: that of the URL.
+        pub password_file: Option<PathBuf> = None;
+        /// Connections of a worker at most.
+        pub pool: u16 = 8, in 1..=1024;
+        /// How long a command waits for a free connection.
+        pub wait: Duration = millis(500), in millis(1)..=seconds(60);
+        /// How long a connection may take to be made.
+        pub connect: Duration = seconds(1), in millis(1)..=seconds(60);
+        /// How long a command may take.
+        pub timeout: Duration = seconds(1), in millis(1)..=seconds(60);
+        /// Unused for so long, a connection is closed.
+        pub idle: Duration = seconds(600), in seconds(1)..=seconds(86_400);
+        /// Open for so long, it is closed as well.
+        pub max_lifetime: Duration = seconds(1800), in seconds(1)..=seconds(86_400);
+        /// The longest delay between two attempts to mend.
+        pub backoff_max: Duration = seconds(1024), in seconds(2)..=seconds(1024);
+    }
+}
+
+table! {
     /// What is logged, how and where.
     pub struct Log {
         /// Lines below this level are not written.
@@ -389,6 +420,7 @@ const TABLES: &[&str] = &[
     "websocket",
     "bus",
     "admin",
+    "redis",
     "log",
 ];
 
@@ -405,6 +437,7 @@ impl Config {
             "websocket" => &mut self.websocket,
             "bus" => &mut self.bus,
             "admin" => &mut self.admin,
+            "redis" => &mut self.redis,
             "log" => &mut self.log,
             listener => {
                 let mut indices = 0..self.listener.len();
@@ -427,16 +460,21 @@ impl Config {
             &self.websocket,
             &self.bus,
             &self.admin,
+            &self.redis,
             &self.log,
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
         std::iter::once(top).chain(listeners).chain(named).collect()
     }
 
-    /// The values of the program's own tables, each of its own type.
+    /// The values of the program's own tables, each of its own type, and what else its
+    /// workers are told.
     #[must_use]
     pub fn own_values(&self) -> Vec<OwnValue> {
-        self.own.values()
+        let mut values = self.own.values();
+        values.push(Arc::new(DataFolder::new(self.data_folder.as_deref())));
+        values.push(Arc::new(self.redis.clone()));
+        values
     }
 
     /// Whether the program wants one worker and no more.

@@ -116,6 +116,11 @@ pub trait Application: Send + Sync {
         None
     }
 
+    /// Whether it keeps files in its data folder, which has to be there, then.
+    fn keeps_files(&self) -> bool {
+        false
+    }
+
     /// The frame formats that the program brings along.
     fn codecs(&self) -> &Codecs {
         Codecs::NONE

@@ -2,7 +2,10 @@
 
 use std::any::{Any, type_name};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+
+use crate::sys::data_folder::DataFolder;
 
 /// The program's settings: what [`App::settings`](crate::App::settings) claimed,
 /// each value found by its type. They never change: a reload starts new workers,
@@ -19,11 +22,24 @@ impl Settings {
     /// [`App::settings`](crate::App::settings).
     #[must_use]
     pub fn get<T: Send + Sync + 'static>(&self) -> &T {
-        let mut found = self.0.iter().filter_map(|value| value.downcast_ref());
-        found.next().unwrap_or_else(|| {
+        self.find().unwrap_or_else(|| {
             let name = type_name::<T>();
             panic!("no settings of type {name}: claim their table with .settings()")
         })
+    }
+
+    /// Where the program keeps its files: `data_folder` of the configuration, or what
+    /// stands for it.
+    #[must_use]
+    pub fn data_folder(&self) -> &Path {
+        self.find::<DataFolder>()
+            .map_or(Path::new(""), DataFolder::path)
+    }
+
+    /// As [`Self::get`], where there may be none.
+    pub(crate) fn find<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        let mut found = self.0.iter().filter_map(|value| value.downcast_ref());
+        found.next()
     }
 }
 

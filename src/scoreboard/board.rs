@@ -568,7 +568,11 @@ mod tests {
                 "draining_uploads",
                 "draining_replies",
                 "bus_backlog",
-                "bus_lag"
+                "bus_lag",
+                "redis_connections_idle",
+                "redis_connections_busy",
+                "redis_connections_broken",
+                "redis_waiting"
             ]
         );
     }

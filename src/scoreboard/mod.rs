@@ -389,6 +389,14 @@ counters! {
     /// Connections of proxies closed because the client whom a request named had
     /// `connections_per_ip` already.
     HttpPerIp = "connections_closed_http_per_ip" as "connections_closed" [reason "http_per_ip"],
+    /// Connections to Redis that nobody uses now.
+    RedisIdle = "redis_connections_idle" (gauge) as "redis_connections" [state "idle"],
+    /// Connections to Redis that are used or being made.
+    RedisBusy = "redis_connections_busy" (gauge) as "redis_connections" [state "busy"],
+    /// Connections to Redis that broke, or could not be made, and are not mended yet.
+    RedisBroken = "redis_connections_broken" (gauge) as "redis_connections" [state "broken"],
+    /// Commands that wait for a connection to Redis.
+    RedisWaiting = "redis_waiting" (gauge),
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.

@@ -13,6 +13,7 @@ pub mod beneath;
 pub mod channel;
 pub mod clock;
 pub mod cores;
+pub mod data_folder;
 pub mod epoll;
 pub mod eventfd;
 pub mod exec;

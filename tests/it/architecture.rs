@@ -12,8 +12,8 @@ use crate::source::{self, Token};
 const LAYERS: &[(&str, &str)] = &[
     (
         "main",
-        "prelude app cli master admin worker listener web dispatch stress client body bus net \
-         protocol scoreboard config log sys",
+        "prelude app cli master admin worker listener web dispatch stress client redis sqlite body \
+         bus net protocol scoreboard config log sys",
     ),
     // The book: text and nothing else.
     ("docs", ""),
@@ -24,8 +24,8 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "app",
-        "cli master admin worker listener web dispatch stress client body bus net protocol \
-         scoreboard config log sys",
+        "cli master admin worker listener web dispatch stress client redis sqlite body bus net \
+         protocol scoreboard config log sys",
     ),
     (
         "cli",
@@ -50,6 +50,9 @@ const LAYERS: &[(&str, &str)] = &[
     ("dispatch", "body bus net protocol scoreboard sys"),
     ("stress", "client body protocol log sys"),
     ("client", "body protocol sys"),
+    // For programs: they know nothing of connections of clients.
+    ("redis", "scoreboard"),
+    ("sqlite", ""),
     ("body", "protocol sys"),
     // A layout of frames is checked by what runs it.
     ("config", "protocol sys"),

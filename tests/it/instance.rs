@@ -39,6 +39,9 @@ fn programs() -> &'static Path {
             "lobby",
         ]);
         cargo.args(["--example", "rooms", "--example", "events"]);
+        if cfg!(feature = "sqlite") {
+            cargo.args(["--features", "full", "--example", "notes"]);
+        }
         cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
             cargo.arg("--release");

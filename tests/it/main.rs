@@ -36,6 +36,7 @@ mod ends;
 mod endurance;
 mod errors;
 mod examples;
+mod features;
 mod files;
 mod files_answers;
 mod files_nginx;
@@ -73,12 +74,18 @@ mod proxy;
 mod public;
 mod pushes;
 mod readme;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_server;
 mod reload;
 mod requests_nginx;
 mod service;
 mod silence;
 mod slow;
 mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod starters;
 mod stops;
 mod stress;
@@ -88,6 +95,8 @@ mod stress_exchange;
 mod stress_http;
 mod tasks;
 mod upgrade;
+#[cfg(feature = "sqlite")]
+mod visitor;
 mod watchdog;
 mod websocket;
 mod websocket_clients;

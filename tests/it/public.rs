@@ -4,8 +4,9 @@
 use std::path::Path;
 
 /// For users; and one for each feature. The rest is the program's own.
-const VISIBLE: [&str; 9] = [
-    "app", "body", "client", "dispatch", "docs", "prelude", "stress", "web", "codec",
+const VISIBLE: [&str; 11] = [
+    "app", "body", "client", "dispatch", "docs", "prelude", "redis", "sqlite", "stress", "web",
+    "codec",
 ];
 
 fn face() -> String {

@@ -18,6 +18,7 @@ use crate::master::exit::{Ending, Exit};
 use crate::master::supervisor::Generation;
 use crate::net::{ConnId, UserName};
 use crate::sys::channel::Received;
+use crate::sys::data_folder::DataFolder;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::fault::{Spot, kill_point};
 use crate::sys::privileges::{self, Identity};
@@ -84,6 +85,9 @@ impl ForkedWorker {
         (self.raw_lines.begin())
             .map_err(internal)
             .map_err(&failed)?;
+        if application.keeps_files() {
+            make_data_folder(&setup, self.identity.as_ref()).map_err(&failed)?;
+        }
         become_user(self.identity.as_ref()).map_err(&failed)?;
         let mut orders = Orders::new(Arc::clone(&line), self.patience, names)
             .map_err(internal)
@@ -147,6 +151,18 @@ fn leave_starter() -> Result<(), Ending> {
     starter::leave_session()
         .and_then(|()| starter::detach_terminal())
         .map_err(|error| Ending::internal("leave the terminal", &error))
+}
+
+/// The user whom the worker becomes may not be able to.
+fn make_data_folder(setup: &Setup, identity: Option<&Identity>) -> Result<(), Ending> {
+    let folder = setup.settings.find::<DataFolder>();
+    folder.map_or(Ok(()), |folder| {
+        folder.make(identity).map_err(|error| {
+            let path = folder.path().display();
+            let text = format!("data_folder {path}: {error}");
+            Ending::new(Ending::of(&error), text)
+        })
+    })
 }
 
 /// Gives root's rights up, for good, and whatever other rights the master has;
