@@ -82,10 +82,7 @@ impl Master<'_> {
         let failed = |error: std::io::Error| error.to_string();
         let (line, theirs) = Channel::pair().map_err(failed)?;
         let life_pipe = LifePipe::new().map_err(failed)?;
-        let rows = u8::try_from(self.board.rows()).unwrap_or(u8::MAX);
-        let epochs: Vec<u16> = (0..rows)
-            .map(|row| self.accept_mutex.occupant(row).epoch)
-            .collect();
+        let epochs = self.epochs();
         let shared = self.board.descriptors();
         let shared = shared.ok_or("the shared memory has no descriptor")?;
         let before = cycle.as_before();
@@ -142,6 +139,14 @@ impl Master<'_> {
             is_replaced: false,
         };
         Ok((new_master, pid))
+    }
+
+    /// The newest worker of each row.
+    fn epochs(&self) -> Vec<u16> {
+        let rows = u8::try_from(self.board.rows()).unwrap_or(u8::MAX);
+        (0..rows)
+            .map(|row| self.accept_mutex.occupant(row).epoch)
+            .collect()
     }
 
     /// What the new program says.

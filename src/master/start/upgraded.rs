@@ -103,19 +103,8 @@ fn open<'a>(
     let board = shared.map_or_else(|| fresh(cycle, &inheritance.epochs), Ok);
     let board = board.map_err(failed)?;
     let inherited = inheritance.bus.map(Bus::inherit).transpose();
-    let inherited = inherited.map_err(failed)?.flatten().filter(|bus| {
-        // Old workers keep their rows on it, whatever becomes of the counters.
-        let free = board.rows().saturating_sub(workers);
-        bus.shape().rows == board.rows() && free >= cycle.workers
-    });
-    let is_bus_shared = inherited.is_some();
-    let bus = inherited.map_or_else(|| own_bus(cycle, board.rows()), Ok)?;
-    if !is_bus_shared {
-        log::warn!(
-            "upgrade: the workers of both binaries cannot share a bus; what is said to a room \
-             or a user reaches those of one binary until the old ones are gone"
-        );
-    }
+    let inherited = inherited.map_err(failed)?.flatten();
+    let (bus, is_bus_shared) = bus_of(inherited, cycle, board.rows(), workers)?;
     let taken = if is_shared || is_bus_shared {
         inheritance.taken
     } else {
@@ -148,6 +137,29 @@ fn open<'a>(
         life_pipe: inheritance.life_pipe,
     };
     Master::open(plan.clone(), resources, supervisor, Some(old_master)).map_err(failed)
+}
+
+/// The bus of the old master's workers, if it has room for ours, which is told; else one
+/// of our own.
+fn bus_of(
+    inherited: Option<Bus>,
+    cycle: &Cycle,
+    rows: usize,
+    workers: usize,
+) -> Result<(Bus, bool), Ending> {
+    let inherited = inherited.filter(|bus| {
+        // Old workers keep their rows on it, whatever becomes of the counters.
+        let free = rows.saturating_sub(workers);
+        bus.shape().rows == rows && free >= cycle.workers
+    });
+    if let Some(bus) = inherited {
+        return Ok((bus, true));
+    }
+    log::warn!(
+        "upgrade: the workers of both binaries cannot share a bus; what is said to a room \
+         or a user reaches those of one binary until the old ones are gone"
+    );
+    Ok((own_bus(cycle, rows)?, false))
 }
 
 /// Whether what `cycle` needs fits into the memory of the old master, whose

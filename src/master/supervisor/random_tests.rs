@@ -294,9 +294,8 @@ impl World {
                 Action::Exit => {
                     assert!(self.end_ordered, "exit without an order");
                     assert!(self.living.is_empty(), "exit with living workers");
-                    let is_left = self
-                        .new_master
-                        .is_none_or(|(_, step)| step == NewMasterStep::Rules);
+                    let rules = |(_, step)| step == NewMasterStep::Rules;
+                    let is_left = self.new_master.is_none_or(rules);
                     assert!(is_left, "exit with a child that does not rule");
                     assert!(!self.exited, "exit twice");
                     self.exited = true;
