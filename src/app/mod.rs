@@ -1,5 +1,6 @@
 //! Registration: the program as its user writes it.
 
+mod figures;
 mod group;
 mod handover;
 mod listener;
@@ -26,6 +27,7 @@ use crate::dispatch::{
     wrapped,
 };
 use crate::protocol::frame::{Codec, Codecs};
+use crate::scoreboard::series::Own;
 use crate::web::Web;
 
 pub use group::Group;
@@ -68,6 +70,10 @@ pub struct App<S> {
     codecs: Codecs,
     own: Extensions,
     listeners: Vec<Listener<S>>,
+    /// Metrics of its own.
+    figures: Vec<Own>,
+    /// Whether it is ready, by name.
+    checks: Vec<(String, figures::Check)>,
 }
 
 /// A handler, and where in the program it was registered.
@@ -133,6 +139,8 @@ impl<S: Default + Send + 'static> App<S> {
             codecs: Codecs::default(),
             own: Extensions::default(),
             listeners: Vec::new(),
+            figures: Vec::new(),
+            checks: Vec::new(),
         }
     }
 
@@ -585,7 +593,9 @@ impl<S: Default + Send + 'static> App<S> {
         for started in &self.started {
             fenced("`started`", || started(&hub))?;
         }
-        Core::new(listeners, self.hooks.clone(), hub).map(Arc::new)
+        let mut hooks = self.hooks.clone();
+        hooks.every.extend(self.checking());
+        Core::new(listeners, hooks, hub).map(Arc::new)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::bus::Read;
 use crate::net::ConnId;
 use crate::protocol::frame::Codecs;
 use crate::protocol::{Answer, CloseMode, Media};
+use crate::scoreboard::series::Shape;
 
 /// Reaches connections of this worker from any thread. Implemented by `worker`,
 /// and by the fake worker of `app.test()`.
@@ -113,6 +114,12 @@ pub trait Application: Send + Sync {
     fn route(&self, number: u32) -> Option<String> {
         let _routes_have_no_names = number;
         None
+    }
+
+    /// What is counted by name, at most so many message ids of their own.
+    fn figures(&self, ids: usize) -> Arc<Shape> {
+        let _nothing_is = ids;
+        Arc::default()
     }
 
     /// The frame formats that the program brings along.

@@ -117,6 +117,45 @@ fn figures_health_and_the_page_are_shown() {
 }
 
 #[test]
+fn clients_that_say_nothing_keep_nobody_out() {
+    let instance = shown("workers = 1");
+    let address = address(&instance);
+    let silent: Vec<TcpStream> = (0..200)
+        .filter_map(|_| TcpStream::connect(address).ok())
+        .collect();
+    assert!(silent.len() > 100);
+    wait_until("others are answered", || get(address, "/livez").is_some());
+    let pid = process(&instance).unwrap();
+    assert!(fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() < 100);
+}
+
+#[test]
+fn the_end_of_the_log_is_shown_where_nobody_from_elsewhere_reads_it() {
+    let instance = shown("workers = 1");
+    let address = address(&instance);
+    let lines = || {
+        let text = get(address, "/status.json").unwrap().1;
+        let seen: Value = serde_json::from_str(&text).unwrap();
+        seen["log"]["lines"].to_string()
+    };
+    wait_until("the start is shown", || lines().contains("1 workers"));
+    fs::rename(instance.path("log"), instance.path("before")).unwrap();
+    instance.must("reopen");
+    wait_until("the new file is", || {
+        lines().contains("the logs were reopened") && !lines().contains("1 workers")
+    });
+    let elsewhere = Daemon::start(&[("admin.address", "0.0.0.0:0"), ("log.file", "log")]);
+    let status = String::from_utf8(elsewhere.ask("status").stdout).unwrap();
+    let port = status
+        .lines()
+        .find_map(|line| line.strip_prefix("figures on 0.0.0.0:"));
+    let address: SocketAddr = format!("127.0.0.1:{}", port.expect(&status))
+        .parse()
+        .unwrap();
+    assert!(!get(address, "/status.json").unwrap().1.contains("\"log\""));
+}
+
+#[test]
 fn metrics_are_as_promtool_wants_them() {
     if !has("promtool", "prometheus") {
         return;
