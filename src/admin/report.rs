@@ -127,5 +127,9 @@ fn counters(view: &View<'_>) -> Vec<Value> {
             "value": in_unit(*counter, *value),
         })
     };
-    view.totals.iter().map(object).collect()
+    // Those stand with their workers.
+    let of_workers = [Counter::WorkerDescriptors, Counter::WorkerDescriptorsMax];
+    let all = view.totals.iter();
+    let all = all.filter(|(counter, _)| !of_workers.contains(counter));
+    all.map(object).collect()
 }

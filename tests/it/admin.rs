@@ -96,6 +96,12 @@ fn figures_health_and_the_page_are_shown() {
     let seen: Value = serde_json::from_str(&get(address, "/status.json").unwrap().1).unwrap();
     let told = instance.status();
     assert_eq!(seen["pid"], told["pid"]);
+    // What the page calls a metric is one.
+    let (_, text) = get(address, "/metrics").unwrap();
+    for counter in seen["counters"].as_array().unwrap() {
+        let line = format!("# TYPE {} ", counter["name"].as_str().unwrap());
+        assert!(text.contains(&line), "{line}");
+    }
     assert_eq!(seen["workers"].as_array().unwrap().len(), 2);
     assert_eq!(seen["workers"][0]["pid"], told["workers"][0]["pid"]);
     assert_eq!(seen["listeners"][0]["address"], told["listeners"][0]);
