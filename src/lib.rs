@@ -16,6 +16,7 @@
 //! | register handlers, and be a daemon | [`App`], [`App::main`] |
 //! | have settings, flags and commands of its own | [`App::settings`], [`App::flag`], [`App::command`] |
 //! | have functions for one listener alone | [`App::listener`] |
+//! | count things of its own, say whether it is ready | [`App::counter`], [`App::ready`] |
 //! | answer a message, push to its sender, join a room | [`Ctx`](dispatch::Ctx) |
 //! | reach other connections, users and rooms | [`Hub`](dispatch::Hub) |
 //! | take and return typed bodies | [`body`], [`FromBody`](body::FromBody), [`IntoReply`](body::IntoReply) |

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use super::by_name;
 use super::exposition::{Family, Kind, Sample, Value};
-use super::health::Health;
+use super::health::{Check, Health};
 use super::process::figures::Figures;
 use super::view::{View, in_unit, waiting};
 use crate::scoreboard::{Counter, Metric, Row};
@@ -12,12 +13,20 @@ use crate::scoreboard::{Counter, Metric, Row};
 /// What a worker can be doing, as [`Stage`](crate::scoreboard) names it.
 const STATES: [&str; 5] = ["starting", "serving", "draining", "ending", "backing off"];
 
-type Labels = Vec<(&'static str, Cow<'static, str>)>;
+/// Shown for each worker.
+const OF_EACH: [Counter; 3] = [
+    Counter::Live,
+    Counter::WorkerDescriptors,
+    Counter::WorkerDescriptorsMax,
+];
+
+pub(super) type Labels = Vec<(&'static str, Cow<'static, str>)>;
 
 /// All of them.
 pub(super) fn families(view: &View<'_>, now: Instant) -> Vec<Family> {
     let mut all = vec![build(view)];
     all.extend(counters(view));
+    all.extend(by_name::families(view));
     all.extend(per_worker(view));
     all.extend(state(view, now));
     all.extend(processes(view));
@@ -59,8 +68,7 @@ fn build(view: &View<'_>) -> Family {
 fn counters(view: &View<'_>) -> Vec<Family> {
     let mut all: Vec<Family> = Vec::new();
     for (counter, value) in &view.totals {
-        // Shown for each worker.
-        if *counter == Counter::Live {
+        if OF_EACH.contains(counter) {
             continue;
         }
         let metric = counter.metric();
@@ -114,6 +122,16 @@ fn per_worker(view: &View<'_>) -> Vec<Family> {
             of(&|row| row.read(Counter::Live)),
         ),
         gauge(
+            "process_open_fds",
+            Counter::WorkerDescriptors.help(),
+            of(&|row| row.read(Counter::WorkerDescriptors)),
+        ),
+        gauge(
+            "process_max_fds",
+            Counter::WorkerDescriptorsMax.help(),
+            of(&|row| row.read(Counter::WorkerDescriptorsMax)),
+        ),
+        gauge(
             "purlin_queue_length",
             "Messages that came and were not served yet.",
             of(&waiting),
@@ -131,7 +149,16 @@ fn state(view: &View<'_>, now: Instant) -> Vec<Family> {
     let reload = facts.and_then(|facts| facts.reload);
     let is_good = reload.is_none_or(|reload| reload.was_good);
     let at = reload.map_or(facts.map_or(0.0, |facts| facts.started), |reload| reload.at);
-    let is_ready = Health::of(view, now).ok;
+    let health = Health::of(view, now);
+    let is_ready = health.ok;
+    let check = |check: &Check| {
+        let labels = vec![
+            ("check", check.name.clone().into()),
+            ("worker", check.worker.to_string().into()),
+        ];
+        (labels, truth(check.ok == Some(true)))
+    };
+    let checks = health.checks.iter().map(check).collect();
     vec![
         gauge(
             "purlin_workers",
@@ -142,6 +169,11 @@ fn state(view: &View<'_>, now: Instant) -> Vec<Family> {
             "purlin_ready",
             "Whether /readyz says yes.",
             vec![(vec![], truth(is_ready))],
+        ),
+        gauge(
+            "purlin_check_success",
+            "Whether a check of the program went well when it ran last.",
+            checks,
         ),
         gauge(
             "purlin_generation",

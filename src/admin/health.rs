@@ -6,23 +6,43 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::facts::Worker;
-use super::view::View;
+use super::view::{View, seconds};
+use crate::sys::clock::coarse_millis;
+
+/// How old what a check said may be.
+const CHECKED: u64 = 15_000;
 
 /// The answer.
 #[derive(Debug, Serialize)]
 pub(super) struct Health {
     pub(super) ok: bool,
     pub(super) reasons: Vec<String>,
-    pub(super) checks: Vec<Value>,
+    pub(super) checks: Vec<Check>,
+}
+
+/// What a check said in a worker.
+#[derive(Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) name: String,
+    pub(super) worker: usize,
+    /// `None`: it has not run yet.
+    pub(super) ok: Option<bool>,
+    /// How long it took.
+    seconds: Option<f64>,
+    /// How long ago that was.
+    age: Option<f64>,
 }
 
 impl Health {
     pub(super) fn of(view: &View<'_>, now: Instant) -> Self {
-        let reasons: Vec<String> = out_of_service(view, now).into_iter().collect();
+        let checks = checks(view);
+        let mut reasons: Vec<String> = out_of_service(view, now).into_iter().collect();
+        let failed = checks.iter().filter(|check| check.ok != Some(true));
+        reasons.extend(failed.map(Check::reason));
         Self {
             ok: reasons.is_empty(),
             reasons,
-            checks: Vec::new(),
+            checks,
         }
     }
 
@@ -39,6 +59,48 @@ impl Health {
     }
 }
 
+impl Check {
+    fn reason(&self) -> String {
+        let Self { name, worker, .. } = self;
+        match (self.ok, self.age) {
+            (None, _) => format!("check `{name}` has not run yet in worker {worker}"),
+            (Some(_), Some(age)) if age > seconds(CHECKED) => {
+                format!("check `{name}` ran {age:.0} s ago in worker {worker}, and not since")
+            }
+            (Some(_), _) => format!("check `{name}` failed in worker {worker}"),
+        }
+    }
+}
+
+fn serving<'a>(view: &'a View<'_>) -> impl Iterator<Item = &'a Worker> {
+    let workers = view.workers().iter();
+    workers.filter(|worker| worker.state == "serving")
+}
+
+/// What every check says in every worker that serves.
+fn checks(view: &View<'_>) -> Vec<Check> {
+    let now = coarse_millis();
+    let mut checks = Vec::new();
+    for worker in serving(view) {
+        let Some(row) = view.row(worker) else {
+            continue;
+        };
+        for (n, name) in view.sums.shape().checks.iter().enumerate() {
+            let checked = row.checked(n);
+            let age = now.saturating_sub(checked.at);
+            let is_known = checked.went_well.is_some();
+            checks.push(Check {
+                name: name.clone(),
+                worker: worker.number,
+                ok: checked.went_well.map(|well| well && age <= CHECKED),
+                seconds: is_known.then(|| seconds(checked.took / 1000) / 1000.0),
+                age: is_known.then(|| seconds(age)),
+            });
+        }
+    }
+    checks
+}
+
 /// Why nobody would be served.
 fn out_of_service(view: &View<'_>, now: Instant) -> Option<String> {
     let Some(facts) = &view.facts else {
@@ -47,8 +109,7 @@ fn out_of_service(view: &View<'_>, now: Instant) -> Option<String> {
     if facts.is_stopping {
         return Some("draining: the server stops".into());
     }
-    let serving = |worker: &&Worker| worker.state == "serving";
-    let mut workers = facts.workers.iter().filter(serving).peekable();
+    let mut workers = serving(view).peekable();
     if workers.peek().is_none() {
         let is_starting = facts.is_starting || facts.generation.is_none();
         let why = if is_starting {

@@ -17,6 +17,7 @@
 //!   value can be read and none is trusted.
 //! - It ends with its master, and nobody waits for it: killed, it is started again.
 
+mod by_name;
 mod exposition;
 mod facts;
 mod families;

@@ -23,6 +23,8 @@ pub struct Terms {
     pub program: String,
     /// Names by which it may be asked.
     pub hosts: Vec<String>,
+    /// Message ids with figures of their own.
+    pub ids_max: u16,
     /// Whom it becomes, by numbers; `None`: it stays who the master is.
     pub user: Option<(u32, u32)>,
     /// The least important level that is logged.
@@ -31,8 +33,6 @@ pub struct Terms {
     pub is_json: bool,
     /// Whether they go to standard error.
     pub is_heard: bool,
-    /// Whether what is logged may be shown.
-    pub shows_log: bool,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -44,6 +44,7 @@ struct Written {
     facts: RawFd,
     line: RawFd,
     log: Option<RawFd>,
+    tail: Option<RawFd>,
 }
 
 /// What the master puts in.
@@ -59,6 +60,8 @@ pub struct Offer<'a> {
     pub facts: BorrowedFd<'a>,
     /// The file of the log.
     pub log: Option<BorrowedFd<'a>>,
+    /// The same for reading, if its end may be shown.
+    pub tail: Option<BorrowedFd<'a>>,
 }
 
 impl Offer<'_> {
@@ -77,6 +80,7 @@ impl Offer<'_> {
             facts: self.facts.as_raw_fd(),
             line: theirs.as_fd().as_raw_fd(),
             log: self.log.map(|log| log.as_raw_fd()),
+            tail: self.tail.map(|tail| tail.as_raw_fd()),
         };
         let text: OsString = serde_json::to_string(&written)?.into();
         let mut keep = vec![
@@ -87,6 +91,7 @@ impl Offer<'_> {
             theirs.as_fd(),
         ];
         keep.extend(self.log);
+        keep.extend(self.tail);
         let name = format!("{}: admin", self.terms.program);
         let pid = exec::start_again(&name, (NAME, &text), &keep, self.terms.is_heard)?;
         Ok((pid, ours))
@@ -102,6 +107,7 @@ pub(super) struct Taken {
     pub(super) facts: OwnedFd,
     pub(super) line: Channel,
     pub(super) log: Option<OwnedFd>,
+    pub(super) tail: Option<OwnedFd>,
 }
 
 /// Whether this process was started to be one.
@@ -128,5 +134,6 @@ pub(super) fn take() -> io::Result<Taken> {
         facts: exec::adopt(written.facts)?,
         line: exec::adopt(written.line)?.into(),
         log: written.log.map(exec::adopt).transpose()?,
+        tail: written.tail.map(exec::adopt).transpose()?,
     })
 }

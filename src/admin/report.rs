@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::by_name;
 use super::facts::Worker;
 use super::health::Health;
 use super::process::figures::Figures;
@@ -15,7 +16,7 @@ pub(super) fn report(view: &View<'_>, now: Instant) -> Value {
     let facts = view.facts.clone().unwrap_or_default();
     let reload = facts.reload;
     let count = |counter| view.total(counter);
-    json!({
+    let mut report = json!({
         "program": facts.program,
         "version": env!("CARGO_PKG_VERSION"),
         "now": view.now,
@@ -31,9 +32,6 @@ pub(super) fn report(view: &View<'_>, now: Instant) -> Value {
         "replaces": facts.replaces,
         "listeners": facts.listeners,
         "ready": Health::of(view, now).object(),
-        "ids": [],
-        "routes": [],
-        "own": [],
         "workers": view.workers().iter().map(|one| worker(view, one)).collect::<Vec<_>>(),
         "counters": counters(view),
         "restarts": [
@@ -46,7 +44,14 @@ pub(super) fn report(view: &View<'_>, now: Instant) -> Value {
             "last_ok": reload.map(|reload| reload.was_good),
             "last_at": reload.map(|reload| reload.at),
         },
-    })
+    });
+    if let Some(lines) = view.source.log() {
+        report["log"] = json!({ "lines": lines });
+    }
+    for (name, value) in by_name::objects(view) {
+        report[name] = value;
+    }
+    report
 }
 
 fn state(view: &View<'_>) -> &'static str {
@@ -71,6 +76,12 @@ fn worker(view: &View<'_>, worker: &Worker) -> Value {
     };
     let process = worker.pid.and_then(Figures::of);
     object["process"] = json!(process);
+    if object["process"].is_object() && row.read(Counter::WorkerDescriptorsMax) > 0 {
+        let process = &mut object["process"];
+        process["cpu_seconds"] = seconds(row.read(Counter::WorkerCpu)).into();
+        process["open_fds"] = row.read(Counter::WorkerDescriptors).into();
+        process["max_fds"] = row.read(Counter::WorkerDescriptorsMax).into();
+    }
     let figures = figures(&row);
     object["accepts"] = json!(view.source.row_that_accepts() == Some(worker.row));
     if let (Value::Object(into), Value::Object(figures)) = (&mut object, figures) {
@@ -116,5 +127,9 @@ fn counters(view: &View<'_>) -> Vec<Value> {
             "value": in_unit(*counter, *value),
         })
     };
-    view.totals.iter().map(object).collect()
+    // Those stand with their workers.
+    let of_workers = [Counter::WorkerDescriptors, Counter::WorkerDescriptorsMax];
+    let all = view.totals.iter();
+    let all = all.filter(|(counter, _)| !of_workers.contains(counter));
+    all.map(object).collect()
 }

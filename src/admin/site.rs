@@ -34,11 +34,9 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    pub(super) fn new(source: Source, hosts: Vec<String>) -> Self {
-        Self {
-            source: Arc::new(source),
-            hosts: hosts.into(),
-        }
+    pub(super) fn new(source: Arc<Source>, hosts: Vec<String>) -> Self {
+        let hosts = hosts.into();
+        Self { source, hosts }
     }
 
     fn web(&self) -> Web<()> {

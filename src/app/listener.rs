@@ -58,6 +58,11 @@ impl<S: Default + Send + 'static> Listener<S> {
         self.add(id, erase(f), true, Location::caller())
     }
 
+    /// What it handles.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        self.routes.iter().map(|route| route.id)
+    }
+
     fn add(
         mut self,
         id: Id,
@@ -250,6 +255,20 @@ impl<S: Default + Send + 'static> App<S> {
         let before = self.listeners[..n].iter().map(|listener| &listener.web);
         let webs = std::iter::once(&self.web).chain(before);
         webs.map(Web::count).sum()
+    }
+
+    /// The paths of all routes, each once, and which of them each number has.
+    pub(super) fn paths(&self) -> (Vec<String>, Vec<usize>) {
+        let (mut paths, mut numbers) = (Vec::new(), Vec::new());
+        let own = self.listeners.iter().map(|listener| &listener.web);
+        for path in std::iter::once(&self.web).chain(own).flat_map(Web::paths) {
+            let known = paths.iter().position(|known| *known == path);
+            numbers.push(known.unwrap_or(paths.len()));
+            if known.is_none() {
+                paths.push(path);
+            }
+        }
+        (paths, numbers)
     }
 
     /// Method and path of a route by its number.

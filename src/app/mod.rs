@@ -1,5 +1,6 @@
 //! Registration: the program as its user writes it.
 
+mod figures;
 mod group;
 mod handover;
 mod listener;
@@ -27,6 +28,7 @@ use crate::dispatch::{
     Core, Ctx, Data, Handler, Hooks, Hub, Middleware, Next, Periodic, Router, needs, wrapped,
 };
 use crate::protocol::frame::{Codec, Codecs};
+use crate::scoreboard::series::Own;
 use crate::web::Web;
 
 pub use group::Group;
@@ -71,6 +73,10 @@ pub struct App<S> {
     listeners: Vec<Listener<S>>,
     /// It needs its data folder.
     keeps_files: bool,
+    /// Metrics of its own.
+    figures: Vec<Own>,
+    /// Whether it is ready, by name.
+    checks: Vec<(String, figures::Check)>,
 }
 
 /// A handler, and where in the program it was registered.
@@ -137,6 +143,8 @@ impl<S: Default + Send + 'static> App<S> {
             own: Extensions::default(),
             listeners: Vec::new(),
             keeps_files: false,
+            figures: Vec::new(),
+            checks: Vec::new(),
         }
     }
 
@@ -589,7 +597,9 @@ impl<S: Default + Send + 'static> App<S> {
         for started in &self.started {
             fenced("`started`", || started(&hub))?;
         }
-        Core::new(listeners, self.hooks.clone(), hub).map(Arc::new)
+        let mut hooks = self.hooks.clone();
+        hooks.every.extend(self.checking());
+        Core::new(listeners, hooks, hub).map(Arc::new)
     }
 }
 

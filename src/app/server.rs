@@ -17,6 +17,7 @@ use crate::listener;
 use crate::log::Tap;
 use crate::net::accept_mutex::AcceptMutex;
 use crate::protocol::frame::Codecs;
+use crate::scoreboard::series::Shape;
 use crate::scoreboard::{Counter, Row, Scoreboard};
 use crate::sys::eventfd::Bell;
 use crate::sys::limits;
@@ -162,7 +163,11 @@ impl Server {
         let (app, count) = (Arc::new(app), workers(config));
         // As the master would do it.
         let limits = Limits::from(config);
-        let board = Scoreboard::for_connections(count, limits.connections_max);
+        let board = Scoreboard::for_program(
+            count,
+            limits.connections_max,
+            app.shape(config.admin.ids_max.into()),
+        );
         let board = board.map_err(SpawnError::System)?;
         let bus = (count > 1).then(|| Bus::new(shape(config, count)));
         let mut server = Self {
@@ -362,6 +367,10 @@ impl<S: Default + Send + 'static> Application for App<S> {
 
     fn keeps_files(&self) -> bool {
         self.keeps_files
+    }
+
+    fn figures(&self, ids: usize) -> Arc<Shape> {
+        self.shape(ids)
     }
 
     fn codecs(&self) -> &Codecs {

@@ -83,7 +83,7 @@ impl<S: Default + Send + 'static> Test<S> {
             .collect();
         let world = Arc::new(World::default());
         let workers = workers(&config);
-        let bus = (workers > 1).then(|| bus_of(workers));
+        let bus = (workers > 1).then(|| bus_of(app, workers));
         let places = (0..workers).map(|row| {
             let context = |worker, row, bus| WorkerContext {
                 bus,
@@ -469,7 +469,7 @@ impl Place {
         let place = u8::try_from(number).expect("a test has few workers");
         let row = match bus {
             Some((_, board)) => board.row(number),
-            None => Row::alone().expect("a test has memory for its counters"),
+            None => Row::alone_with(app.shape(IDS)).expect("a test has memory for its counters"),
         };
         let member = bus.map(|(bus, _)| {
             let member = Member::new(bus, place, 0, row.clone(), BACKLOG);
@@ -494,15 +494,19 @@ impl Place {
     }
 }
 
+/// Message ids with figures of their own in a test.
+const IDS: usize = 50;
+
 /// What workers of a test have between them.
-fn bus_of(workers: usize) -> (Bus, Scoreboard) {
+fn bus_of<S: Default + Send + 'static>(app: &App<S>, workers: usize) -> (Bus, Scoreboard) {
     let shape = Shape {
         rows: workers,
         ring: 1 << 16,
         names: 1 << 12,
     };
     let bus = Bus::new(shape).expect("a test has memory for its bus");
-    let board = Scoreboard::new(workers).expect("a test has memory for its counters");
+    let board = Scoreboard::for_program(workers, 0, app.shape(IDS));
+    let board = board.expect("a test has memory for its counters");
     (bus, board)
 }
 

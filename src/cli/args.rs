@@ -152,6 +152,10 @@ enum Task {
         #[arg(long)]
         json: bool,
 
+        /// Print counters that are 0 as well
+        #[arg(long)]
+        all: bool,
+
         /// Show what happens now, again every so many seconds, until q or
         /// Ctrl-C
         #[arg(short = 'w', long, value_name = "SECONDS", num_args = 0..=1)]
@@ -258,6 +262,15 @@ enum Task {
     },
 }
 
+/// `all`: with counters that are 0.
+const fn status(all: bool) -> control::Command {
+    if all {
+        control::Command::StatusAll
+    } else {
+        control::Command::Status
+    }
+}
+
 impl Task {
     fn split(self) -> (Command, Options) {
         let ask = |command, json| Command::Ask { command, json };
@@ -288,7 +301,9 @@ impl Task {
                 options,
                 ..
             } => (Command::Watch { every }, options),
-            Self::Status { json, options, .. } => (ask(control::Command::Status, json), options),
+            Self::Status {
+                json, all, options, ..
+            } => (ask(status(all), json), options),
             Self::Drain(options) => (ask(control::Command::Drain, false), options),
             Self::Workers { count, options } => {
                 (ask(control::Command::Workers(count), false), options)
@@ -570,6 +585,10 @@ mod tests {
                 ask(control::Command::UpgradeForced, false),
             ),
             (&["status"], ask(control::Command::Status, false)),
+            (
+                &["status", "--all"],
+                ask(control::Command::StatusAll, false),
+            ),
             (&["status", "--json"], ask(control::Command::Status, true)),
             (&["status", "-w"], watch(1000)),
             (&["status", "-w", "0.5"], watch(500)),

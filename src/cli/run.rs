@@ -29,7 +29,7 @@ const NO_STRESS: &str = "built without the load tool; build it with `cargo build
 #[must_use]
 pub fn main(program: &str, own: &Extensions, application: &dyn Application) -> Exit {
     if admin::is_offered() {
-        return serve_admin(program);
+        return serve_admin(program, application);
     }
     let env = environment();
     // Before titles overwrite the arguments.
@@ -54,8 +54,8 @@ pub fn main(program: &str, own: &Extensions, application: &dyn Application) -> E
 }
 
 /// This process was started by a master, to show what it knows.
-fn serve_admin(program: &str) -> Exit {
-    let Err(text) = admin::run() else {
+fn serve_admin(program: &str, application: &dyn Application) -> Exit {
+    let Err(text) = admin::run(|ids| application.figures(ids)) else {
         return Exit::Ok;
     };
     let _nobody_listens = writeln!(io::stderr(), "{program}: admin: {text}");

@@ -74,6 +74,7 @@ pub(super) fn ask(
         (
             Command::Reopen
             | Command::Status
+            | Command::StatusAll
             | Command::LogLevel(_)
             | Command::Connections
             | Command::Kick { .. }
@@ -132,6 +133,7 @@ fn by_signal(
         | Command::Upgrade
         | Command::UpgradeForced
         | Command::Status
+        | Command::StatusAll
         | Command::Drain
         | Command::Workers(_)
         | Command::LogLevel(_)

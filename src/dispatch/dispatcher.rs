@@ -22,8 +22,8 @@ use super::sink::{Nowhere, Sink};
 use super::{failure, log_fields, own_turn, sample, task};
 use crate::net::ConnId;
 use crate::protocol::{Answer, CloseMode, Dispatch, Error, Listening, Message, Out, Route, Units};
-use crate::scoreboard::Counter;
 use crate::scoreboard::activity::{self, Work};
+use crate::scoreboard::{Counter, Row};
 use crate::sys::socket::Peer;
 
 /// See the module.
@@ -47,6 +47,8 @@ pub(super) struct Current<S> {
     pub(super) member: bool,
     /// Messages handled in this turn and not counted yet.
     pub(super) handled: u64,
+    /// Of these, the last ones that have the same id, and which.
+    pub(super) alike: (u32, u64),
     /// Id of the message that is handled now.
     pub(super) id: Option<u32>,
     /// `opened` has returned in this dispatcher.
@@ -67,6 +69,7 @@ impl<S: Default + Send + 'static> ConnDispatcher<S> {
             timers: Timers::none(),
             member: false,
             handled: 0,
+            alike: (0, 0),
             id: None,
             has_opened: false,
             gone: None,
@@ -80,6 +83,23 @@ impl<S: Default + Send + 'static> Current<S> {
         Named {
             conn: self.conn,
             name: self.name,
+        }
+    }
+
+    /// A message of this id is handled. Counted when another id comes, or the turn is
+    /// over: most of a turn have the same.
+    fn tally(&mut self, row: &Row, id: u32) {
+        if self.alike.0 != id {
+            self.count_alike(row);
+            self.alike.0 = id;
+        }
+        self.alike.1 += 1;
+    }
+
+    fn count_alike(&mut self, row: &Row) {
+        let (id, count) = &mut self.alike;
+        if *count > 0 {
+            row.count_messages(*id, std::mem::take(count));
         }
     }
 
@@ -125,6 +145,9 @@ impl<S: Default + Send + 'static> Current<S> {
     ) {
         self.handled += 1;
         self.id = route.id;
+        if let Some(id) = route.id {
+            self.tally(core.hub.row(), id);
+        }
         activity::begin(route.id.map_or(Work::Unnumbered, Work::Message));
         let what = || format!("the handler of message {}", route.id.unwrap_or(0));
         if self.state.is_none() {
@@ -258,7 +281,9 @@ impl<S: Default + Send + 'static> Dispatcher for ConnDispatcher<S> {
         activity::end();
         let handled = std::mem::take(&mut self.current.handled);
         if handled > 0 {
-            self.core.hub.row().add(Counter::Handled, handled);
+            let row = self.core.hub.row();
+            row.add(Counter::Handled, handled);
+            self.current.count_alike(row);
         }
     }
 

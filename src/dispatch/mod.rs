@@ -21,6 +21,7 @@ mod data;
 mod directory;
 mod dispatcher;
 mod failure;
+mod figures;
 #[doc(hidden)]
 pub mod handover;
 mod hear;
@@ -61,6 +62,7 @@ pub use ctx::{Ctx, TimerHandle};
 pub use data::Data;
 pub(crate) use directory::Heard;
 #[doc(inline)]
+pub use figures::{OwnCounter, OwnGauge, OwnHistogram};
 pub use handover::Handover;
 pub use hub::Hub;
 pub use later::{Later, Replier};

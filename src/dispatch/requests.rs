@@ -10,11 +10,11 @@ use super::catch_panic::guard;
 use super::dispatcher::{ConnDispatcher, Current};
 use super::failure;
 use super::hub::Hub;
-use super::log_fields;
 use super::record::{Awaited, record};
 use super::request_id::request_id;
 use super::sink::{Nowhere, Sink};
 use super::site::{Visit, client_or};
+use super::{log_fields, sample};
 use crate::body::Spool;
 use crate::net::ConnId;
 use crate::protocol::http::{
@@ -80,6 +80,7 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
         let (hub, at) = (&core.hub, core.of(current.origin));
         let head = &request.head;
         let _named = named(response, current.conn, hub);
+        let began = sample::begin();
         let served = guard(
             hub.row(),
             || format!("the handler of {} {}", head.method, head.target),
@@ -105,6 +106,16 @@ impl<S: Default + Send + 'static> Requests for ConnDispatcher<S> {
             hub.row().count(Counter::HandlerErrors);
             explain((hub, current.conn), head, response);
         }
+        // What is put off has no code yet.
+        let is_put_off = matches!(served, Some(Served::Later(_)));
+        let code = if is_put_off {
+            0
+        } else {
+            response.sent_status()
+        };
+        let nanos = began.map(sample::nanos);
+        hub.row()
+            .count_request(response.answered_by, head.method, code, nanos);
         served.unwrap_or(Served::Done)
     }
 

@@ -37,8 +37,12 @@ pub(super) fn begin() -> Option<Instant> {
 
 /// The message `id`, which began at `began`, was handled.
 pub(super) fn end(row: &Row, id: u32, began: Instant) {
-    let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    row.time(id, nanos);
+    row.time(id, nanos(began));
+}
+
+/// How long it is since then.
+pub(super) fn nanos(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

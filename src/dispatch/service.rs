@@ -11,6 +11,7 @@ use crate::bus::Read;
 use crate::net::ConnId;
 use crate::protocol::frame::Codecs;
 use crate::protocol::{Answer, CloseMode, Media};
+use crate::scoreboard::series::Shape;
 use crate::sys::socket::Peer;
 
 /// Reaches connections of this worker from any thread. Implemented by `worker`,
@@ -119,6 +120,12 @@ pub trait Application: Send + Sync {
     /// Whether it keeps files in its data folder, which has to be there, then.
     fn keeps_files(&self) -> bool {
         false
+    }
+
+    /// What is counted by name, at most so many message ids of their own.
+    fn figures(&self, ids: usize) -> Arc<Shape> {
+        let _nothing_is = ids;
+        Arc::default()
     }
 
     /// The frame formats that the program brings along.

@@ -1,8 +1,10 @@
 //! The admin listener and its process, as the master keeps them: the socket stays
 //! here, so that clients wait in its queue while the process is replaced.
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::cycle::socket_file::SocketFile;
@@ -26,7 +28,8 @@ const BIND_DEFAULT: Duration = Duration::from_millis(200);
 /// How often a bind is tried again meanwhile.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// How soon a process that was killed is replaced, and one that ended by itself.
+/// How soon a process that was killed is replaced, and one that ended by itself: the
+/// latter twice as late each time, up to 80 s.
 const KILLED: Duration = Duration::from_millis(50);
 const FAILED: Duration = Duration::from_secs(5);
 
@@ -72,9 +75,11 @@ impl AdminListener {
             Ok(open) => listener.open = Some(open),
             Err(error) if is_default => listener.do_without(address, &error),
             Err(error) => {
-                let exit = match error.kind() {
-                    ErrorKind::PermissionDenied => Exit::Permission,
-                    _ => Exit::Unavailable,
+                let is_denied = error.kind() == ErrorKind::PermissionDenied;
+                let exit = if is_denied {
+                    Exit::Permission
+                } else {
+                    Exit::Unavailable
                 };
                 let text = format!("admin listener {address}: {error}");
                 return Err(Ending::new(exit, text));
@@ -142,6 +147,15 @@ impl Open {
         Self::inherited(socket)
     }
 
+    /// The file of the log for reading, where nobody from elsewhere reads it.
+    fn tail(&self, log: Option<&Path>) -> Option<File> {
+        let is_own = match &self.address {
+            Address::Tcp(address) => address.ip().is_loopback(),
+            Address::Unix(_) => true,
+        };
+        File::open(log.filter(|_| is_own)?).ok()
+    }
+
     fn inherited(socket: OwnedFd) -> io::Result<Self> {
         let address = socket::local_address(&socket)?;
         let file = match &address {
@@ -166,6 +180,8 @@ pub(in crate::master) struct Admin {
     /// When facts are written again, and whether there may be others.
     publish_at: Instant,
     is_stale: bool,
+    /// How often it has ended by itself, since it was killed or began.
+    failures: u32,
 }
 
 impl Admin {
@@ -179,6 +195,7 @@ impl Admin {
             start_at: now,
             publish_at: now,
             is_stale: true,
+            failures: 0,
         })
     }
 
@@ -216,7 +233,13 @@ impl Admin {
     }
 
     /// Starts the process if there is none and it is time to.
-    pub(in crate::master) fn keep(&mut self, now: Instant, board: &Scoreboard, terms: &Terms) {
+    pub(in crate::master) fn keep(
+        &mut self,
+        now: Instant,
+        board: &Scoreboard,
+        terms: &Terms,
+        log: Option<&Path>,
+    ) {
         if self.child.is_some() || now < self.start_at {
             return;
         }
@@ -224,7 +247,7 @@ impl Admin {
         else {
             return;
         };
-        match start(open, publisher, board, terms) {
+        match start((open, publisher), board, terms, log) {
             Ok(child) => {
                 log::info!("figures are shown on {}, by pid {}", open.address, child.0);
                 self.child = Some(child);
@@ -242,7 +265,12 @@ impl Admin {
             return;
         };
         let was_killed = matches!(cause, Cause::Killed { .. });
-        let pause = if was_killed { KILLED } else { FAILED };
+        self.failures = if was_killed { 0 } else { self.failures + 1 };
+        let pause = if was_killed {
+            KILLED
+        } else {
+            FAILED * (1 << (self.failures - 1).min(4))
+        };
         log::warn!("the admin process, pid {pid}, {cause}: another is started in {pause:?}");
         self.start_at = Instant::now() + pause;
     }
@@ -255,11 +283,15 @@ impl Admin {
     }
 
     /// The log is another file now.
-    pub(in crate::master) fn reopen(&self) {
+    pub(in crate::master) fn reopen(&self, log: Option<&Path>) {
         let Some((_, line)) = &self.child else { return };
-        if let Ok(Some(file)) = log::file_descriptor()
-            && let Err(error) = line.send(b"log", &[file.as_fd()])
-        {
+        let tail = self.listener.open.as_ref().and_then(|open| open.tail(log));
+        let Ok(Some(file)) = log::file_descriptor() else {
+            return;
+        };
+        let files = [Some(file.as_fd()), tail.as_ref().map(AsFd::as_fd)];
+        let files: Vec<BorrowedFd<'_>> = files.into_iter().flatten().collect();
+        if let Err(error) = line.send(b"log", &files) {
             log::error!("tell the admin process to reopen its log: {error}");
         }
     }
@@ -273,19 +305,21 @@ impl Admin {
 }
 
 fn start(
-    open: &Open,
-    publisher: &Publisher,
+    (open, publisher): (&Open, &Publisher),
     board: &Scoreboard,
     terms: &Terms,
+    log: Option<&Path>,
 ) -> io::Result<(Pid, Channel)> {
+    let tail = open.tail(log);
     let (counted, facts) = (board.read_only()?, publisher.read_only()?);
-    let log = log::file_descriptor()?;
+    let file = log::file_descriptor()?;
     let offer = Offer {
         terms: terms.clone(),
         listener: open.socket.as_fd(),
         counted: &counted,
         facts: facts.as_fd(),
-        log: log.as_ref().map(AsFd::as_fd),
+        log: file.as_ref().map(AsFd::as_fd),
+        tail: tail.as_ref().map(AsFd::as_fd),
     };
     offer.start()
 }

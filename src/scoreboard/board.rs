@@ -6,8 +6,8 @@
 //! +-------+--------+-------+---------+-------+-------+---~~~---+
 //! | magic | layout | mutex |    0    | table | row 0 | row ... |
 //! +-------+--------+-------+---------+-------+-------+---~~~---+
-//! | activity of row 0 | activity of row ... | addresses |
-//! +-------------------+---~~~---------------+-----------+
+//! | activity of row 0 | activity of row ... | addresses | series of row 0 | ... |
+//! +-------------------+---~~~---------------+-----------+-----------------+-~~~-+
 //! ```
 //!
 //! `table` is the size of each table of the addresses. What no thread ever
@@ -18,6 +18,7 @@
 //! master every word is data: it may be anything at any time.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::activity::ACTIVITIES_WORDS;
 use super::addresses::{Addresses, Region};
 use super::ledger::Ledger;
+use super::series::{Series, Shape, Sums};
 use super::{ASLEEP, BUCKET, Counter, LIFE, LINE_WORDS, ROW_WORDS, Row};
 use crate::sys::clock::wall_millis;
 use crate::sys::eventfd::Bell;
@@ -49,6 +51,7 @@ pub struct Scoreboard {
     ledger: Ledger,
     bells: Arc<[Bell]>,
     region: Region,
+    shape: Arc<Shape>,
 }
 
 /// For the process that shows what is counted: it can change none of it.
@@ -98,23 +101,38 @@ impl Scoreboard {
     /// When `rows` is not 1 to 255: connections carry the row in their names,
     /// and the last name is not given to a worker.
     pub fn for_connections(rows: usize, connections: usize) -> io::Result<Self> {
+        Self::for_program(rows, connections, Arc::default())
+    }
+
+    /// As [`Self::for_connections`], with the series of a program.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::for_connections`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::for_connections`].
+    pub fn for_program(rows: usize, connections: usize, shape: Arc<Shape>) -> io::Result<Self> {
         assert!(
             (1..=255).contains(&rows),
             "{rows} rows cannot be told apart"
         );
         let region = Region::new(activities(rows, rows), connections);
-        let words = SharedWords::new(activities(rows, rows) + region.len(rows))?;
+        let series = rows * series_words(&shape);
+        let words = SharedWords::new(activities(rows, rows) + region.len(rows) + series)?;
         region.prepare(&words);
         words[TABLE].store(region.size as u64, Ordering::Relaxed);
-        words[LAYOUT].store(layout(), Ordering::Relaxed);
+        words[LAYOUT].store(layout(&shape), Ordering::Relaxed);
         words[0].store(MAGIC, Ordering::Release);
-        let ledger = Ledger::new(rows)?;
+        let ledger = Ledger::new(rows, shape.sums())?;
         ledger.created().store(wall_millis(), Ordering::Relaxed);
         Ok(Self {
             words: Arc::new(words),
             ledger,
             bells: (0..rows).map(|_| Bell::new()).collect::<io::Result<_>>()?,
             region,
+            shape,
         })
     }
 
@@ -124,7 +142,7 @@ impl Scoreboard {
     /// # Errors
     ///
     /// What was inherited is no shared memory, or it cannot be mapped.
-    pub fn inherit(shared: Descriptors<OwnedFd>) -> io::Result<Option<Self>> {
+    pub fn inherit(shared: Descriptors<OwnedFd>, shape: Arc<Shape>) -> io::Result<Option<Self>> {
         let Descriptors {
             memory,
             ledger,
@@ -132,10 +150,10 @@ impl Scoreboard {
         } = shared;
         let words = SharedWords::inherit(memory)?;
         let rows = bells.len();
-        let Some(region) = Self::region(&words, rows) else {
+        let Some(region) = Self::region(&words, rows, &shape) else {
             return Ok(None);
         };
-        let Some(ledger) = Ledger::inherit(ledger, rows)? else {
+        let Some(ledger) = Ledger::inherit(ledger, rows, shape.sums())? else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -143,20 +161,23 @@ impl Scoreboard {
             ledger,
             bells: bells.into_iter().map(Bell::from).collect(),
             region,
+            shape,
         }))
     }
 
     /// Where addresses are counted in words of so many rows; `None`: they have
     /// another meaning.
-    fn region(words: &SharedWords, rows: usize) -> Option<Region> {
+    fn region(words: &SharedWords, rows: usize, shape: &Shape) -> Option<Region> {
         let header = |at: usize| words.get(at).map(|word| word.load(Ordering::Acquire));
-        let is_ours = header(0) == Some(MAGIC) && header(LAYOUT) == Some(layout());
+        let is_ours = header(0) == Some(MAGIC) && header(LAYOUT) == Some(layout(shape));
         if !is_ours || !(1..=255).contains(&rows) {
             return None;
         }
         let table = usize::try_from(header(TABLE)?).ok()?;
         let region = Region::of_size(activities(rows, rows), table);
+        let series = rows * series_words(shape);
         let expected = activities(rows, rows).saturating_add(region.len(rows));
+        let expected = expected.saturating_add(series);
         (words.len() == expected && region.size.is_power_of_two()).then_some(region)
     }
 
@@ -189,16 +210,17 @@ impl Scoreboard {
     /// # Errors
     ///
     /// It is none of this binary's.
-    pub fn watch(shared: ReadOnly<OwnedFd>) -> io::Result<Self> {
+    pub fn watch(shared: ReadOnly<OwnedFd>, shape: Arc<Shape>) -> io::Result<Self> {
         let words = SharedWords::inherit_reader(shared.memory)?;
-        let ledger = Ledger::inherit_reader(shared.ledger)?;
-        let region = Self::region(&words, ledger.rows());
+        let ledger = Ledger::inherit_reader(shared.ledger, shape.sums())?;
+        let region = Self::region(&words, ledger.rows(), &shape);
         let region = region.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self {
             words: Arc::new(words),
             ledger,
             bells: Arc::new([]),
             region,
+            shape,
         })
     }
 
@@ -241,7 +263,23 @@ impl Scoreboard {
             rows: self.rows(),
             activities: activities(self.rows(), n),
             addresses: Some(self.addresses(n)),
+            series: Some(Series {
+                words: Arc::clone(&self.words),
+                start: self.series(n),
+                shape: Arc::clone(&self.shape),
+            }),
         }
+    }
+
+    /// Where the series of row `n` are.
+    fn series(&self, n: usize) -> usize {
+        let before = activities(self.rows(), self.rows()) + self.region.len(self.rows());
+        before + n * series_words(&self.shape)
+    }
+
+    /// The sums of row `n`.
+    fn row_sums(&self, n: usize) -> &[AtomicU64] {
+        &self.words[self.series(n)..][..self.shape.sums()]
     }
 
     /// Where the worker of row `n` counts connections by address.
@@ -357,7 +395,15 @@ impl Scoreboard {
             }
             self.asleep(n).store(0, Ordering::Relaxed);
             self.row(n).forget_timings();
+            for (total, word) in self.ledger.sums().iter().zip(self.row_sums(n)) {
+                let counted = word.swap(0, Ordering::Relaxed);
+                if counted > 0 {
+                    total.fetch_add(counted, Ordering::Relaxed);
+                }
+            }
         });
+        let series = self.series(n);
+        self.words.clear(series..series + series_words(&self.shape));
         self.addresses(n).forget();
         let activities = activities(self.rows(), n);
         self.words.clear(activities..activities + ACTIVITIES_WORDS);
@@ -385,11 +431,16 @@ impl Scoreboard {
     /// words another meaning. Names that this one does not know are dropped, as
     /// are those of gauges.
     pub fn add(&self, counted: &[(String, u64)]) {
+        let keys = self.shape.keys();
         for (name, count) in counted {
             let mut all = Counter::ALL.iter();
             if name == CREATED && *count > 0 {
                 // What they count began before us.
                 self.ledger.created().fetch_min(*count, Ordering::Relaxed);
+                continue;
+            }
+            if name.contains('#') {
+                self.add_sum(&keys, name, *count);
                 continue;
             }
             let known = all.find(|counter| counter.name() == name && !counter.is_gauge());
@@ -398,6 +449,62 @@ impl Scoreboard {
                 total.fetch_add(*count, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Adds to a word of a series, as [`Self::sums_by_name`] names it.
+    fn add_sum(&self, keys: &[(String, Range<usize>)], name: &str, count: u64) {
+        let known = name.rsplit_once('#').and_then(|(key, word)| {
+            let (_, at) = keys.iter().find(|(known, _)| known == key)?;
+            let at = at.clone().nth(word.parse().ok()?)?;
+            self.ledger.sums().get(at)
+        });
+        if let Some(total) = known {
+            total.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The sums of all series, for [`Self::add`]: those that are not 0.
+    #[must_use]
+    pub fn sums_by_name(&self) -> Vec<(String, u64)> {
+        let (_, sums) = self.figures();
+        let mut named = Vec::new();
+        for (key, at) in self.shape.keys() {
+            let words = sums.words[at].iter().enumerate();
+            let counted = words.filter(|(_, count)| **count > 0);
+            named.extend(counted.map(|(n, count)| (format!("{key}#{n}"), *count)));
+        }
+        named
+    }
+
+    /// As [`Self::totals`], with the sums of all series at the same moment.
+    #[must_use]
+    pub fn figures(&self) -> (Vec<(Counter, u64)>, Sums) {
+        self.ledger.read(|| {
+            let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+            let mut words: Vec<u64> = self.ledger.sums().iter().map(load).collect();
+            // The memory of a row that nobody uses is not touched.
+            for n in (0..self.rows()).filter(|n| self.is_used(*n)) {
+                for (sum, word) in words.iter_mut().zip(self.row_sums(n)) {
+                    *sum = sum.wrapping_add(load(word));
+                }
+            }
+            let shape = Arc::clone(&self.shape);
+            (self.sums(), Sums { shape, words })
+        })
+    }
+
+    /// Whether a worker lives in row `n`: it waits, or has waited. That of a dead one
+    /// is cleared.
+    #[must_use]
+    pub fn is_used(&self, n: usize) -> bool {
+        let is_set = |word: &AtomicU64| word.load(Ordering::Relaxed) > 0;
+        is_set(self.asleep(n)) || is_set(self.word(n, Counter::Loops))
+    }
+
+    /// Which series there are.
+    #[must_use]
+    pub fn shape(&self) -> &Arc<Shape> {
+        &self.shape
     }
 
     /// What was counted so far, by name, for [`Self::add`]; without gauges.
@@ -477,16 +584,23 @@ const fn activities(rows: usize, n: usize) -> usize {
     ROWS + rows * ROW_WORDS + n * ACTIVITIES_WORDS
 }
 
+/// Words of the series of a row, in whole cache lines.
+fn series_words(shape: &Shape) -> usize {
+    shape.words().next_multiple_of(LINE_WORDS)
+}
+
 /// A number that differs when the meaning of the words does (FNV-1a of the
 /// names in their order, and of where the words are).
-fn layout() -> u64 {
+fn layout(shape: &Shape) -> u64 {
     let names = Counter::ALL
         .iter()
         .flat_map(|counter| counter.name().bytes().chain([0]));
     let places = [ROWS, ROW_WORDS, LIFE, ASLEEP, BUCKET, ACTIVITIES_WORDS];
     let places = places.into_iter().flat_map(usize::to_le_bytes);
+    let series = format!("{shape:?}").into_bytes();
     names
         .chain(places)
+        .chain(series)
         .fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
         })
@@ -572,7 +686,9 @@ mod tests {
                 "redis_connections_idle",
                 "redis_connections_busy",
                 "redis_connections_broken",
-                "redis_waiting"
+                "redis_waiting",
+                "worker_open_fds",
+                "worker_max_fds"
             ]
         );
     }
@@ -674,7 +790,9 @@ mod tests {
     #[test]
     fn the_next_program_shares_every_word_if_it_means_the_same() {
         let board = Scoreboard::for_connections(3, 100).unwrap();
-        let next = Scoreboard::inherit(copies(&board)).unwrap().unwrap();
+        let next = Scoreboard::inherit(copies(&board), Arc::default())
+            .unwrap()
+            .unwrap();
         next.row(2).count(Counter::Handled);
         next.count(Counter::Handled);
         next.epoch(1).store(8, Ordering::Relaxed);
@@ -705,16 +823,24 @@ mod tests {
         for at in [0, LAYOUT, TABLE] {
             let board = Scoreboard::new(3).unwrap();
             board.words[at].fetch_add(64, Ordering::Relaxed);
-            let found = Scoreboard::inherit(copies(&board)).unwrap();
+            let found = Scoreboard::inherit(copies(&board), Arc::default()).unwrap();
             assert!(found.is_none(), "{at}");
         }
         let board = Scoreboard::new(3).unwrap();
         let mut fewer = copies(&board);
         fewer.bells.pop();
-        assert!(Scoreboard::inherit(fewer).unwrap().is_none());
+        assert!(
+            Scoreboard::inherit(fewer, Arc::default())
+                .unwrap()
+                .is_none()
+        );
         let mut other = copies(&board);
         other.ledger = copies(&Scoreboard::new(4).unwrap()).ledger;
-        assert!(Scoreboard::inherit(other).unwrap().is_none());
+        assert!(
+            Scoreboard::inherit(other, Arc::default())
+                .unwrap()
+                .is_none()
+        );
     }
 
     proptest! {

@@ -1,10 +1,10 @@
 //! What masters alone write: the totals of the dead, and who is in which row.
 //!
 //! ```text
-//! word 0       1         8        ...          ...
-//! +----------+---------+--------+----~~~----+----------------+
-//! | sequence | created | totals |           | epochs of rows |
-//! +----------+---------+--------+----~~~----+----------------+
+//! word 0       1         8        ...          ...             ...
+//! +----------+---------+--------+----~~~----+----------------+----------------+
+//! | sequence | created | totals |           | epochs of rows | sums of series |
+//! +----------+---------+--------+----~~~----+----------------+----------------+
 //! ```
 //!
 //! A memory of its own, because a worker is not trusted: it has this one for
@@ -36,7 +36,10 @@ const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The ledger of a server. A clone is the same.
 #[derive(Clone, Debug)]
-pub(super) struct Ledger(Arc<SharedWords>);
+pub(super) struct Ledger {
+    words: Arc<SharedWords>,
+    rows: usize,
+}
 
 impl Ledger {
     /// An empty one.
@@ -44,20 +47,22 @@ impl Ledger {
     /// # Errors
     ///
     /// As [`SharedWords::new`].
-    pub(super) fn new(rows: usize) -> io::Result<Self> {
-        Ok(Self(Arc::new(SharedWords::new(EPOCHS + rows)?)))
+    pub(super) fn new(rows: usize, sums: usize) -> io::Result<Self> {
+        let words = Arc::new(SharedWords::new(EPOCHS + rows + sums)?);
+        Ok(Self { words, rows })
     }
 
     /// That of the process before this one; `None` when it is not for so many
-    /// rows.
+    /// rows and sums.
     ///
     /// # Errors
     ///
     /// As [`SharedWords::inherit`].
-    pub(super) fn inherit(file: OwnedFd, rows: usize) -> io::Result<Option<Self>> {
+    pub(super) fn inherit(file: OwnedFd, rows: usize, sums: usize) -> io::Result<Option<Self>> {
         let words = SharedWords::inherit(file)?;
-        let is_it = words.len() == EPOCHS + rows;
-        Ok(is_it.then(|| Self(Arc::new(words))))
+        let is_it = words.len() == EPOCHS + rows + sums;
+        let words = Arc::new(words);
+        Ok(is_it.then_some(Self { words, rows }))
     }
 
     /// That of another process, for reading alone.
@@ -65,17 +70,21 @@ impl Ledger {
     /// # Errors
     ///
     /// As [`SharedWords::inherit`].
-    pub(super) fn inherit_reader(file: OwnedFd) -> io::Result<Self> {
-        let words = SharedWords::inherit_reader(file)?;
-        if words.len() <= EPOCHS {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        Ok(Self(Arc::new(words)))
+    pub(super) fn inherit_reader(file: OwnedFd, sums: usize) -> io::Result<Self> {
+        let words = Arc::new(SharedWords::inherit_reader(file)?);
+        let rows = words.len().checked_sub(EPOCHS + sums);
+        let rows = rows.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { words, rows })
     }
 
     /// For how many rows it is.
     pub(super) fn rows(&self) -> usize {
-        self.0.len() - EPOCHS
+        self.rows
+    }
+
+    /// What the dead counted by name.
+    pub(super) fn sums(&self) -> &[AtomicU64] {
+        &self.words[EPOCHS + self.rows..]
     }
 
     /// Its file for [`Self::inherit_reader`].
@@ -84,12 +93,12 @@ impl Ledger {
     ///
     /// As [`SharedWords::read_only`].
     pub(super) fn read_only(&self) -> io::Result<OwnedFd> {
-        self.0.read_only()
+        self.words.read_only()
     }
 
     /// When the first of its masters made it, in milliseconds since 1970.
     pub(super) fn created(&self) -> &AtomicU64 {
-        &self.0[CREATED]
+        &self.words[CREATED]
     }
 
     /// The same for a process that must not write it: a write there ends it.
@@ -98,21 +107,24 @@ impl Ledger {
     ///
     /// As [`SharedWords::reader`].
     pub(super) fn reader(&self) -> io::Result<Self> {
-        Ok(Self(Arc::new(self.0.reader()?)))
+        Ok(Self {
+            words: Arc::new(self.words.reader()?),
+            rows: self.rows,
+        })
     }
 
     pub(super) fn file(&self) -> Option<BorrowedFd<'_>> {
-        self.0.file()
+        self.words.file()
     }
 
     /// What the dead counted.
     pub(super) fn total(&self, counter: Counter) -> &AtomicU64 {
-        &self.0[TOTALS + counter as usize]
+        &self.words[TOTALS + counter as usize]
     }
 
     /// Which of its workers row `n` was given last.
     pub(super) fn epoch(&self, n: usize) -> &AtomicU64 {
-        &self.0[EPOCHS + n]
+        &self.words[EPOCHS + n]
     }
 
     /// Changes totals by `change`, while no reader looks and no other master
@@ -121,14 +133,14 @@ impl Ledger {
         let odd = self.begin();
         change();
         // Unless somebody lost patience and folds under a number of its own.
-        let sequence = &self.0[SEQUENCE];
+        let sequence = &self.words[SEQUENCE];
         let even = odd.wrapping_add(1);
         let _ours = sequence.compare_exchange(odd, even, Ordering::Release, Ordering::Relaxed);
     }
 
     /// Waits for another master's fold, and makes the sequence word odd.
     fn begin(&self) -> u64 {
-        let sequence = &self.0[SEQUENCE];
+        let sequence = &self.words[SEQUENCE];
         let mut until = None;
         loop {
             let now = sequence.load(Ordering::Relaxed);
@@ -149,7 +161,7 @@ impl Ledger {
 
     /// What `look` sees of totals and rows together.
     pub(super) fn read<R>(&self, look: impl Fn() -> R) -> R {
-        let sequence = &self.0[SEQUENCE];
+        let sequence = &self.words[SEQUENCE];
         let mut until = None;
         loop {
             let before = sequence.load(Ordering::Acquire);
@@ -179,21 +191,21 @@ mod tests {
     /// seconds here: a million looks at 255 rows.
     #[test]
     fn a_fold_that_never_ends_holds_readers_and_masters_for_a_moment() {
-        let ledger = Ledger::new(3).unwrap();
+        let ledger = Ledger::new(3, 0).unwrap();
         for odd in [1, 7, u64::MAX] {
-            ledger.0[SEQUENCE].store(odd, Ordering::Relaxed);
+            ledger.words[SEQUENCE].store(odd, Ordering::Relaxed);
             let begun = Instant::now();
             assert_eq!(ledger.read(|| 5), 5);
             ledger.fold(|| ledger.total(Counter::Handled).store(odd, Ordering::Relaxed));
             assert!(begun.elapsed() < 50 * PATIENCE, "{:?}", begun.elapsed());
-            let after = ledger.0[SEQUENCE].load(Ordering::Relaxed);
+            let after = ledger.words[SEQUENCE].load(Ordering::Relaxed);
             assert!(after.is_multiple_of(2), "{after}");
         }
     }
 
     #[test]
     fn a_reader_sees_what_its_master_writes() {
-        let ledger = Ledger::new(2).unwrap();
+        let ledger = Ledger::new(2, 0).unwrap();
         let reader = ledger.reader().unwrap();
         ledger.epoch(1).store(9, Ordering::Relaxed);
         ledger.total(Counter::Handled).store(7, Ordering::Relaxed);

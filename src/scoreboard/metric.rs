@@ -114,6 +114,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("business", Group::Loop),
     ("deadlines", Group::Loop),
     ("worker_restarts", Group::Master),
+    ("worker_", Group::Loop),
     ("reloads", Group::Master),
 ];
 

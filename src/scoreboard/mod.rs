@@ -15,6 +15,7 @@ mod addresses;
 mod board;
 mod ledger;
 mod metric;
+pub mod series;
 mod timings;
 
 pub use addresses::{Addresses, BUCKET};
@@ -23,6 +24,7 @@ pub use metric::{Group, Metric};
 pub use timings::Timing;
 
 use ledger::Ledger;
+use series::{Series, Shape};
 use timings::TIMINGS_WORDS;
 
 macro_rules! counters {
@@ -397,6 +399,13 @@ counters! {
     RedisBroken = "redis_connections_broken" (gauge) as "redis_connections" [state "broken"],
     /// Commands that wait for a connection to Redis.
     RedisWaiting = "redis_waiting" (gauge),
+    /// Time that workers spent on a core, as they last said, each every five
+    /// seconds.
+    WorkerCpu = "worker_cpu_milliseconds" as "worker_cpu_seconds",
+    /// Descriptors that workers have open, as they last said.
+    WorkerDescriptors = "worker_open_fds" (gauge),
+    /// Descriptors that workers may have open.
+    WorkerDescriptorsMax = "worker_max_fds" (gauge),
 }
 
 /// Words of one row, in whole cache lines: two workers never write to one.
@@ -423,6 +432,8 @@ pub struct Row {
     /// Where the activities begin.
     activities: usize,
     addresses: Option<Addresses>,
+    /// What is counted by name, if anything.
+    series: Option<Series>,
 }
 
 impl Row {
@@ -439,6 +450,24 @@ impl Row {
             rows: 0,
             activities: ROW_WORDS,
             addresses: None,
+            series: None,
+        })
+    }
+
+    /// As [`Self::alone`], with these series.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedWords::new`].
+    pub fn alone_with(shape: Arc<Shape>) -> std::io::Result<Self> {
+        let series = Series {
+            words: Arc::new(SharedWords::new(shape.words())?),
+            start: 0,
+            shape,
+        };
+        Ok(Self {
+            series: Some(series),
+            ..Self::alone()?
         })
     }
 

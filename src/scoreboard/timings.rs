@@ -35,6 +35,7 @@ pub struct Timing {
 impl Row {
     /// The handler of a message `id` took so many nanoseconds.
     pub fn time(&self, id: u32, nanos: u64) {
+        self.time_message(id, nanos);
         let key = u64::from(id) + 1;
         let places = self.places();
         let find = |wanted: u64| {

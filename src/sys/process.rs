@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::time::TimeValLike;
 use nix::unistd::ForkResult;
 
 use super::fault::{self, Point};
@@ -297,6 +298,36 @@ pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     let reachable = wanted.min(hard);
     setrlimit(Resource::RLIMIT_NOFILE, reachable, hard)?;
     Ok(reachable)
+}
+
+/// What a process uses of what it may: nobody else may ask for all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Milliseconds on a core so far.
+    pub cpu: u64,
+    /// Descriptors that are open.
+    pub descriptors: u64,
+    /// So many may be.
+    pub descriptors_max: u64,
+}
+
+/// That of this process.
+///
+/// # Errors
+///
+/// When `/proc` is not mounted.
+pub fn usage() -> io::Result<Usage> {
+    let used = getrusage(UsageWho::RUSAGE_SELF)?;
+    let millis =
+        |time: nix::sys::time::TimeVal| u64::try_from(time.num_milliseconds()).unwrap_or(0);
+    // Since Linux 6.2 the kernel says how many there are.
+    let size = fs::metadata("/proc/self/fd")?.len();
+    let counted = || fs::read_dir("/proc/self/fd").map(|all| all.count() as u64);
+    Ok(Usage {
+        cpu: millis(used.user_time()) + millis(used.system_time()),
+        descriptors: if size > 0 { size } else { counted()? },
+        descriptors_max: getrlimit(Resource::RLIMIT_NOFILE)?.0,
+    })
 }
 
 /// Names the calling thread in `ps`, `top` and `/proc`; cut to 15 bytes.

@@ -96,6 +96,12 @@ fn figures_health_and_the_page_are_shown() {
     let seen: Value = serde_json::from_str(&get(address, "/status.json").unwrap().1).unwrap();
     let told = instance.status();
     assert_eq!(seen["pid"], told["pid"]);
+    // What the page calls a metric is one.
+    let (_, text) = get(address, "/metrics").unwrap();
+    for counter in seen["counters"].as_array().unwrap() {
+        let line = format!("# TYPE {} ", counter["name"].as_str().unwrap());
+        assert!(text.contains(&line), "{line}");
+    }
     assert_eq!(seen["workers"].as_array().unwrap().len(), 2);
     assert_eq!(seen["workers"][0]["pid"], told["workers"][0]["pid"]);
     assert_eq!(seen["listeners"][0]["address"], told["listeners"][0]);
@@ -114,6 +120,45 @@ fn figures_health_and_the_page_are_shown() {
     ] {
         assert_eq!(try_ask(address, head).unwrap().0, expected, "{head}");
     }
+}
+
+#[test]
+fn clients_that_say_nothing_keep_nobody_out() {
+    let instance = shown("workers = 1");
+    let address = address(&instance);
+    let silent: Vec<TcpStream> = (0..200)
+        .filter_map(|_| TcpStream::connect(address).ok())
+        .collect();
+    assert!(silent.len() > 100);
+    wait_until("others are answered", || get(address, "/livez").is_some());
+    let pid = process(&instance).unwrap();
+    assert!(fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() < 100);
+}
+
+#[test]
+fn the_end_of_the_log_is_shown_where_nobody_from_elsewhere_reads_it() {
+    let instance = shown("workers = 1");
+    let address = address(&instance);
+    let lines = || {
+        let text = get(address, "/status.json").unwrap().1;
+        let seen: Value = serde_json::from_str(&text).unwrap();
+        seen["log"]["lines"].to_string()
+    };
+    wait_until("the start is shown", || lines().contains("1 workers"));
+    fs::rename(instance.path("log"), instance.path("before")).unwrap();
+    instance.must("reopen");
+    wait_until("the new file is", || {
+        lines().contains("the logs were reopened") && !lines().contains("1 workers")
+    });
+    let elsewhere = Daemon::start(&[("admin.address", "0.0.0.0:0"), ("log.file", "log")]);
+    let status = String::from_utf8(elsewhere.ask("status").stdout).unwrap();
+    let port = status
+        .lines()
+        .find_map(|line| line.strip_prefix("figures on 0.0.0.0:"));
+    let address: SocketAddr = format!("127.0.0.1:{}", port.expect(&status))
+        .parse()
+        .unwrap();
+    assert!(!get(address, "/status.json").unwrap().1.contains("\"log\""));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod accept_mutex;
 mod access_log;
 mod admin;
+mod admin_figures;
 mod architecture;
 mod bad_input;
 mod becomes;

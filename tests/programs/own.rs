@@ -1,5 +1,6 @@
 //! The program that the tests of what is a program's own start: it has a table in
-//! the configuration, flags, a command, and handlers of one listener that others do not reach.
+//! the configuration, flags, a command, handlers of one listener that others do not reach,
+//! metrics and a check.
 
 use std::io::Write;
 
@@ -64,18 +65,44 @@ fn add_user(args: AddUser, settings: &purlin::dispatch::Settings) -> Result<(), 
 /// The message of the day, as it was when the worker started.
 struct Motd(String);
 
+/// The program, as another release of it would be where there is a file `more`.
+fn program() -> App<()> {
+    let app = App::<()>::new()
+        .counter("own_greetings", "Messages of the day that were read.")
+        .gauge("own_seats", "Seats that there are.")
+        .histogram("own_name_length", "Bytes of names.", &[2.0, 4.0, 8.0])
+        .ready("files", |_| {
+            if std::path::Path::new("broken").exists() {
+                return Err("there is a file `broken`");
+            }
+            Ok(())
+        });
+    if std::path::Path::new("more").exists() {
+        app.counter("own_more", "What only another release counts.")
+    } else {
+        app
+    }
+}
+
 fn main() -> ExitCode {
-    App::<()>::new()
+    program()
         .version("7.8.9")
         .about("A place to meet")
         .settings::<Own>("app")
         .flag("-m, --motd <TEXT>", "app.motd", "What newcomers read")
         .command("adduser", add_user)
         .data_with(|settings| Ok::<_, String>(Motd(settings.get::<Own>().motd.clone())))
-        .on(MOTD, |c, (): ()| c.data::<Motd>().0.clone())
+        .started(|hub| hub.gauge("own_seats").set(4.0))
+        .on(MOTD, |c, (): ()| {
+            c.hub().counter("own_greetings").add(1);
+            c.data::<Motd>().0.clone()
+        })
         .on(SEATS, |c, (): ()| c.settings::<Own>().seats.to_string())
         .on(LOGIN, |c, name: String| {
             c.bind(&name);
+            let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+            let lengths = c.hub().histogram("own_name_length");
+            lengths.observe(length.into());
             if name == "bob" {
                 c.join("zoo");
                 c.join("hall");

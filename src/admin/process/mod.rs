@@ -3,8 +3,10 @@
 
 pub(super) mod figures;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use super::facts::Reader;
 use super::offer::{self, Taken, Terms};
@@ -15,6 +17,7 @@ use crate::dispatch::Settings;
 use crate::listener;
 use crate::log::{self, Format};
 use crate::protocol::frame::Codecs;
+use crate::scoreboard::series::Shape;
 use crate::scoreboard::{Row, Scoreboard};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::privileges::{self, Identity};
@@ -43,20 +46,21 @@ const KEYS: [(&str, &str); 11] = [
 /// # Errors
 ///
 /// Why it cannot: for standard error.
-pub fn run() -> Result<(), String> {
+pub fn run(figures: impl FnOnce(usize) -> Arc<Shape>) -> Result<(), String> {
     signal::start_afresh(&[]).map_err(|error| format!("reset signals: {error}"))?;
     let taken = offer::take().map_err(|error| format!("what the master hands over: {error}"))?;
     let _cosmetic = title::init();
     title::set(&format!("{}: admin", taken.terms.program));
     name_thread(&taken.terms.program);
-    serve(taken).map_err(|error| {
+    let shape = figures(taken.terms.ids_max.into());
+    serve(taken, shape).map_err(|error| {
         let text = format!("serve the admin listener: {error}");
         log::error!("{text}");
         text
     })
 }
 
-fn serve(taken: Taken) -> io::Result<()> {
+fn serve(taken: Taken, shape: Arc<Shape>) -> io::Result<()> {
     let Taken {
         terms,
         listener,
@@ -64,6 +68,7 @@ fn serve(taken: Taken) -> io::Result<()> {
         facts,
         line,
         log,
+        tail,
     } = taken;
     starter::close_inherited()?;
     begin_log(&terms)?;
@@ -71,7 +76,7 @@ fn serve(taken: Taken) -> io::Result<()> {
     starter::leave_session()?;
     starter::detach_terminal()?;
     // Both are open files, not names: nothing of them is asked for again.
-    let board = Scoreboard::watch(counted)?;
+    let board = Scoreboard::watch(counted, shape)?;
     let facts = Reader::new(facts)?;
     give_up_rights(&terms)?;
     let config = config();
@@ -79,7 +84,8 @@ fn serve(taken: Taken) -> io::Result<()> {
     let spoken = protocols.into_iter().next();
     let spoken = spoken.expect("a configuration has a listener");
     let listening = Listening::new(&config, 0, spoken, listener).map_err(io::Error::other)?;
-    let admin = Admin::new(Source::new(board, facts), terms.hosts);
+    let source = Arc::new(Source::new(board, facts, tail.map(File::from)));
+    let admin = Admin::new(Arc::clone(&source), terms.hosts);
     let setup = Setup {
         listeners: vec![listening],
         accept: Accept::Exclusive,
@@ -90,7 +96,7 @@ fn serve(taken: Taken) -> io::Result<()> {
         number: 0,
         epoch: 0,
     };
-    let mut orders = Orders { line };
+    let mut orders = Orders { line, source };
     let served = worker::run(setup, &admin, &mut orders, || ());
     served.map(drop).map_err(io::Error::other)
 }
@@ -127,6 +133,7 @@ fn give_up_rights(terms: &Terms) -> io::Result<()> {
 /// The line to the master, whose end is the end of this process as well.
 struct Orders {
     line: Channel,
+    source: Arc<Source>,
 }
 
 impl Control for Orders {
@@ -138,7 +145,12 @@ impl Control for Orders {
         loop {
             let mut datagram = [0; 16];
             match self.line.receive(&mut datagram) {
-                Ok(Received::Datagram(_, files)) => files.into_iter().for_each(log::adopt),
+                Ok(Received::Datagram(_, files)) => {
+                    // The log, and behind it the same for reading.
+                    let mut files = files.into_iter();
+                    files.next().into_iter().for_each(log::adopt);
+                    self.source.follow(files.next().map(File::from));
+                }
                 Ok(Received::Undelivered(_)) => self.line.skip(),
                 Ok(Received::Nothing) => return None,
                 // There is nothing to wind up, and an ended line would be readable for

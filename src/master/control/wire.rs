@@ -37,6 +37,8 @@ pub enum Command {
     UpgradeForced,
     /// Tell what runs.
     Status,
+    /// The same, with counters that are 0.
+    StatusAll,
     /// Drain the workers and stay, without any.
     Drain,
     /// Have so many workers, until the next reload.
@@ -306,7 +308,7 @@ mod tests {
         ConnId::first(1, 2, 3).next()
     }
 
-    fn all() -> [(Command, &'static str); 17] {
+    fn all() -> [(Command, &'static str); 18] {
         [
             (Command::Stop, "{\"command\":\"stop\"}\n"),
             (Command::Quit, "{\"command\":\"quit\"}\n"),
@@ -316,6 +318,7 @@ mod tests {
             (Command::ReloadForced, "{\"command\":\"reload-forced\"}\n"),
             (Command::UpgradeForced, "{\"command\":\"upgrade-forced\"}\n"),
             (Command::Status, "{\"command\":\"status\"}\n"),
+            (Command::StatusAll, "{\"command\":\"status-all\"}\n"),
             (Command::Drain, "{\"command\":\"drain\"}\n"),
             (
                 Command::Workers(Wanted::By(1)),

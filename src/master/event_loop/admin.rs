@@ -1,11 +1,13 @@
 //! The admin process: that there is one, and what it is told. On the master's
 //! thread, which never waits for it.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::Master;
 use crate::admin::{Facts, Listens, Reload, Terms, Worker};
 use crate::config::Protocol;
+use crate::log::Output;
 use crate::master::supervisor::Status;
 use crate::scoreboard::Counter;
 use crate::sys::clock::wall_millis;
@@ -52,7 +54,7 @@ impl Master<'_> {
         if let Some(admin) = &mut admin {
             admin.publish(now, || self.facts());
             if self.supervisor.is_ruling() {
-                admin.keep(now, &self.board, &self.terms());
+                admin.keep(now, &self.board, &self.terms(), self.log_file());
             }
         }
         self.admin = admin;
@@ -121,6 +123,22 @@ impl Master<'_> {
         self.board.count(counter);
     }
 
+    /// The file of the log, if there is one.
+    pub(super) fn log_file(&self) -> Option<&Path> {
+        let cycle = self.current.as_ref().or(self.incoming.as_ref())?;
+        match cycle.settings.file.as_ref()? {
+            Output::File(path) => Some(path),
+            Output::StandardOutput | Output::StandardError | Output::Syslog => None,
+        }
+    }
+
+    /// The logs are other files now.
+    pub(super) fn reopen_of_admin(&self) {
+        if let Some(admin) = &self.admin {
+            admin.reopen(self.log_file());
+        }
+    }
+
     fn terms(&self) -> Terms {
         let cycle = self.current.as_ref().or(self.incoming.as_ref());
         let identity = cycle.and_then(|cycle| cycle.identity.as_ref());
@@ -129,11 +147,11 @@ impl Master<'_> {
         Terms {
             program: self.plan.program.clone(),
             hosts: cycle.map_or_else(Vec::new, |cycle| cycle.config.admin.hosts.0.clone()),
+            ids_max: cycle.map_or(0, |cycle| cycle.config.admin.ids_max),
             user: identity.map(crate::sys::privileges::Identity::numbers),
             log_level: ::log::max_level().to_string(),
             is_json,
             is_heard: settings.is_some_and(|settings| settings.stderr),
-            shows_log: false,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::master::supervisor::{Command, Event, NewMasterEvent, Refusal, Rows, S
 use crate::master::upgrade::inheritance::Bequest;
 use crate::master::upgrade::life_pipe::LifePipe;
 use crate::master::upgrade::links::{NewMaster, OldMaster};
-use crate::master::upgrade::words::{Heard, ToNewMaster, ToOldMaster, hear, tell};
+use crate::master::upgrade::words::{Heard, ToNewMaster, ToOldMaster, hear, sums, tell};
 use crate::net::accept_mutex::Owner;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::Interest;
@@ -261,6 +261,9 @@ impl Master<'_> {
         }
         if let Some(new_master) = &mut self.new_master {
             new_master.was_promoted = true;
+            for part in sums(&self.board.sums_by_name()) {
+                tell(&new_master.line, &part);
+            }
             tell(
                 &new_master.line,
                 &ToNewMaster::TakeOver(self.board.bequeathed()),
@@ -342,6 +345,9 @@ impl Master<'_> {
 
     /// The last word of a master that was replaced.
     pub(super) fn take_leave(&mut self) {
+        for part in sums(&self.board.sums_by_name()) {
+            self.tell_new_master(&part);
+        }
         let counted = self.board.counted();
         self.tell_new_master(&ToNewMaster::Left(counted));
     }

@@ -20,7 +20,9 @@ impl Master<'_> {
             match hear(&old_master.line) {
                 Heard::Nothing => break,
                 Heard::Line(..) => {}
-                Heard::Word(ToNewMaster::TakeOver(counted)) => {
+                Heard::Word(ToNewMaster::Sums(sums)) => old_master.sums.extend(sums),
+                Heard::Word(ToNewMaster::TakeOver(mut counted)) => {
+                    counted.append(&mut old_master.sums);
                     if !old_master.is_shared {
                         self.board.add(&counted);
                         old_master.counted = counted;
@@ -45,7 +47,8 @@ impl Master<'_> {
                     self.result = Err(Ending::new(Exit::Running, text));
                     self.supervise(Event::OldMaster(OldMasterEvent::Ended))?;
                 }
-                Heard::Word(ToNewMaster::Left(counted)) => {
+                Heard::Word(ToNewMaster::Left(mut counted)) => {
+                    counted.append(&mut old_master.sums);
                     if !old_master.is_shared {
                         self.board.add(&since(&old_master.counted, counted));
                     }

@@ -8,7 +8,6 @@ use ::log::LevelFilter;
 
 use super::{Master, Step, connections, kicks};
 use crate::log;
-use crate::master::admin::Admin;
 use crate::master::control::{Command, Response, Wanted};
 use crate::master::exit::{Ending, Exit};
 use crate::master::supervisor::{self, Event, Refusal, Stage};
@@ -184,7 +183,7 @@ impl Master<'_> {
         let response = match log::reopen() {
             Ok(()) => {
                 self.supervise(Event::Ordered(supervisor::Command::Reopen))?;
-                self.admin.iter().for_each(Admin::reopen);
+                self.reopen_of_admin();
                 log::info!("the logs were reopened");
                 Response::new(Exit::Ok as u8, "the logs were reopened")
             }

@@ -41,8 +41,8 @@ impl Master<'_> {
             control::Command::Reopen => self.reopen(Some(client))?,
             control::Command::Upgrade => self.upgrade(Some(client), false)?,
             control::Command::UpgradeForced => self.upgrade(Some(client), true)?,
-            control::Command::Status => {
-                let status = self.status();
+            command @ (control::Command::Status | control::Command::StatusAll) => {
+                let status = self.status(command == control::Command::StatusAll);
                 self.clients.answer(client, &status, &self.epoll);
             }
             control::Command::Drain => self.drain(client)?,

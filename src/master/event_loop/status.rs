@@ -13,7 +13,8 @@ use crate::master::control::Response;
 use crate::master::cycle::Cycle;
 use crate::master::exit::Exit;
 use crate::master::supervisor::{Stage, Status};
-use crate::scoreboard::{Counter, Row, Timing};
+use crate::scoreboard::series::{OwnKind, Sums};
+use crate::scoreboard::{Counter, Group, Row, Scoreboard, Timing};
 use crate::sys::process::Pid;
 
 impl Master<'_> {
@@ -47,13 +48,13 @@ impl Master<'_> {
         text
     }
 
-    /// The whole report.
-    pub(super) fn status(&self) -> Response {
+    /// The whole report; `is_all`: with counters that are 0.
+    pub(super) fn status(&self, is_all: bool) -> Response {
         let now = Instant::now();
         let slots: Vec<Status> = self.supervisor.status().collect();
         let rows: Vec<Row> = slots.iter().map(|one| self.board.row(one.slot.0)).collect();
         let listeners: Vec<String> = (self.current.iter()).flat_map(Cycle::addresses).collect();
-        let totals = self.board.totals();
+        let (totals, sums) = self.board.figures();
         let accept = (self.current.as_ref()).map_or("", |now| now.accept(&self.board).name());
         let generation = self.supervisor.current().map(|generation| generation.0);
         let holder = self.row_that_accepts();
@@ -80,9 +81,9 @@ impl Master<'_> {
         for timing in slowest.iter().take(SLOWEST) {
             let _never_fails = writeln!(text, "{}", words(timing));
         }
-        for (counter, value) in &totals {
-            let _never_fails = writeln!(text, "{} {value}", counter.name());
-        }
+        let own = own(&self.board, &sums);
+        text.push_str(&grouped(&totals, is_all));
+        text.push_str(&of_program(&self.plan.program, &own));
         let workers: Vec<Value> = (slots.iter().zip(&rows))
             .map(|(slot, row)| object(slot, row, holder, now))
             .collect();
@@ -108,10 +109,54 @@ impl Master<'_> {
                 "admin": self.admin_address(),
                 "workers": workers,
                 "counters": totals,
+                "own": own.into_iter().collect::<Map<_, _>>(),
                 "slowest": slowest.iter().map(numbers).collect::<Vec<_>>(),
             }),
         }
     }
+}
+
+/// The counters, those of one group together.
+fn grouped(totals: &[(Counter, u64)], is_all: bool) -> String {
+    let mut groups: BTreeMap<Group, String> = BTreeMap::new();
+    for (counter, value) in totals.iter().filter(|(_, value)| is_all || *value > 0) {
+        let lines = groups.entry(counter.group()).or_default();
+        let _never_fails = writeln!(lines, "  {} {value}", counter.name());
+    }
+    let groups = groups.into_iter();
+    let groups = groups.map(|(group, lines)| format!("{}:\n{lines}", group.name()));
+    groups.collect()
+}
+
+/// The program's own metrics; of a histogram, how many values it has.
+fn own(board: &Scoreboard, sums: &Sums) -> Vec<(String, Value)> {
+    let own = sums.shape().own.iter().enumerate();
+    own.map(|(n, own)| {
+        let value = match own.kind {
+            OwnKind::Counter => sums.own(n).into(),
+            OwnKind::Gauge => {
+                let rows = (0..board.rows()).filter(|row| board.is_used(*row));
+                let sum: f64 = rows.map(|row| board.row(row).own_gauge(n)).sum();
+                sum.into()
+            }
+            OwnKind::Histogram(_) => {
+                let counts = sums.own_spread(n).counts.into_iter();
+                counts.fold(0, u64::wrapping_add).into()
+            }
+        };
+        (own.name.clone(), value)
+    })
+    .collect()
+}
+
+fn of_program(program: &str, own: &[(String, Value)]) -> String {
+    if own.is_empty() {
+        return String::new();
+    }
+    let lines = own
+        .iter()
+        .map(|(name, value)| format!("  {name} {value}\n"));
+    format!("{program}:\n{}", lines.collect::<String>())
 }
 
 /// Message ids that are told to people.
@@ -232,6 +277,20 @@ mod tests {
             is_first_process: false,
             seed: 1,
         }
+    }
+
+    #[test]
+    fn counters_stand_in_groups_and_those_that_are_0_only_if_wanted() {
+        let totals = [
+            (Counter::Accepted, 3),
+            (Counter::RefusedDenied, 1),
+            (Counter::Live, 2),
+            (Counter::Closed, 0),
+        ];
+        let few = "connections:\n  connections_accepted 3\n  connections_live 2\n\
+                   refused:\n  connections_refused_denied 1\n";
+        assert_eq!(grouped(&totals, false), few);
+        assert!(grouped(&totals, true).contains("  connections_closed 0\n"));
     }
 
     proptest! {

@@ -139,7 +139,9 @@ fn prepare(plan: &Plan<'_>, config: Config, handed: Handed) -> Result<(Cycle, Ma
             return Err(ending);
         }
     };
-    let shared = Scoreboard::for_connections(slots(&cycle), cycle.limits.connections_max)
+    let shape = plan.application.figures(cycle.config.admin.ids_max.into());
+    let rows = slots(&cycle);
+    let shared = Scoreboard::for_program(rows, cycle.limits.connections_max, shape)
         .map_err(|error| Ending::internal("make the shared memory", &error))
         .and_then(|board| {
             let pipe = LifePipe::new();

@@ -1,7 +1,9 @@
 //! The start of the new program in an upgrade: it comes up with what it
 //! inherited, and rules when it is told to, or when nobody else is left to.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::own_bus;
@@ -22,6 +24,7 @@ use crate::master::upgrade::links::OldMaster;
 use crate::master::upgrade::words::{ToOldMaster, tell};
 use crate::net::accept_mutex::AcceptMutex;
 use crate::scoreboard::Scoreboard;
+use crate::scoreboard::series::Shape;
 use crate::sys::systemd::Handed;
 use crate::sys::title;
 
@@ -86,21 +89,15 @@ fn open<'a>(
     let failed = |error: std::io::Error| Ending::internal("take over from the old binary", &error);
     let path = cycle.config.pid_file.as_deref().map(absolute).transpose()?;
     let pid_file = PidFile::inherit(inheritance.pid_file, path.as_deref())?;
-    let path = cycle.config.control_socket.as_deref();
-    // Where a default one could not be made at the start, there is none.
-    let path = path.filter(|_| inheritance.has_control_file);
-    let path = path.map(absolute).transpose()?;
-    let control =
-        ControlSocket::inherit(inheritance.control, path.as_deref()).map_err(|error| {
-            let path = path.as_deref().unwrap_or("".as_ref()).display();
-            Ending::new(Exit::Unavailable, format!("{path}: {error}"))
-        })?;
-    let shared = inheritance.shared.map(Scoreboard::inherit).transpose();
+    let control = control(cycle, inheritance.control, inheritance.has_control_file)?;
+    let shape = plan.application.figures(cycle.config.admin.ids_max.into());
+    let inherit = |shared| Scoreboard::inherit(shared, Arc::clone(&shape));
+    let shared = inheritance.shared.map(inherit).transpose();
     let shared = shared.map_err(failed)?.flatten();
     let shared = shared.filter(|board| has_room(board, cycle, inheritance.taken));
     let is_shared = shared.is_some();
     let workers = inheritance.taken.iter().count();
-    let board = shared.map_or_else(|| fresh(cycle, &inheritance.epochs), Ok);
+    let board = shared.map_or_else(|| fresh(cycle, &inheritance.epochs, Arc::clone(&shape)), Ok);
     let board = board.map_err(failed)?;
     let inherited = inheritance.bus.map(Bus::inherit).transpose();
     let inherited = inherited.map_err(failed)?.flatten();
@@ -122,6 +119,7 @@ fn open<'a>(
         files: inheritance.files,
         is_shared,
         counted: Vec::new(),
+        sums: Vec::new(),
         notifier: Some(Notifier::new(manager, handed.watchdog, Instant::now())),
         is_silent: false,
         introduced: Vec::new(),
@@ -162,6 +160,17 @@ fn bus_of(
     Ok((own_bus(cycle, rows)?, false))
 }
 
+/// The control socket of the old master; where a default one could not be made at
+/// the start, it has no file.
+fn control(cycle: &Cycle, socket: OwnedFd, has_file: bool) -> Result<ControlSocket, Ending> {
+    let path = cycle.config.control_socket.as_deref();
+    let path = path.filter(|_| has_file).map(absolute).transpose()?;
+    ControlSocket::inherit(socket, path.as_deref()).map_err(|error| {
+        let path = path.as_deref().unwrap_or("".as_ref()).display();
+        Ending::new(Exit::Unavailable, format!("{path}: {error}"))
+    })
+}
+
 /// Whether what `cycle` needs fits into the memory of the old master, whose
 /// size is that of its start.
 fn has_room(board: &Scoreboard, cycle: &Cycle, taken: Rows) -> bool {
@@ -174,8 +183,8 @@ fn has_room(board: &Scoreboard, cycle: &Cycle, taken: Rows) -> bool {
 
 /// A memory of our own. Its connections are named unlike those of the old
 /// master.
-fn fresh(cycle: &Cycle, epochs: &[u16]) -> std::io::Result<Scoreboard> {
-    let board = Scoreboard::for_connections(slots(cycle), cycle.limits.connections_max)?;
+fn fresh(cycle: &Cycle, epochs: &[u16], shape: Arc<Shape>) -> std::io::Result<Scoreboard> {
+    let board = Scoreboard::for_program(slots(cycle), cycle.limits.connections_max, shape)?;
     let mutex = AcceptMutex::new(board.clone());
     let rows = u8::try_from(board.rows()).unwrap_or(u8::MAX);
     for (row, epoch) in (0..rows).zip(epochs) {

@@ -27,6 +27,8 @@ pub(in crate::master) struct OldMaster {
     pub(in crate::master) is_shared: bool,
     /// What it had counted when we took over.
     pub(in crate::master) counted: Vec<(String, u64)>,
+    /// What it has said of what it counted by name.
+    pub(in crate::master) sums: Vec<(String, u64)>,
     /// Ours to the service manager, for as long as that listens to the old
     /// master.
     pub(in crate::master) notifier: Option<Notifier>,

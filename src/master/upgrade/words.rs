@@ -12,6 +12,17 @@ use serde::{Deserialize, Serialize};
 use crate::log;
 use crate::sys::channel::{Channel, Received};
 
+/// Sums in one word, and in all: what the line has room for.
+const SUMS_AT_ONCE: usize = 400;
+const SUMS_MAX: usize = 2400;
+
+/// What was counted by name, as the words that say it.
+pub(in crate::master) fn sums(counted: &[(String, u64)]) -> impl Iterator<Item = ToNewMaster> {
+    let told = &counted[..counted.len().min(SUMS_MAX)];
+    let parts = told.chunks(SUMS_AT_ONCE);
+    parts.map(|part| ToNewMaster::Sums(part.to_vec()))
+}
+
 /// Longer texts are cut.
 const TEXT_MAX: usize = 4096;
 
@@ -22,6 +33,9 @@ const WORD_MAX: usize = 64 << 10;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::master) enum ToNewMaster {
+    /// A part of what was counted by name, before [`Self::TakeOver`] or
+    /// [`Self::Left`], which then mean it as well.
+    Sums(Vec<(String, u64)>),
     /// Rule. What was counted so far, for those who do not share the memory.
     TakeOver(Vec<(String, u64)>),
     /// The service manager was told who rules; it listens to nobody else.

@@ -3,6 +3,7 @@
 use super::content::Content;
 use super::scan::is_token;
 use crate::protocol::{Answer, Error, Media, Successor};
+use crate::scoreboard::series::AnsweredBy;
 
 /// What is answered to one request. Empty at first: a handler that sets nothing
 /// and answers nothing has answered 204.
@@ -22,6 +23,8 @@ pub struct Response {
     pub(super) typed: bool,
     /// The request's name, which is among the fields.
     request_id: Option<Box<str>>,
+    /// Who has answered, for figures.
+    pub answered_by: AnsweredBy,
     /// Why it is an error, for the log alone.
     failure: Option<Box<Error>>,
 }
@@ -92,7 +95,10 @@ impl Response {
     /// As new, but for the request's name.
     pub fn restart(&mut self) {
         let id = self.request_id.take();
-        *self = Self::default();
+        *self = Self {
+            answered_by: self.answered_by,
+            ..Self::default()
+        };
         if let Some(id) = id {
             self.identify(id);
         }

@@ -164,6 +164,14 @@ impl<S: Default + Send + 'static> Web<S> {
         })
     }
 
+    /// What is the same of all requests that a route is for, by the numbers of the
+    /// routes: its path; for `otherwise` and files, one word each.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+        let routes = self.routes.iter().map(|route| route.path.clone());
+        let files = self.mounts.iter().map(|mount| format!("{}/*", mount.path));
+        routes.chain(["otherwise".to_owned()]).chain(files)
+    }
+
     /// Method and path of a route, by its place in the order of registration;
     /// behind the last one `otherwise`, and behind that the files.
     pub(crate) fn route(&self, number: u32) -> Option<String> {

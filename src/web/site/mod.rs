@@ -14,6 +14,7 @@ use crate::protocol::Message;
 use crate::protocol::http::{Head, Incoming, Request, Response, Served, Wanted};
 use crate::protocol::{Lane, Listening};
 use crate::scoreboard::activity::{self, Work};
+use crate::scoreboard::series::AnsweredBy;
 use crate::web::files::Files;
 use crate::web::http::Http;
 use crate::web::method::Method;
@@ -164,6 +165,7 @@ impl<S: Default + Send + 'static> Found<S> {
         response: &mut Response,
     ) -> Served {
         let request = call.request;
+        response.answered_by = AnsweredBy::Route(self.number);
         if call.lane == Lane::Inline && !self.inline {
             return Served::NotInline;
         }
@@ -222,11 +224,13 @@ impl<S: Default + Send + 'static> Routes<S> {
                 .files
                 .serve(lane, request, below, visit.row(), response);
             if served.is_some() {
+                response.answered_by = AnsweredBy::Files;
                 return served;
             }
         } else if let Some(root) = request.root
             && let Some(served) = root.serve(lane, request, visit.row(), response)
         {
+            response.answered_by = AnsweredBy::Files;
             return Some(served);
         }
         let found = self.otherwise.as_ref()?;
