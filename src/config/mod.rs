@@ -46,7 +46,7 @@ use std::time::Duration;
 
 pub use self::choices::{
     Accept, AccessFormat, Affinity, ClientFrom, Ipv6Only, LogFormat, Overflow, Pinging, Proof,
-    Protocol, ProxyProtocol, Trigger, UnknownId, Yield,
+    Protocol, ProxyProtocol, SessionStore, Trigger, UnknownId, Yield,
 };
 pub use self::flood::{Flood, FloodAction};
 pub use self::hex::Hex;
@@ -147,6 +147,8 @@ table! {
         pub bus: Bus = Bus::default();
         /// `[redis]`.
         pub redis: Redis = Redis::default();
+        /// `[session]`.
+        pub session: Session = Session::default();
         /// `[log]`.
         pub log: Log = Log::default();
         /// The tables of the program.
@@ -379,6 +381,22 @@ table! {
 }
 
 table! {
+    /// Who is logged in, and for how long.
+    pub struct Session {
+        /// Where sessions are kept.
+        pub store: SessionStore = SessionStore::Sqlite;
+        /// How long one lives unused.
+        pub idle: Duration = seconds(7200), in seconds(60)..=seconds(31_536_000);
+        /// How long it lives at most.
+        pub max: Duration = seconds(1_209_600), in seconds(60)..=seconds(31_536_000);
+        /// How long its cookie is the same.
+        pub renew: Duration = seconds(86_400), in seconds(60)..=seconds(31_536_000);
+        /// Other sites whose pages may change something.
+        pub trusted_origins: Origins = Origins::default();
+    }
+}
+
+table! {
     /// What is logged, how and where.
     pub struct Log {
         /// Lines below this level are not written.
@@ -401,6 +419,7 @@ const TABLES: &[&str] = &[
     "websocket",
     "bus",
     "redis",
+    "session",
     "log",
 ];
 
@@ -417,6 +436,7 @@ impl Config {
             "websocket" => &mut self.websocket,
             "bus" => &mut self.bus,
             "redis" => &mut self.redis,
+            "session" => &mut self.session,
             "log" => &mut self.log,
             listener => {
                 let mut indices = 0..self.listener.len();
@@ -439,6 +459,7 @@ impl Config {
             &self.websocket,
             &self.bus,
             &self.redis,
+            &self.session,
             &self.log,
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
@@ -452,6 +473,7 @@ impl Config {
         let mut values = self.own.values();
         values.push(Arc::new(DataFolder::new(self.data_folder.as_deref())));
         values.push(Arc::new(self.redis.clone()));
+        values.push(Arc::new(self.session.clone()));
         values
     }
 

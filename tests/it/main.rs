@@ -13,6 +13,8 @@ mod becomes;
 mod behind_proxies;
 mod bench;
 mod browser;
+#[cfg(feature = "session")]
+mod browser_login;
 mod browser_tabs;
 mod bus;
 mod bus_faults;
@@ -80,6 +82,8 @@ mod redis_server;
 mod reload;
 mod requests_nginx;
 mod service;
+#[cfg(all(feature = "session", feature = "redis"))]
+mod sessions;
 mod silence;
 mod slow;
 mod source;
