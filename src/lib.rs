@@ -25,6 +25,7 @@
 //! | test a program without a socket | [`App::test`], [`Test`](app::Test) |
 //! | run a server inside of a program or a test | [`Server`] |
 //! | keep rows in a file (feature `sqlite`) | `App::database`, `sqlite` |
+//! | know who is logged in (feature `session`) | `Web::sessions`, `Http::session` |
 //! | ask Redis (feature `redis`) | `App::redis`, `redis` |
 //! | ask a server | [`Client`](client::Client) |
 //!
@@ -55,6 +56,7 @@
 //! dispatch    message id -> handler; Ctx, Hub        (decides which code runs)
 //! stress      the load tool, behind the feature of this name
 //! client      blocking client on the same codec
+//! session     logins, passwords, behind the feature of this name
 //! redis       a pool of connections, behind the feature of this name
 //! sqlite      a database in a file, behind the feature of this name
 //! body        typed bodies, replies, errors
@@ -169,6 +171,8 @@ pub mod protocol;
 pub mod redis;
 #[doc(hidden)]
 pub mod scoreboard;
+#[cfg(feature = "session")]
+pub mod session;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "stress")]

@@ -1,5 +1,7 @@
 //! Registration: the program as its user writes it.
 
+#[cfg(feature = "session")]
+mod commands;
 mod figures;
 mod group;
 mod handover;
@@ -306,6 +308,14 @@ impl<S: Default + Send + 'static> App<S> {
     pub fn web(mut self, web: Web<S>) -> Self {
         self.web = web;
         self.check_routes();
+        #[cfg(feature = "session")]
+        if self.web.has_sessions {
+            use crate::web::session::{LOOK, look_after};
+            let looks = |hub: &Hub, _: u64| look_after(hub);
+            return self
+                .every_once("purlin.sessions", LOOK, looks)
+                .session_commands();
+        }
         self
     }
 
@@ -574,6 +584,15 @@ impl<S: Default + Send + 'static> App<S> {
         crate::cli::main(&name, &self.own, &self).into()
     }
 
+    /// Whether it needs its data folder.
+    fn keeps_files(&self) -> bool {
+        #[cfg(feature = "session")]
+        if self.web.has_sessions {
+            return true;
+        }
+        self.keeps_files
+    }
+
     fn router(&self) -> Router<S> {
         let mut router = Router::default();
         for route in &self.routes {
@@ -588,6 +607,10 @@ impl<S: Default + Send + 'static> App<S> {
 
     fn core(&self, worker: WorkerContext) -> Result<Arc<Core<S>>, String> {
         let mut data = Data::default();
+        #[cfg(feature = "session")]
+        if self.web.has_sessions {
+            data.insert(stores::sessions_of(&worker)?);
+        }
         for make in &self.data {
             fenced("`data`", || make(&mut data, &worker))?;
         }

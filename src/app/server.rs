@@ -366,7 +366,7 @@ impl<S: Default + Send + 'static> Application for App<S> {
     }
 
     fn keeps_files(&self) -> bool {
-        self.keeps_files
+        self.keeps_files()
     }
 
     fn figures(&self, ids: usize) -> Arc<Shape> {

@@ -152,6 +152,16 @@ choice! {
 }
 
 choice! {
+    /// Where sessions are kept.
+    pub enum SessionStore {
+        /// In a file of the data folder.
+        Sqlite = "sqlite",
+        /// In the server of `[redis]`.
+        Redis = "redis",
+    }
+}
+
+choice! {
     /// How a log line looks.
     pub enum LogFormat {
         /// For people.

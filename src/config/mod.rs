@@ -47,7 +47,7 @@ use std::time::Duration;
 
 pub use self::choices::{
     Accept, AccessFormat, Affinity, ClientFrom, Ipv6Only, LogFormat, Overflow, Pinging, Proof,
-    Protocol, ProxyProtocol, Trigger, UnknownId, Yield,
+    Protocol, ProxyProtocol, SessionStore, Trigger, UnknownId, Yield,
 };
 pub use self::flood::{Flood, FloodAction};
 pub use self::hex::Hex;
@@ -154,6 +154,8 @@ table! {
         pub admin: Admin = Admin::default();
         /// `[redis]`.
         pub redis: Redis = Redis::default();
+        /// `[session]`.
+        pub session: Session = Session::default();
         /// `[log]`.
         pub log: Log = Log::default();
         /// The tables of the program.
@@ -398,6 +400,22 @@ table! {
 }
 
 table! {
+    /// Who is logged in, and for how long.
+    pub struct Session {
+        /// Where sessions are kept.
+        pub store: SessionStore = SessionStore::Sqlite;
+        /// How long one lives unused.
+        pub idle: Duration = seconds(7200), in seconds(60)..=seconds(31_536_000);
+        /// How long it lives at most.
+        pub max: Duration = seconds(1_209_600), in seconds(60)..=seconds(31_536_000);
+        /// How long its cookie is the same.
+        pub renew: Duration = seconds(86_400), in seconds(60)..=seconds(31_536_000);
+        /// Other sites whose pages may change something.
+        pub trusted_origins: Origins = Origins::default();
+    }
+}
+
+table! {
     /// What is logged, how and where.
     pub struct Log {
         /// Lines below this level are not written.
@@ -421,6 +439,7 @@ const TABLES: &[&str] = &[
     "bus",
     "admin",
     "redis",
+    "session",
     "log",
 ];
 
@@ -438,6 +457,7 @@ impl Config {
             "bus" => &mut self.bus,
             "admin" => &mut self.admin,
             "redis" => &mut self.redis,
+            "session" => &mut self.session,
             "log" => &mut self.log,
             listener => {
                 let mut indices = 0..self.listener.len();
@@ -461,6 +481,7 @@ impl Config {
             &self.bus,
             &self.admin,
             &self.redis,
+            &self.session,
             &self.log,
         ];
         let named = TABLES.iter().map(|name| (*name).to_owned()).zip(named);
@@ -474,6 +495,7 @@ impl Config {
         let mut values = self.own.values();
         values.push(Arc::new(DataFolder::new(self.data_folder.as_deref())));
         values.push(Arc::new(self.redis.clone()));
+        values.push(Arc::new(self.session.clone()));
         values
     }
 

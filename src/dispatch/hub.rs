@@ -162,6 +162,12 @@ impl Hub {
         self.0.bus.as_deref()
     }
 
+    /// The worker's clock, as [`Ctx::now`](super::Ctx::now).
+    #[cfg(feature = "session")]
+    pub(crate) fn clock(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0.worker.clock())
+    }
+
     /// Where the worker counts.
     #[doc(hidden)]
     #[must_use]

@@ -5,4 +5,6 @@ pub(super) struct Seed<S> {
     pub(super) state: S,
     /// Whom it is bound to from its start.
     pub(super) user: Option<String>,
+    /// Which room it is in from its start.
+    pub(super) room: Option<String>,
 }

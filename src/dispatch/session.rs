@@ -5,6 +5,7 @@ use super::catch_panic::guard;
 use super::core::Core;
 use super::dispatcher::Current;
 use super::failure;
+use super::seed::Seed;
 use crate::body::Answer;
 use crate::protocol::{CloseMode, Error, Message, Out};
 use crate::scoreboard::activity::{self, Work};
@@ -15,11 +16,18 @@ impl<S: Default + Send + 'static> Current<S> {
         self.has_opened = false;
         let what = || "`default` of the connection's state".to_owned();
         let seed = self.seed.take();
-        let (state, user) = seed.map_or((None, None), |seed| (Some(seed.state), seed.user));
+        let (state, user, room) = match seed {
+            Some(Seed { state, user, room }) => (Some(state), user, room),
+            None => (None, None, None),
+        };
         self.state = state.or_else(|| guard(core.hub.row(), what, S::default));
         if let Some(user) = user {
             self.member = true;
             core.hub.directory().bind(self.conn, &user);
+        }
+        if let Some(room) = room {
+            self.member = true;
+            core.hub.directory().join(self.conn, &room);
         }
     }
 

@@ -62,9 +62,9 @@ impl<S> Visit<'_, S> {
     }
 
     /// The session that the connection becomes begins with this state, bound to
-    /// this user.
-    pub fn leave(self, state: S, user: Option<String>) {
-        *self.seed = Some(Seed { state, user });
+    /// this user and in this room.
+    pub fn leave(self, state: S, user: Option<String>, room: Option<String>) {
+        *self.seed = Some(Seed { state, user, room });
     }
 
     /// The request is from this client, if a proxy says so, whose port nobody

@@ -96,6 +96,17 @@ fn look(pid: Pid, id: i32) -> Option<Thread> {
     })
 }
 
+/// The calling thread runs when others have nothing to do, more or less.
+pub fn lower_priority() {
+    const NICE: i32 = 10;
+    let Ok(thread) = libc::id_t::try_from(own_id()) else {
+        return;
+    };
+    // SAFETY: it takes numbers and touches no memory. Of a thread, Linux takes the id
+    // as that of a process. What comes of it is not asked: it only runs sooner.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, thread, NICE) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,6 +47,9 @@ pub struct Http<'a, S> {
     pub(super) begun: Option<Box<dyn Intake>>,
     /// Whom the session is bound to that the connection becomes.
     pub(super) user: Option<String>,
+    /// Who is logged in.
+    #[cfg(feature = "session")]
+    pub(super) session: super::session::Lookup,
 }
 
 /// Between two signs of life of a stream of events.

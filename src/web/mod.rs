@@ -77,6 +77,8 @@ mod location;
 mod method;
 mod multipart;
 mod pieces;
+#[cfg(feature = "session")]
+pub(crate) mod session;
 mod site;
 mod socket;
 mod stream;
@@ -90,6 +92,8 @@ pub use events::{Event, EventSender};
 pub use files::Files;
 pub use http::Http;
 pub use multipart::{Multipart, Part};
+#[cfg(feature = "session")]
+pub use session::Session;
 pub use site::Routes;
 
 #[doc(inline)]
@@ -168,6 +172,9 @@ pub struct Web<S> {
     messages: Vec<Messages<S>>,
     /// A route makes connections WebSockets whose messages have ids.
     has_sockets: bool,
+    /// Somebody may be logged in.
+    #[cfg(feature = "session")]
+    pub(crate) has_sessions: bool,
     otherwise: Option<Handler<S>>,
     /// What `otherwise` is for, asked before a body comes.
     admits: Option<Handler<S>>,
@@ -207,6 +214,8 @@ impl<S> Default for Web<S> {
             wraps: Vec::new(),
             messages: Vec::new(),
             has_sockets: false,
+            #[cfg(feature = "session")]
+            has_sessions: false,
             otherwise: None,
             admits: None,
         }

@@ -12,8 +12,8 @@ use crate::source::{self, Token};
 const LAYERS: &[(&str, &str)] = &[
     (
         "main",
-        "prelude app cli master admin worker listener web dispatch stress client redis sqlite body \
-         bus net protocol scoreboard config log sys",
+        "prelude app cli master admin worker listener web dispatch stress client session redis \
+         sqlite body bus net protocol scoreboard config log sys",
     ),
     // The book: text and nothing else.
     ("docs", ""),
@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "app",
-        "cli master admin worker listener web dispatch stress client redis sqlite body bus net \
+        "cli master admin worker listener web dispatch stress client session redis sqlite body bus net \
          protocol scoreboard config log sys",
     ),
     (
@@ -46,10 +46,14 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     // The one place where the configuration meets every protocol.
     ("listener", "web net protocol config"),
-    ("web", "dispatch body net protocol scoreboard log sys"),
+    (
+        "web",
+        "dispatch session body net protocol scoreboard log sys",
+    ),
     ("dispatch", "body bus net protocol scoreboard sys"),
     ("stress", "client body protocol log sys"),
     ("client", "body protocol sys"),
+    ("session", "redis sqlite sys"),
     // For programs: they know nothing of connections of clients.
     ("redis", "scoreboard"),
     ("sqlite", ""),

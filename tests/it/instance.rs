@@ -41,6 +41,7 @@ fn programs() -> &'static Path {
         cargo.args(["--example", "rooms", "--example", "events"]);
         if cfg!(feature = "sqlite") {
             cargo.args(["--features", "full", "--example", "notes"]);
+            cargo.args(["--example", "login-web"]);
         }
         cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {

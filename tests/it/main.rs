@@ -15,6 +15,8 @@ mod becomes;
 mod behind_proxies;
 mod bench;
 mod browser;
+#[cfg(feature = "session")]
+mod browser_login;
 mod browser_tabs;
 mod bus;
 mod bus_faults;
@@ -82,6 +84,8 @@ mod redis_server;
 mod reload;
 mod requests_nginx;
 mod service;
+#[cfg(all(feature = "session", feature = "redis"))]
+mod sessions;
 mod silence;
 mod slow;
 mod source;

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 /// For users; and one for each feature. The rest is the program's own.
-const VISIBLE: [&str; 11] = [
-    "app", "body", "client", "dispatch", "docs", "prelude", "redis", "sqlite", "stress", "web",
-    "codec",
+const VISIBLE: [&str; 12] = [
+    "app", "body", "client", "dispatch", "docs", "prelude", "redis", "session", "sqlite", "stress",
+    "web", "codec",
 ];
 
 fn face() -> String {

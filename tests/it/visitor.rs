@@ -36,6 +36,16 @@ impl Visitor {
         }
     }
 
+    #[cfg(feature = "session")]
+    pub(crate) fn get(&mut self, path: &str) -> Answered {
+        self.ask("GET", path, &[], "").unwrap()
+    }
+
+    #[cfg(feature = "session")]
+    pub(crate) fn post(&mut self, path: &str, body: &str) -> Answered {
+        self.ask("POST", path, &[], body).unwrap()
+    }
+
     /// An error: the connection ended; the next request makes a new one.
     pub(crate) fn ask(
         &mut self,

@@ -27,6 +27,8 @@ pub struct Response {
     pub answered_by: AnsweredBy,
     /// Why it is an error, for the log alone.
     failure: Option<Box<Error>>,
+    /// A field, encoded, that it has unless it is an error.
+    on_success: Option<Box<[u8]>>,
 }
 
 /// What became of a request.
@@ -60,6 +62,15 @@ impl Response {
         self.fields.extend_from_slice(value);
         self.fields.extend_from_slice(b"\r\n");
         true
+    }
+
+    /// As [`Self::field`], unless the answer is an error in the end: then the field is
+    /// left out, and one that asks to try later (503) says when.
+    #[cfg(feature = "session")]
+    pub(crate) fn on_success(&mut self, name: &str, value: &str) {
+        let mut field = Self::default();
+        field.field(name, value.as_bytes());
+        self.on_success = Some(field.fields.into());
     }
 
     /// Adds fields that are encoded already, each with its line end. `typed`:
@@ -117,6 +128,19 @@ impl Response {
 
     /// Takes what a handler returned.
     pub fn take(&mut self, answer: Answer) -> Served {
+        if !matches!(answer, Answer::Later(_))
+            && let Some(field) = self.on_success.take()
+        {
+            match &answer {
+                Answer::Error(error) if error.code == 503 => {
+                    self.field("Retry-After", b"5");
+                }
+                Answer::Error(_) => {}
+                Answer::None | Answer::Reply { .. } | Answer::Content(_) | Answer::Later(_) => {
+                    self.fields.extend_from_slice(&field);
+                }
+            }
+        }
         match answer {
             Answer::None => {}
             Answer::Reply { body, media, .. } => self.content = Content::Bytes(body, media),

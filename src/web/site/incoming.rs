@@ -102,6 +102,8 @@ impl<S: Default + Send + 'static> Routes<S> {
             response,
             begun: None,
             user: None,
+            #[cfg(feature = "session")]
+            session: crate::web::session::Lookup::default(),
         };
         activity::begin(Work::Route(found.number));
         before(&mut http, request.body, &mut answer);

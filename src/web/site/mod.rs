@@ -182,16 +182,34 @@ impl<S: Default + Send + 'static> Found<S> {
             response,
             begun: None,
             user: None,
+            #[cfg(feature = "session")]
+            session: crate::web::session::Lookup::default(),
         };
         activity::begin(Work::Route(self.number));
         (self.handler)(&mut http, request.body, &mut answer);
-        let user = http.user.take();
+        let (user, room) = becomes(&mut http);
         let served = response.take(answer);
         if response.is_upgrade() {
-            visit.leave(state, user);
+            visit.leave(state, user, room);
         }
         served
     }
+}
+
+/// Whose the connection is that the request opens, and the room that it is in from its
+/// start.
+#[cfg(feature = "session")]
+fn becomes<S>(http: &mut Http<'_, S>) -> (Option<String>, Option<String>) {
+    let user = http.user.take();
+    match http.session_room() {
+        Some((own, room)) => (user.or(Some(own)), Some(room)),
+        None => (user, None),
+    }
+}
+
+#[cfg(not(feature = "session"))]
+fn becomes<S>(http: &mut Http<'_, S>) -> (Option<String>, Option<String>) {
+    (http.user.take(), None)
 }
 
 impl<S: Default + Send + 'static> Routes<S> {
