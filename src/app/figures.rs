@@ -210,7 +210,7 @@ fn note_usage(hub: &Hub) {
 }
 
 fn run_if_due(hub: &Hub, n: usize, name: &str, check: &Check) {
-    let (row, begun) = (hub.row(), hub.clock());
+    let (row, begun) = (hub.row(), hub.millis());
     let before = row.checked(n);
     if before.went_well.is_some() && begun < before.at.saturating_add(PERIOD) {
         return;
@@ -225,7 +225,7 @@ fn run_if_due(hub: &Hub, n: usize, name: &str, check: &Check) {
         Ok(()) if before.went_well == Some(false) => log::info!("check `{name}` is well again"),
         Ok(()) | Err(_) => {}
     }
-    row.note_check(n, result.is_ok(), took, hub.clock());
+    row.note_check(n, result.is_ok(), took, hub.millis());
 }
 
 #[cfg(all(test, not(loom)))]

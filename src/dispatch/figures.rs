@@ -115,7 +115,7 @@ impl Hub {
     }
 
     /// The worker's clock, in milliseconds.
-    pub(crate) fn clock(&self) -> u64 {
+    pub(crate) fn millis(&self) -> u64 {
         self.worker().clock()
     }
 }
