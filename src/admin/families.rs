@@ -108,10 +108,10 @@ fn sample(counter: Counter, metric: &Metric, value: u64) -> Sample {
 /// as the server lives.
 fn per_worker(view: &View<'_>) -> Vec<Family> {
     let of = |figure: &dyn Fn(&Row) -> u64| {
-        let workers = view.workers().iter().filter(|worker| worker.pid.is_some());
-        let samples = workers.filter_map(|worker| {
-            let labels = vec![("worker", worker.row.to_string().into())];
-            Some((labels, number(figure(&view.row(worker)?))))
+        // Also those of masters that an upgrade has replaced.
+        let samples = view.used().map(|(n, row)| {
+            let labels = vec![("worker", n.to_string().into())];
+            (labels, number(figure(&row)))
         });
         samples.collect::<Vec<_>>()
     };
@@ -154,7 +154,7 @@ fn state(view: &View<'_>, now: Instant) -> Vec<Family> {
     let check = |check: &Check| {
         let labels = vec![
             ("check", check.name.clone().into()),
-            ("worker", check.worker.to_string().into()),
+            ("worker", check.row.to_string().into()),
         ];
         (labels, truth(check.ok == Some(true)))
     };

@@ -19,8 +19,9 @@ pub(super) struct Asked<'a> {
 impl Asked<'_> {
     /// Why it is refused, if it is.
     pub(super) fn refusal(&self, names: &[String]) -> Option<&'static str> {
+        // Every browser says which one it asks for.
         let host = self.host.unwrap_or_default();
-        if !is_known(host, names) {
+        if self.host.is_some_and(|host| !is_known(host, names)) {
             return Some("this name is not one of the server's: see admin.hosts");
         }
         let is_foreign = |origin: &str| {

@@ -134,6 +134,13 @@ impl View<'_> {
         (worker.row < board.rows()).then(|| board.row(worker.row))
     }
 
+    /// Rows with a worker in them, whoever its master is.
+    pub(super) fn used(&self) -> impl Iterator<Item = (usize, Row)> {
+        let board = &self.source.board;
+        let used = (0..board.rows()).filter(|n| board.is_used(*n));
+        used.map(|n| (n, board.row(n)))
+    }
+
     pub(super) fn total(&self, wanted: Counter) -> u64 {
         let found = self.totals.iter().find(|(counter, _)| *counter == wanted);
         found.map_or(0, |(_, value)| *value)

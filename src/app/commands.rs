@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::App;
 use super::stores::sessions_from;
+use crate::config::SessionStore;
 use crate::dispatch::Settings;
 use crate::session::{Hasher, check};
 
@@ -33,6 +34,16 @@ impl<S: Default + Send + 'static> App<S> {
 }
 
 fn sessions(args: &SessionsArgs, settings: &Settings) -> Result<(), String> {
+    let keys = settings.find::<crate::config::Session>();
+    let keys = keys.cloned().unwrap_or_default();
+    let file = settings.data_folder().join("sessions.db");
+    if keys.store == SessionStore::Sqlite && !file.is_file() {
+        // Made here, it would be nobody's, and in the way of the server's own.
+        let file = file.display();
+        return Err(format!(
+            "{file} is not there: run this in the folder of the server, with its data_folder"
+        ));
+    }
     let sessions = sessions_from(settings, std::time::Duration::ZERO, None)?;
     let now = sessions.time(std::time::Duration::ZERO);
     let mut out = io::stdout().lock();

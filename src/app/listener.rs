@@ -17,7 +17,7 @@ pub struct Listener<S> {
     routes: Vec<Registered<S>>,
     otherwise: Option<Handler<S>>,
     wraps: Vec<Middleware<S>>,
-    web: Web<S>,
+    pub(super) web: Web<S>,
 }
 
 impl<S> fmt::Debug for Listener<S> {
@@ -194,6 +194,8 @@ impl<S: Default + Send + 'static> App<S> {
         let is_twice = self.listeners.iter().any(|old| old.name == name);
         assert!(!is_twice, "listener `{name}` was given handlers before");
         self.own.claims.listener(name);
+        #[cfg(feature = "session")]
+        let had_sessions = self.has_sessions();
         self.listeners.push(f(Listener {
             name: name.to_owned(),
             routes: Vec::new(),
@@ -202,6 +204,10 @@ impl<S: Default + Send + 'static> App<S> {
             web: Web::new(),
         }));
         self.check_routes();
+        #[cfg(feature = "session")]
+        if !had_sessions && self.has_sessions() {
+            return self.look_after_sessions();
+        }
         self
     }
 

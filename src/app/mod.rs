@@ -306,17 +306,30 @@ impl<S: Default + Send + 'static> App<S> {
     /// When a path of `web` is none or cannot be told from another one.
     #[must_use]
     pub fn web(mut self, web: Web<S>) -> Self {
+        #[cfg(feature = "session")]
+        let had_sessions = self.has_sessions();
         self.web = web;
         self.check_routes();
         #[cfg(feature = "session")]
-        if self.web.has_sessions {
-            use crate::web::session::{LOOK, look_after};
-            let looks = |hub: &Hub, _: u64| look_after(hub);
-            return self
-                .every_once("purlin.sessions", LOOK, looks)
-                .session_commands();
+        if !had_sessions && self.has_sessions() {
+            return self.look_after_sessions();
         }
         self
+    }
+
+    /// Whether somebody can be logged in at some listener.
+    #[cfg(feature = "session")]
+    fn has_sessions(&self) -> bool {
+        let mut own = self.listeners.iter();
+        self.web.has_sessions || own.any(|one| one.web.has_sessions)
+    }
+
+    #[cfg(feature = "session")]
+    fn look_after_sessions(self) -> Self {
+        use crate::web::session::{LOOK, look_after};
+        let looks = |hub: &Hub, _: u64| look_after(hub);
+        self.every_once("purlin.sessions", LOOK, looks)
+            .session_commands()
     }
 
     /// A frame format of the program's own: listeners with `frame = "name"` speak
@@ -587,7 +600,7 @@ impl<S: Default + Send + 'static> App<S> {
     /// Whether it needs its data folder.
     fn keeps_files(&self) -> bool {
         #[cfg(feature = "session")]
-        if self.web.has_sessions {
+        if self.has_sessions() {
             return true;
         }
         self.keeps_files
@@ -608,7 +621,7 @@ impl<S: Default + Send + 'static> App<S> {
     fn core(&self, worker: WorkerContext) -> Result<Arc<Core<S>>, String> {
         let mut data = Data::default();
         #[cfg(feature = "session")]
-        if self.web.has_sessions {
+        if self.has_sessions() {
             data.insert(stores::sessions_of(&worker)?);
         }
         for make in &self.data {

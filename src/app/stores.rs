@@ -85,7 +85,7 @@ pub(super) fn sessions_from(
     clock: std::time::Duration,
     row: Option<&Row>,
 ) -> Result<Sessions, String> {
-    use crate::config::SessionStore;
+    use crate::config::{CookieSecure, SessionStore};
     let keys = settings.find::<crate::config::Session>();
     let keys = keys.cloned().unwrap_or_default();
     let options = crate::session::Options {
@@ -94,6 +94,11 @@ pub(super) fn sessions_from(
         renew: keys.renew,
         hashers: 1,
         trusted: keys.trusted_origins.0,
+        secure: match keys.secure {
+            CookieSecure::Auto => None,
+            CookieSecure::Always => Some(true),
+            CookieSecure::Never => Some(false),
+        },
     };
     let opened = match keys.store {
         SessionStore::Sqlite => {

@@ -152,6 +152,18 @@ choice! {
 }
 
 choice! {
+    /// Whether the cookie of a session is for TLS alone.
+    pub enum CookieSecure {
+        /// Where a trusted proxy says that its client speaks TLS, and on this machine.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Never = "never",
+    }
+}
+
+choice! {
     /// Where sessions are kept.
     pub enum SessionStore {
         /// In a file of the data folder.

@@ -46,8 +46,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::choices::{
-    Accept, AccessFormat, Affinity, ClientFrom, Ipv6Only, LogFormat, Overflow, Pinging, Proof,
-    Protocol, ProxyProtocol, SessionStore, Trigger, UnknownId, Yield,
+    Accept, AccessFormat, Affinity, ClientFrom, CookieSecure, Ipv6Only, LogFormat, Overflow,
+    Pinging, Proof, Protocol, ProxyProtocol, SessionStore, Trigger, UnknownId, Yield,
 };
 pub use self::flood::{Flood, FloodAction};
 pub use self::hex::Hex;
@@ -410,6 +410,8 @@ table! {
         pub max: Duration = seconds(1_209_600), in seconds(60)..=seconds(31_536_000);
         /// How long its cookie is the same.
         pub renew: Duration = seconds(86_400), in seconds(60)..=seconds(31_536_000);
+        /// Whether its cookie is for TLS alone.
+        pub secure: CookieSecure = CookieSecure::Auto;
         /// Other sites whose pages may change something.
         pub trusted_origins: Origins = Origins::default();
     }

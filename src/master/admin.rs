@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,11 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// latter twice as late each time, up to 80 s.
 const KILLED: Duration = Duration::from_millis(50);
 const FAILED: Duration = Duration::from_secs(5);
+
+/// How long one lives that was not started in vain, and how many that were killed before
+/// are replaced without another pause.
+const LIVED: Duration = Duration::from_secs(10);
+const KILLS: u32 = 32;
 
 /// Facts are written at most so often.
 const PACE: Duration = Duration::from_millis(50);
@@ -153,7 +158,11 @@ impl Open {
             Address::Tcp(address) => address.ip().is_loopback(),
             Address::Unix(_) => true,
         };
-        File::open(log.filter(|_| is_own)?).ok()
+        log.filter(|_| is_own)?;
+        let file = log::file_descriptor().ok()??;
+        // The one that is written, whatever has its name now.
+        let file = File::open(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())).ok()?;
+        file.metadata().ok()?.is_file().then_some(file)
     }
 
     fn inherited(socket: OwnedFd) -> io::Result<Self> {
@@ -180,8 +189,9 @@ pub(in crate::master) struct Admin {
     /// When facts are written again, and whether there may be others.
     publish_at: Instant,
     is_stale: bool,
-    /// How often it has ended by itself, since it was killed or began.
+    /// How often it has ended soon after its start, one time behind the other.
     failures: u32,
+    started_at: Instant,
 }
 
 impl Admin {
@@ -196,6 +206,7 @@ impl Admin {
             publish_at: now,
             is_stale: true,
             failures: 0,
+            started_at: now,
         })
     }
 
@@ -251,6 +262,7 @@ impl Admin {
             Ok(child) => {
                 log::info!("figures are shown on {}, by pid {}", open.address, child.0);
                 self.child = Some(child);
+                self.started_at = now;
             }
             Err(error) => {
                 log::error!("start the admin process: {error}");
@@ -264,12 +276,15 @@ impl Admin {
         let Some((pid, _)) = self.child.take() else {
             return;
         };
+        // Whoever may kill it could do so for ever, and each start is a fork.
+        let has_lived = self.started_at.elapsed() > LIVED;
         let was_killed = matches!(cause, Cause::Killed { .. });
-        self.failures = if was_killed { 0 } else { self.failures + 1 };
-        let pause = if was_killed {
-            KILLED
-        } else {
-            FAILED * (1 << (self.failures - 1).min(4))
+        self.failures = if has_lived { 0 } else { self.failures + 1 };
+        let patience = if was_killed { KILLS } else { 0 };
+        let pause = match self.failures.saturating_sub(patience) {
+            0 if was_killed => KILLED,
+            0 => FAILED,
+            more => FAILED * (1 << (more - 1).min(4)),
         };
         log::warn!("the admin process, pid {pid}, {cause}: another is started in {pause:?}");
         self.start_at = Instant::now() + pause;

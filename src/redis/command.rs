@@ -1,7 +1,7 @@
 //! Commands as bytes, and which may be sent twice. Pure.
 
-/// Those that change nothing. `SET` is among them without options: what it writes the
-/// second time is there already, and its reply is the same.
+/// Those that change nothing. `SET` is not among them: somebody else may have written
+/// between the first time and the second.
 const REPEATABLE: &[&str] = &[
     "BITCOUNT",
     "DBSIZE",
@@ -49,7 +49,55 @@ pub(super) fn is_repeatable(command: &[impl AsRef<[u8]>]) -> bool {
         return false;
     };
     let is = |known: &str| name.as_ref().eq_ignore_ascii_case(known.as_bytes());
-    REPEATABLE.iter().any(|known| is(known)) || (is("SET") && command.len() == 3)
+    REPEATABLE.iter().any(|known| is(known))
+}
+
+/// Those that change what their connection is, or have other than one reply: the next
+/// command on it would get what is not for it.
+const OF_CONNECTION: &[&str] = &[
+    "AUTH",
+    "CLIENT",
+    "DISCARD",
+    "EXEC",
+    "HELLO",
+    "MONITOR",
+    "MULTI",
+    "PSUBSCRIBE",
+    "PSYNC",
+    "PUNSUBSCRIBE",
+    "QUIT",
+    "READONLY",
+    "READWRITE",
+    "RESET",
+    "SELECT",
+    "SSUBSCRIBE",
+    "SUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "SYNC",
+    "UNSUBSCRIBE",
+    "UNWATCH",
+    "WATCH",
+];
+
+/// The first of these that is for a connection of one's own. From `MULTI` to `EXEC`
+/// nothing is: together they leave it as it was.
+pub(super) fn of_connection<C: AsRef<[u8]>>(commands: &[impl AsRef<[C]>]) -> Option<&'static str> {
+    let name = |command: &[C]| {
+        let word = command.first()?.as_ref();
+        let known = OF_CONNECTION.iter();
+        known
+            .copied()
+            .find(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    let within = match commands {
+        [first, within @ .., last]
+            if name(first.as_ref()) == Some("MULTI") && name(last.as_ref()) == Some("EXEC") =>
+        {
+            within
+        }
+        all => all,
+    };
+    within.iter().find_map(|command| name(command.as_ref()))
 }
 
 /// A command as it is sent.
@@ -69,7 +117,7 @@ mod tests {
     fn what_adds_or_takes_is_sent_once() {
         for (command, expected) in [
             (&["get", "k"][..], true),
-            (&["SET", "k", "v"], true),
+            (&["SET", "k", "v"], false),
             (&["SET", "k", "v", "NX"], false),
             (&["INCR", "k"], false),
             (&["LPOP", "k"], false),
@@ -77,6 +125,16 @@ mod tests {
             (&[], false),
         ] {
             assert_eq!(is_repeatable(command), expected, "{command:?}");
+        }
+        for (commands, expected) in [
+            (&[&["GET", "k"][..]][..], None),
+            (&[&["subscribe", "k"]], Some("SUBSCRIBE")),
+            (&[&["MULTI"], &["INCR", "k"], &["exec"]], None),
+            (&[&["MULTI"], &["SELECT", "1"], &["EXEC"]], Some("SELECT")),
+            (&[&["MULTI"], &["INCR", "k"]], Some("MULTI")),
+            (&[], None),
+        ] {
+            assert_eq!(of_connection(commands), expected, "{commands:?}");
         }
         assert_eq!(packed(&["GET", "k"]), b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
     }

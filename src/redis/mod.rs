@@ -41,7 +41,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::command::{is_repeatable, packed};
+use self::command::{is_repeatable, of_connection, packed};
 use self::link::Link;
 use self::pool::Pool;
 
@@ -55,6 +55,17 @@ use crate::scoreboard::Row;
 /// the process that made it; every method blocks, so not on the event loop.
 #[derive(Clone)]
 pub struct Redis(Arc<Pool>);
+
+/// Nobody else's reply is to be read for one's own.
+fn refuse<C: AsRef<[u8]>>(commands: &[impl AsRef<[C]>]) -> Result<(), Error> {
+    match of_connection(commands) {
+        None => Ok(()),
+        Some(name) => {
+            let text = format!("{name} is for a connection of one's own, and these are shared");
+            Err(Error::Config(text.into()))
+        }
+    }
+}
 
 impl Redis {
     /// A pool as `options` say. Nothing is connected before the first command.
@@ -87,6 +98,7 @@ impl Redis {
     /// [`Error`]; whether the command may have been carried out all the same tells
     /// [`Error::may_have_run`].
     pub fn call<T: FromReply>(&self, command: &[impl AsRef<[u8]>]) -> Result<T, Error> {
+        refuse(&[command])?;
         let repeatable = is_repeatable(command);
         let reply = self.exchange(&packed(command), 1, repeatable)?.pop();
         T::from_reply(reply.unwrap_or(Value::Nil))
@@ -99,6 +111,7 @@ impl Redis {
     ///
     /// As [`Self::call`].
     pub fn call_again<T: FromReply>(&self, command: &[impl AsRef<[u8]>]) -> Result<T, Error> {
+        refuse(&[command])?;
         let reply = self.exchange(&packed(command), 1, true)?.pop();
         T::from_reply(reply.unwrap_or(Value::Nil))
     }
@@ -110,6 +123,7 @@ impl Redis {
     ///
     /// [`Error`], where not all replies came.
     pub fn pipeline<C: AsRef<[u8]>>(&self, commands: &[Vec<C>]) -> Result<Vec<Value>, Error> {
+        refuse(commands)?;
         let repeatable = commands.iter().all(|command| is_repeatable(command));
         let bytes: Vec<u8> = commands.iter().flat_map(|one| packed(one)).collect();
         self.exchange(&bytes, commands.len(), repeatable)

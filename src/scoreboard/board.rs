@@ -396,8 +396,9 @@ impl Scoreboard {
             self.asleep(n).store(0, Ordering::Relaxed);
             self.row(n).forget_timings();
             for (total, word) in self.ledger.sums().iter().zip(self.row_sums(n)) {
-                let counted = word.swap(0, Ordering::Relaxed);
-                if counted > 0 {
+                // A page that nobody has written to stays without memory.
+                if word.load(Ordering::Relaxed) > 0 {
+                    let counted = word.swap(0, Ordering::Relaxed);
                     total.fetch_add(counted, Ordering::Relaxed);
                 }
             }

@@ -34,6 +34,9 @@ const EPOCHS: usize = (TOTALS + Counter::ALL.len()).next_multiple_of(LINE_WORDS)
 /// died in it.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// How long one who reads waits for several of them.
+const PATIENCE_IN_ALL: Duration = Duration::from_millis(200);
+
 /// The ledger of a server. A clone is the same.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
@@ -162,9 +165,14 @@ impl Ledger {
     /// What `look` sees of totals and rows together.
     pub(super) fn read<R>(&self, look: impl Fn() -> R) -> R {
         let sequence = &self.words[SEQUENCE];
-        let mut until = None;
+        let (mut until, mut last) = (None, 0);
+        let latest = Instant::now() + PATIENCE_IN_ALL;
         loop {
             let before = sequence.load(Ordering::Acquire);
+            if before != last && Instant::now() < latest {
+                // Somebody folds, one worker behind the other.
+                (until, last) = (None, before);
+            }
             let seen = look();
             // The words are read before the number is read again.
             fence(Ordering::Acquire);

@@ -43,6 +43,10 @@ const FAMILIES: &[(&str, &str)] = &[
         "reactor_slow_turns",
         "Turns of the event loop that took longer than so many seconds, each counted once.",
     ),
+    (
+        "redis_connections",
+        "Connections of the workers to Redis, by state.",
+    ),
     ("reloads", "Reloads, by how they went."),
     (
         "websockets_refused",
@@ -77,6 +81,8 @@ pub enum Group {
     Traffic,
     /// The event loop and its threads.
     Loop,
+    /// Connections to Redis.
+    Redis,
     /// What the master did.
     Master,
 }
@@ -96,6 +102,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("accept", Group::Accepting),
     ("websocket", Group::WebSocket),
     ("bus_", Group::Bus),
+    ("redis_", Group::Redis),
     ("messages", Group::Messages),
     ("handlers", Group::Messages),
     ("replies", Group::Messages),
@@ -128,6 +135,7 @@ impl Group {
             Self::Refused => "refused",
             Self::Closed => "closed",
             Self::Messages => "messages",
+            Self::Redis => "redis",
             Self::WebSocket => "websocket",
             Self::Handover => "handover",
             Self::Bus => "bus",

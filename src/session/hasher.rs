@@ -2,6 +2,7 @@
 //! that it keeps. Who asks is parked, and nobody else waits.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ const NAME: &str = "passwords";
 /// Those that may wait.
 const WAITING: usize = 256;
 
+/// Those of one origin.
+const OF_ONE: usize = 10;
+
 /// How long one may.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -24,6 +28,8 @@ pub(crate) type Work = Box<dyn FnOnce(Result<&mut Hasher, Error>) + Send>;
 
 struct Waiting {
     work: Work,
+    /// Whose it is: an address, or a network of them.
+    origin: String,
     since: Instant,
     /// Not before this.
     from: Instant,
@@ -52,18 +58,20 @@ impl Hashers {
         Ok(Self(shared))
     }
 
-    /// Has it done, `delay` from now, unless too many wait or it would wait too long:
-    /// `work` is told so.
-    pub(crate) fn submit(&self, delay: Duration, work: Work) {
+    /// Has it done, `delay` from now, unless too many wait, of `origin` or in all, or it
+    /// would wait too long: `work` is told so.
+    pub(crate) fn submit(&self, origin: String, delay: Duration, work: Work) {
         let (queue, changed) = &*self.0;
         let since = Instant::now();
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.waiting.len() >= WAITING {
+        let own = queue.waiting.iter().filter(|one| one.origin == origin);
+        if own.count() >= OF_ONE || queue.waiting.len() >= WAITING {
             drop(queue);
             return work(Err(Error::Busy));
         }
         queue.waiting.push_back(Waiting {
             work,
+            origin,
             since,
             from: since + delay,
         });
@@ -103,11 +111,17 @@ fn run(queue: &Mutex<Queue>, changed: &Condvar) {
         };
         drop(locked);
         let is_late = now.duration_since(one.since) > PATIENCE;
-        (one.work)(if is_late {
+        let given = if is_late {
             Err(Error::Busy)
         } else {
             Ok(&mut hasher)
-        });
+        };
+        // It has functions of the program's in it. Who waits for its reply gets an error
+        // when what is to send that is dropped.
+        if catch_unwind(AssertUnwindSafe(|| (one.work)(given))).is_err() {
+            log::error!("what was to be done with a password's hash panicked");
+            hasher = Hasher::default();
+        }
         locked = queue.lock().unwrap_or_else(PoisonError::into_inner);
     }
 }
@@ -124,6 +138,7 @@ mod tests {
         let (tell, told) = mpsc::channel();
         let first = tell.clone();
         hashers.submit(
+            "first".into(),
             Duration::ZERO,
             Box::new(move |_| {
                 first.send(true).unwrap();
@@ -131,10 +146,10 @@ mod tests {
             }),
         );
         assert!(told.recv().unwrap());
-        for _ in 0..WAITING + 10 {
+        for n in 0..WAITING + 10 {
             let tell = tell.clone();
             let work: Work = Box::new(move |hasher| tell.send(hasher.is_ok()).unwrap());
-            hashers.submit(Duration::ZERO, work);
+            hashers.submit((n / OF_ONE).to_string(), Duration::ZERO, work);
         }
         assert_eq!(hashers.waiting(), WAITING);
         go.send(()).unwrap();
@@ -151,9 +166,32 @@ mod tests {
         for (name, delay) in [("late", 300), ("now", 0)] {
             let tell = tell.clone();
             let work: Work = Box::new(move |_| tell.send(name).unwrap());
-            hashers.submit(Duration::from_millis(delay), work);
+            hashers.submit(delay.to_string(), Duration::from_millis(delay), work);
         }
         drop(tell);
         assert_eq!(told.iter().collect::<Vec<_>>(), ["now", "late"]);
+    }
+
+    #[test]
+    fn one_origin_has_few_places_and_a_panic_ends_no_thread() {
+        let hashers = Hashers::start(1).unwrap();
+        let (tell, told) = mpsc::channel();
+        hashers.submit(
+            "a".into(),
+            Duration::ZERO,
+            Box::new(|_| panic!("on purpose")),
+        );
+        let submit = |origin: &str, delay| {
+            let tell = tell.clone();
+            let work: Work = Box::new(move |hasher| tell.send(hasher.is_ok()).unwrap());
+            hashers.submit(origin.into(), delay, work);
+        };
+        let later = Duration::from_secs(3600);
+        for _ in 0..=OF_ONE {
+            submit("b", later);
+        }
+        assert!(!told.recv().unwrap(), "one too many of b");
+        submit("c", Duration::ZERO);
+        assert!(told.recv().unwrap(), "others go on");
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) hashers: usize,
     /// Origins whose pages may change something.
     pub(crate) trusted: Vec<String>,
+    /// Whether cookies are for TLS alone; `None`: as the request came.
+    pub(crate) secure: Option<bool>,
 }
 
 /// The sessions of a program, in one worker.
@@ -79,6 +81,7 @@ pub(crate) struct Sessions {
     times: Times,
     hashers: Hashers,
     pub(crate) trusted: Vec<String>,
+    pub(crate) secure: Option<bool>,
     /// The worker's clock, and what time that was.
     started: (Duration, u64),
 }
@@ -119,6 +122,7 @@ impl Sessions {
             times: Times::new(options.idle, options.max, options.renew),
             hashers: Hashers::start(options.hashers)?,
             trusted: options.trusted,
+            secure: options.secure,
             started: (clock, time.as_secs()),
         })
     }
@@ -236,8 +240,9 @@ impl Sessions {
     }
 
     /// Has a thread for passwords do this.
-    pub(crate) fn hash(&self, delay: Duration, work: Work) {
-        self.hashers.submit(delay, work);
+    pub(crate) fn hash(&self, address: Option<IpAddr>, delay: Duration, work: Work) {
+        let origin = address.map_or_else(String::new, limits::origin);
+        self.hashers.submit(origin, delay, work);
     }
 }
 

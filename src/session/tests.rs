@@ -10,6 +10,7 @@ fn options() -> Options {
         renew: Duration::from_secs(86_400),
         hashers: 1,
         trusted: Vec::new(),
+        secure: None,
     }
 }
 

@@ -61,7 +61,17 @@ pub(super) fn be_patient(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// Brings the file up to date, in one transaction.
 pub(super) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), Error> {
-    // Whoever else migrates is waited for, and has done it then.
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if usize::try_from(version).ok() == Some(migrations.len()) {
+        return Ok(());
+    }
+    // Whoever else migrates is waited for, however long that takes, and has done it then.
+    while let Err(error) = connection.execute_batch("begin immediate; rollback") {
+        if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) {
+            return Err(error.into());
+        }
+        log::info!("another worker brings the database up to date: waiting for it");
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let done = usize::try_from(version).unwrap_or(usize::MAX);

@@ -22,6 +22,8 @@ pub enum Error {
     /// The function ended the transaction, which others share: whether anything of it was
     /// kept is not known.
     Ended,
+    /// Asked in a function of another write, for which this one would wait for ever.
+    Within,
     /// The thread that writes is gone.
     Closed,
     /// What SQLite says.
@@ -52,6 +54,7 @@ impl Error {
         match self {
             Self::LogFull => Self::LogFull,
             Self::Panicked => Self::Panicked,
+            Self::Within => Self::Within,
             Self::Ended => Self::Ended,
             Self::Folder(_) | Self::Newer { .. } | Self::Closed => Self::Closed,
             Self::Sql(error) => Self::Sql(error.sqlite_error().map_or_else(
@@ -80,6 +83,7 @@ impl fmt::Display for Error {
                 f.write_str("the log of the database is full of what a reader still sees")
             }
             Self::Panicked => f.write_str("the function that was to write panicked"),
+            Self::Within => f.write_str("a write within another write would wait for it"),
             Self::Ended => f.write_str("the function ended the transaction that it was given"),
             Self::Closed => f.write_str("the database is closed"),
             Self::Sql(error) => error.fmt(f),
@@ -92,9 +96,12 @@ impl std::error::Error for Error {
         match self {
             Self::Folder(error) => Some(error),
             Self::Sql(error) => Some(error),
-            Self::Newer { .. } | Self::LogFull | Self::Panicked | Self::Ended | Self::Closed => {
-                None
-            }
+            Self::Newer { .. }
+            | Self::LogFull
+            | Self::Panicked
+            | Self::Ended
+            | Self::Within
+            | Self::Closed => None,
         }
     }
 }

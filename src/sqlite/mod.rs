@@ -38,6 +38,8 @@ mod error;
 mod writer;
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,6 +129,13 @@ impl Database {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(Error::Folder)?;
         }
+        // For its owner alone: SQLite gives the files beside it the same rights.
+        let made = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path);
+        made.map_err(Error::Folder)?;
         let mut connection = connection::writer(&path, options)?;
         connection::migrate(&mut connection, migrations)?;
         let writer = Writer::start(connection, &path, options)?;
@@ -145,11 +154,15 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error`]: what `f` returned, or why nothing was committed.
+    /// [`Error`]: what `f` returned, or why nothing was committed; [`Error::Within`] in a
+    /// function of another write, which this one would wait for.
     pub fn write<T: Send + 'static>(
         &self,
         f: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
+        if self.0.writer.is_here() {
+            return Err(Error::Within);
+        }
         let (tell, told) = crossbeam::channel::bounded(1);
         self.write_then(f, move |result| {
             let _waited_for = tell.send(result);

@@ -49,8 +49,12 @@ pub(super) fn job<T: Send + 'static>(
         } else {
             Outcome::Failed
         };
-        let answer =
-            move |group: Result<(), Error>| then(result.and_then(|value| group.map(|()| value)));
+        let answer = move |group: Result<(), Error>| {
+            let result = result.and_then(|value| group.map(|()| value));
+            if catch_unwind(AssertUnwindSafe(|| then(result))).is_err() {
+                log::error!("what was to be done with the result of a write panicked");
+            }
+        };
         (outcome, Box::new(answer))
     })
 }
@@ -82,6 +86,12 @@ impl Writer {
             jobs: Some(give),
             thread: Some(thread),
         })
+    }
+
+    /// Whether this is the thread that writes.
+    pub(super) fn is_here(&self) -> bool {
+        let writes = self.thread.as_ref().map(|thread| thread.thread().id());
+        writes == Some(thread::current().id())
     }
 
     pub(super) fn submit(&self, job: Job) {
@@ -130,6 +140,8 @@ impl Writing {
             group.extend(self.jobs.try_iter().take(others));
             self.commit(group);
         }
+        // Others write on: nobody is waited for under their lock.
+        let _patient_else = self.connection.busy_timeout(Duration::ZERO);
         let _bounded_all_the_same = self.checkpoint();
     }
 

@@ -63,6 +63,10 @@ impl<S: Default + Send + 'static> Web<S> {
         }
         self.messages.extend(group.messages);
         self.has_sockets |= group.has_sockets;
+        #[cfg(feature = "session")]
+        {
+            self.has_sessions |= group.has_sessions;
+        }
         self
     }
 

@@ -2,6 +2,7 @@
 //! stays short.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -298,4 +299,23 @@ fn what_was_answered_outlives_whoever_is_killed() {
         "{kills} kills, lost of {}: {lost:?}",
         kept.len()
     );
+}
+
+#[test]
+fn a_result_that_nobody_can_take_ends_no_writer() {
+    let folder = folder();
+    let path = folder.path().join("b.db");
+    let database = Database::open(&path, TABLE).unwrap();
+    database.write_then(insert("one".into()), |_| panic!("on purpose"));
+    let (own, (tell, told)) = (database.clone(), mpsc::channel());
+    let within = move |t: &purlin::sqlite::Connection| {
+        let nested = own.write(insert("within".into()));
+        tell.send(matches!(nested, Err(Error::Within))).unwrap();
+        insert("two".into())(t)
+    };
+    database.write(within).unwrap();
+    assert!(told.recv().unwrap(), "it would wait for itself");
+    assert_eq!(count(&database), 2);
+    let mode = std::fs::metadata(&path).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600, "its owner's alone");
 }

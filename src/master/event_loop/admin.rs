@@ -53,7 +53,9 @@ impl Master<'_> {
         let mut admin = std::mem::take(&mut self.admin);
         if let Some(admin) = &mut admin {
             admin.publish(now, || self.facts());
-            if self.supervisor.is_ruling() {
+            // Nobody knows before whom it is to be.
+            let has_cycle = self.current.is_some() || self.incoming.is_some();
+            if self.supervisor.is_ruling() && has_cycle {
                 admin.keep(now, &self.board, &self.terms(), self.log_file());
             }
         }
@@ -113,7 +115,7 @@ impl Master<'_> {
         self.has_news();
     }
 
-    /// Counts a worker that ended without being told to.
+    /// Counts a worker that ended without being told to: one that is replaced.
     pub(super) fn count_death(&self, cause: Cause) {
         let counter = match cause {
             Cause::Exited(0) => return,

@@ -73,7 +73,10 @@ impl Master<'_> {
             self.hear(slot)?;
             self.hear_last_lines(pid, cause);
             self.tell_of_death(pid, cause);
-            self.count_death(cause);
+            let mut slots = self.supervisor.status();
+            if slots.any(|one| one.pid == Some(pid) && one.is_wanted) {
+                self.count_death(cause);
+            }
         }
         self.supervise(Event::Exited { pid, cause })
     }

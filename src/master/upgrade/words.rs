@@ -12,15 +12,32 @@ use serde::{Deserialize, Serialize};
 use crate::log;
 use crate::sys::channel::{Channel, Received};
 
-/// Sums in one word, and in all: what the line has room for.
-const SUMS_AT_ONCE: usize = 400;
-const SUMS_MAX: usize = 2400;
+/// Bytes of sums in one word, and in all: what the line has room for beside others.
+const SUMS_AT_ONCE: usize = 12 << 10;
+const SUMS_MAX: usize = 72 << 10;
 
 /// What was counted by name, as the words that say it.
 pub(in crate::master) fn sums(counted: &[(String, u64)]) -> impl Iterator<Item = ToNewMaster> {
-    let told = &counted[..counted.len().min(SUMS_MAX)];
-    let parts = told.chunks(SUMS_AT_ONCE);
-    parts.map(|part| ToNewMaster::Sums(part.to_vec()))
+    // As JSON, with a number of up to twenty digits.
+    let room = |name: &str| name.len() + 32;
+    let mut parts: Vec<Vec<(String, u64)>> = Vec::new();
+    let (mut all, mut left) = (0, 0);
+    for one in counted {
+        let len = room(&one.0);
+        all += len;
+        if all > SUMS_MAX {
+            let count = counted.len();
+            log::warn!("upgrade: {count} sums by name are too many: some begin anew");
+            break;
+        }
+        if parts.is_empty() || len > left {
+            parts.push(Vec::new());
+            left = SUMS_AT_ONCE;
+        }
+        left = left.saturating_sub(len);
+        parts.last_mut().expect("one was pushed").push(one.clone());
+    }
+    parts.into_iter().map(ToNewMaster::Sums)
 }
 
 /// Longer texts are cut.

@@ -18,6 +18,10 @@ struct Welcome<'a> {
     user: &'a str,
 }
 
+fn too_many() -> Error {
+    Error::new(429, "too many wrong passwords; try again later")
+}
+
 impl<S> Http<'_, S> {
     /// Logs `user` in if `password` is the one of `stored`, its hash from the program's
     /// own table (`None`: there is no such user, which takes the same time to say). The
@@ -44,7 +48,7 @@ impl<S> Http<'_, S> {
         let may_try = sessions(&hub).may_try(address, user, now);
         let Some(delay) = may_try.map_err(|error| self.fault(error))? else {
             self.set_header("Retry-After", WAIT);
-            return Err(Error::new(429, "too many wrong passwords; try again later"));
+            return Err(too_many());
         };
         let before = self.look_up()?.cloned();
         let (secret, _) = secret().map_err(|error| self.fault(error))?;
@@ -56,6 +60,12 @@ impl<S> Http<'_, S> {
         let log_in = move |hasher: Result<&mut Hasher, crate::session::Error>| {
             let sessions = sessions(&kept);
             let hasher = hasher.map_err(refusal)?;
+            // Others of the same address may have failed while this one waited.
+            let now = sessions.time(kept.clock());
+            let may_try = sessions.may_try(address, &user, now).map_err(refusal)?;
+            if may_try.is_none() {
+                return Err(too_many());
+            }
             if !hasher
                 .verify(&password, stored.as_deref())
                 .map_err(refusal)?
@@ -79,7 +89,7 @@ impl<S> Http<'_, S> {
             let work = move |hasher: Result<&mut Hasher, crate::session::Error>| {
                 replier.send(log_in(hasher));
             };
-            sessions(&hub).hash(delay, Box::new(work));
+            sessions(&hub).hash(address, delay, Box::new(work));
         }))
     }
 
@@ -96,6 +106,7 @@ impl<S> Http<'_, S> {
     ) -> Result<Later, Error> {
         check(password).map_err(refusal)?;
         let (hub, password) = (self.hub().clone(), password.to_owned());
+        let address = self.address();
         Ok(self.later(move |replier| {
             let work = move |hasher: Result<&mut Hasher, crate::session::Error>| {
                 let hash = hasher.and_then(|hasher| hasher.hash(&password));
@@ -104,7 +115,7 @@ impl<S> Http<'_, S> {
                     Err(error) => replier.send(refusal(error)),
                 };
             };
-            sessions(&hub).hash(std::time::Duration::ZERO, Box::new(work));
+            sessions(&hub).hash(address, std::time::Duration::ZERO, Box::new(work));
         }))
     }
 }

@@ -23,6 +23,10 @@ use crate::sys::socket::Peer;
 /// How long a client is asked to leave a store alone that does not answer.
 const RETRY_AFTER: &str = "5";
 
+/// Bytes of the name of a value, and of the value as JSON.
+const NAME_MAX: usize = 64;
+const VALUE_MAX: usize = 16 << 10;
+
 /// What the rooms of sessions begin with.
 const ROOM: &str = "purlin.session/";
 
@@ -152,9 +156,13 @@ impl<'a, S> Http<'a, S> {
         Session(self)
     }
 
-    /// Whether cookies may be for TLS alone: `Secure` and `__Host-`. This machine is as
-    /// good; whether a proxy speaks TLS is believed of one whose word on the client is.
+    /// Whether cookies are for TLS alone: `Secure` and `__Host-`. Unless the configuration
+    /// says so: this machine is as good; whether a proxy speaks TLS is believed of one
+    /// whose word on the client is.
     fn is_secure(&self) -> bool {
+        if let Some(secure) = sessions(self.hub()).secure {
+            return secure;
+        }
         let is_named = matches!(self.peer(), Peer::Tcp(at) if at.port() == 0);
         let by_proxy = is_named && self.header("x-forwarded-proto") == Some("https");
         by_proxy || cookie::is_loopback(self.header("host").unwrap_or_default())
@@ -283,10 +291,13 @@ impl<S> Session<'_, '_, S> {
     ///
     /// # Errors
     ///
-    /// 401 where nobody is logged in, or not any more; 503 where the store does not
-    /// answer.
+    /// 401 where nobody is logged in, or not any more; 413 for a name of over 64 bytes or
+    /// a value of over 16 KiB, as JSON; 503 where the store does not answer.
     pub fn set<T: Serialize>(&mut self, name: &str, value: &T) -> Result<(), Error> {
         let text = serde_json::to_string(value)?;
+        if name.len() > NAME_MAX || text.len() > VALUE_MAX {
+            return Err(Error::new(413, "the value of a session is too long"));
+        }
         let hub = self.0.hub();
         let is_set = match self.0.look_up()? {
             Some(found) => sessions(hub).set(found, name, &text),
