@@ -56,7 +56,6 @@ pub(super) fn is_repeatable(command: &[impl AsRef<[u8]>]) -> bool {
 /// command on it would get what is not for it.
 const OF_CONNECTION: &[&str] = &[
     "AUTH",
-    "CLIENT",
     "DISCARD",
     "EXEC",
     "HELLO",
@@ -82,12 +81,15 @@ const OF_CONNECTION: &[&str] = &[
 /// The first of these that is for a connection of one's own. From `MULTI` to `EXEC`
 /// nothing is: together they leave it as it was.
 pub(super) fn of_connection<C: AsRef<[u8]>>(commands: &[impl AsRef<[C]>]) -> Option<&'static str> {
-    let name = |command: &[C]| {
-        let word = command.first()?.as_ref();
-        let known = OF_CONNECTION.iter();
-        known
-            .copied()
-            .find(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+    let among = |word: Option<&C>, known: &[&'static str]| {
+        let is_it = |known: &&&'static str| {
+            word.is_some_and(|word| word.as_ref().eq_ignore_ascii_case(known.as_bytes()))
+        };
+        known.iter().find(is_it).copied()
+    };
+    let name = |command: &[C]| match among(command.first(), &["CLIENT"]) {
+        Some(_) => among(command.get(1), &["CACHING", "REPLY", "TRACKING"]),
+        None => among(command.first(), OF_CONNECTION),
     };
     let within = match commands {
         [first, within @ .., last]
@@ -129,6 +131,8 @@ mod tests {
         for (commands, expected) in [
             (&[&["GET", "k"][..]][..], None),
             (&[&["subscribe", "k"]], Some("SUBSCRIBE")),
+            (&[&["CLIENT", "LIST"]], None),
+            (&[&["client", "reply", "off"]], Some("REPLY")),
             (&[&["MULTI"], &["INCR", "k"], &["exec"]], None),
             (&[&["MULTI"], &["SELECT", "1"], &["EXEC"]], Some("SELECT")),
             (&[&["MULTI"], &["INCR", "k"]], Some("MULTI")),
