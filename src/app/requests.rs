@@ -98,7 +98,11 @@ impl<S: Default + Send + 'static> Test<S> {
         fields: &[(&str, &str)],
         body: &[u8],
     ) -> Answered {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n");
+        let mut head = format!("{method} {target} HTTP/1.1\r\n");
+        let names_host = |field: &(&str, &str)| field.0.eq_ignore_ascii_case("host");
+        if !fields.iter().any(names_host) {
+            head += "Host: test\r\n";
+        }
         for (name, value) in fields {
             head += &format!("{name}: {value}\r\n");
         }

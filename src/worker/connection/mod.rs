@@ -241,9 +241,14 @@ impl Connection {
         self.counts_requests.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a request is counted.
+    pub(crate) fn counts_request(&self) -> bool {
+        self.counts_requests.load(Ordering::Relaxed)
+    }
+
     /// What its request was counted under, if one is. For its turns.
     pub(crate) fn uncount_request(&self) -> Option<Hash> {
-        let counts = self.counts_requests.load(Ordering::Relaxed);
+        let counts = self.counts_request();
         counts.then(|| self.counts_requests.store(false, Ordering::Relaxed));
         counts.then(|| self.uncount()).flatten()
     }

@@ -43,6 +43,9 @@ impl Guests<'_> {
     /// Counts nobody any more once his request is answered. One that is to run
     /// elsewhere is still to come, and a connection that becomes the client's is his.
     pub(crate) fn leave_if_answered(&self, server: &dyn Server, why: &StopReason) {
+        if !self.conn.counts_request() {
+            return;
+        }
         let goes_on = matches!(why, StopReason::Over | StopReason::Become(_));
         if !goes_on && server.is_between() {
             self.shared.admission.leave(self.conn.uncount_request());
