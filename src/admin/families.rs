@@ -7,7 +7,7 @@ use super::by_name;
 use super::exposition::{Family, Kind, Sample, Value};
 use super::health::{Check, Health};
 use super::process::figures::Figures;
-use super::view::{View, in_unit, waiting};
+use super::view::{View, in_unit};
 use crate::scoreboard::{Counter, Metric, Row};
 
 /// What a worker can be doing, as [`Stage`](crate::scoreboard) names it.
@@ -134,7 +134,7 @@ fn per_worker(view: &View<'_>) -> Vec<Family> {
         gauge(
             "purlin_queue_length",
             "Messages that came and were not served yet.",
-            of(&waiting),
+            of(&Row::waiting),
         ),
     ]
 }

@@ -8,7 +8,7 @@ use super::by_name;
 use super::facts::Worker;
 use super::health::Health;
 use super::process::figures::Figures;
-use super::view::{View, in_unit, seconds, waiting};
+use super::view::{View, in_unit, seconds};
 use crate::scoreboard::{Counter, Group, Row};
 
 /// The document.
@@ -101,7 +101,7 @@ fn figures(row: &Row) -> Value {
         "bytes_received": read(Counter::BytesIn),
         "bytes_sent": read(Counter::BytesOut),
         "buffered_bytes": read(Counter::Buffered),
-        "waiting": waiting(row),
+        "waiting": row.waiting(),
         "busy_seconds": seconds(read(Counter::LoopBusy)),
         "turns": read(Counter::Loops),
         "slow_turns": slow,

@@ -147,19 +147,6 @@ impl View<'_> {
     }
 }
 
-/// Messages that came and were not served yet.
-pub(super) fn waiting(row: &Row) -> u64 {
-    let done = [
-        Counter::HandledInline,
-        Counter::ServedByPool,
-        Counter::Dropped,
-        Counter::MessagesMoved,
-    ];
-    let done = done.into_iter().map(|counter| row.read(counter));
-    let done = done.fold(0, u64::saturating_add);
-    row.read(Counter::Received).saturating_sub(done)
-}
-
 #[allow(
     clippy::cast_precision_loss,
     reason = "thirty years are a millionth of what is exact"

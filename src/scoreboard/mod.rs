@@ -512,6 +512,20 @@ impl Row {
         self.add(counter, 1);
     }
 
+    /// Messages that came and were not served yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        let done = [
+            Counter::HandledInline,
+            Counter::ServedByPool,
+            Counter::Dropped,
+            Counter::MessagesMoved,
+        ];
+        let done = done.into_iter().map(|counter| self.read(counter));
+        let done = done.fold(0, u64::saturating_add);
+        self.read(Counter::Received).saturating_sub(done)
+    }
+
     /// Takes `n` away from a gauge.
     pub fn subtract(&self, counter: Counter, n: u64) {
         if n > 0 {

@@ -199,19 +199,6 @@ fn numbers(timing: &Timing) -> Value {
     })
 }
 
-/// Messages that came and were not served yet.
-fn waiting(row: &Row) -> u64 {
-    let done = [
-        Counter::HandledInline,
-        Counter::ServedByPool,
-        Counter::Dropped,
-        Counter::MessagesMoved,
-    ];
-    let done = done.into_iter().map(|counter| row.read(counter));
-    let done = done.fold(0, u64::saturating_add);
-    row.read(Counter::Received).saturating_sub(done)
-}
-
 /// One worker, in words.
 fn line(slot: &Status, row: &Row, now: Instant) -> String {
     let pid = slot.pid.map_or("none".to_owned(), |pid| pid.to_string());
@@ -252,7 +239,7 @@ fn object(slot: &Status, row: &Row, holder: Option<usize>, now: Instant) -> Valu
         "until": slot.until.map(|until| until.saturating_duration_since(now).as_secs_f32()),
         "live": row.read(Counter::Live),
         "has_turn": holder == Some(slot.slot.0),
-        "waiting": waiting(row),
+        "waiting": row.waiting(),
         "asleep": row.is_asleep(),
         "restarts": slot.restarts,
         "last_exit": slot.last_exit.map(|exit| exit.to_string()),
